@@ -1,0 +1,244 @@
+"""The contract between a generative model and everything else: data types, likelihood kinds, phases, capabilities. No I/O."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor, nn
+
+__all__ = [
+    "Conditioning",
+    "DataSpec",
+    "Encoder",
+    "GenerativeModel",
+    "Inpaintable",
+    "Latent",
+    "Likelihood",
+    "Phase",
+    "Step",
+    "Traceable",
+]
+
+
+class Likelihood(StrEnum):
+    """What ``log_likelihood`` returns, as a statement about log P of the discrete image."""
+
+    EXACT = "exact"
+    LOWER_BOUND = "lower_bound"
+    ESTIMATE = "estimate"
+    NONE = "none"
+
+
+class Conditioning(StrEnum):
+    """Whether a class takes labels: never, by ``conditional=True``, or always."""
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """The images of a data set: ``uint8 (B, 1, height, width)`` with values ``0..levels-1``; ``classes = 0`` means no labels."""
+
+    height: int
+    width: int
+    levels: int
+    classes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"height and width must be at least 1, got {self.height} and {self.width}")
+        if not 2 <= self.levels <= 256:
+            raise ValueError(f"levels must be 2..256, got {self.levels}")
+        if self.classes < 0:
+            raise ValueError(f"classes must be 0 (no labels) or more, got {self.classes}")
+
+    @property
+    def dims(self) -> int:
+        """Number of pixels D."""
+        return self.height * self.width
+
+    def unit(self, x: Tensor) -> Tensor:
+        """Levels ``0..levels-1`` as float32 in [0, 1], same shape."""
+        return x.float() / (self.levels - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One evaluation of a loss. ``loss`` is a scalar in nats per image, or an adversarial loss; ``carry`` goes to ``after_step``."""
+
+    loss: Tensor
+    logs: dict[str, Tensor] = field(default_factory=dict)
+    carry: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One optimiser: its parameters, its loss, and when it is active.
+
+    The phases of a model partition its parameters.
+
+    Attributes:
+        name: key of ``train.optim.<name>`` in params.yaml and prefix of the logged values.
+        params: the parameters that this phase updates.
+        loss: ``(x, y, *, rng, progress) -> Step``; ``progress`` runs from 0 to 1 within the span.
+        repeats: inner steps per outer step, each on a fresh batch.
+        span: share of the step budget in which the phase is active. At its end its parameters take their scored values.
+    """
+
+    name: str
+    params: Sequence[nn.Parameter]
+    loss: Callable[..., Step]
+    repeats: int = 1
+    span: tuple[float, float] = (0.0, 1.0)
+
+
+class GenerativeModel(nn.Module, ABC):
+    """A distribution over the images of a :class:`DataSpec`.
+
+    Subclasses take explicit keyword hyperparameters after ``spec``. A class with ``Conditioning.OPTIONAL`` takes ``conditional: bool = False``
+    and passes it here.
+    """
+
+    likelihood: ClassVar[Likelihood]
+    conditioning: ClassVar[Conditioning] = Conditioning.NONE
+    family: ClassVar[str]
+    """Name of the family's page in docs/."""
+    control: ClassVar[bool] = False
+    """True for reference rows that are no contenders."""
+    sampler_name: ClassVar[str] = "ancestral"
+    sums_classes: ClassVar[bool] = True
+    """Whether exp(log_likelihood) is P or an unbiased estimate of it, so that it may be summed over classes and averaged over draws."""
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]]
+    """Shapes with at most 512 states and constructor keywords for the contract tests."""
+
+    def __init__(self, spec: DataSpec, *, conditional: bool = False) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if conditional and self.conditioning is Conditioning.NONE:
+            raise ValueError(f"conditional: {name} takes no labels")
+        if conditional and spec.classes == 0:
+            raise ValueError(f"conditional: the data set has no labels, so {name} cannot be conditional on it; set conditional: false or use mnist")
+        self.spec = spec
+        self.conditional = conditional or self.conditioning is Conditioning.REQUIRED
+
+    # ------------------------------------------------------------------ training
+
+    def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
+        """Called once, before step 0, with the training split: ``x`` uint8 (N, 1, H, W), ``y`` int64 (N,) or None."""
+
+    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        """Loss of one batch, for models of one phase."""
+        raise NotImplementedError(f"{type(self).__name__} defines neither training_loss nor phases")
+
+    def phases(self) -> Sequence[Phase]:
+        """The optimisers of this model; empty for a model that is complete after ``init_from_data``."""
+        return [Phase("loss", list(self.parameters()), self.training_loss)]
+
+    def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
+        """Called after each optimiser step, for state in registered buffers: codebook averages, persistent chains."""
+
+    # ------------------------------------------------------------------ use
+
+    @abstractmethod
+    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Draw ``n`` images, uint8 (n, 1, H, W), from the scored distribution. ``y`` is int64 (n,) for conditional models, else None."""
+
+    def prepare_likelihood(self, *, rng: Generator) -> dict[str, float]:
+        """Work done once per checkpoint before scoring, for instance ``log_z`` by AIS with ``log_z_stderr``, ``ess`` and ``ess_floor``."""
+        return {}
+
+    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """log P(x) or log P(x|y) of the discrete images in nats, summed over pixels, float64 (B,). ``likelihood`` says how it relates to the truth."""
+        raise NotImplementedError(f"{type(self).__name__} has no likelihood: {type(self).__name__}.likelihood is {self.likelihood.value!r}")
+
+    def describe_sampler(self, **options: object) -> tuple[str, bool]:
+        """Name of the sampler that ``sample(**options)`` is, and whether it draws from the scored distribution."""
+        defaults = {k: p.default for k, p in inspect.signature(self.sample).parameters.items()}
+        changed = {k: v for k, v in options.items() if defaults.get(k) != v}
+        if not changed:
+            return self.sampler_name, True
+        return f"{self.sampler_name} ({', '.join(f'{k}={v}' for k, v in sorted(changed.items()))})", False
+
+    # ------------------------------------------------------------------ checks at the public edge
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters and buffers live."""
+        return next(iter([*self.parameters(), *self.buffers()]), torch.empty(0)).device
+
+    def check_images(self, x: Tensor) -> None:
+        """Raise ValueError unless ``x`` is uint8 (B, 1, H, W) with levels of this model's data set."""
+        shape = (1, self.spec.height, self.spec.width)
+        if x.dtype != torch.uint8:
+            raise ValueError(f"x: dtype must be torch.uint8 (integer levels 0..{self.spec.levels - 1}), got {x.dtype}")
+        if x.ndim != 4 or tuple(x.shape[1:]) != shape:
+            raise ValueError(f"x: shape must be (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}")
+        if self.spec.levels < 256 and x.numel() and int(x.max()) >= self.spec.levels:
+            raise ValueError(f"x: levels must be 0..{self.spec.levels - 1}, got {int(x.max())}")
+
+    def check_labels(self, n: int, y: Tensor | None) -> None:
+        """Raise ValueError unless ``y`` is what this model needs for ``n`` images: int64 (n,) in 0..classes-1, or None."""
+        name = type(self).__name__
+        if not self.conditional:
+            if y is not None:
+                raise ValueError(f"y: this {name} is unconditional and takes no labels, got labels of shape {tuple(y.shape)}")
+            return
+        if y is None:
+            raise ValueError(f"y: this {name} is conditional and needs int64 labels of shape ({n},), got None")
+        if y.dtype != torch.int64:
+            raise ValueError(f"y: dtype must be torch.int64, got {y.dtype}")
+        if tuple(y.shape) != (n,):
+            raise ValueError(f"y: shape must be ({n},), got {tuple(y.shape)}")
+        if n and not (0 <= int(y.min()) and int(y.max()) < self.spec.classes):
+            raise ValueError(f"y: labels must be 0..{self.spec.classes - 1}, got {int(y.min())}..{int(y.max())}")
+
+    def check_count(self, n: int) -> None:
+        """Raise ValueError unless ``n`` is a number of images."""
+        if n < 1:
+            raise ValueError(f"n: must be at least 1, got {n}")
+
+
+# ---------------------------------------------------------------------- capabilities, found by isinstance
+
+
+@runtime_checkable
+class Latent(Protocol):
+    """Has a latent space: interpolation and traversal."""
+
+    def prior(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Latents (n, ...) from the prior."""
+
+    def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Images uint8 (n, 1, H, W) of latents ``z``."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Maps images to latents: reconstruction and interpolation between real images."""
+
+    def encode(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Latents (B, ...) of images uint8 (B, 1, H, W)."""
+
+
+@runtime_checkable
+class Traceable(Protocol):
+    """Can show its sampling process."""
+
+    def frames(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Iterator[Tensor]:
+        """Successive states of sampling, uint8 (n, 1, H, W) each; the last one is the sample."""
+
+
+@runtime_checkable
+class Inpaintable(Protocol):
+    """Can complete an image of which a part is known."""
+
+    def complete(self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Images uint8 (B, 1, H, W) that agree with ``x`` where the bool ``mask`` (H, W) is True."""

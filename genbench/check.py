@@ -1,0 +1,42 @@
+"""All entries of a profile checked before any work starts, so that a typing error costs a second and not a night."""
+
+from __future__ import annotations
+
+import inspect
+
+from genbench import metrics
+from genbench.base import GenerativeModel
+from genbench.data import spec_of
+from genbench.errors import bind_options
+from genbench.fit import check_optim, fit
+from genbench.params import Entry, Params
+from genbench.registry import build
+
+__all__ = ["check_entry", "check_params"]
+
+
+def check_entry(entry: Entry) -> GenerativeModel:
+    """Check all blocks of an entry against the signatures that they are passed to; returns its untrained model.
+
+    Raises:
+        UserError: names the key, what it got and what is legal.
+    """
+    model, where = build(entry, spec_of(entry.dataset)), f"entries.{entry.name}"
+    bind_options(fit, entry.train, where=f"{where}.train", skip=("model", "data", "entry", "seed", "device", "resume"))
+    check_optim(model, entry.train, where=f"{where}.train")
+    bind_options(model.sample, entry.sample, where=f"{where}.sample", skip=("n", "y", "rng"))
+    preparing = {k: v for k, v in entry.score.items() if k in inspect.signature(model.prepare_likelihood).parameters}
+    scoring = {k: v for k, v in entry.score.items() if k not in preparing}
+    bind_options(model.prepare_likelihood, preparing, where=f"{where}.score", skip=("rng",))
+    bind_options(model.log_likelihood, scoring, where=f"{where}.score", skip=("x", "y", "rng"))
+    return model
+
+
+def check_params(params: Params) -> None:
+    """Check every entry and every metric of a profile; UserError on the first mistake."""
+    for dataset in params.datasets:
+        spec_of(dataset)
+    for name in params.metrics:
+        metrics.metric(name)
+    for entry in params.entries.values():
+        check_entry(entry)

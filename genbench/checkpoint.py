@@ -1,0 +1,76 @@
+"""Trained weights: a safetensors file that carries what is needed to rebuild its model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from genbench.base import DataSpec, GenerativeModel
+from genbench.errors import UserError
+from genbench.files import write_bytes
+from genbench.params import Entry
+from genbench.registry import build
+
+__all__ = ["load", "save"]
+
+_FORMAT = "genbench-1"
+
+
+def save(model: GenerativeModel, path: Path, *, entry: Entry) -> None:
+    """Write parameters and buffers with the entry's name, model, data set, shape and architecture, atomically; equal content gives equal bytes."""
+    about = {"entry": entry.name, "model": entry.model, "dataset": entry.dataset, "seed": entry.seed, "arch": entry.arch, "spec": asdict(model.spec)}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_bytes(path, safetensors.torch.save(state, {"format": _FORMAT, "about": json.dumps(about, sort_keys=True)}))
+
+
+def load(run: str | PathLike[str], *, device: torch.device | str = "cpu") -> GenerativeModel:
+    """The trained model of a run, in eval mode on ``device``.
+
+    Arguments:
+        run: a run folder such as ``runs/quick/made``, or its ``weights.safetensors``.
+        device: a torch device.
+
+    Raises:
+        FileNotFoundError: there are no weights there.
+        UserError: no genbench checkpoint, or one of another architecture; names the file and the difference.
+    """
+    path = Path(run)
+    path = path / "weights.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; train the entry first: genbench run --entries {path.parent.name}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    except SafetensorError as error:
+        raise UserError(f"{path} is no safetensors file, or truncated ({error}); delete it and train the entry again") from error
+    if metadata.get("format") != _FORMAT:
+        raise UserError(f"{path} is no genbench checkpoint: its format is {metadata.get('format')!r}, not {_FORMAT!r}")
+    about = json.loads(metadata["about"])
+    entry = Entry(about["entry"], about["model"], about["dataset"], about["seed"], about["arch"], {}, {}, {})
+    with torch.random.fork_rng(devices=[]):  # a constructor draws initial weights; the caller's random state is not ours to move
+        model = build(entry, DataSpec(**about["spec"]))
+    _fill(model, state, path)
+    return model.to(device).eval()
+
+
+def _fill(model: GenerativeModel, state: dict[str, Tensor], path: Path) -> None:
+    own = model.state_dict()
+    problems = [f"{name} is missing" for name in own.keys() - state.keys()]
+    problems += [f"{name} is unknown" for name in state.keys() - own.keys()]
+    problems += [
+        f"{name} has shape {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own.keys() & state.keys()
+        if own[name].shape != state[name].shape
+    ]
+    if problems:
+        listed = "; ".join(sorted(problems)[:5])
+        raise UserError(f"{path} belongs to another architecture of {type(model).__name__} than this version of the code: {listed}. Train the entry again")
+    model.load_state_dict(state)

@@ -1,0 +1,78 @@
+"""Help for error messages: near matches of a name, and keyword arguments checked against a signature."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+__all__ = ["UserError", "bind_options", "near"]
+
+
+class UserError(ValueError):
+    """A mistake in input or configuration; the message says what, where and how to mend. The CLI prints it without a traceback."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'a' or 'b'?"`` and what is known, for the end of a message about an unknown name."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
+    listed = ", ".join(names) if names else "none"
+    return f"{hint} Known: {listed}"
+
+
+def bind_options(function: Callable[..., Any], options: Mapping[str, Any], *, where: str, skip: Collection[str] = ()) -> dict[str, Any]:
+    """``options`` as keywords of ``function``, checked by its signature.
+
+    Arguments:
+        function: a callable with explicit keyword parameters, or a class (its constructor).
+        options: the block of params.yaml.
+        where: the block's place, for messages, e.g. ``entries.made.arch``.
+        skip: parameters that the caller fills itself and a user may not set.
+
+    Raises:
+        UserError: an unknown keyword (with near matches), a missing one, or a value of another type than its annotation.
+    """
+    parameters = {
+        name: p
+        for name, p in inspect.signature(function).parameters.items()
+        if name not in ("self", *skip) and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+    }
+    for name, value in options.items():
+        if name not in parameters:
+            raise UserError(f"{where}.{name}: unknown parameter{near(name, parameters)}")
+        _check_type(f"{where}.{name}", value, parameters[name].annotation)
+    missing = [name for name, p in parameters.items() if p.default is p.empty and name not in options]
+    if missing:
+        raise UserError(f"{where}: missing {', '.join(missing)}")
+    return dict(options)
+
+
+# Annotations as the source writes them (they are strings under `from __future__ import annotations`).
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def _check_type(where: str, value: Any, annotation: Any) -> None:
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    alternatives = [part.strip() for part in text.split("|")]
+    if value is None and "None" in alternatives:
+        return
+    for name in alternatives:
+        if name.startswith(("Sequence[", "list[", "tuple[")) and isinstance(value, list | tuple):
+            inner = name[name.index("[") + 1 : -1].removesuffix(", ...")
+            if inner in _TYPES:
+                for i, item in enumerate(value):
+                    _check_type(f"{where}[{i}]", item, inner)
+            return
+        if name.startswith(("Mapping", "dict")) and isinstance(value, Mapping):
+            return
+        if name in _TYPES and isinstance(value, _TYPES[name]) and (name == "bool" or not isinstance(value, bool)):
+            return
+        if name not in _TYPES and not name.startswith(("Sequence", "list", "tuple", "Mapping", "dict", "None")):
+            return  # an annotation that this check does not know is the callee's to validate
+    hint = ""
+    if isinstance(value, str) and any(n in ("int", "float") for n in alternatives):
+        hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if "e" in value.lower() else ""
+    raise UserError(f"{where}: must be {text}, got {value!r} of type {type(value).__name__}{hint}")

@@ -1,0 +1,134 @@
+"""Files that are whole or absent: written beside their place and renamed into it, read with errors that say how to mend."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["read_json", "read_npz", "replace_directory", "sha256", "write_bytes", "write_json", "write_npz", "write_text"]
+
+
+def _explain(error: OSError, path: Path) -> OSError:
+    """The same kind of error with what, where and how to mend."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "the disk is full; free some space (`genbench clean` removes checkpoints that no entry needs) and run the command again"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        hint = "no permission to write there; change the folder's owner or mode, or run from a folder that is yours"
+    else:
+        hint = error.strerror or str(error)
+    return OSError(error.errno, f"cannot write {path}: {hint}. Nothing was left half-written")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically, making its folder.
+
+    Raises:
+        OSError: disk full, no permission; names the path and the remedy. No partial file stays behind.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise _explain(error, path) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 ``text`` atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON with sorted keys, atomically. NaN and infinity are refused with ValueError."""
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in ``path``.
+
+    Raises:
+        FileNotFoundError, ValueError: missing or no JSON; names the path.
+    """
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no valid JSON ({error}); delete it and run the stage that writes it again") from error
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays uncompressed and atomically; equal arrays give equal bytes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub takes the keyword allow_pickle for an array
+    write_bytes(path, buffer.getvalue())
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an npz file.
+
+    Raises:
+        FileNotFoundError: names the path.
+        ValueError: truncated or corrupt; names the path and how to mend.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; run the stage that writes it (`genbench run` runs all that is needed)")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"{path} is corrupt or truncated ({error}); delete it and run the stage that writes it again") from error
+
+
+def sha256(data: bytes | Path) -> str:
+    """Hex SHA-256 of bytes or of a file's content."""
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).hexdigest()
+    with data.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def replace_directory(path: Path) -> Iterator[Path]:
+    """A new folder to fill; on success it takes the place of ``path``, on failure it is removed and ``path`` stays as it was."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        new.chmod(0o755)
+    except OSError as error:
+        raise _explain(error, path) from error
+    try:
+        yield new
+        old = new.with_name(new.name + ".old")
+        if path.exists():
+            os.replace(path, old)
+        os.replace(new, path)
+        shutil.rmtree(old, ignore_errors=True)
+    except BaseException as error:
+        shutil.rmtree(new, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise _explain(error, path) from error
+        raise

@@ -1,0 +1,1 @@
+"""One file per model; a new file here is a new model."""

@@ -1,0 +1,79 @@
+"""Typed records of scores, as the stages write them and the report reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from genbench.errors import UserError
+from genbench.files import read_json, write_json
+
+__all__ = ["Metric", "Record", "read_record", "score_hash", "write_record"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of the table.
+
+    Attributes:
+        value: finite.
+        stderr: standard error, or None where none is defined.
+        n: images that it was computed from.
+        kind: for likelihoods ``exact``, ``lower_bound`` (of log P) or ``estimate``; None for all others.
+        higher_is_better: direction.
+        detail: what a reader needs to interpret it (draws, splits, subset size, ...).
+    """
+
+    value: float
+    stderr: float | None
+    n: int
+    higher_is_better: bool
+    kind: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"value: a metric must be finite, got {self.value}; withhold it with a reason instead")
+        if self.stderr is not None and not (math.isfinite(self.stderr) and self.stderr >= 0):
+            raise ValueError(f"stderr: must be finite and not negative, got {self.stderr}")
+        if self.n < 1:
+            raise ValueError(f"n: must be at least 1, got {self.n}")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a scoring stage says of an entry: metrics, and for those that it could not give, the reason."""
+
+    entry: str
+    metrics: Mapping[str, Metric]
+    withheld: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as JSON, atomically."""
+    write_json(path, asdict(record))
+
+
+def read_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: the file is no record; names it.
+    """
+    raw = read_json(path)
+    try:
+        return Record(raw["entry"], {name: Metric(**metric) for name, metric in raw["metrics"].items()}, raw["withheld"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is no score record ({error}); delete it and score again") from error
+
+
+def score_hash(metrics: Mapping[str, Metric]) -> str:
+    """SHA-256 of the canonical JSON of metrics: equal if and only if all values, errors and details are."""
+    canonical = json.dumps({name: asdict(metric) for name, metric in metrics.items()}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,139 @@
+"""Unfinished work on disk: one locked folder per piece of work, checkpoints replaced atomically, chunks kept as they are finished.
+
+The folder's name is a hash of all that determines the result, so work is resumed only by a run that would reach the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import io
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from genbench.errors import UserError
+from genbench.files import read_npz, write_bytes, write_npz
+
+__all__ = ["Workspace", "workspace"]
+
+_SHELLS = ("sh", "bash", "dash", "zsh", "fish")
+
+
+def _watched() -> list[psutil.Process]:
+    """Who must live for this work to be wanted: under DVC, the parent, and DVC itself where a shell stands between."""
+    if "DVC_STAGE" not in os.environ:
+        return []
+    parents = psutil.Process().parents()
+    return parents[: 2 if parents and parents[0].name() in _SHELLS else 1]
+
+
+@dataclass(slots=True)
+class Workspace:
+    """A locked folder of unfinished work.
+
+    Attributes:
+        folder: where it is.
+        seconds: time between checkpoints.
+    """
+
+    folder: Path
+    seconds: float
+    _watched: list[psutil.Process]
+    _last: float
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.monotonic() - self._last >= self.seconds
+
+    def save(self, name: str, value: Any) -> None:
+        """Keep a value that torch can save, replacing the last one; then stop if nobody waits for this work any more."""
+        buffer = io.BytesIO()
+        torch.save(value, buffer)
+        write_bytes(self.folder / name, buffer.getvalue())
+        self._last = time.monotonic()
+        self.stop_if_orphaned()
+
+    def load(self, name: str, *, device: torch.device | str = "cpu") -> Any | None:
+        """The value kept under ``name``, or None.
+
+        Raises:
+            UserError: the file is damaged; names it.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            return None
+        try:
+            return torch.load(path, map_location=device, weights_only=True)
+        except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+            raise UserError(f"{path} is damaged ({error}); delete it and run again: the work starts from its beginning") from error
+
+    def discard(self, name: str) -> None:
+        """Remove what is kept under ``name``."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def chunk(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
+        """The arrays of a chunk: those kept from an earlier run, else computed now and kept."""
+        path = self.folder / f"{name}.npz"
+        if path.is_file():
+            return read_npz(path)
+        arrays = compute()
+        write_npz(path, arrays)
+        self.stop_if_orphaned()
+        return arrays
+
+    def stop_if_orphaned(self) -> None:
+        """Exit if the DVC process that started this one is gone: the next run resumes from here."""
+        if not all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self._watched):
+            raise SystemExit(f"the process that started this work has died; stopping. The next run resumes from {self.folder}")
+
+
+@contextlib.contextmanager
+def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait: float = 30.0) -> Iterator[Workspace]:
+    """The locked folder ``<checkpoints>/<name>-<hash of identity>``.
+
+    Arguments:
+        checkpoints: parent of all such folders.
+        name: for people, e.g. ``quick-made-train``.
+        identity: all that determines the result, as JSON values.
+        wait: seconds to wait for another process that works on the same.
+
+    Raises:
+        UserError: another process still holds it; says which.
+    """
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    folder = checkpoints / f"{name}-{digest}"
+    watched = _watched()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as lock:
+        _acquire(lock.fileno(), folder, name, wait)
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {platform.node()}, since {datetime.datetime.now().astimezone().isoformat(timespec='seconds')}")
+        lock.flush()
+        seconds = float(os.environ.get("GENBENCH_CHECKPOINT_SECONDS", "30"))
+        yield Workspace(folder, seconds, watched, time.monotonic())
+
+
+def _acquire(lock: int, folder: Path, name: str, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = (folder / "lock").read_text() or "an unknown process"
+                raise UserError(f"{name} is already being worked on by {holder}; wait for it or stop it, then run again") from None
+            time.sleep(0.2)
+        else:
+            return
