@@ -8,7 +8,8 @@ from genbench import metrics
 from genbench.base import GenerativeModel
 from genbench.data import spec_of
 from genbench.errors import bind_options
-from genbench.fit import check_optim, fit
+from genbench.fit import fit
+from genbench.optim import check_optim
 from genbench.params import Entry, Params
 from genbench.registry import build
 

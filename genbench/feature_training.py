@@ -16,7 +16,7 @@ from genbench.errors import UserError
 from genbench.features import BATCH, FeatureNet
 from genbench.seeding import generator_for, seed_for
 
-__all__ = ["Accuracy", "TrainedNet", "accuracy", "augment", "recover_labels", "train_feature_net"]
+__all__ = ["Accuracy", "TrainedNet", "accuracy", "augment", "recover_labels", "test_accuracies", "train_feature_net"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,16 @@ def accuracy(net: nn.Module, x: Tensor, y: Tensor, *, levels: int) -> Accuracy:
     net.eval()
     logits = torch.cat([net(batch.float() / (levels - 1))[1] for batch in x.split(BATCH)])
     return Accuracy((logits.argmax(1) == y).double().mean().item(), F.cross_entropy(logits, y).item(), len(x))
+
+
+def test_accuracies(net: nn.Module, mnist: Dataset, binary: Tensor | None) -> dict[str, Accuracy]:
+    """Accuracy on the test digits of ``mnist`` and, if given, on those of the static binarization, uint8 (N, 1, 28, 28)."""
+    assert mnist.test_y is not None
+    scores = {"mnist": accuracy(net, mnist.test_x, mnist.test_y, levels=256)}
+    if binary is not None:
+        labels, _ = recover_labels(binary, mnist.test_x, mnist.test_y)
+        scores["binary_mnist"] = accuracy(net, binary, labels, levels=2)
+    return scores
 
 
 def recover_labels(binary: Tensor, x: Tensor, y: Tensor, *, floor: float = 1e-3) -> tuple[Tensor, Tensor]:

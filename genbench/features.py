@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from genbench.errors import UserError
 from genbench.files import sha256
 
-__all__ = ["BATCH", "CLASSES", "EXTRACTOR", "FEATURES", "WEIGHTS", "WEIGHTS_SHA256", "FeatureNet", "check_images", "extract", "load_net"]
+__all__ = ["BATCH", "CLASSES", "EXTRACTOR", "FEATURES", "WEIGHTS", "WEIGHTS_SHA256", "FeatureNet", "check_images", "extract", "load_net", "reference_images"]
 
 EXTRACTOR = "mnist"
 """Name of the extractor, the suffix of its metrics' keys."""
@@ -95,6 +95,11 @@ def check_images(images: Tensor, levels: int) -> None:
         raise UserError(f"images: shape must be (N, 1, 28, 28) with N >= 1, got {tuple(images.shape)}")
     if int(images.max()) >= levels:
         raise UserError(f"images: levels must be 0..{levels - 1}, got {int(images.max())}")
+
+
+def reference_images(x: Tensor, n: int) -> Tensor:
+    """``n`` images of a split, or all if it has no more, evenly spread over it: MNIST's test split is not in random order."""
+    return x if n >= len(x) else x[torch.arange(n) * len(x) // n]
 
 
 @torch.no_grad()

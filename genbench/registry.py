@@ -6,10 +6,13 @@ import importlib
 import inspect
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from genbench.base import Conditioning, DataSpec, GenerativeModel
 from genbench.errors import UserError, bind_options, near
 from genbench.params import Entry
+
+if TYPE_CHECKING:
+    from genbench.base import DataSpec, GenerativeModel
 
 __all__ = ["build", "model_class", "model_file", "model_names", "plugin"]
 
@@ -46,6 +49,8 @@ def model_class(name: str) -> type[GenerativeModel]:
     Raises:
         UserError: unknown name (with near matches), or a file without exactly one public model class.
     """
+    from genbench.base import GenerativeModel  # here, so that names are looked up without torch
+
     if model_file(name) is not None:
         module = importlib.import_module(f"genbench.models.{name}")
         found = [getattr(module, public) for public in getattr(module, "__all__", ())]
@@ -68,6 +73,8 @@ def build(entry: Entry, spec: DataSpec) -> GenerativeModel:
     Raises:
         UserError: unknown model, unknown or wrong option, or one that the model's constructor refuses; names the key.
     """
+    from genbench.base import Conditioning
+
     cls = model_class(entry.model)
     where = f"entries.{entry.name}.arch"
     arch = bind_options(cls, entry.arch, where=where, skip=("spec",))

@@ -1,0 +1,52 @@
+# Needs Python 3.11 or newer and nothing else: `make bench` and `make test` set up .venv themselves.
+PYTHON ?= python3
+PROFILE ?= quick
+UV ?= uv
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+RUN := PATH="$(BIN):$$PATH"
+LOCKED := $(VENV)/.locked
+INSTALLED := $(VENV)/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install bench test lint ui clean lock
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' Makefile
+
+$(LOCKED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "genbench needs Python 3.11 or newer, and $(PYTHON) is " \
+		+ sys.version.split()[0] + "; name another one: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@touch $@
+
+$(INSTALLED): $(LOCKED) pyproject.toml
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+install: $(INSTALLED) ## the environment in .venv, from the locked and hashed versions
+
+bench: $(INSTALLED) ## train, score and compare everything (PROFILE=smoke|quick|full)
+	$(RUN) genbench run --profile $(PROFILE)
+
+test: $(INSTALLED) ## the tests (TESTS="tests/test_cli.py -k help" for some of them)
+	$(RUN) python -m pytest $(TESTS)
+
+lint: $(INSTALLED) ## style and types
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+ui: $(INSTALLED) ## the runs in MLflow, in a browser
+	$(RUN) genbench ui
+
+clean: $(INSTALLED) ## remove checkpoints that no entry needs
+	$(RUN) genbench clean
+
+lock: ## compile requirements.in again (needs uv)
+	$(UV) pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 requirements.in -o requirements.lock
+	$(UV) pip compile --quiet --universal --no-annotate --no-header --python-version 3.11 requirements.in -o constraints.txt

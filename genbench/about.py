@@ -1,0 +1,128 @@
+"""What the command line prints about models, entries and reports."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import webbrowser
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from genbench.errors import UserError
+from genbench.files import read_json
+from genbench.params import Params, find_root, load_params
+from genbench.results import Metric, read_record
+
+__all__ = ["family_in_short", "open_report", "open_ui", "print_info", "print_models", "print_new_model", "print_seeds", "table"]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A plain text table with aligned columns."""
+    lines = [list(head), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _summary(cls: type) -> str:
+    return (inspect.getdoc(cls) or "").strip().split("\n\n")[0].replace("\n", " ")
+
+
+def print_models() -> None:
+    """Print every model that an entry can name."""
+    from genbench.registry import model_class, model_names, plugin
+
+    rows = []
+    for name in model_names():
+        cls = model_class(name)
+        kind = "control" if cls.control else cls.family
+        rows.append((name, kind, cls.likelihood.value, cls.conditioning.value, plugin(name) or _summary(cls)))
+    print(table(("model", "family", "likelihood", "labels", "about"), rows))
+
+
+def family_in_short(family: str, root: Path) -> str | None:
+    """The section "In short" of a family's page in docs/; None where there is no such page or section."""
+    page = root / "docs" / f"{family}.md"
+    if not page.is_file():
+        return None
+    found = re.search(r"^## In short\s*\n(.*?)(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+    return found.group(1).strip() if found else None
+
+
+def print_info(profile: str, name: str) -> None:
+    """Print an entry's model, parameters and scores, and its family in short.
+
+    Raises:
+        UserError: unknown entry or model.
+    """
+    from genbench.registry import model_class
+
+    params = load_params(profile)
+    entry = params.entry(name)
+    cls = model_class(entry.model)
+    print(f"{name}: {entry.model} on {entry.dataset}, seed {entry.seed}, profile {profile}\n")
+    print((inspect.getdoc(cls) or "").split("\nArguments:")[0].strip())
+    short = family_in_short(cls.family, params.root)
+    if short is not None:
+        print(f"\nThe family: {cls.family} (docs/{cls.family}.md)\n\n{short}")
+    print("\nParameters")
+    for block in ("arch", "train", "sample", "score"):
+        print(f"  {block}: {', '.join(f'{k}={v}' for k, v in getattr(entry, block).items()) or '(defaults)'}")
+    print("\nScores")
+    for line in _scores(params, name):
+        print(f"  {line}")
+
+
+def _scores(params: Params, name: str) -> list[str]:
+    run, lines = params.run(name), []
+    for file in ("likelihood.json", "quality.json"):
+        if (run / file).is_file():
+            record = read_record(run / file)
+            lines += [_score(key, metric) for key, metric in record.metrics.items()]
+            lines += [f"{key}: withheld, {reason}" for key, reason in record.withheld.items()]
+    if (run / "cost.json").is_file():
+        cost = read_json(run / "cost.json")
+        lines.append(f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.0f} s")
+    return lines or [f"none yet: genbench run --profile {params.profile} --entries {name}"]
+
+
+def _score(key: str, metric: Metric) -> str:
+    error = "" if metric.stderr is None else f" ± {metric.stderr:.2g}"
+    kind = "" if metric.kind is None else f", {metric.kind.replace('_', ' ')}"
+    return f"{key}: {metric.value:.4g}{error} ({metric.n} images{kind}, {'higher' if metric.higher_is_better else 'lower'} is better)"
+
+
+def open_report(profile: str) -> None:
+    """Show the report of a profile in the browser."""
+    page = load_params(profile).report / "index.html"
+    if not page.is_file():
+        raise UserError(f"{page} does not exist; `genbench report --profile {profile}` writes it")
+    print(page)
+    webbrowser.open(page.as_uri())
+
+
+def open_ui(port: int, host: str) -> None:
+    """Serve the tracked runs."""
+    root = find_root()
+    from genbench.tracking import ui  # imports mlflow
+
+    ui(root, port=port, host=host)
+
+
+def print_seeds(profile: str, count: int, entries: Sequence[str]) -> None:
+    """Add entries with further seeds and print their names."""
+    from genbench.scaffold import add_seeds
+
+    new = add_seeds(profile, count, entries)
+    print(f"new entries: {', '.join(new)}\nnext: genbench run --profile {profile}" if new else f"all of them have {count} seeds already")
+
+
+def print_new_model(name: str) -> None:
+    """Write a new model and print what to do next."""
+    from genbench.scaffold import new_model
+
+    root = find_root()
+    for path in new_model(name):
+        print(f"wrote {path.relative_to(root)}")
+    print(
+        f"next: edit genbench/models/{name}.py\n      pytest tests/test_contract.py -k {name}\n      genbench run --profile smoke --entries {name}"
+    )

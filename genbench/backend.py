@@ -1,0 +1,80 @@
+"""How the arithmetic of training is done on a type of device: precision, memory layout, compilation. Set in params.yaml, never chosen at run time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from genbench.errors import UserError, bind_options, near
+
+__all__ = ["Backend"]
+
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Precision, layout and compilation of training.
+
+    Attributes:
+        precision: ``float32``, or ``bfloat16`` for autocast; weights, optimiser and averages stay float32.
+        channels_last: convolution weights in NHWC.
+        compile: compile the model's parts with torch.compile.
+        device: type of the device that this was chosen for.
+    """
+
+    precision: str = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, backend: Mapping[str, Any], device: torch.device, *, where: str) -> Backend:
+        """The block of the device's type; UserError for unknown keys and values."""
+        for name in backend:
+            if name not in ("cpu", "cuda"):
+                raise UserError(f"{where}.{name}: unknown device type{near(name, ('cpu', 'cuda'))}")
+        block = backend.get(device.type, {})
+        options = bind_options(cls, block, where=f"{where}.{device.type}", skip=("device",))
+        result = cls(**options, device=device.type)
+        if result.precision not in _PRECISIONS:
+            raise UserError(f"{where}.{device.type}.precision: unknown {result.precision!r}{near(result.precision, _PRECISIONS)}")
+        if result.compile:
+            check_compiler(f"{where}.{device.type}.compile")
+        return result
+
+    def prepare(self, model: nn.Module) -> None:
+        """Bring a model into this layout and compile its parts."""
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks this form
+        if self.compile:
+            for part in model.children():
+                part.compile()
+
+    def release(self, model: nn.Module) -> None:
+        """Undo :meth:`prepare`, so that scoring runs the plain model."""
+        if self.compile:
+            for part in model.children():
+                part._compiled_call_impl = None  # what Module.compile sets; there is no public way back
+        if self.channels_last:
+            model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # the stub lacks this form
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The context in which a loss is computed."""
+        if self.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, _PRECISIONS[self.precision])
+
+
+def check_compiler(where: str) -> None:
+    """Raise UserError unless a C++ compiler for torch.compile is there."""
+    wanted = os.environ.get("CXX", "g++")
+    if shutil.which(wanted) is None:
+        raise UserError(f"{where}: torch.compile needs a C++ compiler, and {wanted!r} is not on the PATH; install one, set CXX, or set compile: false")

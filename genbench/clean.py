@@ -1,0 +1,112 @@
+"""`genbench clean`: checkpoints that no entry needs any more."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from genbench.errors import UserError
+from genbench.params import Params, find_root, load_params, profiles
+
+__all__ = ["Leftover", "clean", "leftovers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A checkpoint folder: its size in bytes, and why it is kept (None: it is not needed)."""
+
+    path: Path
+    size: int
+    kept: str | None
+
+
+def clean(*, everything: bool = False) -> None:
+    """Remove the checkpoint folders that no unfinished stage of any entry would resume from, and print what that freed.
+
+    Arguments:
+        everything: remove those of unfinished stages too. Folders that a process works in stay in any case.
+
+    Raises:
+        UserError: ``dvc status`` fails, which is what tells the unfinished stages.
+    """
+    root = find_root()
+    loaded = [load_params(name, root=root) for name in profiles(root)]
+    folder = loaded[0].checkpoints
+    if not folder.is_dir():
+        print("nothing to remove: there are no checkpoints")
+        return
+    unfinished = set() if everything else _unfinished(root)
+    freed = kept = 0
+    for leftover in leftovers(folder, loaded, unfinished):
+        if leftover.kept is None:
+            shutil.rmtree(leftover.path)
+            freed += leftover.size
+        else:
+            kept += leftover.size
+        print(f"{'removed' if leftover.kept is None else f'kept ({leftover.kept})'}: {leftover.path.name}, {_mb(leftover.size)}")
+    print(f"freed {_mb(freed)}, kept {_mb(kept)}")
+
+
+def leftovers(folder: Path, loaded: Collection[Params], unfinished: Collection[str]) -> list[Leftover]:
+    """Every checkpoint folder, the newest of each piece of work first.
+
+    A folder is ``<profile>-<entry>-<stage>-<hash>``. It is needed if it is the newest of an unfinished stage of an entry that exists: the
+    hash of an older one is that of other parameters or code.
+
+    Arguments:
+        folder: where they are.
+        loaded: the profiles.
+        unfinished: ``<profile>-<entry>-<stage>`` of all stages that are not up to date.
+    """
+    known = {f"{params.profile}-{name}" for params in loaded for name in params.entries}
+    seen: set[str] = set()
+    result = []
+    for path in sorted((p for p in folder.iterdir() if p.is_dir()), key=_modified, reverse=True):
+        work = path.name.rpartition("-")[0]
+        newest, exists = work not in seen, work.rpartition("-")[0] in known
+        seen.add(work)
+        reason = "in use" if _in_use(path) else "unfinished" if newest and exists and work in unfinished else None
+        result.append(Leftover(path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()), reason))
+    return result
+
+
+def _modified(path: Path) -> float:
+    return max(file.stat().st_mtime for file in (path, *path.rglob("*")))
+
+
+def _in_use(path: Path) -> bool:
+    lock = path / "lock"
+    if not lock.is_file():
+        return False
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _unfinished(root: Path) -> set[str]:
+    """``<profile>-<entry>-<stage>`` of what DVC would run again."""
+    status = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], cwd=root, capture_output=True, text=True, check=False)
+    if status.returncode != 0:
+        raise UserError(
+            f"cannot tell what is unfinished, dvc status says: {status.stderr.strip()}. `genbench clean --all` removes all checkpoints"
+        )
+    names = set()
+    for target in json.loads(status.stdout):
+        file, _, stage = target.rpartition(":")
+        profile = Path(file).parent.name or "quick"
+        kind, _, entry = stage.partition("@")
+        names.add(f"{profile}-{entry}-{kind}")
+    return names
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

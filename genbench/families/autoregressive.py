@@ -1,0 +1,146 @@
+"""Autoregressive models: log P(x) = sum_i log P(x_i | x_1..x_{i-1}), exact, and sampled one pixel at a time."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from genbench.base import DataSpec, GenerativeModel, Likelihood, Step
+from genbench.nn.heads import Head
+
+__all__ = ["Autoregressive"]
+
+_BLOCK = 500  # images drawn at once: bounds the memory of a large draw
+_ROWS = 50  # images whose pixel distributions are held in float64 at once
+
+
+class Autoregressive(GenerativeModel):
+    """Base of the family: a subclass gives :meth:`logits`, and for fast sampling :meth:`init_cache` and :meth:`step`.
+
+    Arguments:
+        spec: the images.
+        head: distribution of one pixel, with K parameters.
+        conditional: model P(x|y) of a label y.
+    """
+
+    likelihood: ClassVar[Likelihood] = Likelihood.EXACT
+    family: ClassVar[str] = "autoregressive"
+
+    def __init__(self, spec: DataSpec, *, head: Head, conditional: bool = False) -> None:
+        super().__init__(spec, conditional=conditional)
+        self.head = head
+
+    # ------------------------------------------------------------------ what a subclass gives
+
+    @abstractmethod
+    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Head parameters (B, D, K) of all pixels given the true ones before them, in the order of :meth:`pixel_order`. ``x`` is uint8 (B, 1, H, W)."""
+
+    def pixel_order(self) -> Tensor:
+        """Raster index (D,) of the pixel of each step."""
+        return torch.arange(self.spec.dims, device=self.device)
+
+    def training_logits(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> Tensor:
+        """Head parameters for the training loss; differ from :meth:`logits` where training is stochastic."""
+        return self.logits(x, y)
+
+    def init_cache(self, n: int, y: Tensor | None = None) -> Any:
+        """What :meth:`step` carries from pixel to pixel for ``n`` images."""
+        return y
+
+    def step(self, x: Tensor, i: int, cache: Any) -> tuple[Tensor, Any]:
+        """Head parameters (n, K) of step ``i`` and the next cache. ``x`` uint8 (n, 1, H, W) holds the pixels of all steps before.
+
+        The default runs the whole network: slow, always right. An override may reuse the cache's memory.
+        """
+        return self.logits(x, cache)[:, i], cache
+
+    # ------------------------------------------------------------------ what it inherits
+
+    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        """Mean negative log-likelihood in nats per image."""
+        log_prob = self.head.log_prob(self.training_logits(x, y, rng=rng), self._pixels(x))
+        return Step(-log_prob.sum(1).mean())
+
+    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Exact log P(x) or log P(x|y) in nats, float64 (B,)."""
+        self.check_images(x)
+        self.check_labels(len(x), y)
+        logits, pixels = self.logits(x, y), self._pixels(x)
+        parts = zip(logits.split(_ROWS), pixels.split(_ROWS), strict=True)
+        return torch.cat([self.head.log_prob(part.double(), values).sum(1) for part, values in parts])
+
+    @torch.no_grad()
+    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Images uint8 (n, 1, H, W), drawn pixel by pixel from the scored distribution."""
+        self.check_count(n)
+        self.check_labels(n, y)
+        blocks = []
+        for begin in range(0, n, _BLOCK):
+            size = min(_BLOCK, n - begin)
+            x = self._blank(size)
+            for _ in self._draw(x, 0, None if y is None else y[begin : begin + size], rng):
+                pass
+            blocks.append(x)
+        return torch.cat(blocks)
+
+    @torch.no_grad()
+    def frames(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Iterator[Tensor]:
+        """The picture being drawn, one frame per row's worth of pixels; the last frame is the sample."""
+        self.check_count(n)
+        self.check_labels(n, y)
+        x = self._blank(n)
+        for i in self._draw(x, 0, y, rng):
+            if (i + 1) % self.spec.width == 0:
+                yield x.clone()
+
+    @torch.no_grad()
+    def complete(self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Draw the unknown pixels given the known ones.
+
+        Arguments:
+            x: images uint8 (B, 1, H, W).
+            mask: bool (H, W), True where ``x`` is known; these pixels must come first in the model's order.
+            y: labels (B,) of a conditional model.
+            rng: randomness.
+
+        Raises:
+            ValueError: a known pixel comes after an unknown one, so that exact conditioning is impossible.
+        """
+        self.check_images(x)
+        self.check_labels(len(x), y)
+        if mask.dtype != torch.bool or tuple(mask.shape) != (self.spec.height, self.spec.width):
+            raise ValueError(f"mask: must be bool ({self.spec.height}, {self.spec.width}), got {mask.dtype} {tuple(mask.shape)}")
+        known = mask.flatten()[self.pixel_order().to(mask.device)]
+        count = int(known.sum())
+        if not bool(known[:count].all()):
+            first = int((~known).nonzero()[0])
+            raise ValueError(
+                f"mask: known pixels must come before all unknown ones in the model's order, but step {first} is unknown and a later one is known; "
+                "mark as known a first part of the image, such as its upper rows"
+            )
+        result = torch.where(mask.to(x.device), x, torch.zeros_like(x))
+        for _ in self._draw(result, count, y, rng):
+            pass
+        return result
+
+    # ------------------------------------------------------------------ helpers
+
+    def _blank(self, n: int) -> Tensor:
+        return torch.zeros(n, 1, self.spec.height, self.spec.width, dtype=torch.uint8, device=self.device)
+
+    def _pixels(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, self.pixel_order()].long()
+
+    def _draw(self, x: Tensor, known: int, y: Tensor | None, rng: Generator) -> Iterator[int]:
+        """Fill in the pixels of ``x`` in place from step ``known`` on; yields each step's number once its pixel is there."""
+        cache, flat = self.init_cache(len(x), y), x.view(len(x), -1)
+        for i, pixel in enumerate(self.pixel_order().tolist()):
+            params, cache = self.step(x, i, cache)
+            if i >= known:
+                flat[:, pixel] = self.head.sample(params, rng=rng)
+            yield i

@@ -1,0 +1,300 @@
+"""The one training loop. It branches on no model's name and no model's type.
+
+Randomness is counter-based: the noise of repeat r of step t of phase p is a function of (entry, seed, p, t, r), the order of an epoch one of
+(entry, seed, p, epoch). So a resumed run needs no random state, and reaches the same bits as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genbench.backend import Backend
+from genbench.base import GenerativeModel, Likelihood, Step
+from genbench.batch_norm import estimate_statistics
+from genbench.data import Dataset
+from genbench.optim import OptimOptions, PhaseState, check_optim
+from genbench.progress import Progress
+from genbench.resume import Workspace
+from genbench.seeding import generator_for, seed_for
+
+__all__ = ["Fitted", "fit"]
+
+_STATISTICS_IMAGES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What training tells besides the weights.
+
+    Attributes:
+        history: one row per logged step: ``step``, ``seconds``, ``images_per_second``, ``<phase>/<value>``.
+        seconds: time in this loop, earlier runs included.
+        images_per_second: training images over the time spent in steps, without validation.
+    """
+
+    history: list[dict[str, float]]
+    seconds: float
+    images_per_second: float
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Where the loop is; goes into checkpoints."""
+
+    step: int = 0
+    seconds: float = 0.0
+    training: float = 0.0
+    images: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit(
+    model: GenerativeModel,
+    data: Dataset,
+    *,
+    entry: str,
+    seed: int,
+    device: torch.device | str = "cpu",
+    resume: Workspace | None = None,
+    steps: int = 0,
+    batch_size: int = 128,
+    optim: Mapping[str, Any] | None = None,
+    ema: float = 0.999,
+    validations: int = 20,
+    validate_images: int = 10_000,
+    backend: Mapping[str, Any] | None = None,
+) -> Fitted:
+    """Train ``model`` in place; afterwards it holds its scored weights and is in eval mode on ``device``.
+
+    Arguments:
+        model: from :func:`genbench.registry.build`.
+        data: its data set; only the training and validation splits are used.
+        entry, seed: identity of the run, from which all randomness follows.
+        resume: folder to keep checkpoints in and to go on from.
+        steps: optimiser steps (of the outer loop).
+        batch_size: images per inner step.
+        optim: phase name -> fields of :class:`OptimOptions`.
+        ema: decay of the weight average.
+        validations: how often the validation loss is taken; models with an exact likelihood or a bound keep the best weights.
+        validate_images: images of the validation split that it is taken on, evenly spaced.
+        backend: device type -> fields of :class:`Backend`.
+
+    Raises:
+        FloatingPointError: a loss or gradient is not finite; names model, phase and step.
+        UserError: options that do not fit the model.
+    """
+    where = f"entries.{entry}.train"
+    options = check_optim(model, {"optim": optim or {}, "steps": steps, "batch_size": batch_size, "validate_images": validate_images}, where=where)
+    return _Loop(model, data, entry, seed, torch.device(device), resume, steps, batch_size, options, ema, validations, validate_images, backend).run()
+
+
+class _Loop:
+    """The state of one call of :func:`fit`."""
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        data: Dataset,
+        entry: str,
+        seed: int,
+        device: torch.device,
+        resume: Workspace | None,
+        steps: int,
+        batch_size: int,
+        options: Mapping[str, OptimOptions],
+        ema: float,
+        validations: int,
+        validate_images: int,
+        backend: Mapping[str, Any] | None,
+    ) -> None:
+        self.model, self.entry, self.seed, self.device, self.resume, self.steps = model, entry, seed, device, resume, steps
+        self.backend = Backend.of(backend or {}, device, where=f"entries.{entry}.train.backend")
+        self.x, self.y = data.train_x.to(device), self._labels(data.train_y)
+        stride = max(1, len(data.valid_x) // validate_images)
+        self.valid_x, self.valid_y = data.valid_x[::stride].to(device), self._labels(None if data.valid_y is None else data.valid_y[::stride])
+        self.batch = min(batch_size, len(self.x))
+        model.to(device)
+        if not resume or not (resume.folder / "train.pt").is_file():
+            model.init_from_data(self.x, self.y, rng=generator_for("init_from_data", entry, seed, device=device))
+        self.backend.prepare(model)
+        self.phases = [PhaseState(phase, options[phase.name], steps=steps, ema=ema) for phase in model.phases()]
+        self.log_every = max(1, min(100, math.ceil(steps / 200)))
+        self.validate_every = self.log_every * max(1, round(steps / max(1, validations) / self.log_every))
+        self.edges = sorted({edge for s in self.phases for edge in (s.first, s.end)})
+        self.keeps_best = model.likelihood in (Likelihood.EXACT, Likelihood.LOWER_BOUND)
+        self.rng = torch.Generator(device)
+        self.orders: dict[str, tuple[int, Tensor]] = {}
+        self.clock = _Clock()
+
+    def _labels(self, y: Tensor | None) -> Tensor | None:
+        return y.to(self.device) if y is not None and self.model.conditional else None
+
+    # ------------------------------------------------------------------ the loop
+
+    def run(self) -> Fitted:
+        self._load()
+        self.started = time.monotonic() - self.clock.seconds
+        with Progress(f"train {self.entry}", self.steps, unit="steps", done=self.clock.step) as progress:
+            while self.clock.step < self.steps:
+                first, begun = self.clock.step, time.monotonic()
+                last = min(edge for edge in (self.steps, (first // self.log_every + 1) * self.log_every, *self.edges) if edge > first)
+                row = self._train_until(last)
+                self.clock.training += time.monotonic() - begun
+                self._after(last, row)
+                self.clock.history.append(row)
+                progress.update(last, self._summary(row))
+                if self.resume is not None and (self.resume.due() or last == self.steps):
+                    self._save()
+        self.backend.release(self.model)
+        chunks = range(min(_STATISTICS_IMAGES, len(self.x)) // self.batch)
+        estimate_statistics(self.model, [partial(self._loss_on, state, chunk) for state in self.phases for chunk in chunks])
+        self.model.eval().requires_grad_(True)
+        self.clock.seconds = time.monotonic() - self.started
+        return Fitted(self.clock.history, self.clock.seconds, self.clock.images / max(self.clock.training, 1e-9))
+
+    def _train_until(self, last: int) -> dict[str, float]:
+        """Steps up to ``last``; returns the means of what they logged."""
+        self.model.train()
+        logged: dict[str, list[Tensor]] = {}
+        first, begun, images = self.clock.step, time.monotonic(), self.clock.images
+        for step in range(first, last):
+            for state in self.phases:
+                if not state.active(step):
+                    continue
+                self._own(state)
+                for repeat in range(state.phase.repeats):
+                    self._step(state, step, repeat, logged)
+        self.clock.step = last
+        row = {"step": float(last), "images_per_second": (self.clock.images - images) / max(time.monotonic() - begun, 1e-9)}
+        for name, values in logged.items():
+            stacked = torch.stack(values).float().cpu()
+            self._check_finite(name, stacked, first)
+            row[name] = float(stacked.mean())
+        return row
+
+    def _step(self, state: PhaseState, step: int, repeat: int, logged: dict[str, list[Tensor]]) -> None:
+        phase = state.phase
+        self._seed("train", phase.name, step, repeat)
+        x, y = self._take(phase.name, (step - state.first) * phase.repeats + repeat)
+        progress = state.progress(step)
+        with self.backend.autocast():
+            out: Step = phase.loss(x, y, rng=self.rng, progress=progress)
+        out.loss.backward()
+        norm = state.update(step)
+        self.model.after_step(phase.name, out.carry, rng=self.rng, progress=progress)
+        self.clock.images += len(x)
+        for name, value in (("loss", out.loss), ("grad_norm", norm), *out.logs.items()):
+            logged.setdefault(f"{phase.name}/{name}", []).append(value.detach())
+
+    def _own(self, state: PhaseState) -> None:
+        """Let gradients reach this phase's parameters alone."""
+        if len(self.phases) > 1:
+            self.model.requires_grad_(False)
+            for p in state.params:
+                p.requires_grad_(True)
+
+    def _seed(self, purpose: str, *identity: str | int) -> None:
+        seed = seed_for(purpose, self.entry, self.seed, *identity)
+        self.rng.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # dropout draws from the global generators
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def _take(self, phase: str, index: int) -> tuple[Tensor, Tensor | None]:
+        """Batch number ``index`` of a phase: a fresh permutation each epoch, whole batches only."""
+        epoch, position = divmod(index, len(self.x) // self.batch)
+        if self.orders.get(phase, (-1,))[0] != epoch:
+            order = torch.randperm(len(self.x), generator=generator_for("order", self.entry, self.seed, phase, epoch))
+            self.orders[phase] = (epoch, order.to(self.device))
+        chosen = self.orders[phase][1][position * self.batch : (position + 1) * self.batch]
+        return self.x[chosen], None if self.y is None else self.y[chosen]
+
+    def _check_finite(self, name: str, values: Tensor, first: int) -> None:
+        if not bool(values.isfinite().all()):
+            phase, value = name.split("/", 1)
+            repeats = next(s.phase.repeats for s in self.phases if s.phase.name == phase)
+            begin = max(first, next(s.first for s in self.phases if s.phase.name == phase))
+            index = int((~values.isfinite()).nonzero()[0])
+            raise FloatingPointError(
+                f"{type(self.model).__name__}, entry {self.entry}, phase {phase}: {value} is {values[index].item()} at step {begin + index // repeats}; "
+                f"lower entries.{self.entry}.train.optim.{phase}.lr, or clip more"
+            )
+
+    # ------------------------------------------------------------------ validation and the end of phases
+
+    def _after(self, step: int, row: dict[str, float]) -> None:
+        for state in self.phases:
+            if state.finished or step <= state.first:
+                continue
+            row[f"{state.phase.name}/lr"] = state.optimizer.param_groups[0]["lr"]
+            ends = step >= state.end
+            if self.keeps_best and (ends or step % self.validate_every == 0):
+                row[f"{state.phase.name}/valid_loss"] = self._validate(state)
+            if ends:
+                state.finish(dict(self.model.named_buffers()))
+        row["seconds"] = time.monotonic() - self.started
+
+    @torch.no_grad()
+    def _validate(self, state: PhaseState) -> float:
+        """Loss of a phase on the validation split with the averaged weights and fixed noise; keeps them if it is the best."""
+        total = 0.0
+        with self._averaged():
+            for chunk, begin in enumerate(range(0, len(self.valid_x), self.batch)):
+                self._seed("validate", state.phase.name, chunk)
+                x = self.valid_x[begin : begin + self.batch]
+                y = None if self.valid_y is None else self.valid_y[begin : begin + self.batch]
+                with self.backend.autocast():
+                    total += float(state.phase.loss(x, y, rng=self.rng, progress=1.0).loss) * len(x)
+        loss = total / len(self.valid_x)
+        state.consider(loss, dict(self.model.named_buffers()))
+        return loss
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The model in eval mode with the averaged weights of all unfinished phases."""
+        states = [s for s in self.phases if not s.finished]
+        raw = [[p.detach().clone() for p in s.params] for s in states]
+        self.model.eval()
+        for s in states:
+            s.set(s.ema)
+        try:
+            yield
+        finally:
+            for s, values in zip(states, raw, strict=True):
+                s.set(values)
+            self.model.train()
+
+    def _loss_on(self, state: PhaseState, chunk: int) -> None:
+        """A phase's loss on a chunk of the training images, for its effect on batch-norm statistics."""
+        self._seed("statistics", state.phase.name, chunk)
+        rows = slice(chunk * self.batch, (chunk + 1) * self.batch)
+        state.phase.loss(self.x[rows], None if self.y is None else self.y[rows], rng=self.rng, progress=1.0)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def _save(self) -> None:
+        assert self.resume is not None
+        self.clock.seconds = time.monotonic() - self.started
+        clock = {name: getattr(self.clock, name) for name in self.clock.__slots__}
+        self.resume.save("train.pt", {"model": self.model.state_dict(), "phases": [s.state_dict() for s in self.phases], "clock": clock})
+
+    def _load(self) -> None:
+        saved = self.resume.load("train.pt", device=self.device) if self.resume is not None else None
+        if saved is not None:
+            self.model.load_state_dict(saved["model"])
+            for state, kept in zip(self.phases, saved["phases"], strict=True):
+                state.load_state_dict(kept)
+            self.clock = _Clock(**saved["clock"])
+
+    def _summary(self, row: Mapping[str, float]) -> str:
+        losses: Sequence[str] = [f"{name.removesuffix('/loss')} {value:.4g}" for name, value in row.items() if name.endswith("/loss")]
+        return f"{', '.join(losses)}, {row['images_per_second']:.0f} images/s"

@@ -1,0 +1,182 @@
+"""From log-likelihoods to the likelihood columns of the table: test loop, class sums, standard errors, and the only place where nats become bits/dim."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import logsumexp
+from torch import Tensor
+
+from genbench.base import GenerativeModel, Likelihood
+from genbench.params import Entry, Protocol
+from genbench.results import Metric, Record
+from genbench.seeding import generator_for
+
+__all__ = ["CHUNK", "Plan", "bits_per_dim", "plan_for", "score_chunk", "strided", "summarise"]
+
+CHUNK = 250
+"""Test images that share a random generator. Fixed, so that no result depends on a batch size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One pass over test images.
+
+    Attributes:
+        purpose: ``nats``, or ``elbo_nats`` for one draw of a bound that tightens with more.
+        index: test images, evenly spaced (n,).
+        options: keywords of ``log_likelihood``.
+        all_classes: score each image under every label, not only its own.
+    """
+
+    purpose: str
+    index: np.ndarray
+    options: Mapping[str, Any]
+    all_classes: bool
+
+    @property
+    def chunks(self) -> list[np.ndarray]:
+        """The index in pieces of ``CHUNK``."""
+        return [self.index[i : i + CHUNK] for i in range(0, len(self.index), CHUNK)]
+
+
+def bits_per_dim(nats: float, dims: int) -> float:
+    """Nats per image as bits per pixel."""
+    return nats / (dims * math.log(2))
+
+
+def strided(total: int, n: int) -> np.ndarray:
+    """``n`` evenly spaced indices of ``total`` images: the first half of MNIST's test set is easier than the second, so a prefix would flatter."""
+    n = min(n, total)
+    return np.arange(n) * total // n
+
+
+def plan_for(model: GenerativeModel, entry: Entry, protocol: Protocol, total: int) -> list[Plan]:
+    """The passes that an entry's likelihood needs, cheap ones over more test images (docs/protocol.md)."""
+    if model.likelihood is Likelihood.NONE:
+        return []
+    preparing = inspect.signature(model.prepare_likelihood).parameters
+    options = {k: v for k, v in entry.score.items() if k not in preparing}
+    draws = inspect.signature(model.log_likelihood).parameters.get("draws")
+    all_classes = model.conditional and model.sums_classes
+    passes = options.get("draws", draws.default if draws else 1) * (model.spec.classes if all_classes else 1)
+    many = passes >= protocol.many_passes
+    index = strided(total, protocol.likelihood_images_many_passes if many else protocol.likelihood_images)
+    plans = [Plan("nats", index, options, all_classes)]
+    if draws is not None:
+        plans.append(Plan("elbo_nats", strided(total, protocol.likelihood_images), {**options, "draws": 1}, False))
+    return plans
+
+
+@torch.no_grad()
+def score_chunk(model: GenerativeModel, plan: Plan, number: int, x: Tensor, y: Tensor | None, entry: Entry) -> dict[str, np.ndarray]:
+    """Log-likelihoods of one chunk: ``log_p`` float64 (B,) , or (B, classes) where the plan asks for all classes.
+
+    Arguments:
+        model: in eval mode.
+        plan: the pass.
+        number: of the chunk, from which with the entry its randomness follows.
+        x, y: the whole test split; ``y`` None where there are no labels.
+        entry: identity of the run.
+    """
+    chosen = torch.from_numpy(plan.chunks[number])
+    images = x[chosen].to(model.device)
+    labels = y[chosen].to(model.device) if y is not None and model.conditional else None
+    classes = range(model.spec.classes) if plan.all_classes else [None]
+    columns = []
+    for label in classes:
+        rng = generator_for("score", entry.name, entry.seed, plan.purpose, number, *([] if label is None else [label]), device=model.device)
+        given = labels if label is None else torch.full((len(images),), label, dtype=torch.int64, device=model.device)
+        columns.append(model.log_likelihood(images, given, rng=rng, **plan.options).double().cpu())
+    return {"log_p": torch.stack(columns, 1).numpy() if plan.all_classes else columns[0].numpy()}
+
+
+def summarise(
+    model: GenerativeModel,
+    entry: Entry,
+    results: Mapping[str, tuple[Plan, np.ndarray]],
+    labels: np.ndarray | None,
+    prepared: Mapping[str, float],
+) -> tuple[Record, dict[str, np.ndarray]]:
+    """The record of an entry, and its per-image values.
+
+    Arguments:
+        model: what was scored.
+        entry: its entry.
+        results: purpose -> (plan, log_p of all its images).
+        labels: labels of the whole test split.
+        prepared: what ``prepare_likelihood`` returned.
+
+    Raises:
+        FloatingPointError: a log-likelihood is not finite; names the first image.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for purpose, (plan, log_p) in results.items():
+        if not np.isfinite(log_p).all():
+            bad = plan.index[np.argwhere(~np.isfinite(log_p))[0][0]]
+            raise FloatingPointError(f"{entry.name}: the log-likelihood of test image {bad} is not finite in pass {purpose!r}")
+        arrays |= _per_image(model, purpose, plan, log_p, labels)
+    metrics = {}
+    for name, values in arrays.items():
+        if name.startswith("index"):
+            continue
+        metrics[name] = _metric(model, name, values, results["elbo_nats" if name == "elbo_nats" else "nats"][0], prepared)
+    if "nats" in metrics:
+        metrics["bits_per_dim"] = _scaled(metrics["nats"], model.spec.dims)
+    reason = _distrust(prepared)
+    if reason is None:
+        return Record(entry.name, metrics), arrays
+    return Record(entry.name, {}, dict.fromkeys(metrics, reason)), arrays
+
+
+def _per_image(model: GenerativeModel, purpose: str, plan: Plan, log_p: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Negative log-likelihoods of each image, with the class sums that a conditional model allows; p(y) is uniform."""
+    index = {"index" if purpose == "nats" else f"index_{purpose}": plan.index}
+    if not model.conditional:
+        return {**index, purpose: -log_p}
+    log_classes = math.log(model.spec.classes)
+    if not plan.all_classes:  # log P(x) >= log P(x, y) for the true y
+        own = {"conditional_nats": -log_p} if purpose == "nats" else {}
+        return {**index, purpose: log_classes - log_p, **own}
+    assert labels is not None
+    y = labels[plan.index]
+    return {
+        **index,
+        purpose: log_classes - logsumexp(log_p, axis=1),
+        "conditional_nats": -log_p[np.arange(len(y)), y],
+        "bayes_accuracy": (log_p.argmax(1) == y).astype(np.float64),
+    }
+
+
+def _metric(model: GenerativeModel, name: str, values: np.ndarray, plan: Plan, prepared: Mapping[str, float]) -> Metric:
+    stderr = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    detail = {key: plan.options[key] for key in ("draws",) if key in plan.options}
+    if name == "bayes_accuracy":
+        return Metric(float(values.mean()), stderr, len(values), higher_is_better=True, detail=detail)
+    kind = model.likelihood
+    if name == "nats" and model.conditional and not plan.all_classes:
+        kind = Likelihood.LOWER_BOUND
+    if stderr is not None and "log_z_stderr" in prepared:
+        stderr = math.hypot(stderr, prepared["log_z_stderr"])
+    return Metric(float(values.mean()), stderr, len(values), higher_is_better=False, kind=kind.value, detail={**detail, **prepared})
+
+
+def _scaled(nats: Metric, dims: int) -> Metric:
+    stderr = None if nats.stderr is None else bits_per_dim(nats.stderr, dims)
+    return Metric(bits_per_dim(nats.value, dims), stderr, nats.n, higher_is_better=False, kind=nats.kind, detail=nats.detail)
+
+
+def _distrust(prepared: Mapping[str, float]) -> str | None:
+    """Why an estimate of log Z is not to be published, or None."""
+    ess, floor = prepared.get("ess"), prepared.get("ess_floor")
+    if ess is None or floor is None or ess >= floor:
+        return None
+    return f"annealed importance sampling did not converge: effective sample size {ess:.1f} is below the floor of {floor:g}; use more chains or temperatures"
+
+

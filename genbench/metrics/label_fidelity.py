@@ -1,0 +1,27 @@
+"""Label fidelity: the share of images that the extractor's classifier gives the label they were sampled with."""
+
+from __future__ import annotations
+
+import math
+
+from genbench.errors import UserError
+from genbench.metrics.base import FeatureSet
+from genbench.results import Metric
+
+__all__ = ["compute"]
+
+
+def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:
+    """``label_fidelity`` with its binomial standard error; empty without labels or logits. ``reference`` and ``seed`` are unused.
+
+    Raises:
+        UserError: labels that the classifier does not know.
+    """
+    if generated.labels is None or generated.logits is None:
+        return {}
+    classes = generated.logits.shape[1]
+    if int(generated.labels.min()) < 0 or int(generated.labels.max()) >= classes:
+        raise UserError(f"labels: must be 0..{classes - 1}, got {int(generated.labels.min())}..{int(generated.labels.max())}")
+    n = len(generated)
+    value = (generated.logits.argmax(1) == generated.labels).double().mean().item()
+    return {"label_fidelity": Metric(value, math.sqrt(value * (1 - value) / n), n, higher_is_better=True)}

@@ -1,0 +1,136 @@
+"""PixelCNN, the original one: a stack of masked convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genbench.base import Conditioning, DataSpec
+from genbench.families.autoregressive import Autoregressive
+from genbench.nn.heads import make_head
+from genbench.nn.masked import MaskedConv2d, RowCache
+
+__all__ = ["PixelCNN"]
+
+
+class PixelCNN(Autoregressive):
+    """Causal convolutions: a 7x7 one of mask A, residual blocks of 3x3 ones of mask B, and 1x1 convolutions to the pixel distributions.
+
+        x -> conv A 7x7 (2h) -> [ + relu, 1x1 (h), relu, conv B 3x3 (h), relu, 1x1 (2h) ] * blocks -> relu, 1x1, relu, 1x1 -> head
+
+    The stacked 3x3 masks leave a blind spot to the right above each pixel, which the gated PixelCNN removes.
+
+    van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016, https://arxiv.org/abs/1601.06759, section 3.5 and figure 5.
+
+    Differs: a logistic mixture may take the place of the 256-way softmax; labels, where given, add a learned vector in each block.
+
+    Arguments:
+        spec: the images.
+        channels: h; the residual stream has 2h channels.
+        blocks: number of residual blocks.
+        hidden: channels of the last but one layer.
+        head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
+        mixtures: components of the logistic mixture.
+        conditional: model P(x|y).
+
+    Example:
+        >>> model = PixelCNN(DataSpec(4, 4, 2), channels=4, blocks=1)
+        >>> model.logits(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)).shape
+        torch.Size([2, 16, 1])
+    """
+
+    conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
+        (DataSpec(3, 3, 2), {"channels": 8, "blocks": 2, "hidden": 16}),
+        (DataSpec(2, 2, 4), {"channels": 8, "blocks": 2, "hidden": 16, "head": "categorical"}),
+        (DataSpec(2, 2, 4), {"channels": 8, "blocks": 1, "hidden": 16, "head": "logistic_mixture", "mixtures": 2}),
+    ]
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        channels: int = 32,
+        blocks: int = 7,
+        hidden: int = 64,
+        head: str = "bernoulli",
+        mixtures: int = 5,
+        conditional: bool = False,
+    ) -> None:
+        super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
+        for name, value in (("channels", channels), ("blocks", blocks), ("hidden", hidden)):
+            if value < 1:
+                raise ValueError(f"{name}: must be at least 1, got {value}")
+        self.first = MaskedConv2d("A", 1, 2 * channels, 7)
+        classes = spec.classes if self.conditional else 0
+        self.blocks = nn.ModuleList(_Block(channels, classes) for _ in range(blocks))
+        self.last = nn.Conv2d(2 * channels, hidden, 1)
+        self.out = nn.Conv2d(hidden, self.head.channels, 1)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)  # start close to the head's own start
+            self.out.bias.copy_(self.head.initial_bias())  # type: ignore[union-attr]  # it has a bias
+
+    def _input(self, x: Tensor) -> Tensor:
+        return (2 * self.spec.unit(x) - 1).to(self.out.weight.dtype)  # -1..1: the zero padding then tells the border from the background
+
+    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Head parameters (B, D, K)."""
+        h = self.first(self._input(x))
+        for block in self.blocks:
+            h = block(h, y)
+        return self.out(self.last(h.relu()).relu()).flatten(2).transpose(1, 2)
+
+    # ------------------------------------------------------------------ sampling: each feature is computed once
+
+    def init_cache(self, n: int, y: Tensor | None = None) -> list[RowCache]:
+        """One row cache per masked convolution."""
+        width = self.spec.width
+        return [RowCache(self.first, n, width), *(RowCache(block.causal, n, width, block.label(y)) for block in self.blocks)]
+
+    def step(self, x: Tensor, i: int, cache: list[RowCache]) -> tuple[Tensor, list[RowCache]]:
+        """Head parameters (n, K) of pixel i: the features of its place in every layer, and of no other."""
+        row, column = divmod(i, self.spec.width)
+        first, *others = cache
+        if i > 0:
+            before_row, before_column = divmod(i - 1, self.spec.width)
+            first.put(self._input(x[:, :, before_row, before_column]), before_column)
+        if column == 0:
+            for part in cache:
+                part.start_row()
+        h = first.output(column)
+        for block, part in zip(self.blocks, others, strict=True):
+            part.put(_pointwise(block.inner, h.relu()).relu_(), column)
+            h = h + _pointwise(block.outer, part.output(column).relu_())
+        return _pointwise(self.out, _pointwise(self.last, h.relu()).relu_()), cache
+
+
+class _Block(nn.Module):
+    """Residual block on 2h channels."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(2 * channels, channels, 1)
+        self.causal = MaskedConv2d("B", channels, channels, 3)
+        self.outer = nn.Conv2d(channels, 2 * channels, 1)
+        self.labels = nn.Embedding(classes, channels) if classes else None
+
+    def label(self, y: Tensor | None) -> Tensor | None:
+        """What the label adds to the causal convolution's output (B, h), or None."""
+        return None if self.labels is None or y is None else self.labels(y)
+
+    def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
+        """(B, 2h, H, W) to the same."""
+        inner = self.causal(self.inner(h.relu()).relu())
+        shift = self.label(y)
+        if shift is not None:
+            inner = inner + shift[:, :, None, None]
+        return h + self.outer(inner.relu())
+
+
+def _pointwise(conv: nn.Conv2d, h: Tensor) -> Tensor:
+    """A 1x1 convolution at one place: (n, in) to (n, out)."""
+    return F.linear(h, conv.weight[:, :, 0, 0], conv.bias)

@@ -1,0 +1,62 @@
+"""Control row: real training images, sold as samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from genbench.base import DataSpec, GenerativeModel, Likelihood, Phase
+
+__all__ = ["TrainCopy"]
+
+
+class TrainCopy(GenerativeModel):
+    """Draws stored training images without replacement: the score of perfect samples at this sample size, and of a perfect memory.
+
+    No sample score can tell the two apart, so a model near this row has either learned the data or learned it by heart.
+
+    Arguments:
+        spec: the images.
+        size: how many training images are stored, evenly spaced over the training split.
+
+    Example:
+        >>> model = TrainCopy(DataSpec(2, 2, 2), size=3)
+        >>> model.sample(2, rng=torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 1, 2, 2])
+    """
+
+    likelihood: ClassVar[Likelihood] = Likelihood.NONE
+    family: ClassVar[str] = "control"
+    control: ClassVar[bool] = True
+    sampler_name: ClassVar[str] = "training images"
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [(DataSpec(3, 3, 2), {"size": 32}), (DataSpec(2, 2, 4), {"size": 32})]
+
+    images: Tensor
+
+    def __init__(self, spec: DataSpec, *, size: int = 10_000) -> None:
+        super().__init__(spec)
+        if size < 1:
+            raise ValueError(f"size: must be at least 1, got {size}")
+        self.register_buffer("images", torch.zeros(size, 1, spec.height, spec.width, dtype=torch.uint8))
+
+    def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
+        """Store evenly spaced training images."""
+        if len(x) < len(self.images):
+            raise ValueError(f"size: {len(self.images)} images are to be stored, but the training split has {len(x)}")
+        self.images.copy_(x[torch.arange(len(self.images), device=x.device) * len(x) // len(self.images)])
+
+    def phases(self) -> Sequence[Phase]:
+        """Nothing to optimise."""
+        return []
+
+    @torch.no_grad()
+    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Stored images uint8 (n, 1, H, W), each at most once until all have been used."""
+        self.check_count(n)
+        self.check_labels(n, y)
+        rounds = -(-n // len(self.images))
+        orders = [torch.randperm(len(self.images), generator=rng, device=rng.device) for _ in range(rounds)]
+        return self.images[torch.cat(orders)[:n].to(self.images.device)]

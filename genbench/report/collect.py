@@ -1,0 +1,209 @@
+"""What the stages of an entry left on disk, read and checked; and for each stage that is not complete, the reason."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from genbench.base import Conditioning, DataSpec, GenerativeModel
+from genbench.data import SPECS
+from genbench.errors import UserError
+from genbench.files import read_json, read_npz
+from genbench.params import Entry, Params
+from genbench.registry import model_class
+from genbench.report.schema import read_checked
+from genbench.results import Record, read_record
+
+__all__ = ["Outcome", "Sampling", "Training", "Visual", "collect"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """Outputs of the stage ``train`` but the weights. ``history`` has the columns of history.csv, empty cells as NaN."""
+
+    cost: dict[str, Any]
+    provenance: dict[str, Any]
+    history: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Outputs of the stage ``sample``: ``images`` uint8 (n, H, W); ``labels`` int64 (n,) for conditional entries, else None."""
+
+    info: dict[str, Any]
+    images: np.ndarray
+    labels: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Visual:
+    """One file of the stage ``visuals``: its bytes (PNG or GIF) and what it shows."""
+
+    file: str
+    kind: str
+    title: str
+    caption: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An entry with the content of its complete stages.
+
+    Attributes:
+        entry: the entry.
+        model: class of its model; None where it cannot be imported, and then no stage counts.
+        training, sampling, visuals, likelihood, quality: content of the stages; None where a stage or one that it depends on is not complete.
+        reasons: why the stages that are not complete are not; empty if all are.
+    """
+
+    entry: Entry
+    model: type[GenerativeModel] | None
+    training: Training | None
+    sampling: Sampling | None
+    visuals: tuple[Visual, ...] | None
+    likelihood: Record | None
+    quality: Record | None
+    reasons: tuple[str, ...]
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the entry's model takes labels."""
+        always = self.model is not None and self.model.conditioning is Conditioning.REQUIRED
+        return always or bool(self.entry.arch.get("conditional", False))
+
+
+def collect(params: Params) -> list[Outcome]:
+    """The outcome of every entry of params.yaml, in its order. Damaged or absent files of one entry never stop the others."""
+    return [_Collector(params, entry).outcome() for entry in params.entries.values()]
+
+
+class _Collector:
+    """Reads the stages of one entry in order, and remembers why one is not complete."""
+
+    def __init__(self, params: Params, entry: Entry) -> None:
+        self.params = params
+        self.entry = entry
+        self.run = params.run(entry.name)
+        self.reasons: list[str] = []
+
+    def outcome(self) -> Outcome:
+        model = self.model()
+        if model is None:
+            return Outcome(self.entry, None, None, None, None, None, None, tuple(self.reasons))
+        training = self.stage("train", lambda: _training(self.run))
+        # A stage whose inputs are gone shows the results of an earlier state: it does not count.
+        sampling = visuals = likelihood = quality = None
+        if training is not None:
+            sampling = self.stage("sample", lambda: _sampling(self.run, SPECS[self.entry.dataset]))
+            visuals = self.stage("visuals", lambda: _visuals(self.run / "visuals"))
+            likelihood = self.stage("score_likelihood", lambda: _record(self.run / "likelihood.json", self.entry))
+        if sampling is not None:
+            quality = self.stage("score_samples", lambda: _record(self.run / "quality.json", self.entry))
+        return Outcome(self.entry, model, training, sampling, visuals, likelihood, quality, tuple(self.reasons))
+
+    def model(self) -> type[GenerativeModel] | None:
+        try:
+            return model_class(self.entry.model)
+        except (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError) as error:
+            # What a model file under construction raises when it is imported; the other entries are still reported.
+            self.reasons.append(f"model {self.entry.model!r} cannot be imported: {error}")
+            return None
+
+    def stage(self, name: str, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except FileNotFoundError as error:
+            self.reasons.append(self.failure(name) or self.absent(error))
+        except ValueError as error:
+            self.reasons.append(f"{name}: {self.relative(str(error))}")
+        return None
+
+    def failure(self, stage: str) -> str | None:
+        """The error that the stage, or the preparation that it waits for, left behind."""
+        ahead = {"train": "prepare", "score_samples": "features"}.get(stage)
+        places = [(stage, self.params.status(self.entry.name, stage))]
+        if ahead is not None:
+            places.append((f"{ahead} of {self.entry.dataset}", self.params.status(self.entry.dataset, ahead)))
+        for what, path in places:
+            if path.is_file():
+                return f"{what} failed: {self.relative(_status(path))}"
+        return None
+
+    def absent(self, error: FileNotFoundError) -> str:
+        path = Path(error.filename) if error.filename else self.run
+        profile = "" if self.params.profile == "quick" else f" --profile {shlex.quote(self.params.profile)}"
+        return f"{self.relative(str(path))} is not there; run `genbench run{profile} --entries {shlex.quote(self.entry.name)}`"
+
+    def relative(self, text: str) -> str:
+        """Paths below the project's root are shown from there, so that the page says the same wherever it is made."""
+        return text.replace(f"{self.params.root}/", "")
+
+
+def _status(path: Path) -> str:
+    try:
+        status = read_json(path)
+    except ValueError as error:
+        return str(error)
+    if not isinstance(status, dict) or not isinstance(status.get("error"), str):
+        return f"{path} does not say why"
+    log = f" (log: {status['log']})" if isinstance(status.get("log"), str) and status["log"].count("\n") == 0 and status["log"] else ""
+    return f"{status['error']}{log}"
+
+
+def _need(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(2, "no such file", str(path))
+    return path
+
+
+def _training(run: Path) -> Training:
+    _need(run / "weights.safetensors")
+    path = _need(run / "history.csv")
+    try:
+        history = pd.read_csv(path)
+        numbers = history.apply(pd.to_numeric)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+    if "step" not in numbers:
+        raise UserError(f"{path} is damaged: no column 'step'")
+    cost = read_checked(_need(run / "cost.json"), "cost")
+    return Training(cost, read_checked(_need(run / "provenance.json"), "provenance"), numbers)
+
+
+def _sampling(run: Path, spec: DataSpec) -> Sampling:
+    info = read_checked(_need(run / "sampling.json"), "sampling")
+    path = _need(run / "samples.npz")
+    arrays = read_npz(path)
+    images, labels = arrays.get("images"), arrays.get("labels")
+    if images is None or images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (spec.height, spec.width) or not len(images):
+        got = "no array 'images'" if images is None else f"{images.dtype} {images.shape}"
+        raise UserError(f"{path}: images must be uint8 (n, {spec.height}, {spec.width}), got {got}")
+    if int(images.max()) >= spec.levels:
+        raise UserError(f"{path}: images must have levels 0..{spec.levels - 1}, got {int(images.max())}")
+    if labels is not None and labels.shape != (len(images),):
+        raise UserError(f"{path}: labels must be of shape ({len(images)},), got {labels.shape}")
+    return Sampling(info, images, labels)
+
+
+def _visuals(folder: Path) -> tuple[Visual, ...]:
+    listed = read_checked(_need(folder / "visuals.json"), "visuals")
+    return tuple(
+        Visual(item["file"], item["kind"], item["title"], item["caption"], _need(folder / item["file"]).read_bytes()) for item in listed
+    )
+
+
+def _record(path: Path, entry: Entry) -> Record:
+    read_checked(_need(path), "record")
+    record = read_record(path)
+    if record.entry != entry.name:
+        raise UserError(f"{path} is the record of {record.entry!r}; delete it and score {entry.name!r} again")
+    return record

@@ -1,0 +1,142 @@
+"""Published results beside ours: literature.yaml, its kinds of bound in our terms, and our rows at their place among them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+__all__ = ["Line", "Published", "best_of_family", "literature", "merged", "published"]
+
+KINDS = {
+    "exact": "exact",
+    "upper_bound": "lower_bound",
+    "is_estimate": "lower_bound",
+    "dequantized_bound": "lower_bound",
+    "ais_estimate": "estimate",
+    "lower_bound_approx": "estimate",
+}
+"""Literature states how its number relates to the negative log-likelihood, our records how log P does: an upper bound there is a lower one here."""
+
+STATUS = {"primary": "", "secondary": "as quoted by another paper", "unconfirmed": "from memory, unconfirmed"}
+
+_VISIBLE = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a table of published results, or one of ours (``entry`` is set, the citation is not).
+
+    ``comparable`` is False for numbers per another count of pixels, which have no place in the order.
+    """
+
+    model: str
+    family: str
+    value: float
+    kind: str | None
+    stderr: float | None = None
+    entry: str | None = None
+    title: str = ""
+    venue: str = ""
+    arxiv: str | None = None
+    status: str = ""
+    note: str = ""
+    comparable: bool = True
+
+    @property
+    def unconfirmed(self) -> bool:
+        """Whether nobody looked the number up."""
+        return self.status == STATUS["unconfirmed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The published results that a data set's ``metric`` compares with; ``lines`` from best to worst."""
+
+    metric: str
+    unit: str
+    protocol: str
+    lines: tuple[Line, ...]
+
+
+@cache
+def literature() -> dict[str, Any]:
+    """The content of literature.yaml; treat it as constant."""
+    return yaml.safe_load(files(__package__).joinpath("literature.yaml").read_text("utf-8"))
+
+
+def published(dataset: str) -> Published | None:
+    """The published results of a data set, or of ``fid``; None if there are none."""
+    block = literature().get(dataset) if dataset != "citations" else None
+    if block is None:
+        return None
+    lines = sorted((_line(row) for row in block["rows"]), key=lambda line: (line.value, line.model))
+    return Published(block.get("metric", dataset), block.get("unit", ""), block["protocol"], tuple(lines))
+
+
+def _line(row: Mapping[str, Any]) -> Line:
+    citation = literature()["citations"][row["cite"]]
+    return Line(
+        model=row["model"],
+        family=row["family"],
+        value=row["value"],
+        kind=KINDS[row["bound"]] if "bound" in row else None,
+        stderr=row.get("sd"),
+        title=citation["title"],
+        venue=citation["venue"],
+        arxiv=citation.get("arxiv"),
+        status=STATUS[row["status"]],
+        note=row.get("note", ""),
+        comparable=row.get("dims", 784) == 784,
+    )
+
+
+def best_of_family(dataset: str, family: str) -> Line | None:
+    """The lowest published number of a family that somebody confirmed; None where there is none."""
+    block = published(dataset)
+    lines = () if block is None else block.lines
+    return next((line for line in lines if line.family == family and line.comparable and not line.unconfirmed), None)
+
+
+def merged(block: Published, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Line], list[Line]]:
+    """Published lines and our rows in one order by value: a selection of about 25 lines, and all of them.
+
+    The selection holds all of ours, and of each family the best, the worst and lines evenly between, so that a modest result still finds
+    its neighbours.
+    """
+    ours = [
+        Line(row["entry"], row["family"], metric["value"], metric["kind"], stderr=metric["stderr"], entry=row["entry"])
+        for row in rows
+        if (metric := row["metrics"].get(block.metric)) is not None
+    ]
+    chosen = _spread([line for line in block.lines if line.comparable], max(10, _VISIBLE - len(ours)))
+    return _ordered([*chosen, *ours]), _ordered([*block.lines, *ours])
+
+
+def _ordered(lines: Sequence[Line]) -> list[Line]:
+    return sorted(lines, key=lambda line: (not line.comparable, line.value, line.entry is None, line.model))
+
+
+def _spread(lines: Sequence[Line], limit: int) -> list[Line]:
+    families: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        families[line.family].append(line)
+    quota = dict.fromkeys(families, 0)
+    left = min(limit, len(lines))
+    while left:
+        for family in sorted(families, key=lambda name: -len(families[name])):
+            if left and quota[family] < len(families[family]):
+                quota[family] += 1
+                left -= 1
+    return [line for family, members in families.items() for line in _even(members, quota[family])]
+
+
+def _even(lines: Sequence[Line], n: int) -> list[Line]:
+    if n <= 1:
+        return list(lines[:n])
+    return [lines[round(i * (len(lines) - 1) / (n - 1))] for i in range(n)]

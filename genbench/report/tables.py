@@ -1,0 +1,109 @@
+"""leaderboard.csv and leaderboard.md."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from genbench.report.text import KIND_NAMES, MARKS, count, duration, plus_minus
+
+__all__ = ["csv_table", "markdown"]
+
+_FIELDS = (
+    "dataset", "entry", "model", "family", "seed", "conditional", "control", "likelihood_kind", "sampler", "matches_likelihood", "status",
+)  # fmt: skip
+_COST = ("parameters", "train_seconds", "train_images_per_second", "sample_ms_per_image", "peak_memory_mb")
+
+
+def csv_table(board: Mapping[str, Any]) -> str:
+    """The leaderboard as CSV: a line per row; for each metric its value, ``_stderr`` and ``_n``; empty where absent."""
+    metrics = sorted({name for row in board["rows"] for name in row["metrics"]})
+    heads = [f"{name}{suffix}" for name in metrics for suffix in ("", "_stderr", "_n")]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [*_FIELDS, *heads, *_COST, "score_hash"], restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for row in board["rows"]:
+        cells = {**row, **row["cost"]}
+        for name, metric in row["metrics"].items():
+            cells |= {name: metric["value"], f"{name}_stderr": metric["stderr"], f"{name}_n": metric["n"]}
+        writer.writerow({key: "" if value is None else value for key, value in cells.items()})
+    return buffer.getvalue()
+
+
+_HEAD = ("entry", "likelihood", "bits/dim", "nats", "FID", "IS", "precision / recall", "parameters", "training")
+
+
+def markdown(board: Mapping[str, Any]) -> str:
+    """The leaderboard as Markdown, compact, a table per data set with its controls at the end."""
+    datasets = list(dict.fromkeys([row["dataset"] for row in board["rows"]] + [gap["dataset"] for gap in board["missing"]]))
+    parts = [_dataset(board, dataset) for dataset in datasets] or ["There are no results yet.\n"]
+    return "\n".join([*parts, *_notes(board)])
+
+
+def _dataset(board: Mapping[str, Any], dataset: str) -> str:
+    rows = [row for row in board["rows"] if row["dataset"] == dataset]
+    gaps = [gap for gap in board["missing"] if gap["dataset"] == dataset]
+    lines = [f"**{dataset}**", ""]
+    if rows:
+        lines += [_line(_HEAD), _line(["---", "---", *["---:"] * (len(_HEAD) - 2)]), *(_line(_cells(row)) for row in rows), ""]
+    lines += [f"Not complete: `{gap['entry']}`: {_plain(gap['reason'])}\n" for gap in gaps]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """One line of Markdown that shows the text as it is."""
+    text = " ".join(text.split())
+    for sign in "\\|<>*[]":
+        text = text.replace(sign, "\\" + sign)
+    return text
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    kind = f"{KIND_NAMES[row['likelihood_kind']]}{' (control)' if row['control'] else ''}"
+    pair = [_metric(row, name) for name in ("precision_mnist", "recall_mnist")]
+    name = f"`{row['entry']}`" + (" †" if row["matches_likelihood"] is False else "") + (" ◌" if row["status"] == "partial" else "")
+    cost = row["cost"]
+    return [
+        name,
+        kind,
+        _metric(row, "bits_per_dim"),
+        _metric(row, "nats"),
+        _metric(row, "fid_mnist"),
+        _metric(row, "is_mnist"),
+        " / ".join(pair) if any(pair) else "",
+        count(cost["parameters"]) if "parameters" in cost else "",
+        duration(cost["train_seconds"]) if "train_seconds" in cost else "",
+    ]
+
+
+def _metric(row: Mapping[str, Any], name: str) -> str:
+    if name in row["withheld"]:
+        return "withheld"
+    if name not in row["metrics"]:
+        return ""
+    metric = row["metrics"][name]
+    mark = "≤ " if metric["kind"] == "lower_bound" else "≈ " if metric["kind"] == "estimate" else ""
+    return mark + plus_minus(metric["value"], metric["detail"].get("sd", metric["stderr"]))
+
+
+def _notes(board: Mapping[str, Any]) -> list[str]:
+    rows = board["rows"]
+    kinds = {metric["kind"] for row in rows for metric in row["metrics"].values()} & MARKS.keys()
+    notes = ["Lower is better for bits/dim, nats and FID. ± is one standard error."] if rows else []
+    if kinds - {"exact"}:
+        notes.append("≤: a bound, the true value is at most this; ≈: an estimate.")
+    if any(row["status"] == "aggregate" for row in rows):
+        notes.append("An entry with * is the mean ± standard deviation over seeds.")
+    if any(row["matches_likelihood"] is False for row in rows):
+        notes.append("†: the samples come from a cheaper or sharpened sampler, not from the scored distribution.")
+    if any(row["status"] == "partial" for row in rows):
+        notes.append("◌: not complete.")
+    if any(row["withheld"] for row in rows):
+        notes.append("Withheld: the reason is in leaderboard.json.")
+    return [" ".join(notes), ""] if notes else []

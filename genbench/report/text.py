@@ -1,0 +1,111 @@
+"""How the report writes numbers, marks and column heads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["COLUMNS", "KIND_NAMES", "KIND_SENTENCES", "MARKS", "Column", "columns", "count", "duration", "number", "plus_minus"]
+
+KIND_NAMES = {"exact": "exact", "lower_bound": "bound", "estimate": "estimate", "none": "no likelihood"}
+
+KIND_SENTENCES = {
+    "exact": "the model computes P(x) of each test image; the number is its negative logarithm",
+    "lower_bound": "the model computes a lower bound of log P(x), so the true negative log-likelihood is at most the number shown",
+    "estimate": "log P(x) needs an estimated constant (annealed importance sampling), which errs towards too good a number",
+    "none": "the model only draws samples; it is judged by them alone",
+}
+
+MARKS = {"exact": "=", "lower_bound": "≤", "estimate": "≈"}
+"""Before a negative log-likelihood: how it relates to the true one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A metric's column: ``label`` is its head, ``title`` says in one sentence what it measures."""
+
+    key: str
+    label: str
+    title: str
+    higher_is_better: bool
+
+
+_MNIST = "features of the pinned MNIST network"
+COLUMNS = (
+    Column("bits_per_dim", "bits/dim", "Negative log-likelihood of a test image in bits per pixel", False),
+    Column("nats", "nats", "Negative log-likelihood of a test image in nats", False),
+    Column("elbo_nats", "ELBO nats", "The same bound with a single draw", False),
+    Column("conditional_nats", "nats given y", "Negative log-likelihood given the label, -log P(x|y)", False),
+    Column("bayes_accuracy", "Bayes acc.", "Share of test images whose label is the y of largest P(x|y)", True),
+    Column("fid_mnist", "FID", f"Fréchet distance to the test images, {_MNIST}", False),
+    Column("kid_mnist", "KID", f"Kernel distance to the test images, {_MNIST}", False),
+    Column("is_mnist", "IS", "Inception Score formula with the pinned MNIST network; 10 is the most", True),
+    Column("precision_mnist", "precision", f"Share of samples near real images, {_MNIST}", True),
+    Column("recall_mnist", "recall", f"Share of real images near samples, {_MNIST}", True),
+    Column("density_mnist", "density", f"How densely real images surround the samples, {_MNIST}", True),
+    Column("coverage_mnist", "coverage", f"Share of real images that have a sample nearby, {_MNIST}", True),
+    Column("label_fidelity", "label fid.", "Share of samples that the pinned network reads as the label asked for", True),
+    Column("min_class_share", "min class", "Share of the rarest digit among the samples; 0.1 where all are equal", True),
+    Column("fid_inception", "FID Inc.", "Fréchet distance to the test images, Inception features", False),
+    Column("is_inception", "IS Inc.", "Inception Score", True),
+)
+
+
+def columns(rows: Collection[Mapping[str, Any]]) -> list[Column]:
+    """The columns that these rows need: the known metrics in their order, then others by name."""
+    present = {key: metric for row in rows for key, metric in row["metrics"].items()}
+    present.update({key: {"higher_is_better": False} for row in rows for key in row["withheld"] if key not in present})
+    known = [column for column in COLUMNS if column.key in present]
+    others = sorted(present.keys() - {column.key for column in COLUMNS})
+    return known + [Column(key, key.replace("_", " "), key, bool(present[key]["higher_is_better"])) for key in others]
+
+
+def number(value: float, digits: int = 4) -> str:
+    """Plain decimal with that many significant digits, at most six of them behind the point.
+
+    >>> number(0.123456), number(1234.56), number(42.0)
+    ('0.1235', '1235', '42.00')
+    """
+    if value == 0:
+        return "0"
+    decimals = digits - 1 - math.floor(math.log10(abs(value)))
+    return f"{value:.{min(6, max(0, decimals))}f}"
+
+
+def plus_minus(value: float, error: float | None) -> str:
+    """A value with its error, both to the error's second significant digit.
+
+    >>> plus_minus(1.34123, 0.0046), plus_minus(97.3, None), plus_minus(1450.23, 5.04)
+    ('1.3412 ± 0.0046', '97.30', '1450.2 ± 5.0')
+    """
+    if not error:
+        return number(value)
+    decimals = min(6, max(0, 1 - math.floor(math.log10(error))))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
+
+
+def count(value: float) -> str:
+    """A number of parameters.
+
+    >>> count(950), count(12_345), count(3_400_000)
+    ('950', '12.3 k', '3.4 M')
+    """
+    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= unit:
+            return f"{value / unit:.1f}{name}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that reads best.
+
+    >>> duration(8.21), duration(95), duration(5400)
+    ('8.2 s', '95 s', '1.5 h')
+    """
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    if seconds >= 600:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds:.0f} s"

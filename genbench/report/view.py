@@ -1,0 +1,165 @@
+"""What the page's tables show: rows and cells with text, sort value, marks and footnotes, from the content of leaderboard.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from genbench.report.published import Line, best_of_family, literature
+from genbench.report.rows import KINDS
+from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, Column, columns, count, duration, number, plus_minus
+
+__all__ = ["Cell", "Group", "Table", "TableRow", "table"]
+
+Row = Mapping[str, Any]
+_NLL = ("bits_per_dim", "nats", "elbo_nats", "conditional_nats")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: ``value`` is what it sorts by; ``notes`` are numbers of footnotes; ``place`` is 0..1 between the FID's floor and ceiling."""
+
+    text: str = ""
+    error: str = ""
+    mark: str = ""
+    value: float | None = None
+    title: str = ""
+    best: bool = False
+    notes: tuple[int, ...] = ()
+    place: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One row: the entry with what describes it, and a cell per column; ``published`` is the family's best confirmed number."""
+
+    entry: str
+    model: str
+    family: str
+    tags: tuple[str, ...]
+    notes: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    published: Line | None
+    parameters: Cell
+    training: Cell
+    sampling: Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of one likelihood kind, or the controls."""
+
+    name: str
+    sentence: str
+    rows: tuple[TableRow, ...]
+
+
+@dataclass(slots=True)
+class Table:
+    """The leaderboard of one data set."""
+
+    columns: list[Column]
+    groups: list[Group] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    has_published: bool = False
+
+    def note(self, text: str) -> int:
+        """The number of the footnote with this text; the same text has one number."""
+        if text not in self.notes:
+            self.notes.append(text)
+        return self.notes.index(text) + 1
+
+
+def table(rows: Sequence[Row], dataset: str) -> Table:
+    """The leaderboard's table of the rows of one data set, which are in the order of leaderboard.json."""
+    result = Table(columns(rows), has_published=dataset in literature() and dataset != "fid")
+    contenders = [row for row in rows if not row["control"]]
+    for kind in KINDS:
+        members = [row for row in contenders if row["likelihood_kind"] == kind]
+        if members:
+            name = KIND_NAMES[kind][0].upper() + KIND_NAMES[kind][1:]
+            result.groups.append(Group(name, KIND_SENTENCES[kind], tuple(_row(row, rows, result) for row in members)))
+    controls = [row for row in rows if row["control"]]
+    if controls:
+        sentence = "no contenders: real training images as samples (the floor of FID) and the simplest model of all (the ceiling)"
+        result.groups.append(Group("Controls", sentence, tuple(_row(row, rows, result) for row in controls)))
+    return result
+
+
+def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
+    notes = []
+    if row["matches_likelihood"] is False:
+        notes.append(table.note("The samples come from a cheaper or sharpened sampler, not from the distribution that the likelihood scores."))
+    if row["status"] == "partial":
+        notes.append(table.note("Not complete: see Missing results."))
+    if row["status"] == "aggregate":
+        notes.append(table.note("Mean over seeds; ± is the standard deviation between them."))
+    tags = [] if row["seed"] is None else [f"seed {row['seed']}"]
+    seeds = next((metric["detail"]["seeds"] for metric in row["metrics"].values() if "seeds" in metric["detail"]), None)
+    tags += [f"{seeds} seeds"] if seeds else []
+    tags += ["conditional"] if row["conditional"] else []
+    cost = row["cost"]
+    return TableRow(
+        entry=row["entry"],
+        model=row["model"],
+        family=row["family"],
+        tags=tuple(tags),
+        notes=tuple(notes),
+        cells=tuple(_cell(row, column, rows, table) for column in table.columns),
+        published=None if row["control"] else best_of_family(row["dataset"], row["family"]),
+        parameters=_cost(cost, "parameters", count),
+        training=_cost(cost, "train_seconds", duration),
+        sampling=_cost(cost, "sample_ms_per_image", lambda ms: f"{number(ms, 3)} ms"),
+    )
+
+
+def _cost(cost: Mapping[str, float], key: str, form: Any) -> Cell:
+    return Cell(form(cost[key]), value=cost[key], title=f"{cost[key]:,.6g}") if key in cost else Cell()
+
+
+def _cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
+    if column.key in row["withheld"]:
+        return Cell("withheld", notes=(table.note(f"{row['entry']}, {column.label}: {row['withheld'][column.key]}"),))
+    if column.key not in row["metrics"]:
+        return Cell()
+    metric = row["metrics"][column.key]
+    error = metric["detail"].get("sd", metric["stderr"])
+    value, _, spread = plus_minus(metric["value"], error).partition(" ± ")
+    return Cell(
+        text=value,
+        error=spread,
+        mark=MARKS.get(metric["kind"] or "", ""),
+        value=metric["value"],
+        title=_title(metric),
+        best=_is_best(row, column, rows),
+        place=_place(row, rows) if column.key == "fid_mnist" and not row["control"] else None,
+    )
+
+
+def _title(metric: Mapping[str, Any]) -> str:
+    detail = ", ".join(f"{key} {value}" for key, value in sorted(metric["detail"].items()) if isinstance(value, int | float | str))
+    kind = f"{KIND_NAMES[metric['kind']]}, " if metric["kind"] else ""
+    return f"{kind}{metric['n']:,} images{', ' if detail else ''}{detail}"
+
+
+def _is_best(row: Row, column: Column, rows: Sequence[Row]) -> bool:
+    """Whether a contender has the best value of a column; estimates don't compete, since they err towards too good a number."""
+
+    def competes(other: Row) -> bool:
+        metric = other["metrics"].get(column.key)
+        return metric is not None and not other["control"] and metric["kind"] != "estimate"
+
+    values = [other["metrics"][column.key]["value"] for other in rows if competes(other)]
+    best = max if column.higher_is_better else min
+    return len(values) > 1 and competes(row) and row["metrics"][column.key]["value"] == best(values)
+
+
+def _place(row: Row, rows: Sequence[Row]) -> float | None:
+    """Where the row's FID lies between the best and the worst control's, on a logarithmic scale; None without two controls."""
+    controls = [r["metrics"]["fid_mnist"]["value"] for r in rows if r["control"] and "fid_mnist" in r["metrics"]]
+    if len(controls) < 2 or not 0 < min(controls) < max(controls):
+        return None
+    low, high, value = math.log(min(controls)), math.log(max(controls)), row["metrics"]["fid_mnist"]["value"]
+    return 0.0 if value <= 0 else min(1.0, max(0.0, (math.log(value) - low) / (high - low)))

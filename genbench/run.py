@@ -1,0 +1,153 @@
+"""`genbench run`: the pipeline by DVC, then the report and tracking of whatever succeeded."""
+
+from __future__ import annotations
+
+import configparser
+import fnmatch
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from genbench.errors import UserError, near
+from genbench.files import read_json
+from genbench.params import Params, find_root, load_params, profiles
+
+__all__ = ["check_workspace", "match_entries", "pipeline_targets", "run_pipeline"]
+
+_LAST_STAGES = ("visuals", "score_likelihood", "score_samples")  # an entry's stages that no other stage of it follows
+
+
+def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = False) -> int:
+    """Bring a profile up to date and print where its report is.
+
+    Arguments:
+        profile: name of the profile.
+        patterns: comma-separated names or wildcards of the entries to run; None runs all.
+        force: run stages again that are up to date.
+
+    Returns:
+        Exit code of ``dvc repro`` over the entries: not 0 if any of their stages failed.
+
+    Raises:
+        UserError: no such profile or entry, an option that a model does not have, or a folder that DVC cannot work in.
+    """
+    root = find_root()
+    loaded = {name: load_params(name, root=root) for name in profiles(root)}  # DVC reads all of them, with less helpful errors
+    if profile not in loaded:
+        raise UserError(f"{profile!r} is no profile{near(profile, loaded)}")
+    params = loaded[profile]
+    names = match_entries(params, patterns)
+    check_workspace(root)
+    _check_models(params, None if patterns is None else names)
+    code = _dvc(root, ["--keep-going", *(["-f"] if force else []), *pipeline_targets(params, None if patterns is None else names)])
+    if code != 0 or patterns is not None:  # else the first command ended with both
+        for stage in ("report", "track"):
+            finish = _dvc(root, ["-s", _target(profile, stage)])
+            code = code or finish
+    _tell(params, names)
+    return code
+
+
+def match_entries(params: Params, patterns: str | None) -> list[str]:
+    """Names of the entries that match any of the comma-separated wildcards, in the order of params.yaml.
+
+    Raises:
+        UserError: a pattern matches nothing.
+    """
+    if patterns is None:
+        return list(params.entries)
+    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+    if not wanted:
+        raise UserError("--entries: names no entry; leave it out to run all of them")
+    for pattern in wanted:
+        if not fnmatch.filter(params.entries, pattern):
+            raise UserError(f"--entries: {pattern!r} matches no entry of profile {params.profile!r}{near(pattern, params.entries)}")
+    return [name for name in params.entries if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
+
+
+def pipeline_targets(params: Params, names: Sequence[str] | None) -> list[str]:
+    """Targets of ``dvc repro``: the whole pipeline of the profile, or the last stages of some entries."""
+    if names is None:
+        return ["dvc.yaml" if params.profile == "quick" else f"profiles/{params.profile}/dvc.yaml"]
+    return [_target(params.profile, f"{stage}@{name}") for name in names for stage in _LAST_STAGES]
+
+
+def check_workspace(root: Path) -> None:
+    """Raise UserError unless DVC can work in ``root``."""
+    config = root / ".dvc" / "config"
+    if not config.is_file():
+        raise UserError(f"{root} is not set up for DVC (no .dvc/config): restore that file from the repository, or run `dvc init` there")
+    parser = configparser.ConfigParser()
+    parser.read(config)
+    if parser.getboolean("core", "no_scm", fallback=False):
+        return
+    try:
+        git = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise UserError(
+            "git is not installed, and DVC needs it; install git, or set `no_scm = true` under [core] in .dvc/config"
+        ) from error
+    if git.returncode != 0:
+        raise UserError(
+            f"{root} is no git repository, and DVC needs one: clone the project with git, or run `git init` there ({git.stderr.strip()})"
+        )
+
+
+def _check_models(params: Params, names: Sequence[str] | None) -> None:
+    from genbench.check import check_entry, check_params  # imports torch
+
+    if names is None:
+        check_params(params)
+    for name in names or ():
+        check_entry(params.entries[name])
+
+
+def _target(profile: str, stage: str) -> str:
+    return stage if profile == "quick" else f"profiles/{profile}/dvc.yaml:{stage}"
+
+
+def _dvc(root: Path, arguments: Sequence[str]) -> int:
+    """Exit code of ``dvc repro`` with the programs of this environment first on PATH."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    sys.stdout.flush()
+    with subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments], cwd=root, env=environment) as child, _stopping(child):
+        return child.wait()
+
+
+@contextmanager
+def _stopping(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM stop DVC too: it ignores Ctrl-C while a stage runs, and with --keep-going would go on with the next one."""
+
+    def terminated(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        try:
+            child.wait(timeout=0.5)  # between two stages DVC stops by itself, and may be writing dvc.lock
+        except subprocess.TimeoutExpired:
+            child.terminate()
+            child.wait()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _tell(params: Params, names: Sequence[str]) -> None:
+    """Print what the report lacks, and where it is."""
+    page, board = params.report / "index.html", params.report / "leaderboard.json"
+    if board.is_file():
+        missing = [row for row in read_json(board).get("missing", []) if row["entry"] in names]
+        if missing:
+            print("missing from the report:", file=sys.stderr)
+        for row in missing:
+            print(f"  {row['entry']}: {row['reason']}", file=sys.stderr)
+    if page.is_file():
+        print(f"report: {page.relative_to(params.root)}    (genbench report --open; genbench ui)")

@@ -1,0 +1,233 @@
+"""Edits of a project by text, so that comments stay: new entries in params.yaml, and a first version of a new model."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.events import AliasEvent, Event, MappingEndEvent, MappingStartEvent, NodeEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent
+
+from genbench.errors import UserError
+from genbench.files import write_text
+from genbench.params import find_root, load_params, params_path, profiles
+
+__all__ = ["add_entries", "add_seeds", "new_model"]
+
+_SEED_COPY = re.compile(r"-s\d+$")
+
+
+# ---------------------------------------------------------------------- entries in the text of a params.yaml
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an entry stands in the text: the end of its key, and the anchor or alias of its value."""
+
+    key_end: int
+    anchor: str | None
+    is_alias: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The mapping ``entries`` in the text: its entries, their indentation, and the line after which new ones go."""
+
+    entries: Mapping[str, _Place]
+    indent: int
+    last_line: int
+
+
+def _after(events: Sequence[Event], i: int) -> int:
+    """Index after the node that begins at event ``i``."""
+    depth = 0
+    while True:
+        depth += isinstance(events[i], MappingStartEvent | SequenceStartEvent)
+        depth -= isinstance(events[i], MappingEndEvent | SequenceEndEvent)
+        i += 1
+        if depth == 0:
+            return i
+
+
+def _pairs(events: Sequence[Event], start: int) -> list[tuple[ScalarEvent, int]]:
+    """Keys of the mapping that starts at event ``start``, each with the index of its value's first event."""
+    pairs, i = [], start + 1
+    while not isinstance(events[i], MappingEndEvent):
+        value, key = _after(events, i), events[i]
+        if isinstance(key, ScalarEvent):
+            pairs.append((key, value))
+        i = _after(events, value)
+    return pairs
+
+
+def _find_entries(text: str) -> _Block:
+    events = list(yaml.parse(text))
+    start = next((value for key, value in _pairs(events, 2) if key.value == "entries"), None) if len(events) > 3 else None
+    block = None if start is None else events[start]
+    if start is None or not isinstance(block, MappingStartEvent) or block.flow_style:
+        raise UserError("entries: must be a block mapping (one indented `name:` a line) for new ones to be added")
+    pairs = _pairs(events, start)
+    places = {}
+    for key, value in pairs:
+        node = events[value]
+        assert isinstance(node, NodeEvent)
+        places[key.value] = _Place(key.end_mark.index, node.anchor, isinstance(node, AliasEvent))
+    # The end of a block mapping is marked where the next token begins, after comments that belong to that one: take the last thing inside.
+    inside = events[start : _after(events, start)]
+    leaf = next(e for e in reversed(inside) if isinstance(e, ScalarEvent | AliasEvent) or e.start_mark.index != e.end_mark.index)
+    end = leaf.end_mark
+    return _Block(places, pairs[0][0].start_mark.column, end.line - (end.column == 0))
+
+
+def add_entries(text: str, blocks: Sequence[str]) -> str:
+    """``text`` of a params.yaml with ``blocks`` appended under ``entries:``.
+
+    Arguments:
+        text: the file's text.
+        blocks: YAML text of one or more entries each, not indented.
+
+    Raises:
+        UserError: no block mapping ``entries``, or the result is no YAML that holds what was there and the new entries.
+    """
+    place = _find_entries(text)
+    indented = [" " * place.indent + line if line else line for block in blocks for line in block.rstrip("\n").split("\n")]
+    lines = text.split("\n")
+    lines[place.last_line + 1 : place.last_line + 1] = indented
+    result = "\n".join(lines) if lines[-1] == "" else "\n".join(lines) + "\n"
+    before, after = yaml.safe_load(text), yaml.safe_load(result)
+    kept = {name: after["entries"].get(name) for name in before["entries"]}
+    if {**after, "entries": kept} != before or len(after["entries"]) == len(before["entries"]):
+        raise UserError(
+            "entries: cannot add to this block without changing the rest of the file; add the entries by hand:\n" + "\n".join(indented)
+        )
+    return result
+
+
+def _with_anchor(text: str, name: str) -> tuple[str, str]:
+    """The text in which entry ``name`` has an anchor, and the anchor."""
+    place = _find_entries(text).entries[name]
+    if place.anchor is not None:
+        return text, place.anchor
+    colon = text.index(":", place.key_end)
+    return f"{text[: colon + 1]} &{name}{text[colon + 1 :]}", name
+
+
+def add_seeds(profile: str, count: int, names: Sequence[str] = ()) -> list[str]:
+    """Write entries that repeat others with further seeds, ``made-s1: {<<: *made, seed: 1}``, into a profile's params.yaml.
+
+    Arguments:
+        profile: the profile.
+        count: number of seeds that each entry has afterwards, with its own.
+        names: entries to repeat; empty for all but the control rows and copies.
+
+    Returns:
+        Names of the new entries; those that exist already are not written again.
+
+    Raises:
+        UserError: unknown entry or profile, ``count`` below 2, or a file that cannot be edited; nothing is changed then.
+    """
+    if count < 2:
+        raise UserError(f"N: the number of seeds must be at least 2 (an entry has one already), got {count}")
+    root = find_root()
+    params, path = load_params(profile, root=root), params_path(profile, root)
+    bases = [params.entry(name) for name in names] if names else [e for e in params.entries.values() if _may_repeat(e.name, e.model)]
+    text, blocks, new = path.read_text(), [], []
+    for base in bases:
+        wanted = {f"{base.name}-s{base.seed + i}": base.seed + i for i in range(1, count)}
+        for name, seed in wanted.items():
+            if name not in params.entries:
+                text, anchor = _with_anchor(text, base.name)
+                blocks.append(f"{name}: {{<<: *{anchor}, seed: {seed}}}")
+                new.append(name)
+    if new:
+        _write_all({path: add_entries(text, blocks)}, root)
+    return new
+
+
+def _may_repeat(name: str, model: str) -> bool:
+    from genbench.registry import model_class  # imports torch
+
+    return not _SEED_COPY.search(name) and not model_class(model).control
+
+
+# ---------------------------------------------------------------------- new models
+
+
+def new_model(name: str) -> list[Path]:
+    """Write ``genbench/models/<name>.py``, a small model that passes the contract tests, and its entry in every profile.
+
+    Returns:
+        The files that were written or changed.
+
+    Raises:
+        UserError: a name that cannot be a module's, or is taken; nothing is changed then.
+    """
+    root = find_root()
+    folder = root / "genbench" / "models"
+    _check_name(name, folder)
+    template = resources("genbench").joinpath("templates")
+    class_name = "".join(part[:1].upper() + part[1:] for part in name.split("_"))
+    files = {folder / f"{name}.py": template.joinpath("model.py.txt").read_text().replace("@Class@", class_name)}
+    entries = yaml.safe_load(template.joinpath("entries.yaml").read_text())
+    for profile in profiles(root):
+        if name in load_params(profile, root=root).entries:
+            raise UserError(f"profile {profile!r} has an entry {name!r} already; choose another name")
+        path = params_path(profile, root)
+        block = _block(name, entries.get(profile, entries["quick"]))
+        files[path] = _at(path, path.read_text(), [block])
+    _write_all(files, root)
+    return list(files)
+
+
+def _at(path: Path, text: str, blocks: Sequence[str]) -> str:
+    try:
+        return add_entries(text, blocks)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _block(name: str, values: Mapping[str, Any]) -> str:
+    lines = [f"{name}:", f"  model: {name}"]
+    for key, value in values.items():
+        lines.append(
+            f"  {key}: {yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).removesuffix('...' + chr(10)).strip()}"
+        )
+    return "\n".join(lines)
+
+
+def _check_name(name: str, folder: Path) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+        raise UserError(
+            f"{name!r} cannot be a model's name: it becomes a file and a class, so use lower-case letters, digits and '_', like my_model"
+        )
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder} does not exist: new-model works in a clone of genbench; a package of your own offers a model by the entry point group "
+            "genbench.models (CONTRIBUTING.md)"
+        )
+    from genbench.registry import model_names  # imports torch
+
+    if (folder / f"{name}.py").exists() or name in model_names():
+        raise UserError(f"there is a model {name!r} already; choose another name")
+
+
+def _write_all(files: Mapping[Path, str], root: Path) -> None:
+    """Write all files and load every profile; on any error put everything back."""
+    before = {path: path.read_text() if path.exists() else None for path in files}
+    try:
+        for path, text in files.items():
+            write_text(path, text)
+        for profile in profiles(root):
+            load_params(profile, root=root)
+    except BaseException:
+        for path, old in before.items():
+            if old is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_text(path, old)
+        raise

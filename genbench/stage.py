@@ -1,0 +1,91 @@
+"""Runs one stage on behalf of the command line: a failure leaves a status file that the report shows, a success removes it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from genbench.errors import UserError, near
+from genbench.files import write_json
+from genbench.params import Params, load_params
+
+__all__ = ["DATASET_STAGES", "ENTRY_STAGES", "retrain_features", "run_stage", "run_stages", "score"]
+
+DATASET_STAGES = ("prepare", "features")
+ENTRY_STAGES = ("train", "sample", "visuals", "score_likelihood", "score_samples")
+_LOG_CHARACTERS = 8000
+
+
+def run_stage(profile: str, stage: str, key: str | None = None, **options: object) -> None:
+    """Run ``pipelines/<stage>.py`` of a profile.
+
+    Outside DVC the code fingerprints are written first, as the stage ``code`` would have.
+
+    Arguments:
+        profile: name of the profile.
+        stage: file name in pipelines/.
+        key: the entry, or the data set for ``prepare`` and ``features``; None for ``code``, ``report`` and ``track``.
+        options: further keywords of the stage function.
+
+    Raises:
+        UserError: unknown profile, entry or data set, with near matches.
+        Exception: what the stage raised, after it was written to ``.status/``.
+    """
+    run_stages(profile, [stage], key, **options)
+
+
+def run_stages(profile: str, stages: list[str], key: str | None = None, **options: object) -> None:
+    """Like :func:`run_stage` for several stages of one key, in order; ``options`` go to the last one."""
+    params = load_params(profile)
+    _check_key(params, stages[0], key)
+    if "DVC_STAGE" not in os.environ and any(stage in (*DATASET_STAGES, *ENTRY_STAGES) for stage in stages):
+        importlib.import_module("pipelines.code").run(params)
+    for stage in stages:
+        arguments = () if key is None else (key,)
+        start = time.monotonic()
+        with _status(params, stage, key or "all"):
+            importlib.import_module(f"pipelines.{stage}").run(params, *arguments, **(options if stage == stages[-1] else {}))
+        if "DVC_STAGE" not in os.environ:
+            print(f"{stage}{f' {key}' if key else ''}: done in {time.monotonic() - start:.1f} s", file=sys.stderr)
+
+
+def score(profile: str, entry: str, *, inception: bool = False, inception_weights: Path | None = None) -> None:
+    """Run both scoring stages of an entry, with the Inception scores on request."""
+    options = {"inception": True, "inception_weights": inception_weights} if inception else {}
+    run_stages(profile, ["score_likelihood", "score_samples"], entry, **options)
+
+
+def retrain_features(profile: str) -> None:
+    """Train the feature net anew and print how it compares with the pinned one."""
+    importlib.import_module("pipelines.features").retrain(load_params(profile))
+
+
+def _check_key(params: Params, stage: str, key: str | None) -> None:
+    if stage in ENTRY_STAGES:
+        params.entry(key or "")
+    elif stage in DATASET_STAGES and key not in params.datasets:
+        raise UserError(f"{key!r} is no data set of profile {params.profile!r}{near(key or '', params.datasets)}")
+
+
+@contextlib.contextmanager
+def _status(params: Params, stage: str, key: str) -> Iterator[None]:
+    path = params.status(key, stage)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise  # stopped from outside, not failed
+    except BaseException as error:
+        log = "".join(traceback.format_exception(error))[-_LOG_CHARACTERS:]
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        content = {"stage": stage, "entry": key, "error": str(error), "type": type(error).__name__, "time": now, "log": log}
+        with contextlib.suppress(OSError):  # a full disk: the stage's own error is the one to tell
+            write_json(path, content)
+        raise
+    path.unlink(missing_ok=True)

@@ -1,0 +1,364 @@
+"""Pictures of what a model is capable of; its capabilities are found by isinstance, never by name.
+
+| function            | needs                          | picture                                                                     |
+|---------------------|--------------------------------|-----------------------------------------------------------------------------|
+| ``interpolation``   | ``Latent``                     | from one random image to another, along the latent space                    |
+| ``interpolation``   | ``Latent`` and ``Encoder``     | with ``mode="images"``: from one real image to another                      |
+| ``classes``         | ``Latent``, a conditional model| one latent under each label                                                 |
+| ``traversal``       | ``Latent``, real-valued        | one latent coordinate after another turned from low to high                 |
+| ``reconstructions`` | ``Latent`` and ``Encoder``     | real images above what is left of them after encoding and decoding          |
+| ``process``         | ``Traceable``                  | frames of an animation of sampling; ``strip`` shows a few moments on paper  |
+| ``completions``     | ``Inpaintable``                | real images of which a part is hidden, and several completions each         |
+
+All return grey pictures, uint8 (h, w), for ``images.png`` or ``images.gif``, and raise UserError naming the models that can where this one
+cannot. ``everything`` makes all of them for one model. Images ``x`` are uint8 (N, 1, H, W) levels; labels ``y`` int64 (N,) are passed on to
+conditional models and only help to choose images for the others. ``rng`` lives on the model's device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from genbench import images
+from genbench.base import Encoder, GenerativeModel, Inpaintable, Latent, Traceable
+from genbench.errors import UserError
+from genbench.registry import model_class, model_names
+
+__all__ = [
+    "Visual",
+    "classes",
+    "completions",
+    "everything",
+    "exemplars",
+    "interpolation",
+    "process",
+    "reconstructions",
+    "strip",
+    "trace",
+    "traversal",
+]
+
+FRAMES = 60
+"""Most frames of an animation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visual:
+    """A finished picture: the file's name and content, its kind, and what a reader sees on it."""
+
+    file: str
+    kind: str
+    title: str
+    caption: str
+    data: bytes
+
+
+def _require(model: GenerativeModel, doing: str, *capabilities: type) -> None:
+    """UserError unless ``model`` has all ``capabilities``."""
+    if all(isinstance(model, capability) for capability in capabilities):
+        return
+    able = [name for name in model_names() if all(issubclass(model_class(name), capability) for capability in capabilities)]
+    lacking = " and ".join(c.__name__ for c in capabilities if not isinstance(model, c))
+    raise UserError(f"{type(model).__name__} cannot {doing}: it is not {lacking}. Models that can: {', '.join(able) or 'none'}")
+
+
+def _labels(model: GenerativeModel, y: Tensor | None, n: int) -> Tensor | None:
+    """Labels for ``n`` images of a conditional model: the first of ``y``, or every class in turn; None for an unconditional model."""
+    if not model.conditional:
+        return None
+    return torch.arange(n, device=model.device) % model.spec.classes if y is None else y[:n].to(model.device)
+
+
+def _repeat(y: Tensor | None, times: int) -> Tensor | None:
+    return None if y is None else y.repeat_interleave(times)
+
+
+def exemplars(x: Tensor, y: Tensor | None, n: int) -> Tensor:
+    """Indices (n,) of images to show: every class in turn where there are labels, else spread over the split."""
+    if len(x) < n:
+        raise UserError(f"x: {n} images are needed, got {len(x)}")
+    if y is None:
+        return torch.arange(n) * (len(x) // n)
+    groups = [torch.nonzero(y == label)[:, 0] for label in y.unique()]
+    turns = [group[turn] for turn in range(max(map(len, groups))) for group in groups if turn < len(group)]
+    return torch.stack(turns[:n])
+
+
+# ---------------------------------------------------------------------- latent space
+
+
+def _between(a: Tensor, b: Tensor, steps: int) -> Tensor:
+    """Latents (n, steps, ...) from ``a`` to ``b`` (n, ...), both ends included.
+
+    Real-valued latents move on a sphere (Shoemake, "Animating rotation with quaternion curves", 1985), where a Gaussian prior has its mass.
+    Codes, which have no in-between, change over one position after another.
+    """
+    t = torch.linspace(0, 1, steps, device=a.device)
+    u, v = a.flatten(1)[:, None], b.flatten(1)[:, None]  # (n, 1, D)
+    if not a.is_floating_point():
+        position = (torch.arange(u.shape[-1], device=a.device) + 0.5) / u.shape[-1]
+        path = torch.where(position < t[:, None], v, u)
+    else:
+        cosine = torch.nn.functional.cosine_similarity(u, v, dim=-1)[..., None].clamp(-1, 1)
+        angle, t = cosine.acos(), t[:, None].to(a.dtype)
+        sine = angle.sin()
+        sphere = ((1 - t) * angle).sin() / sine * u + (t * angle).sin() / sine * v
+        path = torch.where(sine > 1e-3, sphere, (1 - t) * u + t * v)
+    path = path.clone()
+    path[:, 0], path[:, -1] = u[:, 0], v[:, 0]
+    return path.unflatten(-1, a.shape[1:])
+
+
+@torch.no_grad()
+def interpolation(
+    model: GenerativeModel,
+    x: Tensor | None = None,
+    y: Tensor | None = None,
+    *,
+    rng: Generator,
+    rows: int = 6,
+    steps: int = 11,
+    mode: str = "prior",
+) -> np.ndarray:
+    """From one image to another along the latent space, a row each.
+
+    Arguments:
+        model: a ``Latent``; with ``mode="images"`` an ``Encoder`` too.
+        x: images to choose from with ``mode="images"``.
+        y: their labels. The rows of a conditional model join two images of one class.
+        rng: source of randomness.
+        rows: pairs of images.
+        steps: images per row. With ``mode="images"`` the two real images stand outside of them, at the ends.
+        mode: ``"prior"`` joins random latents, ``"images"`` encodes real images.
+
+    Returns:
+        A picture, uint8 (h, w).
+    """
+    if mode not in ("prior", "images"):
+        raise UserError(f"mode: must be 'prior' or 'images', got {mode!r}")
+    if steps < 2 or rows < 1:
+        raise UserError(f"steps must be at least 2 and rows at least 1, got {steps} and {rows}")
+    if mode == "images":
+        return _between_images(model, x, y, rng=rng, rows=rows, steps=steps)
+    _require(model, "interpolate", Latent)
+    assert isinstance(model, Latent)
+    labels = _labels(model, None, rows)
+    ends = [model.prior(rows, labels, rng=rng) for _ in range(2)]
+    path = _between(ends[0], ends[1], steps).flatten(0, 1)
+    return images.grid(model.decode(path, _repeat(labels, steps), rng=rng), levels=model.spec.levels, columns=steps)
+
+
+def _between_images(model: GenerativeModel, x: Tensor | None, y: Tensor | None, *, rng: Generator, rows: int, steps: int) -> np.ndarray:
+    _require(model, "interpolate between real images", Latent, Encoder)
+    assert isinstance(model, Latent) and isinstance(model, Encoder)
+    if x is None:
+        raise UserError("x: mode 'images' needs images to choose from, got None")
+    first, last = _pairs(model, x, y, rows)
+    a, b = (x[index].to(model.device) for index in (first, last))
+    labels = _labels(model, None if y is None else y[first], rows)
+    path = _between(model.encode(a, labels, rng=rng), model.encode(b, labels, rng=rng), steps).flatten(0, 1)
+    shown = model.decode(path, _repeat(labels, steps), rng=rng).unflatten(0, (rows, steps))
+    page = torch.cat([a[:, None], shown, b[:, None]], dim=1).flatten(0, 1)
+    return images.grid(page, levels=model.spec.levels, columns=steps + 2)
+
+
+def _pairs(model: GenerativeModel, x: Tensor, y: Tensor | None, n: int) -> tuple[Tensor, Tensor]:
+    """Indices (n,), (n,) of the two ends: of one class for conditional models, else of neighbouring classes where there are labels."""
+    if not model.conditional or y is None:
+        chosen = exemplars(x, y, 2 * n)
+        return chosen[::2], chosen[1::2]
+    first = exemplars(x, y, n)
+    return first, torch.stack([torch.nonzero(y == y[i])[-1, 0] for i in first])
+
+
+@torch.no_grad()
+def classes(model: GenerativeModel, *, rng: Generator, rows: int = 6) -> np.ndarray:
+    """One random latent a row, decoded under each label, a column each."""
+    _require(model, "decode latents", Latent)
+    if not model.conditional:
+        raise UserError(f"this {type(model).__name__} is unconditional and has no labels to decode under; train one with conditional: true")
+    assert isinstance(model, Latent)
+    count = model.spec.classes
+    z = model.prior(rows, _labels(model, None, rows), rng=rng).repeat_interleave(count, 0)
+    labels = torch.arange(count, device=model.device).repeat(rows)
+    return images.grid(model.decode(z, labels, rng=rng), levels=model.spec.levels, columns=count)
+
+
+@torch.no_grad()
+def traversal(
+    model: GenerativeModel, *, rng: Generator, rows: int = 6, steps: int = 11, reach: float = 2.5, candidates: int = 64
+) -> np.ndarray:
+    """One latent coordinate a row, turned from ``-reach`` to ``reach`` in one and the same random latent.
+
+    The rows are the coordinates that change the image most, of at most ``candidates`` spread over the latent.
+    """
+    _require(model, "traverse latents", Latent)
+    assert isinstance(model, Latent)
+    label = _labels(model, None, 1)
+    z = model.prior(1, label, rng=rng)
+    if not z.is_floating_point():
+        raise UserError(f"the latents of {type(model).__name__} are codes ({z.dtype}) without low and high; interpolate them instead")
+    tried = torch.linspace(0, z.numel() - 1, min(candidates, z.numel())).long().unique()
+    low, high = (_decode_turned(model, z, tried, torch.tensor([sign * reach]), label, rng) for sign in (-1, 1))
+    effect = (high.float() - low.float()).abs().mean((1, 2, 3)).cpu()
+    best = tried[effect.argsort(descending=True, stable=True)[:rows]]
+    shown = _decode_turned(model, z, best, torch.linspace(-reach, reach, steps), label, rng)
+    return images.grid(shown, levels=model.spec.levels, columns=steps)
+
+
+def _decode_turned(model: Latent, z: Tensor, coordinates: Tensor, values: Tensor, label: Tensor | None, rng: Generator) -> Tensor:
+    """Images of ``z`` (1, ...) with each of ``coordinates`` set to each of ``values``, coordinate by coordinate."""
+    n = len(coordinates) * len(values)
+    turned = z.flatten(1).repeat(n, 1)
+    turned[torch.arange(n), coordinates.repeat_interleave(len(values))] = values.repeat(len(coordinates)).to(z)
+    return model.decode(turned.unflatten(-1, z.shape[1:]), _repeat(label, n), rng=rng)
+
+
+@torch.no_grad()
+def reconstructions(
+    model: GenerativeModel, x: Tensor, y: Tensor | None = None, *, rng: Generator, n: int = 30, columns: int = 10
+) -> np.ndarray:
+    """Real images, and below each what encoding and decoding makes of it."""
+    _require(model, "reconstruct", Latent, Encoder)
+    assert isinstance(model, Latent) and isinstance(model, Encoder)
+    columns = min(columns, n)
+    chosen = exemplars(x, y, n - n % columns)
+    labels = _labels(model, None if y is None else y[chosen], len(chosen))
+    real = x[chosen].to(model.device)
+    again = model.decode(model.encode(real, labels, rng=rng), labels, rng=rng)
+    pairs = torch.stack([real.unflatten(0, (-1, columns)), again.unflatten(0, (-1, columns))], dim=1)
+    return images.grid(pairs.flatten(0, 2), levels=model.spec.levels, columns=columns)
+
+
+# ---------------------------------------------------------------------- sampling
+
+
+@torch.no_grad()
+def trace(model: GenerativeModel, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+    """All states of sampling ``n`` images, uint8 (frames, n, 1, H, W) on the CPU; without ``y`` every class in turn."""
+    _require(model, "show how it samples", Traceable)
+    assert isinstance(model, Traceable)
+    return torch.stack([frame.cpu().clone() for frame in model.frames(n, _labels(model, y, n), rng=rng)])
+
+
+def _moments(states: Tensor, most: int) -> Tensor:
+    """At most ``most`` of the states, evenly spread, the first and the last among them."""
+    return states[torch.linspace(0, len(states) - 1, min(most, len(states))).round().long()]
+
+
+def process(model: GenerativeModel, n: int = 20, y: Tensor | None = None, *, rng: Generator, columns: int = 5) -> list[np.ndarray]:
+    """The sampling of ``n`` images as frames for ``images.gif``, at most ``FRAMES``; the last shows the samples."""
+    states = _moments(trace(model, n, y, rng=rng), FRAMES)
+    return [images.grid(state, levels=model.spec.levels, columns=columns) for state in states]
+
+
+def strip(model: GenerativeModel, n: int = 6, y: Tensor | None = None, *, rng: Generator, columns: int = 11) -> np.ndarray:
+    """The sampling of ``n`` images, a row each, at ``columns`` evenly spread moments."""
+    states = _moments(trace(model, n, y, rng=rng), columns)
+    return images.grid(states.transpose(0, 1).flatten(0, 1), levels=model.spec.levels, columns=len(states))
+
+
+@torch.no_grad()
+def completions(
+    model: GenerativeModel,
+    x: Tensor,
+    y: Tensor | None = None,
+    mask: Tensor | None = None,
+    *,
+    rng: Generator,
+    rows: int = 10,
+    draws: int = 6,
+) -> np.ndarray:
+    """Real images that the model completes, a row each: the image, its known part on grey, then ``draws`` completions.
+
+    Arguments:
+        model: an ``Inpaintable``.
+        x: images to choose from.
+        y: their labels.
+        mask: bool (H, W), True where the image is known; None: the half that the model draws first, if it has an order, else
+            the upper half.
+        rng: source of randomness.
+        rows: images.
+        draws: completions of each.
+    """
+    _require(model, "complete images", Inpaintable)
+    assert isinstance(model, Inpaintable)
+    height, width = model.spec.height, model.spec.width
+    mask = _first_half(model) if mask is None else mask
+    if mask.dtype != torch.bool or tuple(mask.shape) != (height, width):
+        raise UserError(f"mask: must be bool ({height}, {width}), got {mask.dtype} {tuple(mask.shape)}")
+    chosen = exemplars(x, y, rows)
+    labels = _labels(model, None if y is None else y[chosen], rows)
+    real = x[chosen].to(model.device)
+    done = model.complete(real.repeat_interleave(draws, 0), mask.to(model.device), _repeat(labels, draws), rng=rng)
+    greys = torch.from_numpy(images.stretch(real, levels=model.spec.levels))[:, None]
+    known = greys.where(mask, torch.tensor(images.GAP_GREY, dtype=torch.uint8))
+    completed = torch.from_numpy(images.stretch(done, levels=model.spec.levels)).unflatten(0, (rows, draws))
+    return images.grid(torch.cat([greys, known, completed], dim=1).flatten(0, 1)[:, None], levels=256, columns=draws + 2)
+
+
+def _first_half(model: GenerativeModel) -> Tensor:
+    """Mask (H, W) of the half that a model with an order of its pixels draws first (a condition on it is exact); else the upper half."""
+    dims = model.spec.dims
+    order = model.pixel_order().cpu() if hasattr(model, "pixel_order") else torch.arange(dims)
+    mask = torch.zeros(dims, dtype=torch.bool)
+    mask[order[: dims // 2]] = True
+    return mask.view(model.spec.height, model.spec.width)
+
+
+# ---------------------------------------------------------------------- all of them
+
+
+def everything(model: GenerativeModel, x: Tensor, y: Tensor | None, *, rng_for: Callable[[str], Generator]) -> Iterator[Visual]:
+    """All pictures that the model is capable of.
+
+    Arguments:
+        model: in eval mode.
+        x: test images to choose from.
+        y: their labels, or None.
+        rng_for: a generator for the name of a picture, so that no picture depends on the others.
+    """
+    if isinstance(model, Latent):
+        yield from _latent_visuals(model, x, y, rng_for)
+    if isinstance(model, Traceable):
+        data = images.gif(process(model, rng=rng_for("process")))
+        yield Visual("process.gif", "process", "How it samples", "The states of sampling from the first to the finished images.", data)
+        caption = "The same at evenly spread moments, one image a row, from left to right."
+        yield Visual("process.png", "process", "How it samples, step by step", caption, images.png(strip(model, rng=rng_for("strip"))))
+    if isinstance(model, Inpaintable):
+        caption = "Left a test image, beside it the part that the model is given (the rest is grey), then completions that it draws."
+        picture = completions(model, x, y, rng=rng_for("completion"))
+        yield Visual("completion.png", "completion", "Completions", caption, images.png(picture))
+
+
+def _latent_visuals(model: GenerativeModel, x: Tensor, y: Tensor | None, rng_for: Callable[[str], Generator]) -> Iterator[Visual]:
+    of_one_class = ", both of one class" if model.conditional else ""
+    caption = f"Each row joins two random latents{of_one_class}, along the sphere."
+    picture = interpolation(model, rng=rng_for("interpolation"))
+    yield Visual("interpolation.png", "interpolation", "Between random images", caption, images.png(picture))
+    if isinstance(model, Encoder):
+        caption = f"Each row joins two test images{of_one_class}: the outermost are real, between them are decoded latents."
+        picture = interpolation(model, x, y, rng=rng_for("interpolation-images"), mode="images")
+        yield Visual("interpolation-images.png", "interpolation", "Between real images", caption, images.png(picture))
+        caption = "Test images, and below each of them what encoding and decoding makes of it."
+        picture = reconstructions(model, x, y, rng=rng_for("reconstruction"))
+        yield Visual("reconstruction.png", "reconstruction", "Reconstructions", caption, images.png(picture))
+    if model.conditional:
+        caption = "One latent a row, decoded under each label in turn."
+        picture = classes(model, rng=rng_for("classes"))
+        yield Visual("classes.png", "interpolation", "One latent under every label", caption, images.png(picture))
+    if _real_valued(model, rng_for("probe")):
+        caption = "One latent coordinate a row, from low to high, all else unchanged: the coordinates that change the image most."
+        picture = traversal(model, rng=rng_for("traversal"))
+        yield Visual("traversal.png", "traversal", "Latent coordinates", caption, images.png(picture))
+
+
+@torch.no_grad()
+def _real_valued(model: GenerativeModel, rng: Generator) -> bool:
+    assert isinstance(model, Latent)
+    return model.prior(1, _labels(model, None, 1), rng=rng).is_floating_point()

@@ -1,0 +1,17 @@
+"""Stage ``prepare``: download a data set, verify it, split it."""
+
+from __future__ import annotations
+
+import os
+
+from genbench.data import prepare
+from genbench.files import write_npz
+from genbench.params import Params
+
+__all__ = ["run"]
+
+
+def run(params: Params, dataset: str) -> None:
+    """Write ``runs/<profile>/data/<dataset>.npz``; downloads are kept in ``data/raw``."""
+    mirror = os.environ.get("GENBENCH_MIRROR") or None
+    write_npz(params.data(dataset), prepare(dataset, raw=params.root / "data" / "raw", mirror=mirror))

@@ -1,0 +1,78 @@
+"""Stage ``score_likelihood``: nats per test image and the likelihood columns of an entry."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from genbench import device as devices
+from genbench.base import GenerativeModel, Likelihood
+from genbench.checkpoint import load
+from genbench.data import load_split
+from genbench.errors import bind_options
+from genbench.files import read_json, sha256, write_npz
+from genbench.likelihood import plan_for, score_chunk, summarise
+from genbench.params import Entry, Params
+from genbench.progress import Progress
+from genbench.resume import Workspace, workspace
+from genbench.results import Record, write_record
+from genbench.seeding import generator_for
+
+__all__ = ["run"]
+
+
+def run(params: Params, entry: str) -> None:
+    """Write ``likelihood.json`` and ``nats.npz`` of an entry; a killed run goes on with the chunks that it has."""
+    block, out = params.entry(entry), params.run(entry)
+    device = devices.setup(params.compute)
+    model = load(out, device=device)
+    if model.likelihood is Likelihood.NONE:
+        write_npz(out / "nats.npz", {})
+        write_record(out / "likelihood.json", Record(entry, {}))
+        return
+    x, y = load_split(params.data(block.dataset), block.dataset, "test")
+    identity = {
+        "code": read_json(params.fingerprint(entry, "score_likelihood"))["hash"],
+        "weights": sha256(out / "weights.safetensors"),
+        "data": sha256(params.data(block.dataset)),
+        "score": block.score,
+        "seed": block.seed,
+        "protocol": [params.protocol.likelihood_images, params.protocol.likelihood_images_many_passes, params.protocol.many_passes],
+        "device": device.type,
+        "threads": params.compute.threads,
+    }
+    with workspace(params.checkpoints, f"{params.profile}-{entry}-score_likelihood", identity) as work:
+        prepared = _prepare(model, block, work)
+        plans = plan_for(model, block, params.protocol, len(x))
+        results, total, done = {}, sum(len(plan.chunks) for plan in plans), 0
+        with Progress(f"score {entry}", total, unit="chunks") as progress:
+            for plan in plans:
+                parts = []
+                for number in range(len(plan.chunks)):
+                    chunk = work.chunk(f"{plan.purpose}-{number}", lambda plan=plan, number=number: score_chunk(model, plan, number, x, y, block))  # type: ignore[misc]
+                    parts.append(chunk["log_p"])
+                    done += 1
+                    progress.update(done)
+                results[plan.purpose] = plan, np.concatenate(parts)
+        record, arrays = summarise(model, block, results, None if y is None else y.numpy(), prepared)
+        write_npz(out / "nats.npz", arrays)
+        write_record(out / "likelihood.json", record)
+
+
+def _prepare(model: GenerativeModel, entry: Entry, work: Workspace) -> dict[str, float]:
+    """``prepare_likelihood``, once per checkpoint: its result and the buffers that it may have set are kept."""
+    where, skip = f"entries.{entry.name}.score", ("x", "y", "rng")
+    known = bind_options  # both calls share the block, so each key must be known to one of them
+    import inspect
+
+    names = inspect.signature(model.prepare_likelihood).parameters
+    options = {k: v for k, v in entry.score.items() if k in names}
+    known(model.prepare_likelihood, options, where=where, skip=("rng",))
+    known(model.log_likelihood, {k: v for k, v in entry.score.items() if k not in names}, where=where, skip=skip)
+    kept = work.load("prepared.pt", device=model.device)
+    if kept is None:
+        rng = generator_for("prepare_likelihood", entry.name, entry.seed, device=model.device)
+        kept = {"values": model.prepare_likelihood(rng=rng, **options), "buffers": dict(model.named_buffers())}
+        work.save("prepared.pt", kept)
+    model.load_state_dict(kept["buffers"], strict=False)
+    values: dict[str, float] = kept["values"]
+    return values

@@ -1,0 +1,75 @@
+"""Stage ``score_samples@entry``: samples and reference features in, sample scores out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genbench import data, device, features
+from genbench.errors import UserError
+from genbench.files import read_npz
+from genbench.metrics import score
+from genbench.metrics.base import FeatureSet
+from genbench.params import Params
+from genbench.results import Record, write_record
+from genbench.seeding import seed_for
+
+__all__ = ["run"]
+
+
+def run(params: Params, entry: str, *, inception: bool = False, inception_weights: Path | None = None) -> None:
+    """Write ``quality.json`` of an entry: every metric family of ``metrics:``, against the test split of the entry's data set.
+
+    Arguments:
+        params: the profile.
+        entry: the entry.
+        inception: also compute ``fid_inception`` and ``is_inception``; slow.
+        inception_weights: weights file for that, which implies ``inception``; None downloads it.
+
+    Raises:
+        FileNotFoundError: no samples or no reference features yet; names the file.
+        UserError: files of another content; an unknown metric; Inception weights that cannot be had.
+    """
+    block = params.entry(entry)
+    levels = data.spec_of(block.dataset).levels
+    place = device.setup(params.compute)
+    images, labels = _samples(params.run(entry) / "samples.npz")
+    generated = FeatureSet(features.EXTRACTOR, *features.extract(images, levels, device=place), labels)
+    # One seed for all entries of a data set: they are compared on the same random subsets.
+    seed = seed_for("metrics", block.dataset)
+    metrics, withheld = score(params.metrics, generated, _reference(params.features(block.dataset)), seed=seed)
+    if inception or inception_weights is not None:
+        from genbench.inception import METRICS
+
+        more, reasons = score(METRICS, *_inception_sets(params, block.dataset, images, levels, inception_weights, place), seed=seed)
+        metrics, withheld = metrics | more, withheld | reasons
+    write_record(params.run(entry) / "quality.json", Record(entry, metrics, withheld))
+
+
+def _samples(path: Path) -> tuple[Tensor, Tensor | None]:
+    arrays = read_npz(path)
+    if "images" not in arrays or arrays["images"].ndim != 3:
+        raise UserError(f"{path}: must hold images uint8 (N, 28, 28), got {', '.join(arrays) or 'nothing'}; delete it and sample again")
+    labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
+    return torch.from_numpy(arrays["images"])[:, None], labels
+
+
+def _reference(path: Path) -> FeatureSet:
+    arrays = read_npz(path)
+    if not {"features", "logits"} <= set(arrays):
+        raise UserError(f"{path}: must hold features and logits, got {', '.join(arrays) or 'nothing'}; delete it and run `genbench features` again")
+    return FeatureSet(features.EXTRACTOR, torch.from_numpy(arrays["features"]), torch.from_numpy(arrays["logits"]))
+
+
+def _inception_sets(
+    params: Params, dataset: str, images: Tensor, levels: int, weights: Path | None, place: torch.device
+) -> tuple[FeatureSet, FeatureSet]:
+    from genbench.inception import EXTRACTOR, inception_features, load_inception
+
+    net = load_inception(weights)
+    x, _ = data.load_split(params.data(dataset), dataset, "test")
+    real = features.reference_images(x, params.protocol.feature_reference_images)
+    generated, reference = (FeatureSet(EXTRACTOR, *inception_features(batch, levels, device=place, net=net)) for batch in (images, real))
+    return generated, reference

@@ -1,0 +1,82 @@
+"""Stage ``train``: an entry's weights."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+import subprocess
+
+import torch
+
+import genbench
+from genbench import device as devices
+from genbench.checkpoint import save
+from genbench.data import load
+from genbench.errors import bind_options
+from genbench.files import read_json, sha256, write_json, write_text
+from genbench.fit import Fitted, fit
+from genbench.params import Params
+from genbench.registry import build
+from genbench.resume import workspace
+from genbench.seeding import seed_for
+
+__all__ = ["run"]
+
+
+def run(params: Params, entry: str) -> None:
+    """Write ``weights.safetensors``, ``history.csv``, ``cost.json`` and ``provenance.json`` of an entry; resumes a killed run."""
+    block, out = params.entry(entry), params.run(entry)
+    options = bind_options(
+        fit, block.train, where=f"entries.{entry}.train", skip=("model", "data", "entry", "seed", "device", "resume")
+    )
+    device = devices.setup(params.compute)
+    data = load(params.data(block.dataset), block.dataset)
+    identity = {
+        "code": read_json(params.fingerprint(entry, "train"))["hash"],
+        "model": block.model,
+        "seed": block.seed,
+        "arch": block.arch,
+        "train": block.train,
+        "data": sha256(params.data(block.dataset)),
+        "device": device.type,
+        "threads": params.compute.threads,
+        "torch": torch.__version__,
+    }
+    with workspace(params.checkpoints, f"{params.profile}-{entry}-train", identity) as work:
+        torch.manual_seed(seed_for("init", entry, block.seed))
+        model = build(block, data.spec)
+        fitted = fit(model, data, entry=entry, seed=block.seed, device=device, resume=work, **options)
+        save(model, out / "weights.safetensors", entry=block)
+        write_text(out / "history.csv", _csv(fitted))
+        cost = {
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "steps": block.train.get("steps", 0),
+            "train_seconds": fitted.seconds,
+            "train_images_per_second": fitted.images_per_second,
+            "peak_memory_mb": devices.peak_memory_mb(device),
+        }
+        write_json(out / "cost.json", cost)
+        write_json(out / "provenance.json", _provenance(params, device, block.train.get("backend", {})))
+
+
+def _csv(fitted: Fitted) -> str:
+    columns = ["step", "seconds", "images_per_second"]
+    columns += sorted({name for row in fitted.history for name in row} - set(columns))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: int(v) if k == "step" else f"{v:.8g}" for k, v in row.items()} for row in fitted.history)
+    return text.getvalue()
+
+
+def _provenance(params: Params, device: torch.device, backend: dict[str, dict[str, object]]) -> dict[str, object]:
+    described = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=params.root, capture_output=True, text=True, check=False)
+    return {
+        "git": described.stdout.strip() or None if described.returncode == 0 else None,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "genbench": genbench.__version__},
+        "hardware": devices.hardware(device),
+        "threads": params.compute.threads,
+        "device": device.type,
+        "precision": str(backend.get(device.type, {}).get("precision", "float32")),
+    }

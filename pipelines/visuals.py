@@ -1,0 +1,28 @@
+"""Stage ``visuals@entry``: weights and test images in, pictures of what the model is capable of out."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict
+
+from genbench import checkpoint, data, device, visuals
+from genbench.files import replace_directory, write_bytes, write_json
+from genbench.params import Params
+from genbench.seeding import generator_for
+
+__all__ = ["run"]
+
+
+def run(params: Params, entry: str) -> None:
+    """Write ``visuals/`` of an entry: the pictures, and visuals.json, which lists them (an empty list if the model can show nothing)."""
+    block = params.entry(entry)
+    place = device.setup(params.compute)
+    model = checkpoint.load(params.run(entry), device=place)
+    x, y = data.load_split(params.data(block.dataset), block.dataset, "test")
+    rng_for = functools.partial(generator_for, "visuals", entry, block.seed, device=place)
+    with replace_directory(params.run(entry) / "visuals") as folder:
+        listed = []
+        for visual in visuals.everything(model, x, y, rng_for=rng_for):
+            write_bytes(folder / visual.file, visual.data)
+            listed.append({key: value for key, value in asdict(visual).items() if key != "data"})
+        write_json(folder / "visuals.json", listed)

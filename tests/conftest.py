@@ -1,0 +1,110 @@
+"""Fixtures of all tests: the real data, a small project to run stages in, and defaults that keep a test run quiet and repeatable."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("DO_NOT_TRACK", "true")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from genbench import data
+from genbench.errors import UserError
+from genbench.files import write_npz
+from genbench.params import Params, load_params
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SMALL = {"train": 300, "valid": 100, "test": 100}
+"""Images per split of the project's data."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Several threads on tiny tensors cost more than they bring, and change the last bits."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _global_state() -> Iterator[None]:
+    """Undo what a stage sets for its process: threads, deterministic algorithms, default type."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(deterministic)
+    torch.set_default_dtype(torch.float32)
+
+
+def _real(dataset: str) -> dict[str, np.ndarray]:
+    mirror = os.environ.get("GENBENCH_MIRROR")
+    try:
+        return data.prepare(dataset, raw=REPOSITORY / "data" / "raw", mirror=mirror)
+    except UserError as error:
+        if mirror:  # a mirror that was asked for and does not work is a failure
+            raise
+        pytest.skip(f"no {dataset}: GENBENCH_MIRROR is not set and the download failed ({str(error).splitlines()[0]})")
+
+
+def _dataset(name: str, folder: Path) -> data.Dataset:
+    path = folder / f"{name}.npz"
+    write_npz(path, _real(name))
+    try:
+        return data.load(path, name)
+    finally:
+        path.unlink()
+
+
+@pytest.fixture(scope="session")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> data.Dataset:
+    """The real MNIST, or a skip with the reason when there is neither mirror nor network."""
+    return _dataset("mnist", tmp_path_factory.mktemp("mnist"))
+
+
+@pytest.fixture(scope="session")
+def binary_mnist(tmp_path_factory: pytest.TempPathFactory) -> data.Dataset:
+    """The real static binarization, or a skip as for ``mnist``."""
+    return _dataset("binary_mnist", tmp_path_factory.mktemp("binary_mnist"))
+
+
+def _small(dataset: data.Dataset) -> dict[str, np.ndarray]:
+    """The first images of each split, in the layout of ``data.prepare``."""
+    arrays = {}
+    for split, n in SMALL.items():
+        arrays[f"{split}_x"] = getattr(dataset, f"{split}_x")[:n, 0].numpy()
+        labels = getattr(dataset, f"{split}_y")
+        if labels is not None:
+            arrays[f"{split}_y"] = labels[:n].numpy().astype(np.uint8)
+    return arrays
+
+
+@pytest.fixture
+def project(tmp_path: Path, mnist: data.Dataset, binary_mnist: data.Dataset) -> Path:
+    """The root of a project with the entries of ``smoke`` as its default profile, five steps each, on 300/100/100 real images.
+
+    The data is prepared, nothing else is; ``params`` is the same project, loaded.
+    """
+    raw = yaml.safe_load((REPOSITORY / "profiles" / "smoke" / "params.yaml").read_text())
+    raw |= {"root": ".", "profile": "quick", "params_file": "params.yaml", "compute": {"device": "cpu", "threads": 1}}
+    raw["protocol"] |= {"samples": 20, "sample_chunk": 10, "feature_reference_images": 100}
+    raw["protocol"] |= {"likelihood_images": 20, "likelihood_images_many_passes": 4}
+    for entry in raw["entries"].values():
+        if entry["train"].get("steps", 0) > 5:
+            entry["train"] |= {"steps": 5}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    (tmp_path / "dvc.yaml").write_bytes((REPOSITORY / "dvc.yaml").read_bytes())
+    (tmp_path / "profiles").mkdir()
+    for dataset in (mnist, binary_mnist):
+        write_npz(tmp_path / "runs" / "quick" / "data" / f"{dataset.name}.npz", _small(dataset))
+    return tmp_path
+
+
+@pytest.fixture
+def params(project: Path) -> Params:
+    """The parameters of ``project``."""
+    return load_params("quick", root=project)

@@ -1,0 +1,236 @@
+"""Code fingerprints: what changes them, what does not, and that they contain all that a stage really loads."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from genbench import code
+from genbench.code import ENTRY_STAGES, Sources, entry_fingerprint, shared_fingerprint, source_hash
+from genbench.errors import UserError
+from genbench.params import Entry, Params
+from pipelines import code as stage
+
+TREE = {
+    "genbench/__init__.py": '"""A package."""\n__version__ = "1"\n',
+    "genbench/base.py": "import torch\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from genbench.unused import x\n",
+    "genbench/unused.py": "x = 1\n",
+    "genbench/late.py": "import genbench.base\n",
+    "genbench/files.py": "import json\n",
+    "genbench/features.py": 'from pathlib import Path\nWEIGHTS = Path(__file__).parent / "weights" / "net.bin"\n',
+    "genbench/weights/net.bin": "weights",
+    "genbench/weights/other.bin": "no one's",
+    "genbench/families/__init__.py": "",
+    "genbench/families/flows.py": "from .. import base\n\ndef prior():\n    from genbench import late\n    return late\n",
+    "genbench/families/masks.py": "from genbench.base import *\n",
+    "genbench/models/__init__.py": "",
+    "genbench/models/nice.py": "from genbench.families.flows import prior\n",
+    "genbench/models/made.py": "from genbench.families import masks\n",
+    "genbench/metrics/__init__.py": "",
+    "genbench/metrics/fid.py": "scale = 1\n",
+    "genbench/metrics/kid.py": "scale = 1\n",
+    "pipelines/__init__.py": "",
+    "pipelines/prepare.py": "import genbench.files\n",
+    "pipelines/features.py": "import genbench.features\n",
+    "pipelines/train.py": "import genbench.base, genbench.files as files\n",
+    "pipelines/sample.py": "import genbench.base\n",
+    "pipelines/visuals.py": "import genbench.base\n",
+    "pipelines/score_likelihood.py": "import genbench.base\n",
+    "pipelines/score_samples.py": "import genbench.files\n",
+    "pipelines/report.py": "import genbench.files\n",
+    "pipelines/track.py": "import genbench.files\n",
+}
+ENTRIES = {name: Entry(name, name, "mnist", 0, {}, {}, {}, {}) for name in ("nice", "made")}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A small source tree of our layout."""
+    for path, text in TREE.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    return tmp_path
+
+
+def _hashes(root: Path, metrics: tuple[str, ...] = ("fid",)) -> dict[str, str]:
+    sources = Sources(root)
+    own = {f"{s}@{e.name}": entry_fingerprint(sources, s, e, metrics).hash for e in ENTRIES.values() for s in ENTRY_STAGES}
+    return own | {s: shared_fingerprint(sources, s).hash for s in code.SHARED_STAGES}
+
+
+def _changed(root: Path, path: str, text: str) -> set[str]:
+    before = _hashes(root)
+    (root / path).write_text(text)
+    after = _hashes(root)
+    return {name for name in before if before[name] != after[name]}
+
+
+NICE = {"train@nice", "sample@nice", "visuals@nice", "score_likelihood@nice"}
+MADE = {name.replace("nice", "made") for name in NICE}
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "expected"),
+    [
+        ("genbench/models/made.py", "from genbench.families import masks\nwidth = 2\n", MADE),
+        ("genbench/families/flows.py", TREE["genbench/families/flows.py"] + "x = 1\n", NICE),
+        ("genbench/families/__init__.py", "x = 1\n", NICE | MADE),
+        ("genbench/late.py", "x = 1\n", NICE),
+        ("genbench/base.py", "import torch\n", NICE | MADE),
+        ("genbench/unused.py", "x = 2\n", set()),
+        ("genbench/metrics/fid.py", "scale = 2\n", {"score_samples@nice", "score_samples@made"}),
+        ("genbench/metrics/kid.py", "scale = 2\n", set()),
+        ("genbench/weights/net.bin", "others", {"features"}),
+        ("genbench/weights/other.bin", "others", set()),
+        ("pipelines/sample.py", "import genbench.files\n", {"sample@nice", "sample@made"}),
+        ("genbench/models/new.py", "x = 1\n", set()),
+        ("genbench/__init__.py", '"""A package."""\n__version__ = "2"\n', set()),
+    ],
+)
+def test_an_edit_changes_what_can_run_it(tree: Path, path: str, text: str, expected: set[str]) -> None:
+    assert _changed(tree, path, text) == expected
+
+
+def test_layout_comments_and_docstrings_change_nothing(tree: Path) -> None:
+    text = '"""Flows."""\nfrom .. import base  # why\n\n\ndef prior():\n    """The prior."""\n    from genbench import (\n        late,\n    )\n\n    return (late)\n'
+    assert _changed(tree, "genbench/families/flows.py", text) == set()
+
+
+def test_metrics_count_by_name(tree: Path) -> None:
+    one, two = _hashes(tree), _hashes(tree, ("fid", "kid"))
+    assert {name for name in one if one[name] != two[name]} == {"score_samples@nice", "score_samples@made"}
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        ("x = 1", "x = 1.0"),
+        ("x = 1", "x = True"),
+        ("x = None", "x = 'None'"),
+        ("x = y[a:]", "x = y[:a]"),
+        ("x = 'a'", "x = b'a'"),
+        ("def f(a, /): return a", "def f(a): return a"),
+        ("def f(): return 1", "async def f(): return 1"),
+        ("x = f'{a!r}'", "x = f'{a}'"),
+        ("x = [a, b]", "x = [b, a]"),
+        ("f(a)", "f(*a)"),
+        ("from a import b", "from .a import b"),
+        ("x: int = 1", "x = 1"),
+        ("@f\ndef g(): return 1", "def g(): return 1"),
+        ("def f():\n    'doc'\n    return 1", "def f():\n    return 'doc'"),
+    ],
+)
+def test_different_programs_have_different_hashes(one: str, two: str) -> None:
+    assert source_hash(ast.parse(one)) != source_hash(ast.parse(two))
+
+
+def test_closure_names_files_by_relative_path(tree: Path) -> None:
+    fingerprint = entry_fingerprint(Sources(tree), "train", ENTRIES["made"], ())
+    assert set(fingerprint.files) == {
+        "genbench/__init__.py",
+        "genbench/base.py",
+        "genbench/families/__init__.py",
+        "genbench/families/masks.py",
+        "genbench/files.py",
+        "genbench/models/__init__.py",
+        "genbench/models/made.py",
+        "pipelines/__init__.py",
+        "pipelines/train.py",
+    }
+
+
+def test_plugin_counts_by_its_version(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = Entry("mine", "mine", "mnist", 0, {}, {}, {}, {})
+    found = []
+    for version in ("1.0", "1.1", "1.1"):
+        monkeypatch.setattr("genbench.registry.plugin", lambda name, version=version: f"mine=={version}")
+        found.append(entry_fingerprint(Sources(tree), "train", entry, ()))
+    assert [f.plugin for f in found] == ["mine==1.0", "mine==1.1", "mine==1.1"]
+    assert found[0].hash != found[1].hash == found[2].hash
+    assert entry_fingerprint(Sources(tree), "score_samples", entry, ()).plugin is None
+
+
+def test_unknown_names_list_near_matches(tree: Path) -> None:
+    sources = Sources(tree)
+    with pytest.raises(UserError, match=r"metrics: 'fidd' is no metric; did you mean 'fid'"):
+        entry_fingerprint(sources, "score_samples", ENTRIES["made"], ("fidd",))
+    with pytest.raises(UserError, match=r"entries\.x\.model: '\.\./made' is no model"):
+        entry_fingerprint(sources, "train", Entry("x", "../made", "mnist", 0, {}, {}, {}, {}), ())
+    (tree / "genbench" / "base.py").write_text("x = = 1\n")
+    with pytest.raises(UserError, match=r"base\.py:1: invalid syntax"):
+        entry_fingerprint(Sources(tree), "train", ENTRIES["made"], ())
+
+
+def test_stage_writes_the_same_bytes_twice_and_drops_old_entries(params: Params) -> None:
+    stage.run(params)
+    folder = params.runs / "code"
+    before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.json")}
+    (folder / "gone").mkdir()
+    (folder / "gone" / "train.json").write_text("{}")
+    stage.run(params)
+    assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.json")} == before
+    assert {path.parts[0] for path in before} == {"_stages", *params.entries}
+    for entry in params.entries.values():
+        record = json.loads(params.fingerprint(entry.name, "train").read_text())
+        assert f"genbench/models/{entry.model}.py" in record["files"]
+
+
+def test_stage_refuses_a_project_that_is_not_the_installed_one(params: Params) -> None:
+    (params.root / "genbench").mkdir()
+    with pytest.raises(UserError, match="edits here would have no effect"):
+        stage.run(params)
+
+
+def test_stage_imports_no_torch() -> None:
+    program = "import sys, pipelines.code, genbench.registry; genbench.registry.model_names(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=code.SOURCE_ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+# Runs stages in a fresh process, and prints after each the modules of ours that are loaded and the data files of ours that were opened.
+WATCH = """
+import importlib, json, pathlib, sys
+root, source, steps = pathlib.Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+opened = set()
+def hook(event, args):
+    if event == "open" and isinstance(args[0], str) and args[0].startswith((source + "/genbench/", source + "/pipelines/")):
+        opened.add(args[0][len(source) + 1:])
+sys.addaudithook(hook)
+from genbench.params import load_params
+for stage, key in steps:
+    importlib.import_module(f"pipelines.{stage}").run(load_params("quick", root=root), *([key] if key else []))
+    files = {getattr(m, "__file__", None) for n, m in list(sys.modules.items()) if n.split(".")[0] in ("genbench", "pipelines")}
+    files = {f[len(source) + 1:] for f in files if f} | {f for f in opened if not f.endswith((".py", ".pyc")) and "." in f}
+    print("LOADED", json.dumps(sorted(files)))
+"""
+
+
+def _loaded(params: Params, step: tuple[str, str | None]) -> set[str]:
+    source = str(code.SOURCE_ROOT)
+    command = [sys.executable, "-c", WATCH, str(params.root), source, json.dumps([step])]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{step}: {done.stderr[-3000:]}"
+    return set(json.loads(done.stdout.split("LOADED ")[-1]))
+
+
+def test_what_a_stage_loads_is_in_its_fingerprint(params: Params) -> None:
+    stage.run(params)
+    sources = Sources()
+    first = next(iter(params.entries))
+    by_model = {entry.model: entry.name for entry in params.entries.values()}
+    steps: list[tuple[str, str | None]] = [("prepare", "mnist")] if "GENBENCH_MIRROR" in __import__("os").environ else []
+    steps += [("features", dataset) for dataset in params.datasets]
+    steps += [(name, entry) for entry in by_model.values() for name in ENTRY_STAGES if entry == first or name != "score_samples"]
+    for name, key in steps:
+        if name in ENTRY_STAGES:
+            assert key is not None
+            known = entry_fingerprint(sources, name, params.entries[key], params.metrics).files
+        else:
+            known = shared_fingerprint(sources, name).files
+        missing = _loaded(params, (name, key)) - set(known) - {"genbench/params.py"}  # the program that calls the stage reads params
+        assert not missing, f"{name} {key} loads {sorted(missing)}, which its fingerprint lacks"

@@ -1,0 +1,243 @@
+"""What DVC runs again, with the real dvc.yaml and fingerprints; the stages are stand-ins that write a hash of what they were given."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+STAGES = ("train", "sample", "visuals", "score_likelihood", "score_samples")
+ENDS = {"report", "track"}
+
+ENTRY = {"model": "alpha", "dataset": "mnist", "seed": 0, "arch": {"width": 1}, "train": {"steps": 1}, "sample": {}, "score": {}}
+PARAMS: dict[str, Any] = {
+    "root": ".",
+    "profile": "quick",
+    "params_file": "params.yaml",
+    "datasets": ["mnist"],
+    "metrics": ["first"],
+    "protocol": {
+        "samples": 4,
+        "sample_chunk": 2,
+        "likelihood_images": 4,
+        "likelihood_images_many_passes": 2,
+        "many_passes": 10,
+        "feature_reference_images": 8,
+    },
+    "compute": {"device": "cpu", "threads": 1},
+    "entries": {"alpha": ENTRY, "beta": ENTRY | {"model": "beta"}},
+}
+
+# Each output is a hash of the stage's dependencies and parameters as dvc.yaml declares them, so that what a stage gets wrong shows downstream.
+STAND_IN = '''#!{python} -I
+import hashlib, os, pathlib, sys
+root = pathlib.Path.cwd()
+stage, args = sys.argv[1].replace("-", "_"), sys.argv[2:]
+profile = args[args.index("--profile") + 1]
+key = args[0] if args[0] != "--profile" else None
+with open(root / "calls.txt", "a") as calls:
+    calls.write(os.environ["DVC_STAGE"].split(":")[-1] + "\\n")
+if stage == "code":
+    sys.path.insert(0, str(root))
+    from genbench.params import load_params
+    from pipelines.code import run
+    run(load_params(profile))
+    raise SystemExit
+if (root / "broken.txt").exists() and (root / "broken.txt").read_text() == f"{{stage}} {{key}}":
+    raise SystemExit("broken")
+run, code = root / "runs" / profile, root / "runs" / profile / "code"
+data, features = run / "data" / "mnist.npz", run / "features" / "mnist.npz"
+own = code / str(key) / f"{{stage}}.json"
+weights, samples = run / str(key) / "weights.safetensors", run / str(key) / "samples.npz"
+reads, writes = {{
+    "prepare": ([code / "_stages" / "prepare.json"], ["data/mnist.npz"]),
+    "features": ([code / "_stages" / "features.json", data], ["features/mnist.npz"]),
+    "train": ([own, data], ["weights.safetensors", "history.csv", "cost.json", "provenance.json"]),
+    "sample": ([own, weights], ["samples.npz", "sampling.json"]),
+    "visuals": ([own, data, weights], ["visuals/visuals.json"]),
+    "score_likelihood": ([own, data, weights], ["likelihood.json", "nats.npz"]),
+    "score_samples": ([own, features, samples], ["quality.json"]),
+    "report": (sorted(run.glob("*/quality.json")), ["metrics.json", "leaderboard.csv"]),
+    "track": ([root / "reports" / profile / "metrics.json"], [f".track/{{profile}}.json"]),
+}}[stage]
+digest = hashlib.sha256((stage + str(key)).encode() + b"".join(path.read_bytes() for path in reads))
+if stage == "train":
+    import yaml
+    digest.update(repr(yaml.safe_load((root / {params_file}[profile]).read_text())["entries"][key]["arch"]).encode())
+base = {{"prepare": run, "features": run, "report": root / "reports" / profile, "track": root}}.get(stage, run / str(key))
+for name in writes:
+    path = base / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "entry,fid_mnist\\nalpha,1\\n" if name.endswith(".csv") else '{{"alpha": {{"fid_mnist": 1.0}}, "digest": "%s"}}' % digest.hexdigest()
+    path.write_text(text)
+'''
+
+
+@dataclass
+class Project:
+    """A git repository with our pipeline, stand-ins for its stages, two models of two families, and two metrics."""
+
+    root: Path
+    env: dict[str, str]
+
+    def dvc(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run dvc here."""
+        done = subprocess.run([sys.executable, "-m", "dvc", *args], cwd=self.root, env=self.env, capture_output=True, text=True, check=False)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def repro(self, *args: str, check: bool = True) -> tuple[set[str], str]:
+        """`dvc repro`: the stages that ran, and what it printed."""
+        calls = self.root / "calls.txt"
+        calls.unlink(missing_ok=True)
+        done = self.dvc("repro", *args, check=check)
+        return set(calls.read_text().split()) if calls.exists() else set(), done.stdout + done.stderr
+
+    def params(self, change: Callable[[dict[str, Any]], object], path: str = "params.yaml") -> None:
+        """Edit a params.yaml."""
+        raw = yaml.safe_load((self.root / path).read_text())
+        change(raw)
+        (self.root / path).write_text(_dump(raw))
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the project."""
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text)
+
+
+def _dump(raw: dict[str, Any]) -> str:
+    return yaml.safe_dump(json.loads(json.dumps(raw)), sort_keys=False)  # by JSON, so that no two entries share a block by an anchor
+
+
+def _entry(name: str, *stages: str) -> set[str]:
+    return {f"{stage}@{name}" for stage in stages or STAGES}
+
+
+def _create(root: Path, tools: Path) -> Project:
+    ignore = shutil.ignore_patterns("__pycache__", "metrics", "models", "families")
+    for package in ("genbench", "pipelines"):
+        shutil.copytree(REPOSITORY / package, root / package, ignore=ignore)
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+        (root / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / name, root / name)
+    shutil.copytree(REPOSITORY / "profiles", root / "profiles", symlinks=True)
+    shutil.rmtree(root / "profiles" / "full")
+    for stage in (*STAGES, "prepare", "features", "report", "track"):
+        (root / "pipelines" / f"{stage}.py").write_text('"""A stage."""\n')
+    smoke = PARAMS | {"root": "../..", "profile": "smoke", "params_file": "profiles/smoke/params.yaml"}
+    for path, raw in (("params.yaml", PARAMS), ("profiles/smoke/params.yaml", smoke)):
+        (root / path).write_text(_dump(raw))
+    tools.mkdir(exist_ok=True)
+    script = tools / "genbench"
+    script.write_text(STAND_IN.format(python=sys.executable, params_file={p["profile"]: p["params_file"] for p in (PARAMS, smoke)}))
+    script.chmod(0o755)
+    # The command lines of a developer's shell may point git or DVC elsewhere; these tests are about this folder alone.
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_", "GENBENCH_"))}
+    env |= {"PATH": f"{tools}{os.pathsep}{env['PATH']}", "DVC_SITE_CACHE_DIR": str(root.parent / "site"), "DVC_NO_ANALYTICS": "1"}
+    project = Project(root, env | {"PYTHONDONTWRITEBYTECODE": "1"})
+    for name in ("alpha", "beta"):
+        project.write(f"genbench/models/{name}.py", f'"""A model."""\nfrom genbench.families import {name}s\nwidth = {name}s.width\n')
+        project.write(f"genbench/families/{name}s.py", "width = 1\n")
+    for folder in ("models", "families", "metrics"):
+        project.write(f"genbench/{folder}/__init__.py", "")
+    for name in ("first", "second"):
+        project.write(f"genbench/metrics/{name}.py", "scale = 1\n")
+    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start"]):
+        subprocess.run(["git", *command], cwd=root, env=env, check=True)
+    return project
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose pipeline has run once. Each test leaves it up to date."""
+    folder = tmp_path_factory.mktemp("dvc")
+    project = _create(folder / "project", folder / "bin")
+    ran, _ = project.repro()
+    shared = {"code", "prepare@mnist", "features@mnist", *ENDS}
+    assert ran == shared | _entry("alpha") | _entry("beta")
+    return project
+
+
+def test_second_run_does_nothing(finished: Project) -> None:
+    ran, said = finished.repro()
+    assert ran == set()
+    assert "up to date" in said
+
+
+def test_architecture_of_one_entry_runs_that_entry_and_back_comes_from_the_cache(finished: Project) -> None:
+    finished.params(lambda raw: raw["entries"]["alpha"]["arch"].update(width=2))
+    ran, _ = finished.repro()
+    assert ran == {"code"} | _entry("alpha") | ENDS
+    finished.params(lambda raw: raw["entries"]["alpha"]["arch"].update(width=1))
+    ran, said = finished.repro()
+    assert ran == ENDS
+    assert said.count("is cached - skipping run") == 1 + len(STAGES)
+
+
+def test_metric_scores_again_and_trains_nothing(finished: Project) -> None:
+    finished.params(lambda raw: raw["metrics"].append("second"))
+    ran, _ = finished.repro()
+    scoring = _entry("alpha", "score_samples") | _entry("beta", "score_samples")
+    assert ran == {"code"} | scoring | ENDS
+    finished.write("genbench/metrics/second.py", "scale = 2\n")
+    ran, _ = finished.repro()
+    assert ran == {"code"} | scoring | ENDS
+
+
+def test_protocol_reaches_the_stages_that_it_concerns(finished: Project) -> None:
+    finished.params(lambda raw: raw["protocol"].update(likelihood_images=3))
+    ran, _ = finished.repro()
+    assert ran == _entry("alpha", "score_likelihood") | _entry("beta", "score_likelihood") | ENDS
+
+
+def test_family_runs_its_models_and_a_comment_runs_nothing(finished: Project) -> None:
+    finished.write("genbench/families/betas.py", "width = 2\n")
+    ran, _ = finished.repro()
+    assert ran == {"code"} | _entry("beta", "train", "sample", "visuals", "score_likelihood", "score_samples") | ENDS
+    finished.write("genbench/families/betas.py", '"""Betas."""\n\nwidth = (2)  # wide\n')
+    finished.write("genbench/cli.py", "print('another command line')\n")
+    ran, _ = finished.repro()
+    assert ran == {"code"}
+
+
+def test_one_more_seed_runs_only_its_own_stages(finished: Project) -> None:
+    finished.params(lambda raw: raw["entries"].update({"alpha-s1": raw["entries"]["alpha"] | {"seed": 1}}))
+    ran, _ = finished.repro()
+    assert ran == {"code"} | _entry("alpha-s1") | ENDS
+
+
+def test_failing_entry_lets_the_others_go_on_and_the_report_stand(finished: Project) -> None:
+    finished.write("broken.txt", "train alpha")
+    finished.params(lambda raw: [raw["entries"][name]["arch"].update(width=5) for name in ("alpha", "beta")])
+    failed, _ = finished.repro("--keep-going", check=False)
+    assert failed == {"code", "train@alpha"} | _entry("beta")
+    assert finished.repro("-s", "report", "track")[0] == ENDS
+    (finished.root / "broken.txt").unlink()
+    assert finished.repro()[0] == _entry("alpha") | ENDS
+
+
+def test_profile_has_its_own_lock_and_metrics(finished: Project) -> None:
+    before = (finished.root / "dvc.lock").read_bytes()
+    ran, _ = finished.repro("profiles/smoke/dvc.yaml")
+    assert ran == {"code", "prepare@mnist", "features@mnist"} | _entry("alpha") | _entry("beta") | ENDS
+    assert (finished.root / "dvc.lock").read_bytes() == before
+    assert (finished.root / "profiles" / "smoke" / "dvc.lock").is_file()
+    assert finished.repro("profiles/smoke/dvc.yaml")[0] == set()
+    shown = finished.dvc("metrics", "show").stdout
+    assert os.path.join("reports", "quick", "metrics.json") in shown
+    assert os.path.join("reports", "smoke", "metrics.json") in shown
+    status = subprocess.run(["git", "status", "--porcelain", "-uall"], cwd=finished.root, env=finished.env, capture_output=True, text=True, check=True)
+    new = {line[3:] for line in status.stdout.splitlines() if line.startswith("??")}
+    reports = {f"reports/{profile}/{file}" for profile in ("quick", "smoke") for file in ("metrics.json", "leaderboard.csv")}
+    assert new - {"calls.txt"} == reports | {"dvc.lock", "profiles/smoke/dvc.lock"}

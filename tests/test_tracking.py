@@ -1,0 +1,336 @@
+"""Mirroring into MLflow: what a run holds, that doing it twice changes nothing, and what a change of content or of timings does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+
+from genbench.errors import UserError
+from genbench.files import read_json, write_bytes, write_json, write_npz, write_text
+from genbench.images import grid, png
+from genbench.params import Params, load_params
+from genbench.results import Metric, Record, write_record
+from genbench.tracking import experiment_name, sync, ui
+from pipelines import track
+
+ENTRIES = {
+    "made": {"model": "made", "dataset": "mnist", "arch": {"hidden": [500, 500], "head": "categorical"}},
+    "dcgan": {"model": "dcgan", "dataset": "mnist", "arch": {"latent": 64}},
+    "binary-made": {"model": "made", "dataset": "binary_mnist", "arch": {"hidden": [500]}},
+    "vae": {"model": "vae", "dataset": "mnist", "arch": {}},
+}
+OPTIM = {"loss": {"lr": 1.0e-3, "betas": [0.9, 0.99], "clip": None}}
+HISTORY = "step,seconds,images_per_second,loss/loss,loss/lr,loss/grad_norm,loss/valid_loss\n10,0.5,2000,600.5,0.001,3.5,\n20,1.0,2000,500.25,0.0005,nan,510.75\n"
+
+
+def write_entry(params: Params, name: str, *, nats: float = 400.0, seconds: float = 1.0) -> None:
+    """The files of a finished entry."""
+    entry, folder = params.entry(name), params.run(name)
+    levels = 2 if entry.dataset == "binary_mnist" else 256
+    images = np.random.default_rng(0).integers(0, levels, (120, 28, 28), dtype=np.uint8)
+    write_bytes(folder / "weights.safetensors", f"weights of {name}".encode())
+    write_text(folder / "history.csv", HISTORY)
+    cost = {"parameters": 1000, "train_seconds": seconds, "train_images_per_second": 2000.0 / seconds, "peak_memory_mb": 300.0, "steps": 20}
+    write_json(folder / "cost.json", cost)
+    versions = {"python": "3.11", "torch": "2", "genbench": "0.1.0"}
+    provenance = {"git": "0123abc", "versions": versions, "hardware": "a processor", "threads": 2, "device": "cpu", "precision": "float32"}
+    write_json(folder / "provenance.json", provenance)
+    write_npz(folder / "samples.npz", {"images": images})
+    matches = None if entry.model == "dcgan" else True
+    sampling = {"sampler": "ancestral", "matches_likelihood": matches, "n": 120, "sample_ms_per_image": 2.5, "peak_memory_mb": 300.0, "device": "cpu"}
+    write_json(folder / "sampling.json", sampling)
+    likelihood = {} if matches is None else {"nats": Metric(nats, 0.5, 100, False, "exact"), "bits_per_dim": Metric(nats / 543.43, 0.01, 100, False, "exact")}
+    write_record(folder / "likelihood.json", Record(name, likelihood, {} if matches else {"bayes_accuracy": "the model is unconditional"}))
+    write_record(folder / "quality.json", Record(name, {"fid_mnist": Metric(12.5, None, 120, False)}))
+    shown = [{"file": "interpolation.png", "kind": "interpolation", "title": "Interpolation", "caption": "A line in latent space."}]
+    write_json(folder / "visuals" / "visuals.json", shown)
+    write_bytes(folder / "visuals" / "interpolation.png", png(grid(images[:10], levels=levels)))
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An initialised database without runs; making one takes seconds."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Params:
+    """A project whose entries are finished but for ``vae``, which has only been trained."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    entries = {name: {"seed": 0, "train": {"steps": 20, "optim": OPTIM}, "sample": {}, "score": {}, **block} for name, block in ENTRIES.items()}
+    raw = {
+        "root": ".",
+        "profile": "quick",
+        "params_file": "params.yaml",
+        "datasets": ["mnist", "binary_mnist"],
+        "metrics": ["fid"],
+        "protocol": {"samples": 120, "sample_chunk": 60, "likelihood_images": 100, "likelihood_images_many_passes": 10},
+        "compute": {},
+        "entries": entries,
+    }
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    params = load_params("quick", root=tmp_path)
+    for name in entries:
+        write_entry(params, name)
+    for name in ("samples.npz", "sampling.json", "likelihood.json", "quality.json"):
+        (params.run("vae") / name).unlink()
+    write_text(params.report / "index.html", "<title>report</title>")
+    return params
+
+
+def client_of(params: Params) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{params.root / 'mlflow.db'}")
+
+
+def runs_of(params: Params, dataset: str = "mnist", view: int = ViewType.ACTIVE_ONLY) -> dict[str, Run]:
+    """Runs by name; fails if two share one."""
+    client = client_of(params)
+    experiment = client.get_experiment_by_name(experiment_name(params.profile, dataset))
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], run_view_type=view)
+    named = {run.info.run_name: run for run in runs}
+    assert len(named) == len(runs)
+    return named
+
+
+def contents(params: Params) -> dict[str, tuple[int, list[str]]]:
+    """Number of metric points and the artifacts of every run, by id, deleted ones included."""
+    client, found = client_of(params), {}
+    for experiment in client.search_experiments():
+        for run in client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL):
+            points = sum(len(client.get_metric_history(run.info.run_id, key)) for key in run.data.metrics)
+            artifacts = [item.path for folder in (None, "records", "visuals", "images") for item in client.list_artifacts(run.info.run_id, folder)]
+            found[run.info.run_id] = (points, artifacts)
+    return found
+
+
+def test_runs_hold_parameters_scores_curves_tags_and_pictures(finished: Params) -> None:
+    track.run(finished)
+    client, runs = client_of(finished), runs_of(finished)
+    assert set(runs) == {"made", "dcgan", "report"}
+    assert set(runs_of(finished, "binary_mnist")) == {"binary-made", "report"}
+    made = runs["made"]
+    params = made.data.params
+    assert params["train.optim.loss.lr"] == "0.001" and params["train.optim.loss.clip"] == "null" and params["train.optim.loss.betas"] == "[0.9, 0.99]"
+    assert params["arch.hidden"] == "[500, 500]" and params["arch.head"] == "categorical" and params["profile"] == "quick" and params["seed"] == "0"
+    scores = made.data.metrics
+    assert scores["nats"] == 400.0 and scores["nats_stderr"] == 0.5 and scores["fid_mnist"] == 12.5 and "fid_mnist_stderr" not in scores
+    assert scores["cost/parameters"] == 1000 and scores["cost/sample_ms_per_image"] == 2.5
+    assert [(point.step, point.value) for point in client.get_metric_history(made.info.run_id, "loss/train")] == [(10, 600.5), (20, 500.25)]
+    assert [(point.step, point.value) for point in client.get_metric_history(made.info.run_id, "loss/valid")] == [(20, 510.75)]
+    times = [point.timestamp for point in client.get_metric_history(made.info.run_id, "loss/train")]
+    assert times[1] - times[0] == 500
+    assert made.info.status == "FINISHED" and made.info.end_time - made.info.start_time == 1000
+    tags = made.data.tags
+    assert (tags["family"], tags["likelihood"], tags["control"], tags["sampler"]) == ("autoregressive", "exact", "false", "ancestral")
+    assert (tags["git"], tags["hardware"], tags["matches_likelihood"]) == ("0123abc", "a processor", "true")
+    assert runs["dcgan"].data.tags["withheld.bayes_accuracy"] == "the model is unconditional"
+    assert "nats" not in runs["dcgan"].data.metrics and runs["dcgan"].data.tags["matches_likelihood"] == "null"
+    artifacts = contents(finished)[made.info.run_id][1]
+    assert {"samples.png", "records/quality.json", "records/history.csv", "visuals/interpolation.png"} <= set(artifacts)
+    assert sorted(path.split("+")[0] for path in artifacts if path.endswith(".png") and "+" in path) == ["images/interpolation", "images/samples"]
+    page = client.download_artifacts(runs["report"].info.run_id, "index.html", str(finished.root))
+    assert Path(page).read_text() == "<title>report</title>"
+
+
+def test_values_that_are_not_finite_are_named_but_not_logged(finished: Params) -> None:
+    track.run(finished)
+    made = runs_of(finished)["made"]
+    values = [point.value for point in client_of(finished).get_metric_history(made.info.run_id, "loss/grad_norm")]
+    assert values == [3.5]
+    assert made.data.tags["not_finite"] == "loss/grad_norm"
+
+
+def test_twice_changes_nothing(finished: Params) -> None:
+    assert sync(finished).new == ("made", "dcgan", "binary-made")
+    before, receipt = contents(finished), (finished.root / ".track" / "quick.json").read_bytes()
+    again = sync(finished)
+    assert again.new == () and again.superseded == 0
+    assert contents(finished) == before and len(before) == 5
+    assert (finished.root / ".track" / "quick.json").read_bytes() == receipt
+
+
+def test_timings_and_machines_are_no_content(finished: Params) -> None:
+    sync(finished)
+    before = contents(finished)
+    write_entry(finished, "made", seconds=99.0)
+    provenance = finished.run("made") / "provenance.json"
+    write_json(provenance, read_json(provenance) | {"hardware": "another processor", "git": "fedcba9"})
+    again = sync(finished)
+    assert again.new == () and again.superseded == 0 and contents(finished) == before
+
+
+def test_a_changed_score_replaces_the_run_and_its_return_restores_it(finished: Params) -> None:
+    first = sync(finished)
+    old = runs_of(finished)["made"]
+    write_entry(finished, "made", nats=390.0)
+    changed = sync(finished)
+    assert changed.new == ("made",) and changed.superseded == 1
+    new = runs_of(finished)["made"]
+    assert new.info.run_id != old.info.run_id and new.data.metrics["nats"] == 390.0
+    retired = client_of(finished).get_run(old.info.run_id)
+    assert retired.info.lifecycle_stage == "deleted" and retired.data.tags["genbench.superseded_by"] == changed.tracked["made"]
+    write_entry(finished, "made", nats=400.0)
+    back = sync(finished)
+    assert back.new == () and back.superseded == 1 and back.tracked == first.tracked
+    restored = runs_of(finished)["made"]
+    assert restored.info.run_id == old.info.run_id and "genbench.superseded_by" not in restored.data.tags
+
+
+@pytest.mark.parametrize("change", ["weights", "arch", "picture"])
+def test_changed_content_is_a_new_key(finished: Params, change: str) -> None:
+    first = sync(finished).tracked
+    params = finished
+    if change == "weights":
+        write_bytes(params.run("made") / "weights.safetensors", b"other weights")
+    elif change == "picture":
+        (params.run("made") / "visuals" / "interpolation.png").unlink()
+    else:
+        raw = yaml.safe_load((params.root / "params.yaml").read_text())
+        raw["entries"]["made"]["arch"]["hidden"] = [400]
+        (params.root / "params.yaml").write_text(yaml.safe_dump(raw))
+        params = load_params("quick", root=params.root)
+    second = sync(params).tracked
+    assert second["made"] != first["made"]
+    assert {name for name in first if first[name] != second[name]} == {"made"}
+    assert len(runs_of(params)) == 3
+
+
+def test_unfinished_entries_are_skipped_with_the_reason_and_counted(finished: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(finished.run("dcgan"))
+    track.run(finished)
+    receipt = read_json(finished.root / ".track" / "quick.json")
+    assert receipt["counts"] == {"tracked": 2, "skipped": 2}
+    assert receipt["skipped"]["vae"] == "sample: no samples.npz, sampling.json"
+    assert receipt["skipped"]["dcgan"].startswith("train: no weights.safetensors")
+    assert "skipped vae" in capsys.readouterr().out
+    assert set(runs_of(finished)) == {"made", "report"}
+
+
+def test_a_project_without_results_is_no_error(finished: Params) -> None:
+    shutil.rmtree(finished.runs)
+    assert sync(finished).tracked == {}
+    assert read_json(finished.root / ".track" / "quick.json")["counts"] == {"tracked": 0, "skipped": 4}
+
+
+def test_a_run_whose_logging_was_killed_is_replaced(finished: Params) -> None:
+    sync(finished)
+    client, made = client_of(finished), runs_of(finished)["made"]
+    client.delete_tag(made.info.run_id, "genbench.key")
+    again = sync(finished)
+    assert again.new == ("made",) and runs_of(finished)["made"].info.run_id != made.info.run_id
+
+
+def test_a_new_report_replaces_the_old_in_place(finished: Params) -> None:
+    sync(finished)
+    before = runs_of(finished)["report"].info.run_id
+    write_text(finished.report / "index.html", "<title>another</title>")
+    assert sync(finished).new == ()
+    report = runs_of(finished)["report"]
+    page = client_of(finished).download_artifacts(report.info.run_id, "index.html", str(finished.root))
+    assert report.info.run_id == before and Path(page).read_text() == "<title>another</title>"
+
+
+def test_two_processes_on_a_new_database_both_succeed(finished: Params) -> None:
+    (finished.root / "mlflow.db").unlink()
+    code = "from genbench.params import load_params; from pipelines import track; track.run(load_params())"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=finished.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=300) for process in started]
+    assert [process.returncode for process in started] == [0, 0], outputs
+    assert sorted("(3 new" in out for out, _ in outputs) == [False, True]
+    assert set(runs_of(finished)) == {"made", "dcgan", "report"}
+
+
+def test_other_copies_of_the_project_keep_their_runs(finished: Params, tmp_path: Path) -> None:
+    shared = f"sqlite:///{(finished.root / 'mlflow.db').rename(tmp_path / 'shared.db')}"
+    sync(finished, tracking_uri=shared)
+    other = tmp_path / "copy"
+    other.mkdir()
+    for name in ("profiles", "runs"):
+        shutil.copytree(finished.root / name, other / name)
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(finished.root / name, other / name)
+    theirs = load_params("quick", root=other)
+    assert sync(theirs, tracking_uri=shared).new == ()
+    write_entry(theirs, "made", nats=1.0)
+    assert sync(theirs, tracking_uri=shared).superseded == 0
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_the_environment_names_another_store(finished: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mlflow.db").unlink()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'elsewhere' / 'ml.db'}")
+    assert len(sync(finished).new) == 3
+    assert (tmp_path / "elsewhere" / "ml.db").is_file() and not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_moved_project_is_told_how_to_mend_its_database(finished: Params) -> None:
+    sync(finished)
+    moved = finished.root.with_name(f"{finished.root.name}-moved")
+    shutil.copytree(finished.root, moved)
+    with pytest.raises(UserError, match=r"Delete mlflow\.db and mlruns/"):
+        sync(load_params("quick", root=moved))
+
+
+def test_an_unusable_store_is_a_user_error_and_leaves_no_receipt(finished: Params) -> None:
+    with pytest.raises(UserError, match="MLFLOW_TRACKING_URI"):
+        sync(finished, tracking_uri="nothing://at/all")
+    assert not (finished.root / ".track" / "quick.json").exists()
+
+
+def test_ui_refuses_without_runs_and_on_a_busy_port(finished: Params) -> None:
+    (finished.root / "mlflow.db").unlink()
+    with pytest.raises(UserError, match="nothing is tracked yet"):
+        ui(finished.root, 5000, "127.0.0.1")
+    (finished.root / "mlflow.db").touch()
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{port}.*--port {port + 1}"):
+            ui(finished.root, port, "127.0.0.1")
+
+
+def test_ui_points_to_a_server_that_is_already_there(finished: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@tracking.example")
+    with pytest.raises(UserError, match="its own web page") as caught:
+        ui(finished.root, 5000, "127.0.0.1")
+    assert "secret" not in str(caught.value)
+
+
+def test_stage_modules_do_not_import_mlflow() -> None:
+    """Only the track stage pays for it; a cached stage would log nothing."""
+    root = Path(__file__).parents[1]
+    importing = [
+        path.relative_to(root).as_posix()
+        for folder in ("genbench", "pipelines")
+        for path in sorted((root / folder).rglob("*.py"))
+        if any(line.lstrip().startswith(("import mlflow", "from mlflow")) for line in path.read_text().splitlines())
+    ]
+    assert importing == ["genbench/tracking.py"]
+
+
+def test_receipt_is_json_of_keys_alone(finished: Params) -> None:
+    summary = sync(finished)
+    receipt = json.loads((finished.root / ".track" / "quick.json").read_text())
+    assert receipt["tracked"] == dict(summary.tracked) and str(finished.root) not in json.dumps(receipt)
