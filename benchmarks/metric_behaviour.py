@@ -1,7 +1,7 @@
 """How the sample scores answer to known damage of real digits: draws docs/figures/metric_behaviour.png.
 
-Training digits, damaged in five ways of growing strength, are scored as if a model had made them. Run ``python benchmarks/metric_behaviour.py`` in a
-project whose ``mnist`` is prepared (``genbench prepare``).
+Training digits, damaged in five ways of growing strength, are scored as if a model had made them.
+Run ``python benchmarks/metric_behaviour.py`` in a project whose ``mnist`` is prepared (``genbench prepare``).
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
+import sys
 import webbrowser
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,14 +19,21 @@ __all__ = ["family_in_short", "open_report", "open_ui", "print_info", "print_mod
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A plain text table with aligned columns."""
+    """A plain text table with aligned columns, cut to the width of the terminal if there is one."""
     lines = [list(head), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    whole = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else max(map(len, whole))
+    return "\n".join(line if len(line) <= limit else line[: limit - 3] + "..." for line in whole)
+
+
+def _plain(text: str) -> str:
+    """A docstring without its markup of formulas."""
+    return re.sub(r":math:`([^`]*)`", r"\1", text).replace(".. math:: ", "    ").strip()
 
 
 def _summary(cls: type) -> str:
-    return (inspect.getdoc(cls) or "").strip().split("\n\n")[0].replace("\n", " ")
+    return _plain(inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def print_models() -> None:
@@ -60,7 +69,7 @@ def print_info(profile: str, name: str) -> None:
     entry = params.entry(name)
     cls = model_class(entry.model)
     print(f"{name}: {entry.model} on {entry.dataset}, seed {entry.seed}, profile {profile}\n")
-    print((inspect.getdoc(cls) or "").split("\nArguments:")[0].strip())
+    print(_plain(inspect.getdoc(cls) or "").split("\nArguments:")[0].strip())
     short = family_in_short(cls.family, params.root)
     if short is not None:
         print(f"\nThe family: {cls.family} (docs/{cls.family}.md)\n\n{short}")
@@ -123,6 +132,6 @@ def print_new_model(name: str) -> None:
     root = find_root()
     for path in new_model(name):
         print(f"wrote {path.relative_to(root)}")
-    print(
-        f"next: edit genbench/models/{name}.py\n      pytest tests/test_contract.py -k {name}\n      genbench run --profile smoke --entries {name}"
-    )
+    print(f"next: edit genbench/models/{name}.py, then")
+    print(f"      pytest tests/test_contract.py -k {name}")
+    print(f"      genbench run --profile smoke --entries {name}")

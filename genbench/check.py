@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-
 from genbench import metrics
 from genbench.base import GenerativeModel
 from genbench.data import spec_of
 from genbench.errors import bind_options
 from genbench.fit import fit
+from genbench.likelihood import score_options
 from genbench.optim import check_optim
 from genbench.params import Entry, Params
 from genbench.registry import build
@@ -26,10 +25,7 @@ def check_entry(entry: Entry) -> GenerativeModel:
     bind_options(fit, entry.train, where=f"{where}.train", skip=("model", "data", "entry", "seed", "device", "resume"))
     check_optim(model, entry.train, where=f"{where}.train")
     bind_options(model.sample, entry.sample, where=f"{where}.sample", skip=("n", "y", "rng"))
-    preparing = {k: v for k, v in entry.score.items() if k in inspect.signature(model.prepare_likelihood).parameters}
-    scoring = {k: v for k, v in entry.score.items() if k not in preparing}
-    bind_options(model.prepare_likelihood, preparing, where=f"{where}.score", skip=("rng",))
-    bind_options(model.log_likelihood, scoring, where=f"{where}.score", skip=("x", "y", "rng"))
+    score_options(model, entry)
     return model
 
 

@@ -25,9 +25,9 @@ _FORMAT = "genbench-1"
 
 def save(model: GenerativeModel, path: Path, *, entry: Entry) -> None:
     """Write parameters and buffers with the entry's name, model, data set, shape and architecture, atomically; equal content gives equal bytes."""
-    about = {"entry": entry.name, "model": entry.model, "dataset": entry.dataset, "seed": entry.seed, "arch": entry.arch, "spec": asdict(model.spec)}
+    about = {"format": _FORMAT, "entry": entry.name, "model": entry.model, "dataset": entry.dataset, "seed": entry.seed, "arch": entry.arch, "spec": asdict(model.spec)}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_bytes(path, safetensors.torch.save(state, {"format": _FORMAT, "about": json.dumps(about, sort_keys=True)}))
+    write_bytes(path, safetensors.torch.save(state, {"genbench": json.dumps(about, sort_keys=True)}))  # one key: the order of several is random
 
 
 def load(run: str | PathLike[str], *, device: torch.device | str = "cpu") -> GenerativeModel:
@@ -47,13 +47,12 @@ def load(run: str | PathLike[str], *, device: torch.device | str = "cpu") -> Gen
         raise FileNotFoundError(f"{path} does not exist; train the entry first: genbench run --entries {path.parent.name}")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            about = json.loads((file.metadata() or {}).get("genbench", "{}"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
     except SafetensorError as error:
         raise UserError(f"{path} is no safetensors file, or truncated ({error}); delete it and train the entry again") from error
-    if metadata.get("format") != _FORMAT:
-        raise UserError(f"{path} is no genbench checkpoint: its format is {metadata.get('format')!r}, not {_FORMAT!r}")
-    about = json.loads(metadata["about"])
+    if about.get("format") != _FORMAT:
+        raise UserError(f"{path} is no genbench checkpoint: its format is {about.get('format')!r}, not {_FORMAT!r}")
     entry = Entry(about["entry"], about["model"], about["dataset"], about["seed"], about["arch"], {}, {}, {})
     with torch.random.fork_rng(devices=[]):  # a constructor draws initial weights; the caller's random state is not ours to move
         model = build(entry, DataSpec(**about["spec"]))

@@ -101,7 +101,8 @@ def track(
     ] = None,
 ) -> None:
     """Mirror the finished entries into MLflow."""
-    _stage("track", None, profile, **({} if uri is None else {"tracking_uri": uri}))
+    options: dict[str, Any] = {} if uri is None else {"tracking_uri": uri}
+    _stage("track", None, profile, **options)
 
 
 @app.command(**_examples("genbench ui", "genbench ui --port 5001"))
@@ -274,7 +275,7 @@ def score_samples(entry: EntryName, profile: Profile = "quick", device: Device =
 
 @app.command()
 def models() -> None:
-    """List the models: family, kind of likelihood, paper."""
+    """List the models: family, likelihood, labels, idea."""
     _call("genbench.about:print_models")
 
 

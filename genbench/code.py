@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genbench.errors import UserError, near
-from genbench.files import sha256
-from genbench.params import Entry
+from genbench.files import read_json, sha256
+from genbench.params import Entry, Params
 
-__all__ = ["ENTRY_STAGES", "SHARED_STAGES", "SOURCE_ROOT", "Fingerprint", "Sources", "entry_fingerprint", "shared_fingerprint"]
+__all__ = [
+    "ENTRY_STAGES",
+    "SHARED_STAGES",
+    "SOURCE_ROOT",
+    "Fingerprint",
+    "Sources",
+    "entry_fingerprint",
+    "outdated_plugins",
+    "shared_fingerprint",
+]
 
 SOURCE_ROOT = Path(__file__).resolve().parents[1]
 """The folder of the packages ``genbench`` and ``pipelines`` that are running."""
@@ -188,6 +197,17 @@ def entry_fingerprint(sources: Sources, stage: str, entry: Entry, metrics: Seque
 def shared_fingerprint(sources: Sources, stage: str) -> Fingerprint:
     """What a stage of no entry runs."""
     return sources.fingerprint([f"pipelines.{stage}"])
+
+
+def outdated_plugins(params: Params) -> list[str]:
+    """Entries whose third-party model is installed in another version than their fingerprints say.
+
+    DVC cannot see that by itself, since the files of a plug-in are not in the project: the stage ``code`` must be run anew by force.
+    """
+    from genbench.registry import plugin
+
+    written = {entry.name: params.fingerprint(entry.name, "train") for entry in params.entries.values()}
+    return [name for name, path in written.items() if path.is_file() and read_json(path)["plugin"] != plugin(params.entries[name].model)]
 
 
 def _model(sources: Sources, entry: Entry) -> tuple[list[str], str | None]:

@@ -56,7 +56,14 @@ def augment(x: Tensor, *, rng: Generator, binary: bool) -> Tensor:
 
 
 def train_feature_net(
-    data: Dataset, *, seed: int = 0, epochs: int = 12, batch_size: int = 250, lr: float = 4e-3, weight_decay: float = 0.02, progress: bool = True
+    data: Dataset,
+    *,
+    seed: int = 0,
+    epochs: int = 6,
+    batch_size: int = 250,
+    lr: float = 4e-3,
+    weight_decay: float = 0.02,
+    progress: bool = True,
 ) -> TrainedNet:
     """Train the net and keep the epoch of the lowest validation cross-entropy, grey and binarized digits weighing the same.
 
@@ -77,7 +84,7 @@ def train_feature_net(
         raise UserError(f"the feature net is trained on mnist (256 levels, with labels), got {data.name}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("features", "init", seed))
-        net = FeatureNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub misses this form
+        net = FeatureNet().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay, foreach=True)
     steps = len(data.train_x) // batch_size
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=epochs * steps, pct_start=0.2, cycle_momentum=False)
@@ -86,9 +93,14 @@ def train_feature_net(
         _train_epoch(net, data.train_x, data.train_y, optimiser, schedule, seed=seed, epoch=epoch, batch_size=batch_size)
         grey, binary = _validate(net, data.valid_x, data.valid_y)
         if progress:
-            print(f"epoch {epoch}/{epochs}: validation accuracy {grey.accuracy:.4f}, binarized {binary.accuracy:.4f}", file=sys.stderr, flush=True)
+            print(
+                f"epoch {epoch}/{epochs}: validation accuracy {grey.accuracy:.4f}, binarized {binary.accuracy:.4f}",
+                file=sys.stderr,
+                flush=True,
+            )
         if best is None or grey.nats + binary.nats < best.valid_grey.nats + best.valid_binary.nats:
-            best = TrainedNet(copy.deepcopy(net).eval().requires_grad_(False), epoch, grey, binary)
+            kept = copy.deepcopy(net).to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
+            best = TrainedNet(kept, epoch, grey, binary)
     assert best is not None
     return best
 
@@ -142,14 +154,16 @@ def test_accuracies(net: nn.Module, mnist: Dataset, binary: Tensor | None) -> di
     return scores
 
 
-def recover_labels(binary: Tensor, x: Tensor, y: Tensor, *, floor: float = 1e-3) -> tuple[Tensor, Tensor]:
+def recover_labels(binary: Tensor, x: Tensor, y: Tensor, *, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
     """Labels of binarized digits, which are published without, from the grey digits that they were drawn from.
 
-    Each binarized image takes the label of the grey image under whose intensities, as probabilities of independent pixels, it is the likeliest.
+    Each binarized image takes the label of the grey image under whose intensities, as probabilities of independent pixels, it is
+    the likeliest.
 
     Arguments:
         binary: uint8 (N, 1, H, W) of levels 0 and 1.
-        x: uint8 (M, 1, H, W) of 256 levels, with labels ``y`` int64 (M,).
+        x: uint8 (M, 1, H, W) of 256 levels.
+        y: labels of ``x``, int64 (M,).
         floor: probabilities are kept this far from 0 and 1.
 
     Returns:

@@ -1,7 +1,7 @@
 """The pinned feature net of the sample scores: its architecture, its shipped weights, and features of images.
 
-Its weights ship with the package and are pinned by their SHA-256, so that everybody's ``fid_mnist`` is the same number. ``genbench.feature_training``
-is how they were made.
+Its weights ship with the package and are pinned by their SHA-256, so that everybody's ``fid_mnist`` is the same number.
+``genbench.feature_training`` is how they were made.
 """
 
 from __future__ import annotations
@@ -15,7 +15,19 @@ from torch import Tensor, nn
 from genbench.errors import UserError
 from genbench.files import sha256
 
-__all__ = ["BATCH", "CLASSES", "EXTRACTOR", "FEATURES", "WEIGHTS", "WEIGHTS_SHA256", "FeatureNet", "check_images", "extract", "load_net", "reference_images"]
+__all__ = [
+    "BATCH",
+    "CLASSES",
+    "EXTRACTOR",
+    "FEATURES",
+    "WEIGHTS",
+    "WEIGHTS_SHA256",
+    "FeatureNet",
+    "check_images",
+    "extract",
+    "load_net",
+    "reference_images",
+]
 
 EXTRACTOR = "mnist"
 """Name of the extractor, the suffix of its metrics' keys."""
@@ -24,13 +36,14 @@ CLASSES = 10
 BATCH = 500
 """Images per pass. It is fixed, because the last bits of a convolution depend on it."""
 WEIGHTS = Path(__file__).parent / "weights" / "feature_net.safetensors"
-WEIGHTS_SHA256 = "0" * 64
+WEIGHTS_SHA256 = "99146a0eeab5e33eccdc705c2fafb16a1518bcb95de63258c006c2566979dfb5"
 
 
 class FeatureNet(nn.Module):
     """A convolutional classifier of 28x28 digits whose penultimate activations are the features.
 
-    Five 3x3 convolutions with batch normalisation and ReLU, pooled 28 -> 14 -> 7 -> 3, and one hidden layer, so that features know where strokes are.
+    Five 3x3 convolutions with batch normalisation and ReLU, pooled 28 -> 14 -> 7 -> 3, and one hidden layer, so that features
+    know where strokes are.
     Input: float32 (B, 1, 28, 28) in [0, 1]. Output: features (B, 64) and logits (B, 10).
     """
 

@@ -1,7 +1,8 @@
-"""Features of the Inception network that is usual for photographs, on request only: it knows no digits and costs a quarter of an hour on a CPU.
+"""Features of the Inception network that is usual for photographs, on request only: it knows no digits and is slow on a CPU.
 
-Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, "Rethinking the Inception Architecture for Computer Vision", 2015, https://arxiv.org/abs/1512.00567, with the
-weights of the FID paper, through torch-fidelity.
+Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, "Rethinking the Inception Architecture for Computer Vision", 2015,
+https://arxiv.org/abs/1512.00567, with the weights of the FID paper, through torch-fidelity. 10,000 images take a quarter of an hour on
+two cores.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def load_inception(weights: Path | None = None) -> nn.Module:
             "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=None if weights is None else str(weights)
         )
     except (RuntimeError, EOFError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        raise UserError(f"{weights or cache} holds no weights of torch-fidelity's Inception network ({error}); delete it, {remedy}") from error
+        raise UserError(
+            f"{weights or cache} holds no weights of torch-fidelity's Inception network ({error}); delete it, {remedy}"
+        ) from error
     except OSError as error:  # URLError is one
         what = f"cannot read {weights or cache}" if weights is not None or cached else f"cannot download the Inception weights to {cache}"
         raise UserError(f"{what} ({error}); {remedy}") from error

@@ -14,11 +14,12 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from genbench.base import GenerativeModel, Likelihood
+from genbench.errors import bind_options
 from genbench.params import Entry, Protocol
 from genbench.results import Metric, Record
 from genbench.seeding import generator_for
 
-__all__ = ["CHUNK", "Plan", "bits_per_dim", "plan_for", "score_chunk", "strided", "summarise"]
+__all__ = ["CHUNK", "Plan", "bits_per_dim", "plan_for", "score_chunk", "score_options", "strided", "summarise"]
 
 CHUNK = 250
 """Test images that share a random generator. Fixed, so that no result depends on a batch size."""
@@ -57,12 +58,26 @@ def strided(total: int, n: int) -> np.ndarray:
     return np.arange(n) * total // n
 
 
+def score_options(model: GenerativeModel, entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An entry's ``score`` block, split into the keywords of ``prepare_likelihood`` and those of ``log_likelihood``.
+
+    Raises:
+        UserError: a key that neither takes, or a wrong type.
+    """
+    where = f"entries.{entry.name}.score"
+    names = inspect.signature(model.prepare_likelihood).parameters
+    preparing = {k: v for k, v in entry.score.items() if k in names}
+    scoring = {k: v for k, v in entry.score.items() if k not in names}
+    bind_options(model.prepare_likelihood, preparing, where=where, skip=("rng",))
+    bind_options(model.log_likelihood, scoring, where=where, skip=("x", "y", "rng"))
+    return preparing, scoring
+
+
 def plan_for(model: GenerativeModel, entry: Entry, protocol: Protocol, total: int) -> list[Plan]:
     """The passes that an entry's likelihood needs, cheap ones over more test images (docs/protocol.md)."""
     if model.likelihood is Likelihood.NONE:
         return []
-    preparing = inspect.signature(model.prepare_likelihood).parameters
-    options = {k: v for k, v in entry.score.items() if k not in preparing}
+    _, options = score_options(model, entry)
     draws = inspect.signature(model.log_likelihood).parameters.get("draws")
     all_classes = model.conditional and model.sums_classes
     passes = options.get("draws", draws.default if draws else 1) * (model.spec.classes if all_classes else 1)

@@ -73,11 +73,9 @@ def sample(profile: str, entry: str, file: Path, *, n: int = 64, labels: str | N
     params, block, model, rng = _load(profile, entry, "sample", seed)
     y, size = _labels(model, labels, n), params.protocol.sample_chunk
     parts = [model.sample(len(part), None if y is None else y[part], rng=rng, **block.sample) for part in torch.arange(n).split(size)]
-    columns = math.ceil(math.sqrt(n)) if y is None else len(labels.split(",")) if labels else model.spec.classes
-    _write(
-        file,
-        images.png(images.grid(torch.cat(parts), levels=model.spec.levels, columns=columns if columns > 1 else math.ceil(math.sqrt(n)))),
-    )
+    classes = 1 if y is None else len(labels.split(",")) if labels else model.spec.classes
+    columns = classes if classes > 1 else math.ceil(math.sqrt(n))  # a column for each label where there are several
+    _write(file, images.png(images.grid(torch.cat(parts), levels=model.spec.levels, columns=columns)))
 
 
 def interpolate(profile: str, entry: str, file: Path, *, real: bool = False, rows: int = 6, steps: int = 11, seed: int = 0) -> None:

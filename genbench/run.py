@@ -8,11 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
+from genbench.code import outdated_plugins
 from genbench.errors import UserError, near
 from genbench.files import read_json
 from genbench.params import Params, find_root, load_params, profiles
@@ -44,6 +48,8 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
     names = match_entries(params, patterns)
     check_workspace(root)
     _check_models(params, None if patterns is None else names)
+    if outdated_plugins(params):  # DVC sees only the project's files; a plug-in's are elsewhere
+        _dvc(root, ["-f", "-s", _target(profile, "code")])
     code = _dvc(root, ["--keep-going", *(["-f"] if force else []), *pipeline_targets(params, None if patterns is None else names)])
     if code != 0 or patterns is not None:  # else the first command ended with both
         for stage in ("report", "track"):
@@ -121,7 +127,7 @@ def _dvc(root: Path, arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _stopping(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM stop DVC too: it ignores Ctrl-C while a stage runs, and with --keep-going would go on with the next one."""
+    """On Ctrl-C or SIGTERM stop DVC and its stage too."""
 
     def terminated(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -130,14 +136,29 @@ def _stopping(child: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        try:
-            child.wait(timeout=0.5)  # between two stages DVC stops by itself, and may be writing dvc.lock
-        except subprocess.TimeoutExpired:
-            child.terminate()
-            child.wait()
+        _stop(child)
         raise
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _stop(child: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+    """End DVC without hurting dvc.lock.
+
+    While a stage runs, DVC ignores Ctrl-C and writes nothing, and with --keep-going it would go on with the next stage: it is ended
+    at once. Between stages it may be writing, and Ctrl-C ends it in order: it is given time.
+    """
+    deadline = time.monotonic() + patience
+    stages: list[psutil.Process] = []
+    while child.poll() is None and not stages and time.monotonic() < deadline:
+        with suppress(psutil.NoSuchProcess):
+            stages = psutil.Process(child.pid).children(recursive=True)
+        time.sleep(0.02)
+    child.terminate()
+    for process in stages:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    child.wait()
 
 
 def _tell(params: Params, names: Sequence[str]) -> None:

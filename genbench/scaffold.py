@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files as resources
 from pathlib import Path
-from typing import Any
 
 import yaml
+from yaml.error import Mark
 from yaml.events import AliasEvent, Event, MappingEndEvent, MappingStartEvent, NodeEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent
 
 from genbench.errors import UserError
@@ -27,11 +27,10 @@ _SEED_COPY = re.compile(r"-s\d+$")
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where an entry stands in the text: the end of its key, and the anchor or alias of its value."""
+    """Where an entry stands in the text: the end of its key, and the anchor that its value has or refers to."""
 
     key_end: int
     anchor: str | None
-    is_alias: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,16 @@ class _Block:
     entries: Mapping[str, _Place]
     indent: int
     last_line: int
+
+
+def _start(event: Event) -> Mark:
+    assert isinstance(event.start_mark, Mark)
+    return event.start_mark
+
+
+def _end(event: Event) -> Mark:
+    assert isinstance(event.end_mark, Mark)
+    return event.end_mark
 
 
 def _after(events: Sequence[Event], i: int) -> int:
@@ -76,12 +85,11 @@ def _find_entries(text: str) -> _Block:
     for key, value in pairs:
         node = events[value]
         assert isinstance(node, NodeEvent)
-        places[key.value] = _Place(key.end_mark.index, node.anchor, isinstance(node, AliasEvent))
+        places[key.value] = _Place(_end(key).index, node.anchor)
     # The end of a block mapping is marked where the next token begins, after comments that belong to that one: take the last thing inside.
     inside = events[start : _after(events, start)]
-    leaf = next(e for e in reversed(inside) if isinstance(e, ScalarEvent | AliasEvent) or e.start_mark.index != e.end_mark.index)
-    end = leaf.end_mark
-    return _Block(places, pairs[0][0].start_mark.column, end.line - (end.column == 0))
+    end = next(_end(e) for e in reversed(inside) if isinstance(e, ScalarEvent | AliasEvent) or _start(e).index != _end(e).index)
+    return _Block(places, _start(pairs[0][0]).column, end.line - (end.column == 0))
 
 
 def add_entries(text: str, blocks: Sequence[str]) -> str:
@@ -95,17 +103,26 @@ def add_entries(text: str, blocks: Sequence[str]) -> str:
         UserError: no block mapping ``entries``, or the result is no YAML that holds what was there and the new entries.
     """
     place = _find_entries(text)
-    indented = [" " * place.indent + line if line else line for block in blocks for line in block.rstrip("\n").split("\n")]
+    spaced = [("\n" + block if "\n" in block else block).rstrip("\n") for block in blocks]  # an empty line before an entry of several lines
+    indented = [" " * place.indent + line if line else line for block in spaced for line in block.split("\n")]
     lines = text.split("\n")
     lines[place.last_line + 1 : place.last_line + 1] = indented
     result = "\n".join(lines) if lines[-1] == "" else "\n".join(lines) + "\n"
-    before, after = yaml.safe_load(text), yaml.safe_load(result)
-    kept = {name: after["entries"].get(name) for name in before["entries"]}
-    if {**after, "entries": kept} != before or len(after["entries"]) == len(before["entries"]):
-        raise UserError(
-            "entries: cannot add to this block without changing the rest of the file; add the entries by hand:\n" + "\n".join(indented)
-        )
+    if not _only_adds(text, result):
+        by_hand = "\n".join(indented)
+        raise UserError(f"entries: cannot add to this block without changing the rest of the file; add these by hand:\n{by_hand}")
     return result
+
+
+def _only_adds(text: str, result: str) -> bool:
+    """Whether ``result`` holds all that ``text`` does, and more entries."""
+    before = yaml.safe_load(text)
+    try:
+        after = yaml.safe_load(result)
+    except yaml.YAMLError:
+        return False
+    kept = {name: after["entries"].get(name) for name in before["entries"]}
+    return {**after, "entries": kept} == before and len(after["entries"]) > len(before["entries"])
 
 
 def _with_anchor(text: str, name: str) -> tuple[str, str]:
@@ -178,37 +195,22 @@ def new_model(name: str) -> list[Path]:
         if name in load_params(profile, root=root).entries:
             raise UserError(f"profile {profile!r} has an entry {name!r} already; choose another name")
         path = params_path(profile, root)
-        block = _block(name, entries.get(profile, entries["quick"]))
-        files[path] = _at(path, path.read_text(), [block])
+        block = entries.get(profile, entries["quick"]).replace("@name@", name)
+        try:
+            files[path] = add_entries(path.read_text(), [block])
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
     _write_all(files, root)
     return list(files)
 
 
-def _at(path: Path, text: str, blocks: Sequence[str]) -> str:
-    try:
-        return add_entries(text, blocks)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-def _block(name: str, values: Mapping[str, Any]) -> str:
-    lines = [f"{name}:", f"  model: {name}"]
-    for key, value in values.items():
-        lines.append(
-            f"  {key}: {yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).removesuffix('...' + chr(10)).strip()}"
-        )
-    return "\n".join(lines)
-
-
 def _check_name(name: str, folder: Path) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise UserError(
-            f"{name!r} cannot be a model's name: it becomes a file and a class, so use lower-case letters, digits and '_', like my_model"
-        )
+        raise UserError(f"{name!r} cannot be a model's name: use lower-case letters, digits and '_', as in my_model")
     if not folder.is_dir():
         raise UserError(
-            f"{folder} does not exist: new-model works in a clone of genbench; a package of your own offers a model by the entry point group "
-            "genbench.models (CONTRIBUTING.md)"
+            f"{folder} does not exist: new-model works in a clone of genbench; "
+            "a package of your own offers its model by the entry point group genbench.models (CONTRIBUTING.md)"
         )
     from genbench.registry import model_names  # imports torch
 

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from genbench.code import ENTRY_STAGES
 from genbench.errors import UserError, near
 from genbench.files import write_json
 from genbench.params import Params, load_params
 
-__all__ = ["DATASET_STAGES", "ENTRY_STAGES", "retrain_features", "run_stage", "run_stages", "score"]
+__all__ = ["retrain_features", "run_stage", "run_stages", "score"]
 
-DATASET_STAGES = ("prepare", "features")
-ENTRY_STAGES = ("train", "sample", "visuals", "score_likelihood", "score_samples")
+_DATASET_STAGES = ("prepare", "features")
 _LOG_CHARACTERS = 8000
 
 
@@ -45,7 +45,7 @@ def run_stages(profile: str, stages: list[str], key: str | None = None, **option
     """Like :func:`run_stage` for several stages of one key, in order; ``options`` go to the last one."""
     params = load_params(profile)
     _check_key(params, stages[0], key)
-    if "DVC_STAGE" not in os.environ and any(stage in (*DATASET_STAGES, *ENTRY_STAGES) for stage in stages):
+    if "DVC_STAGE" not in os.environ and any(stage in (*_DATASET_STAGES, *ENTRY_STAGES) for stage in stages):
         importlib.import_module("pipelines.code").run(params)
     for stage in stages:
         arguments = () if key is None else (key,)
@@ -70,7 +70,7 @@ def retrain_features(profile: str) -> None:
 def _check_key(params: Params, stage: str, key: str | None) -> None:
     if stage in ENTRY_STAGES:
         params.entry(key or "")
-    elif stage in DATASET_STAGES and key not in params.datasets:
+    elif stage in _DATASET_STAGES and key not in params.datasets:
         raise UserError(f"{key!r} is no data set of profile {params.profile!r}{near(key or '', params.datasets)}")
 
 

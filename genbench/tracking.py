@@ -1,55 +1,60 @@
 """Finished runs of a profile, mirrored into MLflow: the only file that imports it. Mirroring twice changes nothing.
 
-Each entry becomes one run of the experiment ``genbench-<profile>-<dataset>``. Its tag ``genbench.key`` is a hash of its parameters, weights, scores
-and pictures, never of timings: the same key is left alone, another one makes a new run and retires the old.
+Each entry becomes one run of the experiment ``genbench-<profile>-<dataset>``. Its tag ``genbench.key`` is a hash of its parameters,
+weights, scores and pictures, never of timings: the same key is left alone, another one makes a new run and retires the old.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import fcntl
 import hashlib
 import json
-import math
 import os
 import platform
-import re
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before mlflow is imported, which sends at once
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # its own default waits four minutes for a server that is not there
 
-import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Metric, Param, Run, RunTag, ViewType
+from mlflow.entities import Experiment, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
-from genbench.base import Conditioning
 from genbench.data import SPECS
 from genbench.errors import UserError
-from genbench.files import read_json, read_npz, sha256, write_bytes, write_json
+from genbench.files import read_npz, sha256, write_bytes, write_json
+from genbench.finished import RECORDS, Finished, legal, missing, read
 from genbench.images import grid, png
-from genbench.params import Entry, Params
-from genbench.registry import model_class
-from genbench.results import read_record, score_hash
+from genbench.params import Params
 
 __all__ = ["Summary", "default_uri", "experiment_name", "sync", "ui"]
 
 _KEY, _IDENTITY, _SOURCE, _SUPERSEDED = "genbench.key", "genbench.run", "genbench.source", "genbench.superseded_by"
-_TRAINED = ("weights.safetensors", "history.csv", "cost.json", "provenance.json")
-_SAMPLED = ("samples.npz", "sampling.json")
-_SCORED = ("likelihood.json", "quality.json")
-_RECORDS = ("history.csv", "cost.json", "provenance.json", "sampling.json", "likelihood.json", "quality.json")
-_CURVES = {"loss": "train", "valid_loss": "valid"}
+_COLUMNS = (
+    *(f"metrics.`{name}`" for name in ("bits_per_dim", "nats", "fid_mnist", "is_mnist", "cost/parameters", "cost/train_seconds")),
+    *(f"tags.`{name}`" for name in ("family", "likelihood", "matches_likelihood")),
+)
+# Without it, MLflow's table of runs shows no score before the reader has chosen columns.
+_VIEW = {
+    "selectedColumns": _COLUMNS,
+    "orderByKey": "metrics.`bits_per_dim`",
+    "orderByAsc": True,
+    "searchFilter": "",
+    "startTime": "ALL",
+    "lifecycleFilter": "Active",
+    "modelVersionFilter": "All Runs",
+    "datasetsFilter": [],
+}
+_VIEW_PATH = "#/experiments/{}/runs?viewStateShareKey=scores&workflowType=machine_learning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,127 +72,6 @@ class Summary:
     new: tuple[str, ...]
     superseded: int
     skipped: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class _Finished:
-    """A finished entry as MLflow shows it. Times are milliseconds since 1970, metrics are finite."""
-
-    entry: Entry
-    folder: Path
-    key: str
-    start: int
-    end: int
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    metrics: Sequence[Metric]
-
-
-# ---------------------------------------------------------------------- reading a finished entry
-
-
-def _missing(params: Params, entry: Entry) -> str | None:
-    """Why an entry is not finished, or None."""
-    for stage, names in (("train", _TRAINED), ("sample", _SAMPLED), ("score", _SCORED)):
-        lacking = [name for name in names if not (params.run(entry.name) / name).is_file()]
-        if lacking:
-            return f"{stage}: no {', '.join(lacking)}"
-    return None
-
-
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
-    else:
-        yield _legal(prefix), value if isinstance(value, str) else json.dumps(value)
-
-
-def _legal(name: str) -> str:
-    """``name`` in the characters that MLflow takes."""
-    return re.sub(r"[^\w\-. :/]", "_", name)
-
-
-def _key(params: Params, entry: Entry, scores: Mapping[str, Any]) -> str:
-    """Hash of what an entry is and scored; equal for runs that differ in speed, machine or commit alone."""
-    folder = params.run(entry.name)
-    pictures = [folder / "samples.npz", *sorted(path for path in (folder / "visuals").glob("*") if path.is_file())]
-    content = {
-        "profile": params.profile,
-        "entry": asdict(entry),
-        "weights": sha256(folder / "weights.safetensors"),
-        "scores": scores,
-        "pictures": {path.name: sha256(path) for path in pictures},
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _curves(path: Path, start: int) -> Iterator[Metric]:
-    """The columns of history.csv: ``<phase>/loss`` as ``<phase>/train``, ``<phase>/valid_loss`` as ``<phase>/valid``, all others as they are."""
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            step, milliseconds = int(row.pop("step")), start + round(1000 * float(row.pop("seconds") or 0))
-            for column, text in row.items():
-                if text:
-                    phase, _, name = column.rpartition("/")
-                    name = f"{phase}/{_CURVES.get(name, name)}" if phase else f"cost/{name}"
-                    yield Metric(_legal(name), float(text), milliseconds, step)
-
-
-def _scores(records: Sequence[Any], cost: Mapping[str, Any], sampling: Mapping[str, Any], end: int) -> Iterator[Metric]:
-    for record in records:
-        for name, metric in record.metrics.items():
-            yield Metric(_legal(name), metric.value, end, 0)
-            if metric.stderr is not None:
-                yield Metric(_legal(f"{name}_stderr"), metric.stderr, end, 0)
-    for name, value in {**cost, "sample_ms_per_image": sampling["sample_ms_per_image"]}.items():
-        yield Metric(f"cost/{name}", float(value), end, 0)
-
-
-def _tags(entry: Entry, records: Sequence[Any], sampling: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
-    cls = model_class(entry.model)
-    conditional = cls.conditioning is Conditioning.REQUIRED or bool(entry.arch.get("conditional"))
-    scores = {name: metric for record in records for name, metric in record.metrics.items()}
-    withheld = {name: reason for record in records for name, reason in record.withheld.items()}
-    tags = {
-        "family": cls.family,
-        "likelihood": cls.likelihood.value,
-        "control": json.dumps(cls.control),
-        "conditional": json.dumps(conditional),
-        "sampler": sampling["sampler"],
-        "matches_likelihood": json.dumps(sampling["matches_likelihood"]),
-        "git": provenance["git"] or "none",
-        "hardware": provenance["hardware"],
-        "device": provenance["device"],
-        "score_hash": score_hash(scores),
-        "mlflow.source.name": "genbench",
-        **{f"versions.{name}": version for name, version in provenance["versions"].items()},
-        **{f"withheld.{_legal(name)}": reason for name, reason in withheld.items()},
-    }
-    return {name: str(value) for name, value in tags.items()}
-
-
-def _read(params: Params, entry: Entry) -> _Finished:
-    folder = params.run(entry.name)
-    cost, sampling, provenance = (read_json(folder / f"{name}.json") for name in ("cost", "sampling", "provenance"))
-    records = [read_record(folder / name) for name in _SCORED]
-    # The weights' date, not the clock's: logging the same files again gives the same points.
-    end = round(1000 * (folder / "weights.safetensors").stat().st_mtime)
-    start = end - round(1000 * cost["train_seconds"])
-    points = [*_curves(folder / "history.csv", start), *_scores(records, cost, sampling, end)]
-    # MLflow stores infinity as a large number and draws it.
-    broken = sorted({point.key for point in points if not math.isfinite(point.value)})
-    blocks = {name: getattr(entry, name) for name in ("model", "dataset", "seed", "arch", "train", "sample", "score")}
-    return _Finished(
-        entry=entry,
-        folder=folder,
-        key=_key(params, entry, {record: asdict(scores) for record, scores in zip(_SCORED, records, strict=True)}),
-        start=start,
-        end=end,
-        params=dict(_flat("", {"profile": params.profile, "entry": entry.name, **blocks})),
-        tags=_tags(entry, records, sampling, provenance) | ({"not_finite": ", ".join(broken)} if broken else {}),
-        metrics=[point for point in points if math.isfinite(point.value)],
-    )
 
 
 # ---------------------------------------------------------------------- writing to MLflow
@@ -219,14 +103,25 @@ def _locked(root: Path, uri: str) -> Iterator[None]:
         yield
 
 
-def _experiment(client: MlflowClient, uri: str, name: str, note: str) -> str:
+def _experiment(client: MlflowClient, uri: str, params: Params, dataset: str) -> str:
     """The id of the experiment, made or restored if need be."""
-    database = _database(uri)
+    database, name = _database(uri), experiment_name(params.profile, dataset)
     location = str(database.parent / "mlruns" / name) if database else None
     found = client.get_experiment_by_name(name)
     if found is None:
-        tags = {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
-        return str(client.create_experiment(name, artifact_location=location, tags=tags))
+        made = str(client.create_experiment(name, artifact_location=location))
+        note = (
+            f"The profile `{params.profile}` on `{dataset}`. [Table of scores]({_VIEW_PATH.format(made)}); curves and sample pictures "
+            "side by side: the chart button; the comparison report: the run `report`, Artifacts, index.html."
+        )
+        tags = {
+            "mlflow.note.content": note,
+            "mlflow.experimentKind": "custom_model_development",
+            "mlflow.sharedViewState.scores": json.dumps(_VIEW),
+        }
+        for key, value in tags.items():
+            client.set_experiment_tag(made, key, value)
+        return made
     _check_location(found, location)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
@@ -236,8 +131,8 @@ def _experiment(client: MlflowClient, uri: str, name: str, note: str) -> str:
 def _check_location(found: Experiment, location: str | None) -> None:
     if location is not None and Path(urlsplit(found.artifact_location).path) != Path(location):
         raise UserError(
-            f"the MLflow database was made for {found.artifact_location}, but the project is now at {location}: its links to pictures would break. "
-            "Delete mlflow.db and mlruns/ and run `genbench track`: everything is mirrored again"
+            f"the MLflow database was made for {found.artifact_location}, but that place is now {location}: its links to pictures "
+            "would break. Delete mlflow.db and mlruns/ and run `genbench track`: everything is mirrored again"
         )
 
 
@@ -256,7 +151,7 @@ def _source(root: Path) -> str:
     return hashlib.sha256(f"{platform.node()}:{root.resolve()}".encode()).hexdigest()[:12]
 
 
-def _mirror(client: MlflowClient, experiment: str, identity: str, finished: _Finished, source: str) -> tuple[bool, int]:
+def _mirror(client: MlflowClient, experiment: str, identity: str, finished: Finished, source: str) -> tuple[bool, int]:
     """Make sure that one run with this key is there. Returns whether it is new, and how many runs it replaced."""
     runs = _runs(client, experiment, identity)
     active = [run for run in runs if run.info.lifecycle_stage == "active"]
@@ -274,19 +169,20 @@ def _mirror(client: MlflowClient, experiment: str, identity: str, finished: _Fin
     return not same and not back, len(old)
 
 
-def _log(client: MlflowClient, experiment: str, identity: str, finished: _Finished, source: str) -> None:
+def _log(client: MlflowClient, experiment: str, identity: str, finished: Finished, source: str) -> None:
     """One new run. Its key comes last, so that a run whose logging was killed has none and is retired by the next mirroring."""
     tags = {_IDENTITY: identity, _SOURCE: source, **finished.tags}
     run = client.create_run(experiment, start_time=finished.start, tags=tags, run_name=finished.entry.name).info.run_id
-    client.log_batch(run, metrics=list(finished.metrics), params=[Param(*item) for item in finished.params.items()])
-    for name in _RECORDS:
+    points = [Metric(point.key, point.value, point.timestamp, point.step) for point in finished.metrics]
+    client.log_batch(run, metrics=points, params=[Param(*item) for item in finished.params.items()])
+    for name in RECORDS:
         client.log_artifact(run, str(finished.folder / name), "records")
     _log_pictures(client, run, finished)
     client.set_tag(run, _KEY, finished.key)
     client.set_terminated(run, "FINISHED", end_time=finished.end)
 
 
-def _log_pictures(client: MlflowClient, run: str, finished: _Finished) -> None:
+def _log_pictures(client: MlflowClient, run: str, finished: Finished) -> None:
     """Sample grid and visuals as files, and as logged images, which MLflow shows side by side for several runs."""
     samples = grid(read_npz(finished.folder / "samples.npz")["images"][:100], levels=SPECS[finished.entry.dataset].levels)
     with tempfile.TemporaryDirectory() as folder:
@@ -296,7 +192,7 @@ def _log_pictures(client: MlflowClient, run: str, finished: _Finished) -> None:
     for path in sorted(finished.folder.glob("visuals/*")):
         client.log_artifact(run, str(path), "visuals")
         if path.suffix == ".png":
-            client.log_image(run, np.asarray(Image.open(path).convert("L")), key=_legal(path.stem), step=0, timestamp=finished.end)
+            client.log_image(run, Image.open(path).convert("RGB"), key=legal(path.stem), step=0, timestamp=finished.end)
 
 
 def _mirror_report(client: MlflowClient, experiment: str, params: Params, source: str) -> None:
@@ -305,14 +201,16 @@ def _mirror_report(client: MlflowClient, experiment: str, params: Params, source
     if not page.is_file():
         return
     identity, digest = f"{params.profile}/report", sha256(page)
-    found = [run for run in _runs(client, experiment, identity) if run.info.lifecycle_stage == "active" and run.data.tags.get(_SOURCE) == source]
+    active = [run for run in _runs(client, experiment, identity) if run.info.lifecycle_stage == "active"]
+    found = [run for run in active if run.data.tags.get(_SOURCE) == source]
     if found and found[0].data.tags.get("genbench.report") == digest:
         return
     if found:
         run = found[0].info.run_id
     else:
         now = round(1000 * page.stat().st_mtime)
-        tags = {_IDENTITY: identity, _SOURCE: source, "mlflow.source.name": "genbench", "mlflow.note.content": "The comparison of all entries: Artifacts > index.html"}
+        note = "The comparison of all entries: Artifacts, index.html"
+        tags = {_IDENTITY: identity, _SOURCE: source, "mlflow.source.name": "genbench", "mlflow.note.content": note}
         run = client.create_run(experiment, start_time=now, tags=tags, run_name="report").info.run_id
         client.set_terminated(run, "FINISHED", end_time=now)
     for name in ("index.html", "leaderboard.json", "leaderboard.csv", "leaderboard.md"):
@@ -332,24 +230,25 @@ def sync(params: Params, *, tracking_uri: str | None = None) -> Summary:
         UserError: MLflow refuses, its server cannot be reached, or the database belongs to another folder.
     """
     uri = tracking_uri or default_uri(params.root)
-    skipped = {name: reason for name, entry in params.entries.items() if (reason := _missing(params, entry)) is not None}
-    finished = [_read(params, entry) for name, entry in params.entries.items() if name not in skipped]
+    skipped = {name: reason for name, entry in params.entries.items() if (reason := missing(params, entry)) is not None}
+    finished = [read(params, entry) for name, entry in params.entries.items() if name not in skipped]
     try:
         with _locked(params.root, uri):
             new, superseded = _sync(MlflowClient(uri), uri, params, finished)
     except MlflowException as error:
-        raise UserError(f"MLflow refused the runs ({error}); check MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project") from error
+        hint = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project"
+        raise UserError(f"MLflow refused the runs ({error}); {hint}") from error
     summary = Summary({one.entry.name: one.key for one in finished}, new, superseded, skipped)
-    receipt = {"profile": params.profile, "tracked": summary.tracked, "skipped": skipped, "counts": {"tracked": len(finished), "skipped": len(skipped)}}
+    counts = {"tracked": len(finished), "skipped": len(skipped)}
+    receipt = {"profile": params.profile, "tracked": summary.tracked, "skipped": skipped, "counts": counts}
     write_json(params.root / ".track" / f"{params.profile}.json", receipt)
     return summary
 
 
-def _sync(client: MlflowClient, uri: str, params: Params, finished: Sequence[_Finished]) -> tuple[tuple[str, ...], int]:
+def _sync(client: MlflowClient, uri: str, params: Params, finished: Sequence[Finished]) -> tuple[tuple[str, ...], int]:
     source, new, superseded = _source(params.root), [], 0
     for dataset in sorted({one.entry.dataset for one in finished}):
-        note = f"Entries of the profile `{params.profile}` on `{dataset}`. The run `report` holds the comparison page: Artifacts > index.html."
-        experiment = _experiment(client, uri, experiment_name(params.profile, dataset), note)
+        experiment = _experiment(client, uri, params, dataset)
         _mirror_report(client, experiment, params, source)
         for one in finished:
             if one.entry.dataset == dataset:
@@ -371,18 +270,22 @@ def ui(root: Path, port: int = 5000, host: str = "127.0.0.1") -> NoReturn:
     uri = default_uri(root)
     database = _database(uri)
     if urlsplit(uri).scheme in ("http", "https", "databricks"):
-        raise UserError("MLFLOW_TRACKING_URI names a server, which has its own web page: open that address, or unset the variable to see mlflow.db")
+        raise UserError("MLFLOW_TRACKING_URI names a server, which has its own web page: open that, or unset the variable to see mlflow.db")
     if database is not None and not database.is_file():
-        raise UserError(f"nothing is tracked yet: there is no {database}. `genbench run` ends tracked; `genbench track` mirrors what is finished")
+        raise UserError(
+            f"nothing is tracked yet: there is no {database}. `genbench track` mirrors what is finished (`genbench run` ends with it)"
+        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise UserError(f"cannot listen on {host}:{port} ({error.strerror}); choose another port, e.g. --port {port + 1}") from error
-    with _locked(root, uri):  # while another process initialises the database
-        pass
-    print(f"http://{host}:{port} shows the runs (ready in some seconds, Ctrl-C stops it)", flush=True)
+    with _locked(root, uri):  # another process may be initialising the database
+        found = [one for one in MlflowClient(uri).search_experiments() if one.name.startswith("genbench-")]
+    for one in sorted(found, key=lambda one: str(one.name)):
+        print(f"{one.name}: http://{host}:{port}/{_VIEW_PATH.format(one.experiment_id)}")
+    print("Ready in some seconds; Ctrl-C stops it.", flush=True)
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # a second process of 200 MB that genbench has no use for
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, command)

@@ -305,7 +305,8 @@ def completions(
 def _first_half(model: GenerativeModel) -> Tensor:
     """Mask (H, W) of the half that a model with an order of its pixels draws first (a condition on it is exact); else the upper half."""
     dims = model.spec.dims
-    order = model.pixel_order().cpu() if hasattr(model, "pixel_order") else torch.arange(dims)
+    pixel_order = getattr(model, "pixel_order", None)
+    order = torch.arange(dims) if pixel_order is None else pixel_order().cpu()
     mask = torch.zeros(dims, dtype=torch.bool)
     mask[order[: dims // 2]] = True
     return mask.view(model.spec.height, model.spec.width)

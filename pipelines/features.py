@@ -28,8 +28,8 @@ def run(params: Params, dataset: str) -> None:
 def retrain(params: Params, *, seed: int = 0) -> dict[str, Any]:
     """Train the feature net anew and compare it with the shipped one, which stays as it is.
 
-    Writes ``feature_net.safetensors`` and ``feature_net.json`` into the folder of the reference features, and prints the accuracies. Training uses the
-    training split, the choice of the epoch the validation split, the test split only the report.
+    Writes ``feature_net.safetensors`` and ``feature_net.json`` into the folder of the reference features, and prints the accuracies.
+    Training uses the training split, the choice of the epoch the validation split; the test split serves the report alone.
 
     Arguments:
         params: the profile; its ``mnist`` must be prepared, its ``binary_mnist`` is used if it is.

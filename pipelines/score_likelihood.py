@@ -8,9 +8,8 @@ from genbench import device as devices
 from genbench.base import GenerativeModel, Likelihood
 from genbench.checkpoint import load
 from genbench.data import load_split
-from genbench.errors import bind_options
 from genbench.files import read_json, sha256, write_npz
-from genbench.likelihood import plan_for, score_chunk, summarise
+from genbench.likelihood import plan_for, score_chunk, score_options, summarise
 from genbench.params import Entry, Params
 from genbench.progress import Progress
 from genbench.resume import Workspace, workspace
@@ -60,14 +59,7 @@ def run(params: Params, entry: str) -> None:
 
 def _prepare(model: GenerativeModel, entry: Entry, work: Workspace) -> dict[str, float]:
     """``prepare_likelihood``, once per checkpoint: its result and the buffers that it may have set are kept."""
-    where, skip = f"entries.{entry.name}.score", ("x", "y", "rng")
-    known = bind_options  # both calls share the block, so each key must be known to one of them
-    import inspect
-
-    names = inspect.signature(model.prepare_likelihood).parameters
-    options = {k: v for k, v in entry.score.items() if k in names}
-    known(model.prepare_likelihood, options, where=where, skip=("rng",))
-    known(model.log_likelihood, {k: v for k, v in entry.score.items() if k not in names}, where=where, skip=skip)
+    options, _ = score_options(model, entry)
     kept = work.load("prepared.pt", device=model.device)
     if kept is None:
         rng = generator_for("prepare_likelihood", entry.name, entry.seed, device=model.device)

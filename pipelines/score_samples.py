@@ -59,7 +59,8 @@ def _samples(path: Path) -> tuple[Tensor, Tensor | None]:
 def _reference(path: Path) -> FeatureSet:
     arrays = read_npz(path)
     if not {"features", "logits"} <= set(arrays):
-        raise UserError(f"{path}: must hold features and logits, got {', '.join(arrays) or 'nothing'}; delete it and run `genbench features` again")
+        got = ", ".join(arrays) or "nothing"
+        raise UserError(f"{path}: must hold features and logits, got {got}; delete it and run `genbench features` again")
     return FeatureSet(features.EXTRACTOR, torch.from_numpy(arrays["features"]), torch.from_numpy(arrays["logits"]))
 
 

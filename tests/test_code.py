@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from genbench import code
-from genbench.code import ENTRY_STAGES, Sources, entry_fingerprint, shared_fingerprint, source_hash
+from genbench.code import ENTRY_STAGES, Sources, entry_fingerprint, outdated_plugins, shared_fingerprint, source_hash
 from genbench.errors import UserError
 from genbench.params import Entry, Params
 from pipelines import code as stage
@@ -97,7 +100,8 @@ def test_an_edit_changes_what_can_run_it(tree: Path, path: str, text: str, expec
 
 
 def test_layout_comments_and_docstrings_change_nothing(tree: Path) -> None:
-    text = '"""Flows."""\nfrom .. import base  # why\n\n\ndef prior():\n    """The prior."""\n    from genbench import (\n        late,\n    )\n\n    return (late)\n'
+    head = '"""Flows."""\nfrom .. import base  # why\n\n\n'
+    text = head + 'def prior():\n    """The prior."""\n    from genbench import (\n        late,\n    )\n\n    return (late)\n'
     assert _changed(tree, "genbench/families/flows.py", text) == set()
 
 
@@ -180,6 +184,17 @@ def test_stage_writes_the_same_bytes_twice_and_drops_old_entries(params: Params)
         assert f"genbench/models/{entry.model}.py" in record["files"]
 
 
+def test_outdated_plugins_are_named(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = Entry("mine", "mine", "mnist", 0, {}, {}, {}, {})
+    with_plugin = dataclasses.replace(params, entries={**params.entries, "mine": block})
+    assert outdated_plugins(with_plugin) == []  # nothing was written yet
+    for version in ("1.0", "1.1"):
+        monkeypatch.setattr("genbench.registry.plugin", lambda name, version=version: f"mine=={version}" if name == "mine" else None)
+        assert outdated_plugins(with_plugin) == ([] if version == "1.0" else ["mine"])
+        stage.run(with_plugin)
+        assert outdated_plugins(with_plugin) == []
+
+
 def test_stage_refuses_a_project_that_is_not_the_installed_one(params: Params) -> None:
     (params.root / "genbench").mkdir()
     with pytest.raises(UserError, match="edits here would have no effect"):
@@ -192,45 +207,60 @@ def test_stage_imports_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
-# Runs stages in a fresh process, and prints after each the modules of ours that are loaded and the data files of ours that were opened.
+# Runs each stage in a child of its own, which has loaded nothing of ours before, and notes which modules of ours the stage loaded and which
+# data files of ours it opened. The libraries are loaded once, by the parent.
 WATCH = """
-import importlib, json, pathlib, sys
-root, source, steps = pathlib.Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+import importlib, json, os, pathlib, sys
+import numpy, PIL.Image, safetensors.torch, torch, tqdm, yaml
+root, source, steps = pathlib.Path(sys.argv[1]), sys.argv[2] + "/", json.loads(sys.argv[3])
 opened = set()
 def hook(event, args):
-    if event == "open" and isinstance(args[0], str) and args[0].startswith((source + "/genbench/", source + "/pipelines/")):
-        opened.add(args[0][len(source) + 1:])
+    if event == "open" and isinstance(args[0], str) and args[0].startswith((source + "genbench/", source + "pipelines/")):
+        opened.add(args[0][len(source):])
 sys.addaudithook(hook)
-from genbench.params import load_params
 for stage, key in steps:
+    child = os.fork()
+    if child:
+        if os.waitpid(child, 0)[1]:
+            raise SystemExit(f"{stage} {key} failed")
+        continue
+    from genbench.params import load_params
     importlib.import_module(f"pipelines.{stage}").run(load_params("quick", root=root), *([key] if key else []))
-    files = {getattr(m, "__file__", None) for n, m in list(sys.modules.items()) if n.split(".")[0] in ("genbench", "pipelines")}
-    files = {f[len(source) + 1:] for f in files if f} | {f for f in opened if not f.endswith((".py", ".pyc")) and "." in f}
-    print("LOADED", json.dumps(sorted(files)))
+    ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in ("genbench", "pipelines")]
+    loaded = {module.__file__[len(source):] for module in ours if getattr(module, "__file__", None)}
+    loaded |= {file for file in opened if not file.endswith((".py", ".pyc")) and os.path.isfile(source + file)}
+    with open(root / "loaded.txt", "a") as out:
+        out.write(json.dumps([stage, key, sorted(loaded)]) + "\\n")
+    os._exit(0)
 """
 
 
-def _loaded(params: Params, step: tuple[str, str | None]) -> set[str]:
-    source = str(code.SOURCE_ROOT)
-    command = [sys.executable, "-c", WATCH, str(params.root), source, json.dumps([step])]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{step}: {done.stderr[-3000:]}"
-    return set(json.loads(done.stdout.split("LOADED ")[-1]))
+def _loaded(params: Params, steps: Sequence[tuple[str, str | None]]) -> list[tuple[str, str | None, set[str]]]:
+    command = [sys.executable, "-c", WATCH, str(params.root), str(code.SOURCE_ROOT), json.dumps(steps)]
+    done = subprocess.run(command, cwd=code.SOURCE_ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    lines = (params.root / "loaded.txt").read_text().splitlines()
+    return [(stage, key, set(files)) for stage, key, files in map(json.loads, lines)]
 
 
+@pytest.mark.slow
 def test_what_a_stage_loads_is_in_its_fingerprint(params: Params) -> None:
     stage.run(params)
     sources = Sources()
-    first = next(iter(params.entries))
     by_model = {entry.model: entry.name for entry in params.entries.values()}
-    steps: list[tuple[str, str | None]] = [("prepare", "mnist")] if "GENBENCH_MIRROR" in __import__("os").environ else []
+    steps: list[tuple[str, str | None]] = [("prepare", "mnist")] if "GENBENCH_MIRROR" in os.environ else []
     steps += [("features", dataset) for dataset in params.datasets]
-    steps += [(name, entry) for entry in by_model.values() for name in ENTRY_STAGES if entry == first or name != "score_samples"]
-    for name, key in steps:
-        if name in ENTRY_STAGES:
-            assert key is not None
-            known = entry_fingerprint(sources, name, params.entries[key], params.metrics).files
+    steps += [(name, entry) for entry in by_model.values() for name in ENTRY_STAGES]
+    steps += [("report", None)]
+    loaded = _loaded(params, steps)
+    assert [(name, key) for name, key, _ in loaded] == steps
+    for name, key, files in loaded:
+        assert f"pipelines/{name}.py" in files
+        known = {"genbench/params.py"}  # read by the program that calls the stage
+        if key is not None and key in params.entries:
+            known |= set(entry_fingerprint(sources, name, params.entries[key], params.metrics).files)
         else:
-            known = shared_fingerprint(sources, name).files
-        missing = _loaded(params, (name, key)) - set(known) - {"genbench/params.py"}  # the program that calls the stage reads params
-        assert not missing, f"{name} {key} loads {sorted(missing)}, which its fingerprint lacks"
+            known |= set(shared_fingerprint(sources, name).files)
+        if name == "report":  # it looks models up by name; their fingerprints are among the files that it depends on
+            known |= {file for e in params.entries.values() for file in entry_fingerprint(sources, "train", e, ()).files}
+        assert files <= known, f"{name} {key} loads {sorted(files - known)}, which its fingerprint lacks"

@@ -117,7 +117,7 @@ def _full_size() -> Iterator[Case]:
             yield Case(name, cls, DataSpec(28, 28, 2), {})
 
 
-@pytest.mark.parametrize("case", _full_size(), ids=str)
+@pytest.mark.parametrize("case", list(_full_size()), ids=str)
 def test_autoregressive_at_full_size(case: Case) -> None:
     model = contract.start(case.build(), data=False).eval()
     x = torch.randint(0, case.spec.levels, (2, 1, 28, 28), dtype=torch.uint8, generator=contract.rng(1))

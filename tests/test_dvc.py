@@ -39,8 +39,8 @@ PARAMS: dict[str, Any] = {
     "entries": {"alpha": ENTRY, "beta": ENTRY | {"model": "beta"}},
 }
 
-# Each output is a hash of the stage's dependencies and parameters as dvc.yaml declares them, so that what a stage gets wrong shows downstream.
-STAND_IN = '''#!{python} -I
+# Each output is a hash of what the stage reads, so that DVC goes on downstream where, and only where, something came out differently.
+STAND_IN = """#!{python} -I
 import hashlib, os, pathlib, sys
 root = pathlib.Path.cwd()
 stage, args = sys.argv[1].replace("-", "_"), sys.argv[2:]
@@ -79,9 +79,10 @@ base = {{"prepare": run, "features": run, "report": root / "reports" / profile, 
 for name in writes:
     path = base / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "entry,fid_mnist\\nalpha,1\\n" if name.endswith(".csv") else '{{"alpha": {{"fid_mnist": 1.0}}, "digest": "%s"}}' % digest.hexdigest()
+    scores = '{{"alpha": {{"fid_mnist": 1.0}}, "digest": "%s"}}' % digest.hexdigest()
+    text = "entry,fid_mnist\\nalpha,1\\n" if name.endswith(".csv") else scores
     path.write_text(text)
-'''
+"""
 
 
 @dataclass
@@ -91,9 +92,13 @@ class Project:
     root: Path
     env: dict[str, str]
 
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a program here."""
+        return subprocess.run(command, cwd=self.root, env=self.env, capture_output=True, text=True, check=False)
+
     def dvc(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run dvc here."""
-        done = subprocess.run([sys.executable, "-m", "dvc", *args], cwd=self.root, env=self.env, capture_output=True, text=True, check=False)
+        done = self.run(sys.executable, "-m", "dvc", *args)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
@@ -154,7 +159,7 @@ def _create(root: Path, tools: Path) -> Project:
     for name in ("first", "second"):
         project.write(f"genbench/metrics/{name}.py", "scale = 1\n")
     for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start"]):
-        subprocess.run(["git", *command], cwd=root, env=env, check=True)
+        assert project.run("git", *command).returncode == 0
     return project
 
 
@@ -237,7 +242,7 @@ def test_profile_has_its_own_lock_and_metrics(finished: Project) -> None:
     shown = finished.dvc("metrics", "show").stdout
     assert os.path.join("reports", "quick", "metrics.json") in shown
     assert os.path.join("reports", "smoke", "metrics.json") in shown
-    status = subprocess.run(["git", "status", "--porcelain", "-uall"], cwd=finished.root, env=finished.env, capture_output=True, text=True, check=True)
-    new = {line[3:] for line in status.stdout.splitlines() if line.startswith("??")}
+    status = finished.run("git", "status", "--porcelain", "-uall").stdout
+    new = {line[3:] for line in status.splitlines() if line.startswith("??")}
     reports = {f"reports/{profile}/{file}" for profile in ("quick", "smoke") for file in ("metrics.json", "leaderboard.csv")}
     assert new - {"calls.txt"} == reports | {"dvc.lock", "profiles/smoke/dvc.lock"}

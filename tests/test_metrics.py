@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.special
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ import genbench.metrics
 from benchmarks.metric_behaviour import DAMAGES, digits, features_of
 from genbench.data import Dataset
 from genbench.errors import UserError
-from genbench.metrics import density_coverage, fid, inception_score, kid, metric, metric_names, precision_recall, score
+from genbench.metrics import density_coverage, inception_score, kid, metric, metric_names, score
 from genbench.metrics.base import FeatureSet, TooFewSamples
 from genbench.metrics.class_shares import compute as class_shares
 from genbench.metrics.label_fidelity import compute as label_fidelity
@@ -90,7 +92,9 @@ def test_inception_score_of_uncertain_classes_is_one() -> None:
 
 
 def test_inception_score_is_the_mean_of_ten_consecutive_splits() -> None:
-    logits = torch.from_numpy(rng().normal(size=(300, 10))).float() * torch.linspace(0, 3, 300)[:, None]  # not exchangeable: a shuffle would show
+    logits = (
+        torch.from_numpy(rng().normal(size=(300, 10))).float() * torch.linspace(0, 3, 300)[:, None]
+    )  # not exchangeable: a shuffle would show
     p = scipy.special.softmax(logits.double().numpy(), 1).reshape(10, 30, 10)
     q = p.mean(1, keepdims=True)
     scores = np.exp((p * np.log(p / q)).sum(2).mean(1))
@@ -119,18 +123,29 @@ def test_kid_of_whole_sets_is_the_unbiased_mmd() -> None:
     assert result.stderr is None  # one subset, a hundred times: its spread says nothing
 
 
-def test_kid_is_unbiased_and_its_standard_error_is_its_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+def kid_repeats(shift: float) -> tuple[list[float], list[float]]:
+    """Values and standard errors of 30 independent repeats."""
+    pairs = [(gaussian(400, 4, shift=shift, seed=2 * s), gaussian(400, 4, seed=2 * s + 1)) for s in range(30)]
+    results = [kid.compute(*pair, seed=s)["kid_mnist"] for s, pair in enumerate(pairs)]
+    return [r.value for r in results], [r.stderr for r in results if r.stderr is not None]
+
+
+def test_kid_of_equal_distributions_is_zero_on_average(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kid, "SUBSET_SIZE", 50)
-    for shift in (0.0, 0.4):
-        results = [kid.compute(gaussian(400, 4, shift=shift, seed=2 * s), gaussian(400, 4, seed=2 * s + 1), seed=s)["kid_mnist"] for s in range(40)]
-        spread = np.std([r.value for r in results], ddof=1)
-        if shift == 0:
-            assert abs(np.mean([r.value for r in results])) < 4 * spread / math.sqrt(40)
-        assert 0.6 * spread < np.mean([r.stderr or 0 for r in results]) < 2.5 * spread  # a naive error (spread of subsets / 10) is 0.3 of it
+    got, stderrs = kid_repeats(0)
+    assert abs(np.mean(got)) < 4 * np.std(got, ddof=1) / math.sqrt(30)
+    assert np.std(got, ddof=1) < np.mean(stderrs) < 4 * np.std(got, ddof=1)
 
 
-def test_kid_depends_on_nothing_but_features_and_seed() -> None:
-    x, y = gaussian(1100, 3, seed=1), gaussian(1100, 3, seed=2)
+def test_the_standard_error_of_kid_is_its_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kid, "SUBSET_SIZE", 50)
+    got, stderrs = kid_repeats(0.4)
+    assert np.mean(stderrs) == pytest.approx(np.std(got, ddof=1), rel=0.4)
+
+
+def test_kid_depends_on_nothing_but_features_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kid, "SUBSET_SIZE", 50)
+    x, y = gaussian(100, 3, seed=1), gaussian(100, 3, seed=2)
     assert kid.compute(x, y, seed=5) == kid.compute(x, y, seed=5)
     assert kid.compute(x, y, seed=5) != kid.compute(x, y, seed=6)
 
@@ -172,10 +187,10 @@ def test_a_collapsed_generator_is_precise_and_recalls_nothing() -> None:
     collapsed = feature_set(real.features[:1] + 1e-4 * torch.from_numpy(rng(1).normal(size=(500, 8))))
     got = values("precision_recall", collapsed, real) | values("density_coverage", collapsed, real)
     assert got["precision_mnist"] == 1
-    assert got["recall_mnist"] <= 1 / 500  # the one image that it copies
+    assert got["recall_mnist"] <= 1.01 / 500  # the one image that it copies
     assert got["coverage_mnist"] < 0.1
     swapped = values("precision_recall", real, collapsed)
-    assert swapped["precision_mnist"] <= 1 / 500, "the samples are the first argument"
+    assert swapped["precision_mnist"] <= 1.01 / 500, "the samples are the first argument"
     assert swapped["recall_mnist"] == 1
 
 
@@ -188,7 +203,7 @@ def test_identical_sets_have_full_precision_recall_and_coverage() -> None:
 
 
 def test_two_samples_of_one_distribution_have_the_density_and_coverage_of_theory() -> None:
-    got = values("density_coverage", gaussian(3000, 3, seed=1), gaussian(3000, 3, seed=2))
+    got = values("density_coverage", gaussian(2000, 3, seed=1), gaussian(2000, 3, seed=2))
     assert got["density_mnist"] == pytest.approx(1, abs=0.03)
     assert got["coverage_mnist"] == pytest.approx(1 - 2**-5, abs=0.015)
 
@@ -270,6 +285,12 @@ def test_all_families_together_give_the_keys_of_the_leaderboard() -> None:
     assert {key for key, m in metrics.items() if not m.higher_is_better} == {"fid_mnist", "kid_mnist"}
 
 
+@pytest.mark.parametrize("family", ["fid", "kid", "precision_recall", "density_coverage"])
+def test_the_samples_are_the_first_argument(family: str) -> None:
+    for result in metric(family)(gaussian(30, 2), gaussian(20, 2), seed=0).values():
+        assert (result.n, result.detail["reference_n"]) == (30, 20)
+
+
 def test_a_metric_is_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert metric_names() == sorted(FAMILIES)
     (tmp_path / "mean_feature.py").write_text(
@@ -309,7 +330,7 @@ def test_real_digits_are_near_real_digits(mnist: Dataset, real: FeatureSet) -> N
 def test_fid_grows_with_damage(name: str, mnist: Dataset, real: FeatureSet) -> None:
     damage = DAMAGES[name]
     fids = [values("fid", features_of(digits(mnist, damage, s, 2000)), real)["fid_mnist"] for s in damage.strengths]
-    assert all(after > before for before, after in zip(fids, fids[1:], strict=False)), fids
+    assert all(after > before for before, after in itertools.pairwise(fids)), fids
     assert fids[-1] > 3 * fids[0]
 
 
@@ -319,11 +340,3 @@ def test_diversity_scores_see_dropped_classes_and_duplicates(mnist: Dataset, rea
         less = features_of(digits(mnist, DAMAGES[name], strength, 2000))
         for family, key in (("precision_recall", "recall_mnist"), ("density_coverage", "coverage_mnist")):
             assert values(family, less, real)[key] < 0.7 * values(family, whole, real)[key]
-
-
-def test_fid_uses_generated_first(mnist: Dataset) -> None:
-    """FID itself is symmetric; its record is not: n is that of the samples."""
-    result = fid.compute(gaussian(30, 2), gaussian(20, 2), seed=0)["fid_mnist"]
-    assert (result.n, result.detail["reference_n"]) == (30, 20)
-    result = precision_recall.compute(gaussian(30, 2), gaussian(20, 2), seed=0)["recall_mnist"]
-    assert (result.n, result.detail["reference_n"]) == (30, 20)

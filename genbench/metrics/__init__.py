@@ -1,8 +1,8 @@
 """One file per metric family, pure functions of features.
 
 A metric is a module of this package, named in ``metrics:`` of params.yaml, with
-``compute(generated, reference, *, seed) -> dict[str, Metric]``: features of the samples first, always; a metric that does not apply returns ``{}``,
-one that has too few images raises :class:`~genbench.metrics.base.TooFewSamples`.
+``compute(generated, reference, *, seed) -> dict[str, Metric]``: features of the samples first, always. A metric that does not apply
+returns ``{}``, one that has too few images raises :class:`~genbench.metrics.base.TooFewSamples`.
 """
 
 from __future__ import annotations

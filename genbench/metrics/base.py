@@ -70,8 +70,10 @@ def need_pair(keys: Sequence[str], generated: FeatureSet, reference: FeatureSet,
         TooFewSamples: one of them is too small.
     """
     if generated.extractor != reference.extractor:
-        raise UserError(f"generated features are of extractor {generated.extractor!r}, reference features of {reference.extractor!r}; they must be of one")
-    if generated.features.shape[1] != reference.features.shape[1]:
-        raise UserError(f"generated features have {generated.features.shape[1]} dimensions, reference features {reference.features.shape[1]}; they must agree")
+        names = f"extractor {generated.extractor!r}, reference features of {reference.extractor!r}"
+        raise UserError(f"generated features are of {names}; they must be of one")
+    ours, theirs = generated.features.shape[1], reference.features.shape[1]
+    if ours != theirs:
+        raise UserError(f"generated features have {ours} dimensions, reference features {theirs}; they must agree")
     need(keys, len(generated), minimum, f"{why}; generated")
     need(keys, len(reference), minimum, f"{why}; reference")

@@ -2,8 +2,8 @@
 
 Naeem, Oh, Uh, Choi, Yoo, "Reliable Fidelity and Diversity Metrics for Generative Models", 2020, https://arxiv.org/abs/2002.09797.
 With B(r) the ball around real features r that reaches to their k-th real neighbour:
-density = 1/(k N) sum over samples of the number of balls B(r) that hold it; coverage = share of balls B(r) that hold a sample. Real against real gives
-density 1 and coverage 1 - 2^-k on average.
+density = 1/(k N) sum over samples of the number of balls B(r) that hold it; coverage = share of balls B(r) that hold a sample.
+Real against real gives density 1 and coverage 1 - 2^-k on average.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from genbench.metrics.base import FeatureSet, need_pair
+from genbench.metrics.base import FeatureSet, need, need_pair
 from genbench.results import Metric
 
 __all__ = ["NEIGHBOURS", "compute", "density_coverage"]
@@ -29,7 +29,7 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     """
     keys = [f"{name}_{generated.extractor}" for name in ("density", "coverage")]
     need_pair(keys, generated, reference, 1, "at least one sample")
-    need_pair(keys, reference, reference, NEIGHBOURS + 1, f"{NEIGHBOURS} neighbours")
+    need(keys, len(reference), NEIGHBOURS + 1, f"{NEIGHBOURS} neighbours; reference")
     values = density_coverage(generated.features, reference.features, neighbours=NEIGHBOURS)
     detail = {"neighbours": NEIGHBOURS, "reference_n": len(reference)}
     return {key: Metric(value, None, len(generated), higher_is_better=True, detail=detail) for key, value in zip(keys, values, strict=True)}

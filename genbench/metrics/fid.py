@@ -1,7 +1,8 @@
 """Fréchet distance between Gaussians fitted to features: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
-Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", 2017,
-https://arxiv.org/abs/1706.08500. Computed by torch-fidelity from float64 features. It is biased upwards by about 1/n, so compare equal n only.
+Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
+Equilibrium", 2017, https://arxiv.org/abs/1706.08500. Computed by torch-fidelity from float64 features. Its bias is upwards and about
+1/n, so compare equal n only.
 """
 
 from __future__ import annotations

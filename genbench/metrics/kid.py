@@ -1,6 +1,7 @@
 """Kernel distance: the unbiased squared maximum mean discrepancy of features under the kernel (x·y/D + 1)^3.
 
-Bińkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs", 2018, https://arxiv.org/abs/1801.01401. Computed by torch-fidelity on random subsets.
+Bińkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs", 2018, https://arxiv.org/abs/1801.01401. Computed by torch-fidelity
+on random subsets, in float64.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ SUBSET_SIZE = 1000
 def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:
     """``kid_<extractor>``, the mean over ``SUBSETS`` random subsets of min(``SUBSET_SIZE``, n) images; it may be slightly negative.
 
-    The subsets overlap, so their spread divided by sqrt(``SUBSETS``) would be far too small. The standard error is the delete-d jackknife's (Shao and
-    Wu, "A General Theory for Jackknife Variance Estimation", 1989), variance m/(n - m) times that of the subsets, plus the variance of drawing only
-    ``SUBSETS`` of them; None where a subset is the whole set.
+    The subsets overlap, so their spread divided by sqrt(``SUBSETS``) would be far too small. The standard error is the delete-d
+    jackknife's (Shao and Wu, "A General Theory for Jackknife Variance Estimation", 1989), variance m/(n - m) times that of the subsets,
+    plus the variance of drawing only ``SUBSETS`` of them. It is right where the distributions differ, too large by up to sqrt(n/m) where
+    they are equal, and None where a subset is the whole set.
 
     Arguments:
         generated: features of the samples.

@@ -1,7 +1,8 @@
 """Improved precision and recall: the share of samples inside the manifold of real images, and of real images inside that of the samples.
 
 Kynkäänniemi, Karras, Laine, Lehtinen, Aila, "Improved Precision and Recall Metric for Assessing Generative Models", 2019,
-https://arxiv.org/abs/1904.06991. A manifold is the union of balls around its features that reach to their third neighbour. Computed by torch-fidelity.
+https://arxiv.org/abs/1904.06991. A manifold is the union of balls around its features that reach to their third neighbour.
+Computed by torch-fidelity.
 """
 
 from __future__ import annotations

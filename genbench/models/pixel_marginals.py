@@ -8,14 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator, Tensor
 
-from genbench.base import DataSpec, Phase
-from genbench.families.autoregressive import Autoregressive
-from genbench.nn.heads import Categorical
+from genbench.base import DataSpec, GenerativeModel, Likelihood, Phase
 
 __all__ = ["PixelMarginals"]
 
 
-class PixelMarginals(Autoregressive):
+class PixelMarginals(GenerativeModel):
     """P(x) = prod_i (count_i(x_i) + 1) / (N + L): what a model gets that knows each pixel's histogram and nothing of how pixels go together.
 
     A model that was trained on its likelihood and does not beat this row is broken.
@@ -29,14 +27,16 @@ class PixelMarginals(Autoregressive):
         tensor([0.0625], dtype=torch.float64)
     """
 
+    likelihood: ClassVar[Likelihood] = Likelihood.EXACT
     family: ClassVar[str] = "control"
     control: ClassVar[bool] = True
+    sampler_name: ClassVar[str] = "independent pixels"
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [(DataSpec(3, 3, 2), {}), (DataSpec(2, 2, 4), {})]
 
     log_probs: Tensor
 
     def __init__(self, spec: DataSpec) -> None:
-        super().__init__(spec, head=Categorical(spec.levels))
+        super().__init__(spec)
         self.register_buffer("log_probs", torch.zeros(spec.dims, spec.levels, dtype=torch.float64).log_softmax(-1))
 
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
@@ -52,10 +52,17 @@ class PixelMarginals(Autoregressive):
         """Nothing to optimise."""
         return []
 
-    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """The same log probabilities (B, D, L) for every image."""
-        return self.log_probs.expand(len(x), -1, -1)
+    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Exact log P(x) in nats, float64 (B,)."""
+        self.check_images(x)
+        self.check_labels(len(x), y)
+        chosen = self.log_probs.double().expand(len(x), -1, -1).gather(2, x.flatten(1).long()[..., None])
+        return chosen[..., 0].sum(1)
 
-    def step(self, x: Tensor, i: int, cache: Any) -> tuple[Tensor, Any]:
-        """Log probabilities (n, L) of pixel i."""
-        return self.log_probs[i].expand(len(x), -1), cache
+    @torch.no_grad()
+    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Images uint8 (n, 1, H, W), each pixel drawn from its histogram."""
+        self.check_count(n)
+        self.check_labels(n, y)
+        pixels_DN = torch.multinomial(self.log_probs.exp(), n, replacement=True, generator=rng)
+        return pixels_DN.T.to(torch.uint8).reshape(n, 1, self.spec.height, self.spec.width)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood, Step
+from genbench.errors import UserError
 from genbench.nn.conv import check_stages, conv3x3
 from genbench.nn.heads import make_head
 
@@ -49,26 +51,25 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents (B, latent) to the parameters (B, 4, H/2, W/2, K) of the pixels, the four of each 2 x 2 cell together.
+    """Latents (B, latent) to pixel parameters (B, H/2, W/2, 4, K), the four pixels of each 2 x 2 cell together.
 
     The last layer works at half resolution and puts out four pixels at once: a quarter of the work, and no full-size feature map.
     """
 
     def __init__(self, spec: DataSpec, latent: int, widths: Sequence[int], hidden: int, blocks: int, bias: Tensor) -> None:
         super().__init__()
-        size = (spec.height // 2 ** len(widths), spec.width // 2 ** len(widths))
-        top = widths[-1]
-        layers: list[nn.Module] = [nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, top * size[0] * size[1]), nn.Unflatten(1, (top, *size))]
-        layers += [Residual(top) for _ in range(blocks)]
-        for inputs, width in zip(widths[:0:-1], widths[-2::-1], strict=True):
-            layers += [nn.ReLU(), nn.Conv2d(inputs, 4 * width, 1), nn.PixelShuffle(2), nn.ReLU(), conv3x3(width, width)]
-        self.layers = nn.Sequential(*layers, nn.ReLU())
-        self.out = nn.Conv2d(widths[0], 4 * len(bias), 1)
-        with torch.no_grad():
-            self.out.bias.copy_(bias.repeat(4))
+        self.size = (spec.height // 2 ** len(widths), spec.width // 2 ** len(widths))
+        self.dense = nn.Sequential(nn.Linear(latent, hidden), nn.ReLU(), nn.Linear(hidden, widths[-1] * self.size[0] * self.size[1]))
+        layers: list[nn.Module] = [Residual(widths[-1]) for _ in range(blocks)]
+        for inputs, outputs in itertools.pairwise(widths[::-1]):
+            layers += [nn.ReLU(), nn.Conv2d(inputs, 4 * outputs, 1), nn.PixelShuffle(2), nn.ReLU(), conv3x3(outputs, outputs)]
+        out = nn.Conv2d(widths[0], 4 * len(bias), 1)
+        out.bias = nn.Parameter(bias.repeat(4))
+        self.layers = nn.Sequential(*layers, nn.ReLU(), out)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.out(self.layers(z)).unflatten(1, (4, -1)).movedim(2, -1)
+        features = self.dense(z).view(len(z), *self.size, -1).permute(0, 3, 1, 2)  # channels last in memory, the faster layout here
+        return self.layers(features).permute(0, 2, 3, 1).unflatten(3, (4, -1))
 
 
 class VAE(GenerativeModel):
@@ -77,7 +78,7 @@ class VAE(GenerativeModel):
     Training maximises the evidence lower bound with one sample, scoring uses the tighter importance-weighted bound with K draws:
 
     .. math:: \mathbb{E}_{q(z|x)}[\log P(x \mid z)] - \mathrm{KL}(q(z \mid x) \,\|\, p(z)) \le
-        \mathbb{E}\left[\log \frac1K \sum_{k=1}^K \frac{P(x \mid z_k)\, p(z_k)}{q(z_k \mid x)}\right] \le \log P(x), \quad z_k \sim q(z \mid x)
+        \mathbb{E}_{z_k \sim q(z|x)}\left[\log \frac1K \sum_{k=1}^K \frac{P(x \mid z_k)\, p(z_k)}{q(z_k \mid x)}\right] \le \log P(x)
 
     where :math:`q(z \mid x)` is a diagonal Gaussian whose mean and log standard deviation the encoder puts out.
 
@@ -124,6 +125,8 @@ class VAE(GenerativeModel):
     ) -> None:
         super().__init__(spec)
         check_stages(spec, widths)
+        if latent < 1:
+            raise UserError(f"latent: must be at least 1, got {latent}")
         self.latent = latent
         self.head = make_head(head or ("bernoulli" if spec.levels == 2 else "logistic_mixture"), spec.levels, mixtures=mixtures)
         self.encoder = Encoder(spec, latent, widths, hidden, blocks)
@@ -136,9 +139,8 @@ class VAE(GenerativeModel):
         mean, log_std = self.encoder(2 * self.spec.unit(x) - 1).float().chunk(2, -1)
         return mean, log_std.clamp(*LOG_STD_RANGE)
 
-    def log_p_x_given_z(self, x: Tensor, z: Tensor) -> Tensor:
-        """log P(x|z) in nats (B,) of images uint8 (B, 1, H, W) under latents (B, latent)."""
-        cells = F.pixel_unshuffle(x, 2)
+    def log_p_x_given_z(self, cells: Tensor, z: Tensor) -> Tensor:
+        """Log P(x|z) in nats (B,) of images cut by :func:`to_cells`, under latents (B, latent)."""
         return self.head.log_prob(self.decoder(z), cells).flatten(1).sum(1)
 
     # ------------------------------------------------------------------ training and scoring
@@ -149,28 +151,30 @@ class VAE(GenerativeModel):
         self.check_labels(len(x), y)
         mean, log_std = self.posterior(x)
         z = mean + log_std.exp() * torch.randn(mean.shape, generator=rng, device=mean.device)
-        rec_nats = -self.log_p_x_given_z(x, z).mean()
+        rec_nats = -self.log_p_x_given_z(to_cells(x), z).mean()
         kl_nats = kl_to_standard_normal(mean, log_std).mean()
         return Step(rec_nats + kl_nats, {"rec_nats": rec_nats.detach(), "kl_nats": kl_nats.detach()})
 
     @torch.no_grad()
     def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator, draws: int = 1) -> Tensor:
-        """Importance-weighted lower bound (B,) of log P(x); ``draws`` = 1 is the ELBO. It encodes once and decodes in chunks of a fixed size."""
+        """Importance-weighted bound (B,) of log P(x), with ``draws`` = 1 the ELBO. Encodes once, decodes in chunks of a fixed size."""
         self.check_images(x)
         self.check_labels(len(x), y)
         if draws < 1:
             raise ValueError(f"draws: must be at least 1, got {draws}")
         mean, log_std = self.posterior(x)
+        cells = to_cells(x)
         total = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
         for _ in range(draws):
             noise = torch.randn(mean.shape, generator=rng, device=mean.device)
-            total = torch.logaddexp(total, self.log_weight(x, mean, log_std, noise))
+            total = torch.logaddexp(total, self.log_weight(cells, mean, log_std, noise))
         return total - math.log(draws)
 
-    def log_weight(self, x: Tensor, mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
-        """log P(x|z) p(z) / q(z|x) in nats, float64 (B,), at z = mean + std * noise."""
+    def log_weight(self, cells: Tensor, mean: Tensor, log_std: Tensor, noise: Tensor) -> Tensor:
+        """Log P(x|z) p(z) / q(z|x) in nats, float64 (B,), at z = mean + std * noise."""
         z = mean + log_std.exp() * noise
-        log_p_x = torch.cat([self.log_p_x_given_z(*part) for part in zip(x.split(DECODE_CHUNK), z.split(DECODE_CHUNK), strict=True)])
+        parts = zip(cells.split(DECODE_CHUNK), z.split(DECODE_CHUNK), strict=True)
+        log_p_x = torch.cat([self.log_p_x_given_z(*part) for part in parts])
         log_ratio = log_std.double() + 0.5 * (noise.double().square() - z.double().square())
         return log_p_x.double() + log_ratio.sum(1)
 
@@ -191,7 +195,10 @@ class VAE(GenerativeModel):
     def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
         """Pixels drawn from P(x|z), uint8 (n, 1, H, W)."""
         self.check_labels(len(z), y)
-        return torch.cat([F.pixel_shuffle(self.head.sample(self.decoder(part), rng=rng), 2) for part in z.split(DECODE_CHUNK)])
+        if z.shape[1:] != (self.latent,):
+            raise ValueError(f"z: shape must be (n, {self.latent}), got {tuple(z.shape)}")
+        cells = torch.cat([self.head.sample(self.decoder(part), rng=rng) for part in z.split(DECODE_CHUNK)])
+        return F.pixel_shuffle(cells.permute(0, 3, 1, 2), 2)
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
@@ -200,6 +207,11 @@ class VAE(GenerativeModel):
         self.check_labels(len(x), y)
         mean, log_std = self.posterior(x)
         return mean + log_std.exp() * torch.randn(mean.shape, generator=rng, device=mean.device)
+
+
+def to_cells(x: Tensor) -> Tensor:
+    """Images (B, 1, H, W) as their 2 x 2 cells (B, H/2, W/2, 4), the order in which the decoder puts out pixels."""
+    return F.pixel_unshuffle(x, 2).permute(0, 2, 3, 1).contiguous()
 
 
 def kl_to_standard_normal(mean: Tensor, log_std: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ class LogisticMixture(Head):
         self._check(params)
         params = _at_least_float32(params)
         wants_grad = params.requires_grad and torch.is_grad_enabled()
-        return _LogisticMixtureLogProb.apply(params, x.long(), self.levels, self.log_scale_range, wants_grad)
+        return _LogisticMixtureLogProb.apply(params, x, self.levels, self.log_scale_range, wants_grad)
 
     def sample(self, params: Tensor, *, rng: Generator) -> Tensor:
         """Draw a component, then a logistic variable, then its bin; the open edge bins take what lies outside the grid."""
@@ -192,8 +192,8 @@ class _LogisticMixtureLogProb(torch.autograd.Function):
     r"""log P with its gradient worked out on the way forward: several times faster than the graph that autograd would keep.
 
     With :math:`\log\sigma(a) = \min(a, 0) + \log\sigma(|a|)` each component splits into an exponent e, which may be anything,
-    and a factor c, which is never small: :math:`\log P = \mathrm{LSE}_k(e_k) + \log \sum_k \mathrm{softmax}(e)_k\, c_k`.
-    So one logarithm per pixel is enough.
+    and a factor c, which is never small: :math:`\log P = m + \log \sum_k e^{e_k - m} c_k` with :math:`m = \max_k e_k`. One logarithm per
+    pixel is enough.
 
     Inside, components are the leading axis and pixels the last, so that sums over components run along vectors.
     Legend: M components, N pixels; below, above are the scaled distances from the mean to the upper and from the lower edge to the mean.
@@ -201,9 +201,9 @@ class _LogisticMixtureLogProb(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, params: Tensor, x: Tensor, levels: int, log_scale_range: tuple[float, float], wants_grad: bool) -> Tensor:
-        logit_MN, mean_MN, raw_MN = params.movedim(-1, 0).reshape(params.shape[-1], -1).chunk(3)
+        logit_MN, mean_MN, raw_MN = params.movedim(-1, 0).reshape(params.shape[-1], -1).contiguous().chunk(3)
         inverse_MN = raw_MN.clamp(*log_scale_range).neg_().exp_()
-        lo_N, hi_N = _edges(levels, params)[:, x.reshape(-1)]
+        lo_N, hi_N = _edges(x.reshape(-1), levels, params.dtype)
         below_MN = (hi_N - mean_MN).mul_(inverse_MN)
         above_MN = (mean_MN - lo_N).mul_(inverse_MN)
         width_MN = inverse_MN * (hi_N - lo_N)
@@ -211,7 +211,8 @@ class _LogisticMixtureLogProb(torch.autograd.Function):
         factor_MN = below_MN.abs().sigmoid_().mul_(above_MN.abs().sigmoid_()).mul_(tanh_MN).div_(tanh_MN + 1).mul_(2)
         log_weight_MN = logit_MN.log_softmax(0)
         exponent_MN = below_MN.clamp(max=0).add_(above_MN.clamp(max=0)).add_(log_weight_MN)
-        joint_MN = exponent_MN.softmax(0).mul_(factor_MN)
+        top_N = exponent_MN.amax(0)
+        joint_MN = exponent_MN.sub_(top_N).exp_().mul_(factor_MN)
         total_N = joint_MN.sum(0)
         if wants_grad:
             share_MN = joint_MN.div_(total_N)
@@ -225,7 +226,7 @@ class _LogisticMixtureLogProb(torch.autograd.Function):
             grad_scale.mul_((raw_MN >= log_scale_range[0]) & (raw_MN <= log_scale_range[1]))
             ctx.save_for_backward(grad_KN)
             ctx.shape = params.shape
-        return exponent_MN.logsumexp(0).add_(total_N.log_()).view(x.shape)
+        return top_N.add_(total_N.log_()).view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None, None]:
@@ -234,11 +235,12 @@ class _LogisticMixtureLogProb(torch.autograd.Function):
         return grad, None, None, None, None
 
 
-def _edges(levels: int, like: Tensor) -> Tensor:
-    """Lower and upper edge (2, levels) of each bin; neighbours share the same float."""
-    inner = torch.arange(1, 2 * levels - 2, 2, dtype=torch.float64) / (levels - 1) - 1
-    far = torch.tensor([_FAR], dtype=torch.float64)
-    return torch.stack([torch.cat([-far, inner]), torch.cat([inner, far])]).to(like)
+def _edges(x_N: Tensor, levels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Lower and upper edge (N,) of the bins of levels ``x_N``; neighbouring bins share the same float."""
+    doubled_N = x_N.to(dtype).mul_(2)
+    lo_N = (doubled_N - 1).div_(levels - 1).sub_(1).masked_fill_(x_N == 0, -_FAR)
+    hi_N = doubled_N.add_(1).div_(levels - 1).sub_(1).masked_fill_(x_N == levels - 1, _FAR)
+    return lo_N, hi_N
 
 
 def _at_least_float32(params: Tensor) -> Tensor:

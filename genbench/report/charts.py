@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +19,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from genbench.report.text import number
-
 __all__ = ["Chart", "Point", "curves", "phases_of", "scatter"]
 
 _INK, _MUTED, _LINE = "#1b1c1e", "#6b7077", "#d9dce0"
 SERIES = ("#2f6fde", "#d9480f", "#0c8f6f", "#a33ea1", "#b58900", "#5f6b7a", "#c2255c", "#3d8b37")
 # In SVG each drawing colour stands for one of the page's, which has a light and a dark set of them.
 _PAGE = {_INK: "var(--ink)", _MUTED: "var(--muted)", _LINE: "var(--line)"} | {c: f"var(--series-{i + 1})" for i, c in enumerate(SERIES)}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -59,6 +57,8 @@ class Chart:
 def _chart(draw: Callable[[], Figure], label: str) -> Chart:
     with mpl.rc_context(_STYLE | {"svg.hashsalt": label}):
         figure = draw()
+        figure.draw_without_rendering()  # settles the layout, once for both files
+        figure.set_layout_engine("none")
         png, svg = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", dpi=144, facecolor="white", metadata={"Software": None})
         figure.savefig(svg, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
@@ -66,9 +66,9 @@ def _chart(draw: Callable[[], Figure], label: str) -> Chart:
 
 
 def _small(png: bytes) -> bytes:
-    """The same picture in 64 colours, a third of the size: reports are kept in git."""
+    """The same picture in 160 colours, at half the size: reports are kept in git."""
     small = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(160, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
     return small.getvalue()
 
 
@@ -130,7 +130,7 @@ def _curve(axes: Axes, history: pd.DataFrame, phase: str) -> None:
     for part, name, colour, width in (("loss", "training", SERIES[0], 1.1), ("valid_loss", "validation", SERIES[1], 1.5)):
         steps, values = _series(history, phase, part)
         if len(steps):
-            dot = {"marker": "o", "markersize": 3} if len(steps) <= 12 else {}
+            dot: dict[str, Any] = {"marker": "o", "markersize": 3} if len(steps) <= 12 else {}
             axes.plot(steps, values, color=colour, linewidth=width, label=name, **dot)
             shown.append(values[len(values) // 20 :])  # the first steps would squeeze all others into a line
     low, high = min(v.min() for v in shown), max(float(np.quantile(v, 0.98)) for v in shown)
@@ -139,7 +139,7 @@ def _curve(axes: Axes, history: pd.DataFrame, phase: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_title(phase, loc="left", fontsize=9, color=_MUTED)
-    above = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "ncols": 2, "borderpad": 0.0}
+    above: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "ncols": 2, "borderpad": 0.0}
     axes.legend(frameon=False, fontsize=8, labelcolor=_MUTED, handlelength=1.4, **above)
 
 
@@ -148,7 +148,7 @@ def _curve(axes: Axes, history: pd.DataFrame, phase: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """An entry in a scatter plot; controls are drawn hollow."""
+    """An entry in a scatter plot. Controls cost nothing that compares: of them ``y`` alone counts."""
 
     name: str
     family: str
@@ -158,8 +158,12 @@ class Point:
 
 
 def scatter(points: Sequence[Point], families: Sequence[str], *, xlabel: str, ylabel: str, log_y: bool) -> Chart | None:
-    """Labelled points over a logarithmic cost; None without points. ``families`` fixes each family's colour over all charts."""
-    usable = [p for p in points if p.x > 0 and (p.y > 0 or not log_y)]
+    """Labelled points over a logarithmic cost, controls as horizontal lines; None without a contender.
+
+    ``families`` fixes each family's colour over all charts.
+    """
+    controls = [p for p in points if p.control and (p.y > 0 or not log_y)]
+    usable = [p for p in points if not p.control and p.x > 0 and (p.y > 0 or not log_y)]
     if not usable:
         return None
 
@@ -170,29 +174,27 @@ def scatter(points: Sequence[Point], families: Sequence[str], *, xlabel: str, yl
         if log_y:
             axes.set_yscale("log")
         for family in families:
-            members = [p for p in usable if p.family == family]
-            colour = SERIES[families.index(family) % len(SERIES)]
-            for control in (False, True):
-                group = [p for p in members if p.control is control]
-                face = "none" if control else colour
-                axes.scatter([p.x for p in group], [p.y for p in group], s=34, color=colour, facecolor=face, linewidth=1.3, zorder=3, alpha=0.9)
-            if members:
-                axes.scatter([], [], s=34, color=colour, label=family)
-        _limits(axes, usable, log_y)
+            _dots(axes, [p for p in usable if p.family == family], family, SERIES[families.index(family) % len(SERIES)])
+        for point in controls:
+            axes.axhline(point.y, color=_MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
+        _limits(axes, [p.x for p in usable], [p.y for p in (*usable, *controls)], log_y)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=8, labelcolor=_MUTED, handletextpad=0.1)
-        _label(figure, axes, usable)
+        _label(figure, axes, usable, controls)
         return figure
 
     return _chart(draw, f"{ylabel} against {xlabel}")
 
 
-def _limits(axes: Axes, points: Sequence[Point], log_y: bool) -> None:
-    for values, log, limits in (
-        ([p.x for p in points], True, axes.set_xlim),
-        ([p.y for p in points], log_y, axes.set_ylim),
-    ):
+def _dots(axes: Axes, points: Sequence[Point], label: str, colour: str) -> None:
+    if points:
+        x, y = [p.x for p in points], [p.y for p in points]
+        axes.scatter(x, y, s=34, color=colour, label=label, linewidth=1.3, zorder=3, alpha=0.9)
+
+
+def _limits(axes: Axes, x: Sequence[float], y: Sequence[float], log_y: bool) -> None:
+    for values, log, limits in ((x, True, axes.set_xlim), (y, log_y, axes.set_ylim)):
         transform, back = (math.log10, lambda v: 10**v) if log else (float, float)
         low, high = transform(min(values)), transform(max(values))
         margin = 0.16 * (high - low) or (0.3 if log else 0.1 * abs(high) or 1.0)
@@ -200,7 +202,8 @@ def _limits(axes: Axes, points: Sequence[Point], log_y: bool) -> None:
     for axis, log in ((axes.xaxis, True), (axes.yaxis, log_y)):
         if log:
             low, high = axis.get_view_interval()
-            axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if high / low < 1e4 else (1.0,), numticks=12))
+            subs = (1.0, 2.0, 3.0, 5.0, 7.0) if high / low < 20 else (1.0, 3.0) if high / low < 1e4 else (1.0,)
+            axis.set_major_locator(LogLocator(subs=subs, numticks=12))
             axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v < 1e5 else f"{v:.0e}"))
             axis.set_minor_formatter(NullFormatter())
 
@@ -221,18 +224,21 @@ _OFFSETS = [
 ]
 
 
-def _label(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
+def _label(figure: Figure, axes: Axes, points: Sequence[Point], controls: Sequence[Point]) -> None:
     """Put each name at the nearest free place beside its point; a thin line joins those that had to move away."""
+    places = axes.get_yaxis_transform()
+    names = [axes.annotate(p.name, (0, p.y), (4, 3), places, "offset points", fontsize=8, color=_MUTED, va="bottom") for p in controls]
     figure.draw_without_rendering()
     renderer = figure._get_renderer()  # type: ignore[attr-defined]  # the public way needs a canvas of one format
     frame = axes.get_window_extent(renderer)
     pixel = figure.dpi / 72
     centres = [axes.transData.transform((p.x, p.y)) for p in points]
     taken = [Bbox.from_bounds(x - 4 * pixel, y - 4 * pixel, 8 * pixel, 8 * pixel) for x, y in centres]
+    taken += [Text.get_window_extent(name, renderer) for name in names]
     for point in sorted(points, key=lambda p: (p.y, p.x, p.name)):
         notes = []
         for dx, dy, ha, va in _OFFSETS:
-            style: dict[str, Any] = {"ha": ha, "va": va, "fontsize": 8, "color": _MUTED if point.control else _INK}
+            style: dict[str, Any] = {"ha": ha, "va": va, "fontsize": 8, "color": _INK}
             if math.hypot(dx, dy) > 15:
                 style["arrowprops"] = {"arrowstyle": "-", "color": _MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
             note = axes.annotate(point.name, (point.x, point.y), (dx, dy), textcoords="offset points", **style)

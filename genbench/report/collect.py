@@ -61,7 +61,7 @@ class Outcome:
     Attributes:
         entry: the entry.
         model: class of its model; None where it cannot be imported, and then no stage counts.
-        training, sampling, visuals, likelihood, quality: content of the stages; None where a stage or one that it depends on is not complete.
+        training, sampling, visuals, likelihood, quality: content of the stages; None where one, or one before it, is not complete.
         reasons: why the stages that are not complete are not; empty if all are.
     """
 
@@ -94,11 +94,12 @@ class _Collector:
         self.entry = entry
         self.run = params.run(entry.name)
         self.reasons: list[str] = []
+        self.absent: list[str] = []
 
     def outcome(self) -> Outcome:
         model = self.model()
         if model is None:
-            return Outcome(self.entry, None, None, None, None, None, None, tuple(self.reasons))
+            return Outcome(self.entry, None, None, None, None, None, None, self.all_reasons())
         training = self.stage("train", lambda: _training(self.run))
         # A stage whose inputs are gone shows the results of an earlier state: it does not count.
         sampling = visuals = likelihood = quality = None
@@ -108,7 +109,7 @@ class _Collector:
             likelihood = self.stage("score_likelihood", lambda: _record(self.run / "likelihood.json", self.entry))
         if sampling is not None:
             quality = self.stage("score_samples", lambda: _record(self.run / "quality.json", self.entry))
-        return Outcome(self.entry, model, training, sampling, visuals, likelihood, quality, tuple(self.reasons))
+        return Outcome(self.entry, model, training, sampling, visuals, likelihood, quality, self.all_reasons())
 
     def model(self) -> type[GenerativeModel] | None:
         try:
@@ -122,7 +123,11 @@ class _Collector:
         try:
             return read()
         except FileNotFoundError as error:
-            self.reasons.append(self.failure(name) or self.absent(error))
+            failure = self.failure(name)
+            if failure is not None:
+                self.reasons.append(failure)
+            else:
+                self.absent.append(self.relative(error.filename or str(error)))
         except ValueError as error:
             self.reasons.append(f"{name}: {self.relative(str(error))}")
         return None
@@ -138,10 +143,14 @@ class _Collector:
                 return f"{what} failed: {self.relative(_status(path))}"
         return None
 
-    def absent(self, error: FileNotFoundError) -> str:
-        path = Path(error.filename) if error.filename else self.run
+    def all_reasons(self) -> tuple[str, ...]:
+        """The reasons, with one line for all absent files."""
+        if not self.absent:
+            return tuple(self.reasons)
         profile = "" if self.params.profile == "quick" else f" --profile {shlex.quote(self.params.profile)}"
-        return f"{self.relative(str(path))} is not there; run `genbench run{profile} --entries {shlex.quote(self.entry.name)}`"
+        command = f"genbench run{profile} --entries {shlex.quote(self.entry.name)}"
+        verb = "is" if len(self.absent) == 1 else "are"
+        return (*self.reasons, f"{' and '.join(self.absent)} {verb} not there; run `{command}`")
 
     def relative(self, text: str) -> str:
         """Paths below the project's root are shown from there, so that the page says the same wherever it is made."""
@@ -155,8 +164,7 @@ def _status(path: Path) -> str:
         return str(error)
     if not isinstance(status, dict) or not isinstance(status.get("error"), str):
         return f"{path} does not say why"
-    log = f" (log: {status['log']})" if isinstance(status.get("log"), str) and status["log"].count("\n") == 0 and status["log"] else ""
-    return f"{status['error']}{log}"
+    return f"{status['error'] or status.get('type')} (log: {path})"
 
 
 def _need(path: Path) -> Path:

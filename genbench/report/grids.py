@@ -13,13 +13,14 @@ from genbench.images import grid, png
 __all__ = ["pick", "real_grids", "sample_grid"]
 
 _SIDE = 10
+_SCALE = 2  # side of a pixel, so that screens of high density show it sharp
 
 
 def pick(images: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, int]:
     """Up to 100 images in the order of a grid, and its number of columns.
 
-    With labels, one class per row, the first of each in the order of drawing; else the first ones as they were drawn. The choice never looks
-    at the images.
+    With labels, one class per row, the first of each in the order of drawing; else the first ones as they were drawn. The choice never
+    looks at the images.
     """
     if labels is None:
         n = min(len(images), _SIDE * _SIDE)
@@ -29,13 +30,13 @@ def pick(images: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, int
     return np.concatenate([images[labels == c][:columns] for c in classes]), columns
 
 
-def sample_grid(images: np.ndarray, labels: np.ndarray | None, spec: DataSpec, *, scale: int) -> bytes:
+def sample_grid(images: np.ndarray, labels: np.ndarray | None, spec: DataSpec) -> bytes:
     """PNG of :func:`pick` of uint8 images (n, H, W)."""
     chosen, columns = pick(images, labels)
-    return png(grid(chosen, levels=spec.levels, columns=columns, scale=scale, gap=1))
+    return png(grid(chosen, levels=spec.levels, columns=columns, scale=_SCALE, gap=1))
 
 
-def real_grids(path: Path, dataset: str, spec: DataSpec, *, scale: int) -> dict[str, bytes]:
+def real_grids(path: Path, dataset: str, spec: DataSpec) -> dict[str, bytes]:
     """PNGs of real test images: ``mixed`` strided over the test split, and where there are labels ``by_class``. Empty without the data."""
     try:
         x, y = load_split(path, dataset, "test")
@@ -43,7 +44,7 @@ def real_grids(path: Path, dataset: str, spec: DataSpec, *, scale: int) -> dict[
         return {}  # the page says that they are missing; the entries' own stages report the data's error
     images = x[:, 0].numpy()
     strided = images[:: max(1, len(images) // (_SIDE * _SIDE))]
-    pages = {"mixed": sample_grid(strided, None, spec, scale=scale)}
+    pages = {"mixed": sample_grid(strided, None, spec)}
     if y is not None:
-        pages["by_class"] = sample_grid(images, y.numpy(), spec, scale=scale)
+        pages["by_class"] = sample_grid(images, y.numpy(), spec)
     return pages

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from genbench.report.charts import Chart
 from genbench.report.collect import Outcome, Visual
 from genbench.report.published import merged, published
+from genbench.report.rows import without_seeds
 from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, number, plus_minus
 from genbench.report.view import table
 
@@ -38,7 +39,7 @@ class Material:
     """The pictures of the page.
 
     Attributes:
-        samples: PNG grid per entry, one pixel per pixel.
+        samples: PNG grid per entry.
         real: per data set the PNG grids ``mixed`` and, where there are labels, ``by_class``.
         curves: learning curves per entry.
         costs: charts of quality against cost per data set.
@@ -61,7 +62,7 @@ class _Budget:
         if len(uri) > self.left:
             return None
         self.left -= len(uri)
-        return Markup(uri)  # noqa: S704  # base64 of our own making
+        return Markup(uri)  # base64 of our own making
 
 
 def page(board: Mapping[str, Any], outcomes: Sequence[Outcome], material: Material) -> tuple[str, list[tuple[str, bytes]]]:
@@ -76,8 +77,8 @@ def page(board: Mapping[str, Any], outcomes: Sequence[Outcome], material: Materi
     environment.filters.update(number=number, plus_minus=plus_minus)
     return environment.from_string(_resource("page.html.j2")).render(
         board=board,
-        style=Markup(_resource("page.css")),  # noqa: S704  # files of this package
-        script=Markup(_resource("page.js")),  # noqa: S704
+        style=Markup(_resource("page.css")),  # files of this package
+        script=Markup(_resource("page.js")),
         protocol=[(text, f"{board['protocol'][key]:,}") for key, text in _PROTOCOL.items()],
         kinds=[(KIND_NAMES[kind], MARKS.get(kind, "–"), sentence) for kind, sentence in KIND_SENTENCES.items()],
         marks=MARKS,
@@ -85,8 +86,8 @@ def page(board: Mapping[str, Any], outcomes: Sequence[Outcome], material: Materi
         samples=samples,
         real=real,
         visuals=visuals,
-        curves={name: Markup(chart.svg) for name, chart in material.curves.items()},  # noqa: S704  # escaped where it is drawn
-        costs={name: [Markup(chart.svg) for chart in charts] for name, charts in material.costs.items()},  # noqa: S704
+        curves={name: Markup(chart.svg) for name, chart in material.curves.items()},  # escaped where it is drawn
+        costs={name: [Markup(chart.svg) for chart in charts] for name, charts in material.costs.items()},
         environments=_environments(board),
         families=sorted({row["family"] for row in board["rows"]}),
         fid=published("fid"),
@@ -115,7 +116,7 @@ def _dataset(board: Mapping[str, Any], name: str) -> dict[str, Any]:
     single = [row for row in rows if row["status"] != "aggregate"]
     missing = [gap for gap in board["missing"] if gap["dataset"] == name]
     block = published(name)
-    selection, everything = merged(block, [row for row in rows if not row["control"]]) if block else ([], [])
+    selection, everything = merged(block, [row for row in without_seeds(rows) if not row["control"]]) if block else ([], [])
     return {
         "name": name,
         "rows": single,
@@ -131,7 +132,8 @@ def _dataset(board: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _highlight(rows: Sequence[Mapping[str, Any]], key: str, label: str) -> tuple[str, str, str] | None:
-    found = [row for row in rows if key in row["metrics"] and not row["control"] and row["metrics"][key]["kind"] != "estimate"]
+    contenders = [row for row in rows if not row["control"] and row["status"] != "aggregate" and key in row["metrics"]]
+    found = [row for row in contenders if row["metrics"][key]["kind"] != "estimate"]
     if not found:
         return None
     best = min(found, key=lambda row: row["metrics"][key]["value"])

@@ -21,7 +21,8 @@ KINDS = {
     "ais_estimate": "estimate",
     "lower_bound_approx": "estimate",
 }
-"""Literature states how its number relates to the negative log-likelihood, our records how log P does: an upper bound there is a lower one here."""
+"""Literature says how its number relates to the negative log-likelihood, our records how log P does: an upper bound there is a lower one
+here."""
 
 STATUS = {"primary": "", "secondary": "as quoted by another paper", "unconfirmed": "from memory, unconfirmed"}
 
@@ -110,7 +111,14 @@ def merged(block: Published, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Li
     its neighbours.
     """
     ours = [
-        Line(row["entry"], row["family"], metric["value"], metric["kind"], stderr=metric["stderr"], entry=row["entry"])
+        Line(
+            row["entry"],
+            row["family"],
+            metric["value"],
+            metric["kind"],
+            stderr=metric["detail"].get("sd", metric["stderr"]),
+            entry=row["entry"],
+        )
         for row in rows
         if (metric := row["metrics"].get(block.metric)) is not None
     ]

@@ -16,7 +16,7 @@ from genbench.report.collect import Outcome
 from genbench.report.schema import validate
 from genbench.results import Metric, score_hash
 
-__all__ = ["KINDS", "leaderboard", "metric_values"]
+__all__ = ["KINDS", "leaderboard", "metric_values", "without_seeds"]
 
 Row = dict[str, Any]
 
@@ -50,6 +50,14 @@ def metric_values(board: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         for row in board["rows"]
         if row["status"] != "aggregate"
     }
+
+
+def without_seeds(rows: Sequence[Row]) -> list[Row]:
+    """The rows with one per group of seeds: their mean, and not the entries that it is made from."""
+    members = {
+        entry for row in rows if row["status"] == "aggregate" for metric in row["metrics"].values() for entry in metric["detail"]["entries"]
+    }
+    return [row for row in rows if row["entry"] not in members]
 
 
 def _place(row: Row) -> tuple[bool, int, float, float, str]:

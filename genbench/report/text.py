@@ -24,32 +24,33 @@ MARKS = {"exact": "=", "lower_bound": "≤", "estimate": "≈"}
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A metric's column: ``label`` is its head, ``title`` says in one sentence what it measures."""
+    """A metric's column: ``label`` is its head, ``title`` says in one sentence what it measures; ``main`` ones stand before the costs."""
 
     key: str
     label: str
     title: str
     higher_is_better: bool
+    main: bool = False
 
 
 _MNIST = "features of the pinned MNIST network"
 COLUMNS = (
-    Column("bits_per_dim", "bits/dim", "Negative log-likelihood of a test image in bits per pixel", False),
-    Column("nats", "nats", "Negative log-likelihood of a test image in nats", False),
+    Column("bits_per_dim", "bits/dim", "Negative log-likelihood of a test image in bits per pixel", False, main=True),
+    Column("nats", "nats", "Negative log-likelihood of a test image in nats", False, main=True),
+    Column("fid_mnist", "FID", f"Fréchet distance to the test images, {_MNIST}", False, main=True),
+    Column("is_mnist", "IS", "Inception Score formula with the pinned MNIST network; 10 is the most", True, main=True),
+    Column("precision_mnist", "precision", f"Share of samples near real images, {_MNIST}", True, main=True),
+    Column("recall_mnist", "recall", f"Share of real images near samples, {_MNIST}", True, main=True),
     Column("elbo_nats", "ELBO nats", "The same bound with a single draw", False),
     Column("conditional_nats", "nats given y", "Negative log-likelihood given the label, -log P(x|y)", False),
     Column("bayes_accuracy", "Bayes acc.", "Share of test images whose label is the y of largest P(x|y)", True),
-    Column("fid_mnist", "FID", f"Fréchet distance to the test images, {_MNIST}", False),
     Column("kid_mnist", "KID", f"Kernel distance to the test images, {_MNIST}", False),
-    Column("is_mnist", "IS", "Inception Score formula with the pinned MNIST network; 10 is the most", True),
-    Column("precision_mnist", "precision", f"Share of samples near real images, {_MNIST}", True),
-    Column("recall_mnist", "recall", f"Share of real images near samples, {_MNIST}", True),
     Column("density_mnist", "density", f"How densely real images surround the samples, {_MNIST}", True),
     Column("coverage_mnist", "coverage", f"Share of real images that have a sample nearby, {_MNIST}", True),
     Column("label_fidelity", "label fid.", "Share of samples that the pinned network reads as the label asked for", True),
     Column("min_class_share", "min class", "Share of the rarest digit among the samples; 0.1 where all are equal", True),
     Column("fid_inception", "FID Inc.", "Fréchet distance to the test images, Inception features", False),
-    Column("is_inception", "IS Inc.", "Inception Score", True),
+    Column("is_inception", "IS Inc.", "Inception Score, Inception network", True),
 )
 
 

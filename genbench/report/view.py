@@ -14,12 +14,11 @@ from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, Column, colu
 __all__ = ["Cell", "Group", "Table", "TableRow", "table"]
 
 Row = Mapping[str, Any]
-_NLL = ("bits_per_dim", "nats", "elbo_nats", "conditional_nats")
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: ``value`` is what it sorts by; ``notes`` are numbers of footnotes; ``place`` is 0..1 between the FID's floor and ceiling."""
+    """One cell: ``value`` is what it sorts by; ``notes`` are numbers of footnotes; ``place`` is 0..1 between FID's floor and ceiling."""
 
     text: str = ""
     error: str = ""
@@ -33,14 +32,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row: the entry with what describes it, and a cell per column; ``published`` is the family's best confirmed number."""
+    """One row: the entry with what describes it, and a cell per metric; ``published`` is the family's best confirmed number."""
 
     entry: str
     model: str
     family: str
     tags: tuple[str, ...]
     notes: tuple[int, ...]
-    cells: tuple[Cell, ...]
+    cells: Mapping[str, Cell]
     published: Line | None
     parameters: Cell
     training: Cell
@@ -64,6 +63,11 @@ class Table:
     groups: list[Group] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     has_published: bool = False
+
+    @property
+    def has_places(self) -> bool:
+        """Whether some FID has a place between the controls'."""
+        return any(cell.place is not None for group in self.groups for row in group.rows for cell in row.cells.values())
 
     def note(self, text: str) -> int:
         """The number of the footnote with this text; the same text has one number."""
@@ -91,12 +95,12 @@ def table(rows: Sequence[Row], dataset: str) -> Table:
 def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
     notes = []
     if row["matches_likelihood"] is False:
-        notes.append(table.note("The samples come from a cheaper or sharpened sampler, not from the distribution that the likelihood scores."))
+        notes.append(table.note("The samples come from a cheaper or sharpened sampler, not from the scored distribution."))
     if row["status"] == "partial":
         notes.append(table.note("Not complete: see Missing results."))
     if row["status"] == "aggregate":
         notes.append(table.note("Mean over seeds; ± is the standard deviation between them."))
-    tags = [] if row["seed"] is None else [f"seed {row['seed']}"]
+    tags = [f"seed {row['seed']}"] if row["seed"] else []
     seeds = next((metric["detail"]["seeds"] for metric in row["metrics"].values() if "seeds" in metric["detail"]), None)
     tags += [f"{seeds} seeds"] if seeds else []
     tags += ["conditional"] if row["conditional"] else []
@@ -107,7 +111,7 @@ def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
         family=row["family"],
         tags=tuple(tags),
         notes=tuple(notes),
-        cells=tuple(_cell(row, column, rows, table) for column in table.columns),
+        cells={column.key: _cell(row, column, rows, table) for column in table.columns},
         published=None if row["control"] else best_of_family(row["dataset"], row["family"]),
         parameters=_cost(cost, "parameters", count),
         training=_cost(cost, "train_seconds", duration),
@@ -121,7 +125,7 @@ def _cost(cost: Mapping[str, float], key: str, form: Any) -> Cell:
 
 def _cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
     if column.key in row["withheld"]:
-        return Cell("withheld", notes=(table.note(f"{row['entry']}, {column.label}: {row['withheld'][column.key]}"),))
+        return Cell("withheld", notes=(table.note(f"{row['entry']}: {row['withheld'][column.key]}"),))
     if column.key not in row["metrics"]:
         return Cell()
     metric = row["metrics"][column.key]
@@ -145,15 +149,19 @@ def _title(metric: Mapping[str, Any]) -> str:
 
 
 def _is_best(row: Row, column: Column, rows: Sequence[Row]) -> bool:
-    """Whether a contender has the best value of a column; estimates don't compete, since they err towards too good a number."""
+    """Whether a contender has the best value of a column.
+
+    Estimates don't compete, since they err towards too good a number, nor do means over seeds.
+    """
 
     def competes(other: Row) -> bool:
         metric = other["metrics"].get(column.key)
-        return metric is not None and not other["control"] and metric["kind"] != "estimate"
+        single = not other["control"] and other["status"] != "aggregate"
+        return single and metric is not None and metric["kind"] != "estimate"
 
     values = [other["metrics"][column.key]["value"] for other in rows if competes(other)]
     best = max if column.higher_is_better else min
-    return len(values) > 1 and competes(row) and row["metrics"][column.key]["value"] == best(values)
+    return len(set(values)) > 1 and competes(row) and row["metrics"][column.key]["value"] == best(values)
 
 
 def _place(row: Row, rows: Sequence[Row]) -> float | None:

@@ -1,0 +1,199 @@
+"""`genbench doctor`: what a run needs, checked one by one, each with a remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from genbench.errors import UserError
+from genbench.params import Params, find_root, load_params, params_path, profiles
+
+__all__ = ["Check", "checks", "print_checks"]
+
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "dvc", "mlflow", "torch-fidelity", "safetensors", "typer")
+_MB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line: ``level`` is ok, warn (a run works, with a loss) or fail (it does not), ``remedy`` says how to mend."""
+
+    level: str
+    what: str
+    found: str
+    remedy: str = ""
+
+
+def print_checks(profile: str) -> int:
+    """Print all checks of a profile; returns 1 if any fails, else 0."""
+    found = []
+    for check in checks(profile):
+        print(f"{check.level:<5} {check.what:<12} {check.found}", flush=True)
+        if check.remedy and check.level != "ok":
+            print(f"      {'':<12} -> {check.remedy}", flush=True)
+        found.append(check)
+    failures, warnings = (sum(check.level == level for check in found) for level in ("fail", "warn"))
+    print(f"\n{failures} of {len(found)} checks failed, {warnings} warnings")
+    return int(failures > 0)
+
+
+def checks(profile: str) -> Iterator[Check]:
+    """All checks, in the order in which a run would meet them. What rests on a failed one is left out."""
+    yield _python()
+    yield from _packages()
+    try:
+        root = find_root()
+        params = {name: load_params(name, root=root) for name in profiles(root)}
+        chosen = load_params(profile, root=root)
+    except UserError as error:
+        yield Check("fail", "project", str(error), "`git diff` shows what was changed")
+        return
+    yield Check("ok", "project", f"{root}, profiles {', '.join(params)}")
+    yield _attempt("entries", lambda: _entries(chosen), f"correct the named parameter in {params_path(profile, root)}")
+    yield _attempt("dvc", lambda: _dvc(root))
+    yield _disk(root)
+    yield from _writable(chosen)
+    for dataset in chosen.datasets:
+        yield _data(chosen, dataset)
+    yield _attempt("feature net", _weights)
+    yield _compiler(chosen)
+    yield from _compute(chosen)
+
+
+def _attempt(what: str, check: Callable[[], str], remedy: str = "") -> Check:
+    try:
+        return Check("ok", what, check())
+    except (UserError, OSError) as error:
+        return Check("fail", what, str(error), remedy)
+
+
+def _python() -> Check:
+    return Check("ok", "python", f"{platform.python_version()} in {sys.prefix}")
+
+
+def _packages() -> Iterator[Check]:
+    versions, missing = [], []
+    for name in _PACKAGES:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        remedy = "make install, or pip install --require-hashes -r requirements.lock"
+        yield Check("fail", "packages", f"missing: {', '.join(missing)}", remedy)
+    else:
+        yield Check("ok", "packages", ", ".join(versions))
+
+
+def _entries(params: Params) -> str:
+    from genbench.check import check_params  # imports torch
+
+    check_params(params)
+    return f"{len(params.entries)} of profile {params.profile}, all options known to their models"
+
+
+def _dvc(root: Path) -> str:
+    from genbench.run import check_workspace
+
+    check_workspace(root)
+    locked = [name for name in profiles(root) if ((root if name == "quick" else root / "profiles" / name) / "dvc.lock").is_file()]
+    return f"{root / '.dvc'}; dvc.lock of {', '.join(locked) if locked else 'no profile yet'}"
+
+
+def _disk(root: Path) -> Check:
+    free = shutil.disk_usage(root).free / 2**30
+    remedy = "free some space; `genbench clean` removes checkpoints that no entry needs, `dvc gc --workspace` old results"
+    level = "fail" if free < 1 else "warn" if free < 5 else "ok"
+    return Check(level, "disk", f"{free:.1f} GiB free in {root}", remedy)
+
+
+def _writable(params: Params) -> Iterator[Check]:
+    folders = [params.runs, params.report, params.checkpoints, params.status("x", "x").parent, params.root / "data", params.root / ".dvc"]
+    locked = [folder for folder in folders if not os.access(_nearest(folder), os.W_OK | os.X_OK)]
+    for folder in locked:
+        yield Check("fail", "permission", f"cannot write into {folder}", "change the owner or mode of that folder")
+    if not locked:
+        yield Check("ok", "permission", f"all folders of profile {params.profile} can be written")
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the first above it that exists."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _data(params: Params, dataset: str) -> Check:
+    from genbench.data import load, raw_files
+
+    what, mirror, raw = dataset, os.environ.get("GENBENCH_MIRROR"), params.root / "data" / "raw"
+    path = params.data(dataset)
+    if path.is_file():
+        try:
+            images = load(path, dataset)
+        except (UserError, ValueError) as error:
+            return Check("fail", what, str(error), f"delete {path}; the next run writes it again")
+        return Check("ok", what, f"prepared: {len(images.train_x)}/{len(images.valid_x)}/{len(images.test_x)} images")
+    if mirror and "://" in mirror:
+        return Check("ok", what, f"not prepared yet; comes from {mirror}")
+    place = Path(mirror) if mirror else raw
+    bad = [file.name for file in raw_files(dataset) if not _holds(place / file.folder / file.name, file.holds)]
+    if not bad:
+        return Check("ok", what, f"not prepared yet; its files in {place} have the published checksums")
+    if mirror:
+        remedy = "correct GENBENCH_MIRROR, or unset it to download"
+        return Check("fail", what, f"missing or corrupt in GENBENCH_MIRROR={mirror}: {', '.join(bad)}", remedy)
+    return Check("warn", what, f"not here yet: {', '.join(bad)}", "needs the network, or GENBENCH_MIRROR set to a folder that has them")
+
+
+def _holds(path: Path, holds: Callable[[bytes], bool]) -> bool:
+    with contextlib.suppress(OSError):
+        return holds(path.read_bytes())
+    return False
+
+
+def _weights() -> str:
+    from genbench.features import WEIGHTS, WEIGHTS_SHA256, load_net
+
+    load_net()
+    return f"{WEIGHTS.name}, SHA-256 {WEIGHTS_SHA256[:12]}..."
+
+
+def _compiler(params: Params) -> Check:
+    device = params.compute.device.split(":")[0]
+    wanting = [e.name for e in params.entries.values() if e.train.get("backend", {}).get(device, {}).get("compile")]
+    from genbench.backend import check_compiler
+
+    try:
+        check_compiler("train.backend")
+    except UserError as error:
+        if wanting:
+            return Check("fail", "compiler", str(error), f"install one, or set compile: false in {', '.join(wanting)}")
+        return Check("ok", "compiler", "none, and no entry of this profile asks for torch.compile")
+    return Check("ok", "compiler", f"there; torch.compile is used by {', '.join(wanting) or 'no entry'}")
+
+
+def _compute(params: Params) -> Iterator[Check]:
+    import psutil
+    import torch
+
+    cores, threads = psutil.cpu_count(logical=False) or os.cpu_count() or 1, params.compute.threads
+    remedy = "set compute.threads or --threads to the number of cores; results are bit-identical only for an equal number of threads"
+    yield Check("warn" if threads > cores else "ok", "cpu", f"{threads} threads on {cores} cores", remedy)
+    memory = psutil.virtual_memory()
+    level = "warn" if memory.available < 3000 * _MB else "ok"
+    yield Check(level, "memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free", "scoring takes up to 3 GB")
+    wanted = params.compute.device
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        used = "used" if wanted.startswith("cuda") else f"not used, as compute.device is {wanted}"
+        yield Check("ok", "gpu", f"{names} ({used})")
+    elif wanted.startswith("cuda"):
+        yield Check("fail", "gpu", f"compute.device is {wanted}, and no CUDA device is usable", "set it to cpu, or check the driver")
+    else:
+        yield Check("ok", "gpu", "none; everything runs on the CPU")

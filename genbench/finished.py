@@ -1,0 +1,171 @@
+"""A finished entry as a tracker shows it: key, parameters, tags, and points of scores, costs and curves. Imports no tracker."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from genbench.base import Conditioning
+from genbench.files import read_json, sha256
+from genbench.params import Entry, Params
+from genbench.registry import model_class
+from genbench.results import Record, read_record, score_hash
+
+__all__ = ["RECORDS", "Finished", "Point", "legal", "missing", "read"]
+
+RECORDS = ("history.csv", "cost.json", "provenance.json", "sampling.json", "likelihood.json", "quality.json")
+"""Files of an entry that are kept beside its run."""
+
+_TRAINED = ("weights.safetensors", "history.csv", "cost.json", "provenance.json")
+_SAMPLED = ("samples.npz", "sampling.json")
+_SCORED = ("likelihood.json", "quality.json")
+_CURVES = {"loss": "train", "valid_loss": "valid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A value of a metric at a step and a time in milliseconds since 1970."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished entry.
+
+    Attributes:
+        entry: what it is.
+        folder: its outputs.
+        key: hash of its content, without timings.
+        start, end: of training, in milliseconds since 1970.
+        params: its parameters, flattened: ``train.optim.loss.lr``.
+        tags: family, likelihood kind, sampler, origin, reasons of withheld scores.
+        metrics: finite points of scores, costs and curves.
+    """
+
+    entry: Entry
+    folder: Path
+    key: str
+    start: int
+    end: int
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Sequence[Point]
+
+
+def missing(params: Params, entry: Entry) -> str | None:
+    """Why an entry is not finished, or None."""
+    for stage, names in (("train", _TRAINED), ("sample", _SAMPLED), ("score", _SCORED)):
+        lacking = [name for name in names if not (params.run(entry.name) / name).is_file()]
+        if lacking:
+            return f"{stage}: no {', '.join(lacking)}"
+    return None
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
+    else:
+        yield legal(prefix), value if isinstance(value, str) else json.dumps(value)
+
+
+def legal(name: str) -> str:
+    """``name`` in the characters that MLflow takes."""
+    return re.sub(r"[^\w\-. :/]", "_", name)
+
+
+def _key(params: Params, entry: Entry, scores: Mapping[str, Any]) -> str:
+    """Hash of what an entry is and scored; equal for runs that differ in speed, machine or commit alone."""
+    folder = params.run(entry.name)
+    pictures = [folder / "samples.npz", *sorted(path for path in (folder / "visuals").glob("*") if path.is_file())]
+    content = {
+        "profile": params.profile,
+        "entry": asdict(entry),
+        "weights": sha256(folder / "weights.safetensors"),
+        "scores": scores,
+        "pictures": {path.name: sha256(path) for path in pictures},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _curves(path: Path, start: int) -> Iterator[Point]:
+    """The columns ``<phase>/<name>`` of history.csv: ``loss`` becomes ``train`` and ``valid_loss`` ``valid``, other names stay."""
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            step, milliseconds = int(row.pop("step")), start + round(1000 * float(row.pop("seconds") or 0))
+            for column, text in row.items():
+                phase, _, name = column.rpartition("/")
+                if text and phase:
+                    yield Point(legal(f"{phase}/{_CURVES.get(name, name)}"), float(text), milliseconds, step)
+
+
+def _scores(records: Sequence[Record], cost: Mapping[str, Any], sampling: Mapping[str, Any], end: int) -> Iterator[Point]:
+    for record in records:
+        for name, metric in record.metrics.items():
+            yield Point(legal(name), metric.value, end, 0)
+            if metric.stderr is not None:
+                yield Point(legal(f"{name}_stderr"), metric.stderr, end, 0)
+    for name, value in {**cost, "sample_ms_per_image": sampling["sample_ms_per_image"]}.items():
+        yield Point(f"cost/{name}", float(value), end, 0)
+
+
+def _tags(entry: Entry, records: Sequence[Record], sampling: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
+    cls = model_class(entry.model)
+    conditional = cls.conditioning is Conditioning.REQUIRED or bool(entry.arch.get("conditional"))
+    scores = {name: metric for record in records for name, metric in record.metrics.items()}
+    withheld = {name: reason for record in records for name, reason in record.withheld.items()}
+    tags = {
+        "family": cls.family,
+        "likelihood": cls.likelihood.value,
+        "control": json.dumps(cls.control),
+        "conditional": json.dumps(conditional),
+        "sampler": sampling["sampler"],
+        "matches_likelihood": json.dumps(sampling["matches_likelihood"]),
+        "git": provenance["git"] or "none",
+        "hardware": provenance["hardware"],
+        "device": provenance["device"],
+        "score_hash": score_hash(scores),
+        "mlflow.source.name": "genbench",
+        **{f"versions.{name}": version for name, version in provenance["versions"].items()},
+        **{f"withheld.{legal(name)}": reason for name, reason in withheld.items()},
+    }
+    return {name: str(value) for name, value in tags.items()}
+
+
+def read(params: Params, entry: Entry) -> Finished:
+    """A finished entry from its files.
+
+    Raises:
+        ValueError: a file is damaged; names it.
+    """
+    folder = params.run(entry.name)
+    cost, sampling, provenance = (read_json(folder / f"{name}.json") for name in ("cost", "sampling", "provenance"))
+    records = [read_record(folder / name) for name in _SCORED]
+    # The weights' date, not the clock's: logging the same files again gives the same points.
+    end = round(1000 * (folder / "weights.safetensors").stat().st_mtime)
+    start = end - round(1000 * cost["train_seconds"])
+    points = [*_curves(folder / "history.csv", start), *_scores(records, cost, sampling, end)]
+    # MLflow stores infinity as a large number and draws it.
+    broken = sorted({point.key for point in points if not math.isfinite(point.value)})
+    blocks = {name: getattr(entry, name) for name in ("model", "dataset", "seed", "arch", "train", "sample", "score")}
+    return Finished(
+        entry=entry,
+        folder=folder,
+        key=_key(params, entry, {record: asdict(scores) for record, scores in zip(_SCORED, records, strict=True)}),
+        start=start,
+        end=end,
+        params=dict(_flat("", {"profile": params.profile, "entry": entry.name, **blocks})),
+        tags=_tags(entry, records, sampling, provenance) | ({"not_finite": ", ".join(broken)} if broken else {}),
+        metrics=[point for point in points if math.isfinite(point.value)],
+    )

@@ -1,0 +1,463 @@
+"""The command line: speed of its start, errors, exit codes, and what `genbench run` asks of DVC (with stages that are shell commands)."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from genbench import clean, run
+from genbench.cli import _call, app
+from genbench.errors import UserError
+from genbench.params import load_params
+
+BLOCK = {"model": "train_copy", "dataset": "mnist", "seed": 0, "arch": {}, "train": {}, "sample": {}, "score": {}}
+PARAMS = {
+    "root": ".",
+    "profile": "quick",
+    "params_file": "params.yaml",
+    "datasets": ["mnist", "binary_mnist"],
+    "metrics": ["fid"],
+    "protocol": {"samples": 64, "sample_chunk": 64, "likelihood_images": 64, "likelihood_images_many_passes": 16},
+    "compute": {"device": "cpu", "threads": 1},
+    "entries": {name: dict(BLOCK) for name in ("made", "pixel_cnn", "pixel_marginals", "vae")},
+}
+
+# Stages that leave a file, or fail if the file `broken` holds their name.
+PIPELINE = """\
+stages:
+  train:
+    foreach: ${entries}
+    do:
+      wdir: ${root}
+      cmd: >-
+        echo train ${key} >> log; cat pause 2> /dev/null && sleep 60;
+        test "$(cat broken)" != ${key} && mkdir -p runs/${profile}/${key} && echo 1 > runs/${profile}/${key}/weights
+      params: [{"${params_file}": ["entries.${key}.seed"]}]
+      outs: ["runs/${profile}/${key}/weights"]
+  visuals:
+    foreach: ${entries}
+    do:
+      wdir: ${root}
+      cmd: echo visuals ${key} >> log; echo $GENBENCH_DEVICE $GENBENCH_THREADS > runs/${profile}/${key}/visuals
+      deps: ["runs/${profile}/${key}/weights"]
+      outs: ["runs/${profile}/${key}/visuals"]
+  score_likelihood:
+    foreach: ${entries}
+    do:
+      wdir: ${root}
+      cmd: echo likelihood ${key} >> log; echo 1 > runs/${profile}/${key}/nats
+      deps: ["runs/${profile}/${key}/weights"]
+      outs: ["runs/${profile}/${key}/nats"]
+  score_samples:
+    foreach: ${entries}
+    do:
+      wdir: ${root}
+      cmd: echo samples ${key} >> log; echo 1 > runs/${profile}/${key}/quality
+      deps: ["runs/${profile}/${key}/weights"]
+      outs: ["runs/${profile}/${key}/quality"]
+  report:
+    wdir: ${root}
+    cmd: >-
+      echo report >> log; mkdir -p reports/${profile};
+      cp board reports/${profile}/leaderboard.json; echo page > reports/${profile}/index.html
+    deps: ["runs/${profile}"]
+    outs: [{"reports/${profile}": {cache: false}}]
+  track:
+    wdir: ${root}
+    cmd: echo track >> log; mkdir -p .track; echo 1 > .track/${profile}.json
+    deps: ["reports/${profile}"]
+    outs: [{".track/${profile}.json": {cache: false}}]
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose stages are shell commands, without DVC."""
+    (tmp_path / "dvc.yaml").write_text(PIPELINE)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(PARAMS, sort_keys=False))
+    smoke = tmp_path / "profiles" / "smoke"
+    smoke.mkdir(parents=True)
+    (smoke / "params.yaml").write_text(
+        yaml.safe_dump({**PARAMS, "root": "../..", "profile": "smoke", "params_file": "profiles/smoke/params.yaml"}, sort_keys=False)
+    )
+    (smoke / "dvc.yaml").symlink_to("../../dvc.yaml")
+    (tmp_path / "broken").write_text("none")
+    (tmp_path / "board").write_text(json.dumps({"missing": []}))
+    (tmp_path / ".gitignore").write_text("/runs/\n/.track/\n/log\n")
+    monkeypatch.chdir(tmp_path)
+    for name in ("DVC_STAGE", "DVC_ROOT", "GENBENCH_DEVICE", "GENBENCH_THREADS", "GENBENCH_DEBUG"):
+        monkeypatch.setenv(name, "")  # so that what a command sets is undone after the test
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+@pytest.fixture
+def repository(root: Path) -> Path:
+    """The same under git and DVC."""
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=root, check=True)
+    with (root / ".dvc" / "config").open("a") as config:
+        config.write("[core]\n    analytics = false\n    check_update = false\n")
+    return root
+
+
+def call(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def log(root: Path) -> list[str]:
+    return (root / "log").read_text().splitlines() if (root / "log").exists() else []
+
+
+# ---------------------------------------------------------------------- start
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = """
+import sys
+from genbench.cli import main
+sys.argv = ["genbench", "--help"]
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code
+print(*(set(sys.modules) & {"torch", "numpy", "yaml", "dvc", "mlflow", "pandas", "rich", "genbench.params"}), sep=",")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "new-model" in done.stdout
+    assert done.stdout.splitlines()[-1] == ""
+
+
+def test_every_command_explains_itself_in_a_line() -> None:
+    code, text, _ = call("--help")
+    assert code == 0
+    for command in app.registered_commands:
+        assert command.callback is not None
+        name = command.name or command.callback.__name__
+        summary = (command.callback.__doc__ or "").splitlines()[0]
+        assert summary.endswith(".")
+        assert (f"  {name} " in text) is not command.hidden
+        assert command.hidden or summary in text, f"{name}: the summary is cut off in the list of commands"
+        assert call(name, "--help")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "verb", ["code", "prepare", "features", "train", "sample", "visuals", "score-likelihood", "score-samples", "report", "track"]
+)
+def test_the_verbs_of_the_pipeline_exist(verb: str) -> None:
+    assert verb in {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+
+
+def test_the_pipeline_calls_only_verbs_that_exist() -> None:
+    stages = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text())["stages"]
+    for name, definition in stages.items():
+        words = (
+            definition.get("do", definition)["cmd"]
+            .replace("${profile}", "smoke")
+            .replace("${item}", "mnist")
+            .replace("${key}", "made")
+            .split()
+        )
+        assert words[0] == "genbench"
+        assert words[1] == name.replace("_", "-")
+        assert call(words[1], "--help", *words[2:])[0] == 0
+
+
+# ---------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("train", "mode"), ("'mode' is no entry of profile 'quick'", "did you mean 'made'")),
+        (("train", "made", "--profile", "smok"), ("'smok' is no profile", "did you mean 'smoke'")),
+        (("prepare", "mnst"), ("'mnst' is no data set", "did you mean 'mnist'")),
+        (("run", "--entries", "vea"), ("'vea' matches no entry", "did you mean 'vae'")),
+        (("run", "--entries", ","), ("--entries",)),
+        (("run",), (".dvc/config",)),
+        (("info", "mode"), ("did you mean 'made'",)),
+        (("sample", "made", "--png", "x.jpg"), ("x.jpg", ".png")),
+        (("animate", "made", "--out", "x.png"), ("x.png", ".gif")),
+        (("report", "--profile", "large"), ("'large' is no profile",)),
+        (("seeds", "1"), ("at least 2",)),
+        (("new-model", "class"), ("cannot be a model's name",)),
+        (("train", "made", "--device", "tpu"), ("compute.device", "'tpu'")),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_1(root: Path, arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    before = sorted(root.rglob("*"))
+    code, _, stderr = call(*arguments)
+    assert code == 1
+    assert stderr.startswith("error: ")
+    assert "Traceback" not in stderr
+    assert all(part in stderr for part in parts), stderr
+    assert sorted(root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("sample", "made", "--labels", "1"), ("score", "made", "--inception-weights", "x"), ("train", "made", "--threads", "0"), ("fly",)],
+)
+def test_options_that_make_no_sense_are_usage_errors(root: Path, arguments: tuple[str, ...]) -> None:
+    assert call(*arguments)[0] == 2
+
+
+def test_outside_a_project_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, stderr = call("train", "made")
+    assert code == 1
+    assert "not inside a genbench project" in stderr
+
+
+def module_with(monkeypatch: pytest.MonkeyPatch, function: Callable[[], object]) -> str:
+    monkeypatch.setattr(run, "probe", function, raising=False)
+    return "genbench.run:probe"
+
+
+@pytest.mark.parametrize("error", [ValueError("v"), UserError("u"), OSError(28, "full"), FloatingPointError("nan"), RuntimeError("r")])
+def test_expected_errors_are_told_without_a_traceback(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise error
+
+    name = module_with(monkeypatch, fail)
+    monkeypatch.delenv("GENBENCH_DEBUG", raising=False)
+    with pytest.raises(typer.Exit) as stop:
+        _call(name)
+    assert stop.value.exit_code == 1
+    assert capsys.readouterr().err == f"error: {error}\n"
+    monkeypatch.setenv("GENBENCH_DEBUG", "1")
+    with pytest.raises(type(error)):
+        _call(name)
+
+
+def test_unexpected_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise KeyError("a mistake in genbench")
+
+    with pytest.raises(KeyError):
+        _call(module_with(monkeypatch, fail))
+
+
+def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit) as exit_:
+        _call(module_with(monkeypatch, stop))
+    assert exit_.value.exit_code == 130
+    assert "goes on from the last checkpoint" in capsys.readouterr().err
+
+
+def test_a_number_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(typer.Exit) as exit_:
+        _call(module_with(monkeypatch, lambda: 7))
+    assert exit_.value.exit_code == 7
+    assert _call(module_with(monkeypatch, lambda: 0)) == 0
+
+
+# ---------------------------------------------------------------------- stages and their status files
+
+
+@pytest.fixture
+def calls(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Replaces the stages `code` and `train`; `train` raises what stands under `error`."""
+    seen: list[object] = []
+
+    def train(params: object, entry: str) -> None:
+        seen.append(("train", entry, os.environ.get("GENBENCH_DEVICE"), os.environ.get("GENBENCH_THREADS")))
+        for wanted in seen:
+            if isinstance(wanted, BaseException):
+                raise wanted
+
+    monkeypatch.setattr(importlib.import_module("pipelines.code"), "run", lambda params: seen.append("code"))
+    monkeypatch.setattr(importlib.import_module("pipelines.train"), "run", train)
+    return seen
+
+
+def test_a_failing_stage_leaves_its_error_and_a_success_removes_it(root: Path, calls: list[object]) -> None:
+    calls.append(FloatingPointError("made/loss: the loss is nan at step 7"))
+    assert call("train", "made", "--profile", "smoke")[0] == 1
+    path = root / ".status" / "smoke" / "made-train.json"
+    status = json.loads(path.read_text())
+    assert set(status) == {"stage", "entry", "error", "type", "time", "log"}
+    assert (status["stage"], status["entry"], status["type"]) == ("train", "made", "FloatingPointError")
+    assert status["error"] == "made/loss: the loss is nan at step 7"
+    assert "Traceback" in status["log"]
+    assert datetime.fromisoformat(status["time"]).tzinfo is not None
+    calls.clear()
+    assert call("train", "made", "--profile", "smoke")[0] == 0
+    assert not path.exists()
+
+
+def test_an_interrupted_stage_has_not_failed(root: Path, calls: list[object]) -> None:
+    calls.append(KeyboardInterrupt())
+    assert call("train", "made")[0] == 130
+    assert not (root / ".status").exists()
+
+
+def test_outside_dvc_the_fingerprints_are_written_first(root: Path, calls: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    call("train", "made")
+    assert [c if isinstance(c, str) else c[0] for c in calls] == ["code", "train"]  # type: ignore[index]
+    calls.clear()
+    monkeypatch.setenv("DVC_STAGE", "train@made")
+    call("train", "made")
+    assert [c if isinstance(c, str) else c[0] for c in calls] == ["train"]  # type: ignore[index]
+
+
+def test_device_and_threads_reach_the_stage(root: Path, calls: list[object]) -> None:
+    assert call("train", "vae", "--device", "cpu", "--threads", "3")[0] == 0
+    assert calls[-1] == ("train", "vae", "cpu", "3")
+    assert load_params().compute.threads == 3
+
+
+# ---------------------------------------------------------------------- genbench run
+
+
+def test_entries_are_matched_by_wildcard_in_the_order_of_the_file(root: Path) -> None:
+    params = load_params()
+    assert run.match_entries(params, None) == ["made", "pixel_cnn", "pixel_marginals", "vae"]
+    assert run.match_entries(params, "vae, pixel*") == ["pixel_cnn", "pixel_marginals", "vae"]
+    with pytest.raises(UserError, match="matches no entry"):
+        run.match_entries(params, "vae,flow*")
+
+
+def test_targets_of_dvc(root: Path) -> None:
+    quick, smoke = load_params("quick"), load_params("smoke")
+    assert run.pipeline_targets(quick, None) == ["dvc.yaml"]
+    assert run.pipeline_targets(smoke, None) == ["profiles/smoke/dvc.yaml"]
+    assert run.pipeline_targets(quick, ["vae"]) == ["visuals@vae", "score_likelihood@vae", "score_samples@vae"]
+    assert run.pipeline_targets(smoke, ["vae"])[0] == "profiles/smoke/dvc.yaml:visuals@vae"
+
+
+def test_a_run_finishes_the_others_and_reports_when_one_fails(repository: Path) -> None:
+    (repository / "broken").write_text("vae")
+    (repository / "board").write_text(json.dumps({"missing": [{"dataset": "mnist", "entry": "vae", "reason": "train: no good"}]}))
+    command = [sys.executable, "-m", "genbench", "run", "--profile", "smoke", "--device", "cpu", "--threads", "5"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode not in (0, 1), done.stderr  # DVC's own code
+    assert "vae: train: no good" in done.stderr
+    lines = log(repository)
+    assert {"train vae", "samples made", "likelihood pixel_cnn", "visuals pixel_marginals"} <= set(lines)
+    assert "samples vae" not in lines
+    assert lines[-2:] == ["report", "track"]
+    assert (repository / "runs" / "smoke" / "made" / "visuals").read_text() == "cpu 5\n"
+
+    (repository / "broken").write_text("none")
+    (repository / "board").write_text(json.dumps({"missing": []}))
+    (repository / "log").unlink()
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(log(repository)) == ["likelihood vae", "report", "samples vae", "track", "train vae", "visuals vae"]
+    assert "missing" not in done.stderr
+    assert "reports/smoke/index.html" in done.stdout
+
+
+def test_a_run_of_some_entries_runs_only_these(repository: Path) -> None:
+    command = [sys.executable, "-m", "genbench", "run", "--entries", "pixel_c*"]
+    subprocess.run(command, cwd=repository, capture_output=True, check=True)
+    once = log(repository)
+    assert sorted(once[:-2]) == ["likelihood pixel_cnn", "samples pixel_cnn", "train pixel_cnn", "visuals pixel_cnn"]
+    assert once[-2:] == ["report", "track"]
+    subprocess.run([*command, "--force"], cwd=repository, capture_output=True, check=True)
+    again = log(repository)[len(once) :]
+    assert "train pixel_cnn" in again
+    assert all(line.endswith("pixel_cnn") or line in ("report", "track") for line in again)
+
+
+def test_ctrl_c_stops_the_whole_run(repository: Path) -> None:
+    (repository / "pause").write_text("")
+    command = [sys.executable, "-m", "genbench", "run"]
+    process = subprocess.Popen(command, cwd=repository, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        while not log(repository):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        output, _ = process.communicate(timeout=50)  # ends when nobody holds the pipe any more; a stage sleeps for 60 seconds
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130
+    assert "goes on from the last checkpoint" in output
+    assert len(log(repository)) <= 2, "with --keep-going DVC went on with further stages"
+
+
+def test_a_folder_without_git_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / ".dvc").mkdir()
+    (root / ".dvc" / "config").write_text("")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
+    with pytest.raises(UserError, match="no git repository"):
+        run.check_workspace(root)
+    (root / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
+    run.check_workspace(root)
+
+
+# ---------------------------------------------------------------------- genbench clean
+
+
+def checkpoint(root: Path, name: str, age: float) -> Path:
+    folder = root / ".ckpt" / name
+    folder.mkdir(parents=True)
+    (folder / "state").write_bytes(b"x" * 1000)
+    for path in (folder / "state", folder):
+        os.utime(path, (time.time() - age, time.time() - age))
+    return folder
+
+
+def test_checkpoints_are_kept_for_unfinished_stages_alone(root: Path) -> None:
+    names = [
+        "quick-made-train-aa",
+        "quick-made-train-bb",
+        "quick-vae-train-cc",
+        "quick-gone-train-dd",
+        "smoke-made-train-ee",
+        "quick-made-sample-ff",
+    ]
+    for age, name in enumerate(names):
+        checkpoint(root, name, age)
+    loaded = [load_params("quick"), load_params("smoke")]
+    unfinished = {"quick-made-train", "quick-gone-train", "smoke-made-train"}
+    found = clean.leftovers(root / ".ckpt", loaded, unfinished)
+    assert {leftover.path.name: leftover.kept for leftover in found} == {
+        "quick-made-train-aa": "unfinished",  # the newest
+        "quick-made-train-bb": None,
+        "quick-vae-train-cc": None,  # up to date
+        "quick-gone-train-dd": None,  # no entry
+        "smoke-made-train-ee": "unfinished",
+        "quick-made-sample-ff": None,
+    }
+    assert all(leftover.size == 1000 for leftover in found)
+
+
+def test_clean_removes_and_counts_and_never_what_is_in_use(repository: Path) -> None:
+    stale, used = checkpoint(repository, "quick-gone-train-aa", 5), checkpoint(repository, "quick-made-train-bb", 5)
+    unfinished = checkpoint(repository, "quick-vae-train-cc", 5)
+    with (used / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, stdout, stderr = call("clean")
+        assert code == 0, stderr
+        assert not stale.exists()
+        assert unfinished.exists()
+        assert "freed 0.0 MB" in stdout
+        assert call("clean", "--all")[0] == 0
+        assert not unfinished.exists()
+        assert used.exists()

@@ -1,0 +1,180 @@
+"""Downloads, parsing and splits, on files made here and on the real ones."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import struct
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from genbench import data
+from genbench.data import Dataset, RawFile
+from genbench.errors import UserError
+from genbench.files import write_npz
+
+
+def idx(array: np.ndarray) -> bytes:
+    header = struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape)
+    return gzip.compress(header + array.tobytes())
+
+
+def published(content: bytes, url: str = "") -> RawFile:
+    return RawFile("mnist", "file.gz", (url,) if url else (), "md5", hashlib.md5(content).hexdigest())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def test_idx_round_trip() -> None:
+    array = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+    assert np.array_equal(data.parse_idx(idx(array), "x"), array)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-9], lambda b: b"no gzip", lambda b: gzip.compress(b"\0\0"), lambda b: gzip.compress(gzip.decompress(b)[:-1])]
+)
+def test_damaged_idx_is_named(damage: object) -> None:
+    with pytest.raises(UserError, match="labels-file"):
+        data.parse_idx(damage(idx(np.zeros((2, 3), np.uint8))), "labels-file")  # type: ignore[operator]
+
+
+def test_amat_parses_each_digit() -> None:
+    bits = np.random.default_rng(0).integers(0, 2, (3, 784))
+    text = "".join(" ".join(map(str, row)) + " \n"[1:] for row in bits)
+    assert np.array_equal(data.parse_amat(text.encode(), "x").reshape(3, -1), bits)
+    with pytest.raises(UserError, match="truncated"):
+        data.parse_amat(text.encode()[:-3], "x")
+    with pytest.raises(UserError, match="other values"):
+        data.parse_amat(text.replace("1", "2").encode(), "x")
+
+
+def test_download_is_verified_and_kept(tmp_path: Path, server: str) -> None:
+    (tmp_path / "file.gz").write_bytes(b"content")
+    file, raw = published(b"content", f"{server}/file.gz"), tmp_path / "raw"
+    assert data.fetch(file, raw=raw, mirror=None) == b"content"
+    (tmp_path / "file.gz").unlink()
+    assert data.fetch(file, raw=raw, mirror=None) == b"content", "the second time comes from the cache"
+
+
+def test_second_address_serves_when_the_first_is_dead_or_corrupt(tmp_path: Path, server: str) -> None:
+    (tmp_path / "good").write_bytes(b"content")
+    (tmp_path / "bad").write_bytes(b"conten")
+    file = RawFile("mnist", "f", (f"{server}/gone", f"{server}/bad", f"{server}/good"), "md5", hashlib.md5(b"content").hexdigest())
+    assert data.fetch(file, raw=tmp_path / "raw", mirror=None) == b"content"
+
+
+def test_corrupt_download_leaves_nothing(tmp_path: Path, server: str) -> None:
+    (tmp_path / "file.gz").write_bytes(b"conten")
+    with pytest.raises(UserError, match=r"file\.gz.*\n.*md5.*6 bytes.*\n.*GENBENCH_MIRROR"):
+        data.fetch(published(b"content", f"{server}/file.gz"), raw=tmp_path / "raw", mirror=None)
+    assert not (tmp_path / "raw").exists()
+
+
+def test_offline_names_address_and_remedy(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"(?s)http://127\.0\.0\.1:9/f.*set GENBENCH_MIRROR"):
+        data.fetch(published(b"x", "http://127.0.0.1:9/f"), raw=tmp_path, mirror=None)
+
+
+def test_truncated_cache_is_downloaded_again(tmp_path: Path, server: str) -> None:
+    (tmp_path / "file.gz").write_bytes(b"content")
+    cached = tmp_path / "raw" / "mnist" / "file.gz"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"cont")
+    data.fetch(published(b"content", f"{server}/file.gz"), raw=tmp_path / "raw", mirror=None)
+    assert cached.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("scheme", ["folder", "address"])
+def test_mirror_replaces_the_official_addresses(tmp_path: Path, server: str, scheme: str) -> None:
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "file.gz").write_bytes(b"content")
+    mirror = str(tmp_path) if scheme == "folder" else server
+    assert data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=mirror) == b"content"
+    (tmp_path / "mnist" / "file.gz").write_bytes(b"corrupt")
+    with pytest.raises(UserError, match="corrupt.*md5"):
+        data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=mirror)
+    (tmp_path / "mnist" / "file.gz").unlink()
+    with pytest.raises(UserError, match="GENBENCH_MIRROR: cannot read"):
+        data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=mirror)
+
+
+def test_unknown_data_set_lists_near_matches() -> None:
+    with pytest.raises(UserError, match="did you mean 'mnist'"):
+        data.spec_of("mnits")
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"test_x": np.zeros((2, 28, 28), np.float32)},
+        {"test_x": np.zeros((2, 27, 28), np.uint8)},
+        {"test_x": np.full((2, 28, 28), 2, np.uint8)},
+    ],
+)
+def test_a_wrong_prepared_file_is_named(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+    write_npz(tmp_path / "b.npz", arrays)
+    with pytest.raises(UserError, match=r"b\.npz: test_x must be uint8"):
+        data.load_split(tmp_path / "b.npz", "binary_mnist", "test")
+
+
+def test_a_truncated_prepared_file_is_named(tmp_path: Path) -> None:
+    write_npz(tmp_path / "b.npz", {"test_x": np.zeros((2, 28, 28), np.uint8)})
+    path = tmp_path / "b.npz"
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(ValueError, match=r"b\.npz is corrupt or truncated"):
+        data.load_split(path, "binary_mnist", "test")
+
+
+# Of the splits as prepared; a change of any pixel, label or split changes them.
+SHA256 = {
+    "mnist": {
+        "train_x": "c80ceb24eedca80f31cfca280b8fb911cbb41b9990f998bebd40e26b1ab6d0f8",
+        "train_y": "6072d13d0c3b831e9e4dc3ba693426579504082fc45c186db0f74c0a3092638d",
+        "valid_x": "2b079632b0defaf508a5ebf8c4ac1e18ce15c8b337da087e9c3e1c84c618d244",
+        "valid_y": "f46875b7c22368a38a50c5c7639c3842341b81fe4d628c55fa1818e21e96ab3b",
+        "test_x": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+        "test_y": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+    },
+    "binary_mnist": {
+        "train_x": "43490d4d6ac9002727af4426d8748609fdb7e4094fa65ad8d681ea60082a7a5a",
+        "valid_x": "069b4f0beb389b776478c3e872b4df71c95ac4be64d7cbe6d32e24ebac8e6d5e",
+        "test_x": "ca0294c3b8d984c7a1dc891015a8eea6f37bae59a34e35ea0fc8c47110a8dd86",
+    },
+}
+
+
+def digest(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
+
+
+def test_real_mnist_is_the_one_that_was_meant(mnist: Dataset) -> None:
+    check(mnist)
+
+
+def test_real_binarization_is_the_one_that_was_meant(binary_mnist: Dataset) -> None:
+    check(binary_mnist)
+
+
+def check(dataset: Dataset) -> None:
+    for split, size in data.SIZES.items():
+        x = getattr(dataset, f"{split}_x")
+        assert tuple(x.shape) == (size, 1, 28, 28)
+        assert digest(x) == SHA256[dataset.name][f"{split}_x"]
+        y = getattr(dataset, f"{split}_y")
+        if y is not None:
+            assert digest(y.to(torch.uint8)) == SHA256[dataset.name][f"{split}_y"]

@@ -1,0 +1,377 @@
+"""The pinned feature net, how it was made, the stages that use it, and the optional Inception network."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from genbench import features, inception
+from genbench.data import Dataset
+from genbench.errors import UserError
+from genbench.feature_training import accuracy, augment, recover_labels, train_feature_net
+from genbench.features import WEIGHTS, FeatureNet, extract, load_net, reference_images
+from genbench.files import read_npz, write_npz
+from genbench.params import Compute, Entry, Params, Protocol
+from genbench.results import read_record
+from pipelines import features as features_stage
+from pipelines import score_samples
+
+# ---------------------------------------------------------------------- the pinned net
+
+
+def test_the_net_reads_digits(mnist: Dataset) -> None:
+    assert mnist.test_y is not None
+    assert accuracy(load_net(), mnist.test_x, mnist.test_y, levels=256).accuracy >= 0.994
+
+
+def test_the_net_reads_the_static_binarization(mnist: Dataset, binary_mnist: Dataset) -> None:
+    assert mnist.test_y is not None
+    labels, match = recover_labels(binary_mnist.test_x, mnist.test_x, mnist.test_y)
+    assert len(match.unique()) > 9950, "each binarized digit was drawn from a test digit of its own"
+    assert accuracy(load_net(), binary_mnist.test_x, labels, levels=2).accuracy >= 0.98
+
+
+def test_the_shipped_weights_are_small_and_pinned() -> None:
+    assert WEIGHTS.stat().st_size <= 2 * 2**20
+    load_net()
+
+
+def test_corrupt_weights_are_refused(tmp_path: Path) -> None:
+    data = bytearray(WEIGHTS.read_bytes())
+    data[-5] ^= 1
+    (tmp_path / "net.safetensors").write_bytes(data)
+    with pytest.raises(UserError, match=r"net\.safetensors is corrupt: its SHA-256 is .* the pinned one is .*install genbench again"):
+        load_net(tmp_path / "net.safetensors")
+    with pytest.raises(UserError, match=r"absent.* are missing"):
+        load_net(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("content", [b"not safetensors", safetensors.torch.save({"weight": torch.zeros(2)})])
+def test_weights_of_something_else_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "net.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match="holds no weights of the feature net"):
+        load_net(tmp_path / "net.safetensors", checksum=None)
+
+
+# ---------------------------------------------------------------------- extraction
+
+
+def images(n: int, levels: int = 256, seed: int = 0) -> Tensor:
+    return torch.randint(0, levels, (n, 1, 28, 28), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def test_features_are_the_input_of_the_logits() -> None:
+    values, logits = extract(images(7), 256)
+    assert (values.shape, values.dtype) == ((7, 64), torch.float32)
+    layer = load_net().classify
+    torch.testing.assert_close(logits, values @ layer.weight.T + layer.bias)
+
+
+def test_an_image_has_the_same_features_in_any_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = images(25)
+    whole = extract(x, 256)[0]
+    torch.testing.assert_close(extract(x[3:4], 256)[0], whole[3:4], rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(features, "BATCH", 4)
+    torch.testing.assert_close(extract(x, 256)[0], whole, rtol=1e-4, atol=1e-5)
+
+
+def test_levels_are_spread_to_the_unit_interval() -> None:
+    x = images(5, levels=2)
+    assert torch.equal(extract(x, 2)[0], extract(x * 255, 256)[0])
+    assert not torch.equal(extract(x, 2)[0], extract(x, 256)[0])
+
+
+def test_autocast_does_not_reach_the_features() -> None:
+    x = images(5)
+    plain = extract(x, 256)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(extract(x, 256)[0], plain)
+
+
+@pytest.mark.parametrize(
+    ("x", "levels", "message"),
+    [
+        (torch.zeros(2, 1, 28, 28), 256, r"dtype must be torch\.uint8"),
+        (torch.zeros(2, 28, 28, dtype=torch.uint8), 256, r"shape must be \(N, 1, 28, 28\) with N >= 1, got \(2, 28, 28\)"),
+        (torch.zeros(0, 1, 28, 28, dtype=torch.uint8), 256, "N >= 1"),
+        (torch.full((1, 1, 28, 28), 7, dtype=torch.uint8), 2, r"levels must be 0\.\.1, got 7"),
+        (torch.zeros(1, 1, 28, 28, dtype=torch.uint8), 257, r"levels: must be 2\.\.256"),
+    ],
+)
+def test_wrong_images_are_refused(x: Tensor, levels: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        extract(x, levels)
+
+
+def test_reference_images_are_spread_over_the_split() -> None:
+    x = torch.arange(10)
+    assert reference_images(x, 5).tolist() == [0, 2, 4, 6, 8]
+    assert reference_images(x, 3).tolist() == [0, 3, 6]
+    assert reference_images(x, 50).tolist() == x.tolist()
+
+
+# ---------------------------------------------------------------------- how it was made
+
+
+@pytest.fixture(scope="module")
+def few(mnist: Dataset) -> Dataset:
+    """300 real digits to train on, 100 to choose by, and test images that would break whatever looked at them."""
+    assert mnist.train_y is not None
+    assert mnist.valid_y is not None
+    none = torch.zeros(0, dtype=torch.uint8)
+    return dataclasses.replace(
+        mnist,
+        train_x=mnist.train_x[:300],
+        train_y=mnist.train_y[:300],
+        valid_x=mnist.valid_x[:100],
+        valid_y=mnist.valid_y[:100],
+        test_x=none,
+        test_y=None,
+    )
+
+
+def state(data: Dataset, **options: int) -> dict[str, Tensor]:
+    return dict(train_feature_net(data, epochs=1, batch_size=50, progress=False, **options).net.state_dict())
+
+
+def test_training_is_a_function_of_its_seed(few: Dataset) -> None:
+    first = state(few)
+    torch.manual_seed(12)  # the global generator plays no part
+    again, other = state(few), state(few, seed=1)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["classify.weight"], other["classify.weight"])
+
+
+def test_training_learns_grey_and_binarized_digits(few: Dataset) -> None:
+    trained = train_feature_net(few, epochs=8, batch_size=25, progress=False)
+    assert trained.valid_grey.accuracy > 0.6
+    assert trained.valid_binary.accuracy > 0.6
+    assert trained.valid_grey.n == 100
+    assert not trained.net.training
+
+
+def test_training_needs_grey_digits_with_labels(binary_mnist: Dataset) -> None:
+    with pytest.raises(UserError, match=r"trained on mnist .*got binary_mnist"):
+        train_feature_net(binary_mnist)
+
+
+def test_a_loss_that_is_not_finite_stops_training(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genbench.feature_training.augment", lambda x, *, rng, binary: x * math.nan)
+    with pytest.raises(FloatingPointError, match="loss is nan in epoch 1, step 0"):
+        train_feature_net(few, epochs=1, batch_size=50, progress=False)
+
+
+def test_augmentation_moves_digits_a_little(mnist: Dataset) -> None:
+    x = mnist.train_x[:500].float() / 255
+    moved = augment(x, rng=torch.Generator().manual_seed(0), binary=False)
+    columns = torch.arange(28.0)
+
+    def centre(images: Tensor) -> Tensor:
+        return (images.sum(2).squeeze(1) * columns).sum(1) / images.sum((1, 2, 3))
+
+    shift = (centre(moved) - centre(x)).abs()
+    assert 0.5 < shift.mean() < 1.6
+    assert shift.max() < 5
+    assert (moved.sum() / x.sum()).item() == pytest.approx(1, abs=0.05)
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+
+
+def test_binary_augmentation_draws_pixels_by_their_intensity(mnist: Dataset) -> None:
+    x = mnist.train_x[:1].float().repeat(4000, 1, 1, 1) / 255
+    rng = torch.Generator().manual_seed
+    drawn, grey = augment(x, rng=rng(0), binary=True), augment(x, rng=rng(0), binary=False)
+    assert set(drawn.unique().tolist()) == {0.0, 1.0}
+    torch.testing.assert_close(drawn.mean(0), grey.mean(0), atol=0.04, rtol=0)
+
+
+def test_labels_of_binarized_digits_are_recovered(mnist: Dataset) -> None:
+    assert mnist.test_y is not None
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(1))
+    binary = torch.bernoulli(mnist.test_x[order].float() / 255, generator=torch.Generator().manual_seed(2)).byte()
+    labels, match = recover_labels(binary, mnist.test_x[:300], mnist.test_y[:300])
+    assert (match == order).double().mean() > 0.99  # a thin 1 may look like another 1
+    assert torch.equal(labels, mnist.test_y[order])
+
+
+# ---------------------------------------------------------------------- stages
+
+
+@pytest.fixture
+def scored(tmp_path: Path, mnist: Dataset) -> Params:
+    """A project of one conditional entry whose samples are 60 real digits with their labels, and of prepared data of 80 test images."""
+    assert mnist.train_y is not None
+    block = Entry("made", "made", "mnist", 0, {}, {}, {}, {})
+    metrics = ("fid", "inception_score", "kid", "precision_recall", "density_coverage", "label_fidelity", "class_shares")
+    params = Params(
+        tmp_path, "quick", {"made": block}, ("mnist",), metrics, Protocol(60, 20, 40, 40, feature_reference_images=40), Compute(threads=1)
+    )
+    write_npz(params.data("mnist"), {"test_x": mnist.test_x[:80, 0].numpy(), "test_y": np.zeros(80, np.uint8)})
+    write_npz(params.run("made") / "samples.npz", {"images": mnist.train_x[:60, 0].numpy(), "labels": mnist.train_y[:60].numpy()})
+    return params
+
+
+def test_features_stage_writes_the_strided_reference(scored: Params, mnist: Dataset) -> None:
+    features_stage.run(scored, "mnist")
+    arrays = read_npz(scored.features("mnist"))
+    expected, logits = extract(mnist.test_x[:80:2], 256)
+    assert np.array_equal(arrays["features"], expected.numpy())
+    assert np.array_equal(arrays["logits"], logits.numpy())
+
+
+def test_scoring_stage_scores_samples(scored: Params) -> None:
+    features_stage.run(scored, "mnist")
+    score_samples.run(scored, "made")
+    record = read_record(scored.run("made") / "quality.json")
+    assert record.metrics["label_fidelity"].value > 0.95
+    assert record.metrics["label_fidelity"].n == 60
+    assert {"fid_mnist", "is_mnist", "kid_mnist", "recall_mnist", "coverage_mnist", "min_class_share"} <= set(record.metrics)
+    first = (scored.run("made") / "quality.json").read_bytes()
+    score_samples.run(scored, "made")
+    assert (scored.run("made") / "quality.json").read_bytes() == first
+
+
+def test_scoring_stage_withholds_what_has_too_few_samples(scored: Params, mnist: Dataset) -> None:
+    features_stage.run(scored, "mnist")
+    write_npz(scored.run("made") / "samples.npz", {"images": mnist.train_x[:4, 0].numpy()})
+    score_samples.run(scored, "made")
+    record = read_record(scored.run("made") / "quality.json")
+    assert set(record.withheld) == {"is_mnist"}
+    assert "needs at least 10 images" in record.withheld["is_mnist"]
+    assert "precision_mnist" in record.metrics
+    assert "label_fidelity" not in record.metrics
+
+
+def test_scoring_stage_says_what_is_missing_or_wrong(scored: Params) -> None:
+    with pytest.raises(FileNotFoundError, match=r"features/mnist\.npz does not exist"):
+        score_samples.run(scored, "made")
+    features_stage.run(scored, "mnist")
+    samples = scored.run("made") / "samples.npz"
+    write_npz(samples, {"pictures": np.zeros((2, 28, 28), np.uint8)})
+    with pytest.raises(UserError, match=r"samples\.npz: must hold images .*got pictures"):
+        score_samples.run(scored, "made")
+    samples.write_bytes(b"PK half a file")
+    with pytest.raises(ValueError, match=r"samples\.npz is corrupt or truncated"):
+        score_samples.run(scored, "made")
+    samples.unlink()
+    with pytest.raises(FileNotFoundError, match=r"samples\.npz does not exist"):
+        score_samples.run(scored, "made")
+    assert not (scored.run("made") / "quality.json").exists()
+
+
+def test_retraining_reports_both_nets(
+    scored: Params, few: Dataset, mnist: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mnist.test_y is not None
+    data = dataclasses.replace(few, test_x=mnist.test_x[:500], test_y=mnist.test_y[:500])
+    splits = {f"{s}_x": getattr(data, f"{s}_x")[:, 0].numpy() for s in ("train", "valid", "test")}
+    splits |= {f"{s}_y": getattr(data, f"{s}_y").numpy().astype(np.uint8) for s in ("train", "valid", "test")}
+    write_npz(scored.data("mnist"), splits)
+    brief = functools.partial(train_feature_net, epochs=1, batch_size=50)
+    monkeypatch.setattr("genbench.feature_training.train_feature_net", brief)
+    before = WEIGHTS.read_bytes()
+    report = features_stage.retrain(scored)
+    assert WEIGHTS.read_bytes() == before
+    assert report["shipped"]["mnist"]["accuracy"] > 0.98
+    assert report["retrained"]["mnist"]["n"] == 500
+    load_net(scored.runs / "features" / "feature_net.safetensors", checksum=report["sha256"])
+    assert "shipped: mnist test accuracy" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------- Inception
+
+
+@pytest.fixture(scope="module")
+def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of the right shapes with random content."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+        torch.manual_seed(0)
+        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.save(FeatureExtractorInceptionV3("net", ["2048"]).state_dict(), path)
+    return path
+
+
+def test_inception_features_come_from_the_given_weights(inception_weights: Path) -> None:
+    x = images(3, levels=2)
+    values, logits = inception.inception_features(x, 2, weights=inception_weights)
+    assert (values.shape, logits.shape, values.dtype) == ((3, 2048), (3, 1008), torch.float32)
+    net = inception.load_inception(inception_weights)
+    assert isinstance(net.fc, nn.Linear)
+    torch.testing.assert_close(logits, values @ net.fc.weight.T)
+    white = (x * 255).repeat(1, 3, 1, 1)
+    torch.testing.assert_close(net(white)[0], values)
+
+
+def test_scoring_stage_adds_inception_scores_on_request(scored: Params, inception_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored = dataclasses.replace(
+        scored, metrics=("class_shares",), protocol=dataclasses.replace(scored.protocol, feature_reference_images=3)
+    )
+    features_stage.run(scored, "mnist")
+    write_npz(scored.run("made") / "samples.npz", {"images": images(10)[:, 0].numpy()})
+    score_samples.run(scored, "made", inception_weights=inception_weights)
+    assert set(read_record(scored.run("made") / "quality.json").metrics) == {"min_class_share", "fid_inception", "is_inception"}
+
+
+def _no_network(*_: object, **__: object) -> None:
+    raise urllib.error.URLError("Name or service not known")
+
+
+def _missing(tmp_path: Path) -> Path:
+    return tmp_path / "absent.pth"
+
+
+def _garbage(tmp_path: Path) -> Path:
+    (tmp_path / "garbage.pth").write_bytes(b"<html>not found</html>")
+    return tmp_path / "garbage.pth"
+
+
+def _other(tmp_path: Path) -> Path:
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
+    return tmp_path / "other.pth"
+
+
+@pytest.mark.parametrize("make", [_missing, _garbage, _other])
+def test_a_bad_inception_path_names_file_address_and_option(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    path = make(tmp_path)
+    with pytest.raises(
+        UserError, match=rf"(?s){path.name}.*https://github\.com/toshas/torch-fidelity/releases/.*\.pth.*--inception-weights"
+    ):
+        inception.load_inception(path)
+
+
+def test_inception_offline_names_file_address_and_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(urllib.request, "urlopen", _no_network)
+    monkeypatch.setattr("torch.hub.urlopen", _no_network)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(
+        UserError, match=rf"(?s)cannot download .*{tmp_path}.*Name or service not known.*https://github\.com.*--inception-weights"
+    ):
+        inception.load_inception()
+
+
+def test_a_missing_inception_file_leaves_the_record_as_it_was(scored: Params, tmp_path: Path) -> None:
+    features_stage.run(scored, "mnist")
+    score_samples.run(scored, "made")
+    before = (scored.run("made") / "quality.json").read_bytes()
+    with pytest.raises(UserError, match="--inception-weights"):
+        score_samples.run(scored, "made", inception_weights=tmp_path / "absent.pth")
+    assert (scored.run("made") / "quality.json").read_bytes() == before
+
+
+def test_the_net_is_small() -> None:
+    assert sum(p.numel() for p in FeatureNet().parameters()) < 300_000

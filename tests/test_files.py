@@ -1,0 +1,94 @@
+"""Files are whole or absent, whatever goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from genbench.files import read_json, read_npz, replace_directory, write_bytes, write_json, write_npz
+
+
+def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights"
+    write_bytes(path, b"old")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot write .*weights: the disk is full; free some space"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["weights"]
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+from genbench.files import write_bytes
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+write_bytes(Path(sys.argv[1]), bytes(5000))
+"""
+
+
+def test_a_write_that_the_system_refuses_half_way_leaves_nothing(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path / "big")], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "cannot write" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/sys").is_dir(), reason="root may write anywhere")
+def test_no_permission_is_named() -> None:
+    with pytest.raises(OSError, match=r"cannot write /proc/sys/genbench"):
+        write_bytes(Path("/proc/sys/genbench"), b"x")
+
+
+def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ValueError, match=r"bad\.json is no valid JSON"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_npz_round_trip_and_equal_bytes(tmp_path: Path) -> None:
+    arrays = {"images": np.arange(12, dtype=np.uint8).reshape(3, 4), "nats": np.array([1.5])}
+    write_npz(tmp_path / "a.npz", arrays)
+    write_npz(tmp_path / "b.npz", arrays)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    back = read_npz(tmp_path / "a.npz")
+    assert all(np.array_equal(back[k], v) and back[k].dtype == v.dtype for k, v in arrays.items())
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200, 400])
+def test_a_truncated_npz_is_named(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "a.npz"
+    write_npz(path, {"x": np.zeros(100)})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"a\.npz is corrupt or truncated"):
+        read_npz(path)
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "report"
+    with replace_directory(target) as new:
+        (new / "a").write_text("1")
+    with pytest.raises(RuntimeError, match="broken"), replace_directory(target) as new:
+        (new / "a").write_text("2")
+        raise RuntimeError("broken")
+    assert (target / "a").read_text() == "1"
+    with replace_directory(target) as new:
+        (new / "b").write_text("3")
+    assert os.listdir(target) == ["b"]
+    assert os.listdir(tmp_path) == ["report"]
+
+

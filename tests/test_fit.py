@@ -1,0 +1,301 @@
+"""The training loop against hand-written ones, and what it promises of resuming."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from genbench.backend import Backend
+from genbench.base import DataSpec, GenerativeModel, Likelihood, Phase, Step
+from genbench.data import Dataset
+from genbench.errors import UserError
+from genbench.fit import fit
+from genbench.optim import OptimOptions
+from genbench.resume import Workspace, workspace
+from genbench.seeding import generator_for
+
+SPEC = DataSpec(2, 2, 2)
+PLAIN = {"lr": 0.05, "warmup": 0.0, "final_lr": 1.0, "clip": None}
+
+
+def dataset(n: int = 64) -> Dataset:
+    x = torch.randint(0, 2, (n + 32, 1, 2, 2), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return Dataset("toy", SPEC, x[:n], None, x[n:], None, x[n:], None)
+
+
+class Linear(GenerativeModel):
+    """A noisy quadratic loss whose path is easy to compute by hand; counts what it is called with."""
+
+    likelihood = Likelihood.NONE
+    family = "test"
+
+    def __init__(self, spec: DataSpec = SPEC) -> None:
+        super().__init__(spec)
+        self.w = nn.Parameter(torch.tensor([0.5, -0.3, 0.2, 0.1]))
+        self.seen: list[Tensor] = []
+
+    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        self.seen.append(x.clone())
+        target = self.spec.unit(x).flatten(1) + 0.1 * torch.randn(len(x), 4, generator=rng)
+        return Step((self.w - target).square().sum(1).mean())
+
+    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        raise NotImplementedError
+
+
+def run(model: GenerativeModel, *, data: Dataset | None = None, **options: Any) -> Any:
+    settings: dict[str, Any] = {"steps": 20, "batch_size": 8, "optim": {"loss": PLAIN}, "ema": 0.9} | options
+    return fit(model, data or dataset(), entry="toy", seed=0, **settings)
+
+
+def test_it_is_adam_with_an_average_of_the_weights() -> None:
+    model, data = Linear(), dataset()
+    run(model, data=data)
+    w = nn.Parameter(torch.tensor([0.5, -0.3, 0.2, 0.1]))
+    adam, ema = torch.optim.Adam([w], lr=0.05), w.detach().clone()
+    for step in range(20):
+        order = torch.randperm(64, generator=generator_for("order", "toy", 0, "loss", step // 8))
+        x = data.train_x[order[step % 8 * 8 :][:8]].float().flatten(1)
+        noise = torch.randn(8, 4, generator=generator_for("train", "toy", 0, "loss", step, 0))
+        adam.zero_grad()
+        (w - x - 0.1 * noise).square().sum(1).mean().backward()
+        adam.step()
+        decay = min(0.9, (2 + step) / (11 + step))
+        ema = decay * ema + (1 - decay) * w.detach()
+    assert torch.allclose(model.w, ema, atol=1e-6)
+
+
+def test_each_epoch_holds_each_image_once() -> None:
+    model, data = Linear(), dataset()
+    run(model, data=data, steps=16)
+    for epoch in (model.seen[:8], model.seen[8:]):
+        assert torch.equal(torch.cat(epoch).float().mean(0), data.train_x.float().mean(0))
+    assert not torch.equal(torch.cat(model.seen[:8]), torch.cat(model.seen[8:]))
+
+
+def test_gradients_are_clipped_to_the_stated_norm() -> None:
+    free, clipped = Linear(), Linear()
+    history = run(free, steps=1).history
+    assert history[0]["loss/grad_norm"] > 0.01
+    sgd_like = {**PLAIN, "betas": [0.0, 0.0], "clip": 1e-9}  # far below Adam's epsilon, so a clipped step is almost none
+    run(clipped, steps=1, optim={"loss": sgd_like}, ema=0.0)
+    assert (clipped.w - torch.tensor([0.5, -0.3, 0.2, 0.1])).abs().max() < 0.006
+    assert history[0]["loss/grad_norm"] == pytest.approx(run(Linear(), steps=1, optim={"loss": sgd_like}).history[0]["loss/grad_norm"])
+
+
+def test_schedule_is_linear_then_cosine() -> None:
+    options, steps = OptimOptions(lr=2.0, warmup=0.1, final_lr=0.25), 1000
+    rates = [options.rate(step / steps, steps) for step in range(steps)]
+    assert max(rates) <= 2.0
+    assert rates[0] == pytest.approx(2.0 * 0.5 / 100.5)
+    assert rates[50] == pytest.approx(1.0, rel=0.02)
+    middle = 0.25 + 0.75 * 0.5 * (1 + math.cos(math.pi * 0.5))
+    assert rates[550] == pytest.approx(2 * middle)
+    assert rates[-1] == pytest.approx(0.5, rel=1e-3)
+
+
+class TwoPhases(GenerativeModel):
+    """Two parameters, trained one after the other; the second loss sees the first parameter."""
+
+    likelihood = Likelihood.LOWER_BOUND
+    family = "test"
+
+    def __init__(self, overlap: bool = False) -> None:
+        super().__init__(SPEC)
+        self.a, self.b = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+        self.overlap = overlap
+        self.log: list[tuple[str, float, bool, bool]] = []
+
+    def phases(self) -> Sequence[Phase]:
+        if self.overlap:
+            return [Phase("a", [self.a], self.loss("a"), repeats=2), Phase("b", [self.b], self.loss("b"))]
+        return [Phase("a", [self.a], self.loss("a"), span=(0.0, 0.5)), Phase("b", [self.b], self.loss("b"), span=(0.5, 1.0))]
+
+    def loss(self, name: str) -> Callable[..., Step]:
+        def evaluate(x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+            if self.training:
+                self.log.append((name, progress, self.a.requires_grad, self.b.requires_grad))
+            own = self.a if name == "a" else self.b
+            return Step((own - 1).square() + 0 * (self.a + self.b), {"square": own.detach().square()})
+
+        return evaluate
+
+    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        raise NotImplementedError
+
+
+BOTH = {"a": PLAIN, "b": PLAIN}
+
+
+def test_phases_run_in_their_spans_with_their_own_progress_and_gradients() -> None:
+    model = TwoPhases()
+    run(model, steps=10, optim=BOTH)
+    assert [entry[0] for entry in model.log] == ["a"] * 5 + ["b"] * 5
+    assert [entry[1] for entry in model.log] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8] * 2)
+    assert all(a != b and a == (name == "a") for name, _, a, b in model.log)
+
+
+def test_repeats_are_inner_steps() -> None:
+    model = TwoPhases(overlap=True)
+    history = run(model, steps=3, optim=BOTH).history
+    assert [entry[0] for entry in model.log] == ["a", "a", "b"] * 3
+    assert "a/square" in history[0]
+
+
+def test_a_phase_keeps_the_weights_of_its_best_validation() -> None:
+    class Worse(Linear):
+        """Its validation loss rises from a step on: the loss is measured on the weights' distance from where they were then."""
+
+        likelihood = Likelihood.EXACT
+
+        def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+            if self.training:
+                return Step(-self.w.sum())  # w grows for ever
+            return Step((self.w - 1.0).square().sum())
+
+    model = Worse()
+    history = run(model, steps=200, validations=200, ema=0.0, optim={"loss": PLAIN | {"lr": 0.02}}).history
+    losses = [row["loss/valid_loss"] for row in history]
+    best = min(losses)
+    assert losses[-1] > 10 * best
+    assert float((model.w - 1.0).square().sum()) == pytest.approx(best, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Likelihood.NONE, Likelihood.ESTIMATE])
+def test_models_without_a_bound_take_their_last_step(kind: Likelihood) -> None:
+    model = Linear()
+    type(model).likelihood = kind
+    try:
+        history = run(model, steps=3, ema=0.0).history
+    finally:
+        type(model).likelihood = Likelihood.NONE
+    assert all("loss/valid_loss" not in row for row in history)
+
+
+class Normed(Linear):
+    """Has a batch norm in its loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4, affine=False)
+
+    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        return Step((self.norm(self.w * self.spec.unit(x).flatten(1)) - self.w).square().mean())
+
+
+def test_batch_norm_statistics_are_those_of_the_scored_weights() -> None:
+    model, data = Normed(), dataset()
+    run(model, data=data, batch_size=16)
+    activations = (model.w * data.train_x.float().flatten(1)).detach()
+    assert torch.allclose(model.norm.running_mean, activations.mean(0), atol=1e-6)
+    by_batch = activations.view(4, 16, 4).var(1).mean(0)
+    assert torch.allclose(model.norm.running_var, by_batch, atol=1e-6)
+    assert model.norm.momentum == 0.1
+
+
+def test_a_diverging_loss_is_named_with_model_phase_and_step() -> None:
+    class Diverging(Linear):
+        def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+            return Step(self.w.sum() * (float("nan") if progress >= 0.35 else 1.0))
+
+    with pytest.raises(FloatingPointError, match=r"Diverging, entry toy, phase loss: loss is nan at step 7"):
+        run(Diverging())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"optim": {}}, "missing the phase 'loss'"),
+        ({"optim": {"loss": PLAIN, "lost": PLAIN}}, "no such phase; did you mean 'loss'"),
+        ({"optim": {"loss": PLAIN | {"lr": -1.0}}}, "lr: must be positive"),
+        ({"optim": {"loss": PLAIN | {"lr": "1e-3"}}}, "write 1.0e-3"),
+        ({"optim": {"loss": PLAIN | {"learning_rate": 1.0}}}, "unknown parameter"),
+        ({"steps": 0}, "steps: must be at least 1"),
+        ({"batch_size": 0}, "batch_size: must be at least 1"),
+        ({"backend": {"cpu": {"precision": "float16"}}}, "precision: unknown 'float16'"),
+        ({"backend": {"gpu": {}}}, "unknown device type"),
+    ],
+)
+def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(Linear(), **options)
+
+
+def test_compile_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="needs a C\\+\\+ compiler"):
+        run(Linear(), backend={"cpu": {"compile": True}})
+
+
+def test_autocast_is_in_force_and_weights_stay_float32() -> None:
+    class Records(Linear):
+        def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+            self.dtype = (self.spec.unit(x).flatten(1) @ self.w[:, None]).dtype
+            return super().training_loss(x, y, rng=rng, progress=progress)
+
+    model = Records()
+    run(model, backend={"cpu": {"precision": "bfloat16"}})
+    assert model.dtype == torch.bfloat16
+    assert model.w.dtype == torch.float32
+
+
+def test_channels_last_is_undone() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    backend = Backend(channels_last=True)
+    backend.prepare(model)
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    backend.release(model)
+    assert model[0].weight.is_contiguous()
+
+
+class Stopped(Exception):
+    """Raised in the middle of a run in place of a kill."""
+
+
+@pytest.mark.parametrize("make", [Linear, TwoPhases, lambda: TwoPhases(overlap=True), Normed])
+@pytest.mark.parametrize("stop", [1, 3, 7, 13])
+def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, make: Callable[[], Any], stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENBENCH_CHECKPOINT_SECONDS", "0")
+    optim = BOTH if isinstance(make(), TwoPhases) else {"loss": PLAIN}
+    whole = make()
+    expected = run(whole, optim=optim).history
+
+    saved = 0
+    original = Workspace.save
+
+    def save(self: Workspace, name: str, value: Any) -> None:
+        nonlocal saved
+        original(self, name, value)
+        saved += 1
+        if saved == stop:
+            raise Stopped
+
+    monkeypatch.setattr(Workspace, "save", save)
+    with workspace(tmp_path, "w", {}) as work, pytest.raises(Stopped):
+        run(make(), optim=optim, resume=work)
+    resumed = make()
+    with workspace(tmp_path, "w", {}) as work:
+        history = run(resumed, optim=optim, resume=work).history
+    for (name, value), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name
+    timings = ("seconds", "images_per_second")
+    assert [{k: v for k, v in row.items() if k not in timings} for row in history] == [
+        {k: v for k, v in row.items() if k not in timings} for row in expected
+    ]
+
+
+def test_other_seeds_and_entries_take_other_paths() -> None:
+    results = []
+    for entry, seed in (("toy", 0), ("toy", 1), ("other", 0)):
+        model = Linear()
+        fit(model, dataset(), entry=entry, seed=seed, steps=5, optim={"loss": PLAIN})
+        results.append(copy.deepcopy(model.w.data))
+    assert not torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])

@@ -1,0 +1,204 @@
+"""The whole pipeline as a user runs it: `dvc repro` of `smoke` in a temporary clone, on the real data, with a third-party model."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from genbench.data import Dataset
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PIPELINE = "profiles/smoke/dvc.yaml"
+
+# Fair coin flips: exactly one bit per pixel, whatever the image.
+PLUGIN = '''
+import math
+import torch
+from genbench.base import DataSpec, GenerativeModel, Likelihood
+
+__all__ = ["Coin"]
+
+class Coin(GenerativeModel):
+    """P(x) = 1 / levels^D."""
+
+    likelihood = Likelihood.EXACT
+    family = "control"
+    tiny_specs = [(DataSpec(2, 2, 2), {})]
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec)
+        self.register_buffer("unused", torch.zeros(1))
+
+    def phases(self):
+        return []
+
+    def sample(self, n, y=None, *, rng):
+        return torch.randint(0, self.spec.levels, (n, 1, self.spec.height, self.spec.width), generator=rng).to(torch.uint8)
+
+    def log_likelihood(self, x, y=None, *, rng):
+        return torch.full((len(x),), -self.spec.dims * math.log(self.spec.levels), dtype=torch.float64)
+'''
+COIN = {"model": "coin", "dataset": "binary_mnist", "seed": 0, "arch": {}, "train": {}, "sample": {}, "score": {}}
+
+
+def _install_plugin(folder: Path, version: str) -> None:
+    """What pip leaves in site-packages."""
+    shutil.rmtree(folder, ignore_errors=True)
+    about = folder / f"coin_models-{version}.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: coin-models\nVersion: {version}\n")
+    (about / "entry_points.txt").write_text("[genbench.models]\ncoin = coin_models:Coin\n")
+    (folder / "coin_models.py").write_text(PLUGIN)
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A copy of the repository as git would clone it, with all changes of the working tree."""
+
+    root: Path
+    site: Path
+    env: dict[str, str]
+
+    def run(self, *command: str) -> str:
+        """Run a program here; its output."""
+        done = subprocess.run(command, cwd=self.root, env=self.env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{' '.join(command)}\n{(done.stdout + done.stderr)[-6000:]}"
+        return done.stdout + done.stderr
+
+    def repro(self, *args: str) -> str:
+        """`dvc repro`; its output."""
+        return self.run(sys.executable, "-m", "dvc", "repro", *args)
+
+    def board(self) -> dict[str, Any]:
+        """The leaderboard."""
+        board: dict[str, Any] = json.loads((self.root / "reports" / "smoke" / "leaderboard.json").read_text())
+        return board
+
+
+def _copy_tree(root: Path) -> None:
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (REPOSITORY / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, root / name, follow_symlinks=False)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset, binary_mnist: Dataset) -> Clone:
+    """The clone after its first `dvc repro`. Without the data this is skipped, as all that asks for ``mnist``."""
+    folder = tmp_path_factory.mktemp("smoke")
+    root, site = folder / "project", folder / "site-packages"
+    _copy_tree(root)
+    shutil.rmtree(root / "reports" / "smoke", ignore_errors=True)
+    _install_plugin(site, "1.0")
+    path = root / "profiles" / "smoke" / "params.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["entries"]["coin"] = COIN
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    # A developer's shell may point git, DVC or MLflow elsewhere; this is about a fresh clone.
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_", "MLFLOW_TRACKING"))}
+    if Path(env.get("GENBENCH_MIRROR", "")).is_dir() and env.get("GENBENCH_MIRROR"):
+        env["GENBENCH_MIRROR"] = str(Path(env["GENBENCH_MIRROR"]).resolve())
+    else:  # what the fixtures downloaded
+        shutil.copytree(REPOSITORY / "data", root / "data", dirs_exist_ok=True)
+    env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}", "PYTHONPATH": f"{root}{os.pathsep}{site}"}
+    env |= {"DVC_SITE_CACHE_DIR": str(folder / "site-cache"), "DVC_NO_ANALYTICS": "1", "GENBENCH_THREADS": "1"}
+    made = Clone(root, site, env)
+    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start"]):
+        made.run("git", *command)
+    made.repro(PIPELINE)
+    return made
+
+
+@pytest.mark.slow
+def test_every_entry_is_listed_with_sane_values(clone: Clone) -> None:
+    entries = yaml.safe_load((clone.root / "profiles" / "smoke" / "params.yaml").read_text())["entries"]
+    board = clone.board()
+    assert board["missing"] == []
+    assert [row["entry"] for row in board["rows"] if row["entry"] not in entries] == []
+    rows = {row["entry"]: row for row in board["rows"]}
+    assert set(rows) == set(entries)
+    for name, row in rows.items():
+        assert row["status"] == "ok", name
+        assert row["dataset"] == entries[name]["dataset"]
+        assert all(math.isfinite(metric["value"]) for metric in row["metrics"].values()), name
+        assert row["metrics"]["fid_mnist"]["value"] > 0
+        assert 0 <= row["metrics"]["precision_mnist"]["value"] <= 1
+        has_likelihood = row["likelihood_kind"] != "none"
+        assert has_likelihood == ("bits_per_dim" in row["metrics"]), name
+        if has_likelihood:
+            metric = row["metrics"]["bits_per_dim"]
+            assert metric["kind"] == row["likelihood_kind"]
+            assert row["metrics"]["nats"]["value"] == pytest.approx(metric["value"] * 784 * math.log(2), rel=1e-9)
+            assert metric["n"] in (64, 16)
+    kinds = {"made": "exact", "pixel_cnn": "exact", "vae": "lower_bound", "dcgan": "none", "pixel_marginals": "exact", "train_copy": "none"}
+    assert {name: rows[name]["likelihood_kind"] for name in kinds} == kinds
+
+
+@pytest.mark.slow
+def test_known_values(clone: Clone) -> None:
+    rows = {row["entry"]: row["metrics"] for row in clone.board()["rows"]}
+    marginals = rows["pixel_marginals"]["bits_per_dim"]
+    assert abs(marginals["value"] - 1.6905) < 4 * marginals["stderr"]  # independent pixels on all 10,000 test images
+    assert marginals["stderr"] < 0.15
+    assert rows["coin"]["bits_per_dim"]["value"] == pytest.approx(1, abs=1e-12)
+    assert rows["coin"]["bits_per_dim"]["stderr"] == pytest.approx(0, abs=1e-12)
+    assert rows["binary-pixel_marginals"]["bits_per_dim"]["value"] < rows["coin"]["bits_per_dim"]["value"]
+    for prefix in ("", "binary-"):
+        assert rows[f"{prefix}train_copy"]["fid_mnist"]["value"] < rows[f"{prefix}pixel_marginals"]["fid_mnist"]["value"]
+
+
+@pytest.mark.slow
+def test_report_visuals_and_receipt_are_there(clone: Clone) -> None:
+    report = clone.root / "reports" / "smoke"
+    assert (report / "index.html").stat().st_size < 4_000_000
+    values = {row["entry"]: {k: m["value"] for k, m in row["metrics"].items()} for row in clone.board()["rows"]}
+    shown = json.loads(clone.run(sys.executable, "-m", "dvc", "metrics", "show", "--json", str(report / "metrics.json")))
+    (found,) = [part["data"] for part in shown[""]["data"].values()]
+    assert {name: metrics["fid_mnist"] for name, metrics in found.items()} == {
+        name: metrics["fid_mnist"] for name, metrics in values.items()
+    }
+    kinds = {}
+    for name in values:
+        folder = clone.root / "runs" / "smoke" / name / "visuals"
+        listed = json.loads((folder / "visuals.json").read_text())
+        assert {visual["file"] for visual in listed} | {"visuals.json"} == {path.name for path in folder.iterdir()}
+        kinds[name] = {visual["kind"] for visual in listed}
+    assert {"interpolation", "reconstruction"} <= kinds["vae"]
+    assert "interpolation" in kinds["dcgan"]
+    assert "process" in kinds["pixel_cnn"]
+    assert kinds["coin"] == set()
+    assert (clone.root / ".track" / "smoke.json").is_file()
+    assert not (clone.root / "runs" / "quick").exists()
+
+
+@pytest.mark.slow
+def test_second_run_does_nothing_and_git_sees_only_the_report(clone: Clone) -> None:
+    said = clone.repro(PIPELINE)
+    assert "Running stage" not in said
+    assert "up to date" in said
+    changed = {line[3:] for line in clone.run("git", "status", "--porcelain", "-uall").splitlines()}
+    assert {path for path in changed if not path.startswith("reports/smoke/")} == {"profiles/smoke/dvc.lock"}
+
+
+@pytest.mark.slow
+def test_new_version_of_a_plugin_runs_its_entry_alone(clone: Clone) -> None:
+    fingerprint = clone.root / "runs" / "smoke" / "code" / "coin" / "train.json"
+    assert json.loads(fingerprint.read_text())["plugin"] == "coin-models==1.0"
+    _install_plugin(clone.site, "1.1")
+    clone.repro("-f", "-s", f"{PIPELINE}:code")
+    said = clone.repro(PIPELINE)
+    ran = {line.split("'")[1].split(":")[-1] for line in said.splitlines() if line.startswith("Running stage")}
+    own = {"train@coin", "sample@coin", "visuals@coin", "score_likelihood@coin"}
+    assert ran == own | {"report", "track"}  # its samples are the same bits, so their scores stand

@@ -1,0 +1,178 @@
+"""Processes that are really killed, really orphaned, and really in each other's way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+
+from genbench.errors import UserError
+from genbench.resume import workspace
+
+ENVIRONMENT = os.environ | {"GENBENCH_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
+
+
+def stage(project: Path, verb: str, entry: str) -> subprocess.Popen[str]:
+    command = [str(Path(sys.executable).with_name("genbench")), verb, entry]
+    return subprocess.Popen(command, cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+
+
+def work_folder(project: Path, verb: str, entry: str) -> Path | None:
+    found = list((project / ".ckpt").glob(f"quick-{entry}-{verb.replace('-', '_')}-*"))
+    return found[0] if found else None
+
+
+def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert process.poll() is None, f"it ended before it could be killed: {process.communicate()[1]}"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.fixture
+def twins(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two equal projects, of which one is left in peace. Training takes long enough to be interrupted."""
+    path = project / "params.yaml"
+    raw = yaml.safe_load(path.read_text())
+    raw["entries"]["made"]["train"] |= {"steps": 400}
+    raw["protocol"] |= {"samples": 200, "sample_chunk": 5, "likelihood_images": 100}
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    other = tmp_path_factory.mktemp("twin") / "project"
+    shutil.copytree(project, other)
+    return project, other
+
+
+def test_a_killed_run_reaches_the_same_bits(twins: tuple[Path, Path]) -> None:
+    killed, peaceful = twins
+
+    def checkpoints_after(first: float) -> Callable[[], bool]:
+        def ready() -> bool:
+            folder = work_folder(killed, "train", "made")
+            file = folder / "train.pt" if folder else None
+            return bool(file and file.is_file() and file.stat().st_mtime > first)
+
+        return ready
+
+    for _ in range(2):
+        kill_when(stage(killed, "train", "made"), checkpoints_after(time.time()))
+        assert not (killed / "runs/quick/made/weights.safetensors").exists()
+    finish(stage(killed, "train", "made"))
+    finish(stage(peaceful, "train", "made"))
+
+    for verb, output in (("sample", "samples.npz"), ("score-likelihood", "nats.npz")):
+
+        def some_chunks(verb: str = verb) -> bool:
+            folder = work_folder(killed, verb, "made")
+            return folder is not None and len(list(folder.glob("*.npz"))) >= 1
+
+        kill_when(stage(killed, verb, "made"), some_chunks)
+        assert not (killed / "runs/quick/made" / output).exists()
+        finish(stage(killed, verb, "made"))
+        finish(stage(peaceful, verb, "made"))
+
+    for name in ("weights.safetensors", "samples.npz", "nats.npz", "likelihood.json"):
+        a, b = ((root / "runs/quick/made" / name).read_bytes() for root in twins)
+        assert a == b, name
+    histories = [np.genfromtxt(root / "runs/quick/made/history.csv", delimiter=",", names=True) for root in twins]
+    for column in histories[0].dtype.names:
+        if column not in ("seconds", "images_per_second"):
+            assert np.array_equal(histories[0][column], histories[1][column], equal_nan=True), column
+    assert not list(killed.rglob("*.tmp")), "a killed process left a partial file"
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from genbench.resume import workspace
+with workspace(Path(sys.argv[1]), "made", {"a": 1}):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_waits_then_says_who_holds_it(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match=f"made is already being worked on by process {holder.pid}"), workspace(tmp_path, "made", {"a": 1}, wait=0.3):
+        pass
+    with workspace(tmp_path, "made", {"a": 2}, wait=0.3):
+        pass  # other work is not in the way
+    holder.kill()
+    holder.communicate()
+    with workspace(tmp_path, "made", {"a": 1}, wait=5):
+        pass  # a dead holder's lock is gone with it
+
+
+ORPHAN = """
+import os, sys, time
+from pathlib import Path
+from genbench.resume import workspace
+with workspace(Path(sys.argv[1]), "made", {}) as work:
+    for step in range(600):
+        work.save("train.pt", step)
+        if step == 0:
+            Path(sys.argv[1], "pid").write_text(str(os.getpid()))
+        time.sleep(0.05)
+"""
+PARENT = "import subprocess, sys; subprocess.run(sys.argv[1], shell=True)"
+
+
+@pytest.mark.parametrize("shell_stays", [False, True])
+def test_an_orphan_stops_at_its_next_checkpoint(tmp_path: Path, shell_stays: bool) -> None:
+    script = tmp_path / "orphan.py"
+    script.write_text(ORPHAN)
+    command = f"{sys.executable} {script} {tmp_path}" + (" ; true" if shell_stays else "")
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, command], env=os.environ | {"DVC_STAGE": "train@made"})
+    while not (tmp_path / "pid").exists():
+        assert parent.poll() is None
+        time.sleep(0.01)
+    trainer = psutil.Process(int((tmp_path / "pid").read_text()))
+    assert trainer.is_running()
+    parent.kill()
+    parent.wait()
+    assert psutil.wait_procs([trainer], timeout=20)[1] == [], "the orphan goes on working"
+
+
+def test_damaged_checkpoints_and_chunks_are_named(tmp_path: Path) -> None:
+    with workspace(tmp_path, "made", {}) as work:
+        work.save("train.pt", {"step": 1})
+        path = work.folder / "train.pt"
+        path.write_bytes(path.read_bytes()[:-50])
+        with pytest.raises(UserError, match=r"train\.pt is damaged.*delete it"):
+            work.load("train.pt")
+        (work.folder / "0.npz").write_bytes(b"PK")
+        with pytest.raises(ValueError, match=r"0\.npz is corrupt"):
+            work.chunk("0", dict)
+
+
+def test_chunks_are_computed_once(tmp_path: Path) -> None:
+    calls = []
+
+    def compute() -> dict[str, np.ndarray]:
+        calls.append(1)
+        return {"x": np.arange(3)}
+
+    for _ in range(2):
+        with workspace(tmp_path, "made", {}) as work:
+            assert work.chunk("0", compute)["x"].tolist() == [0, 1, 2]
+    assert len(calls) == 1

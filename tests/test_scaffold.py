@@ -1,0 +1,243 @@
+"""Text edits of params.yaml and the model that `genbench new-model` writes."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from genbench import scaffold
+from genbench.base import DataSpec
+from genbench.errors import UserError
+from genbench.params import load_params
+from genbench.scaffold import add_entries, add_seeds, new_model
+
+HEAD = """\
+# A comment at the top.
+root: {root}
+profile: {profile}
+params_file: params.yaml
+datasets: [mnist, binary_mnist]
+metrics: [fid]
+protocol: {{samples: 64, sample_chunk: 64, likelihood_images: 64, likelihood_images_many_passes: 16}}
+compute: {{device: cpu, threads: 1}}
+"""
+ENTRIES = """\
+entries:
+  # Controls
+  train_copy: {model: train_copy, dataset: mnist, seed: 0, arch: {}, train: {}, sample: {}, score: {}}
+
+  made: # the one that everybody knows
+    model: made
+    dataset: mnist
+    seed: 3
+    arch: {hidden: [8]}
+    train: {steps: 2, optim: {loss: {lr: 0.001}}}
+    sample: {}
+    score: {} # nothing to set
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / "params.yaml").write_text(HEAD.format(root=".", profile="quick") + ENTRIES)
+    for name in ("smoke", "full"):
+        folder = tmp_path / "profiles" / name
+        folder.mkdir(parents=True)
+        (folder / "params.yaml").write_text(HEAD.format(root="../..", profile=name) + ENTRIES)
+    (tmp_path / "genbench" / "models").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def contents(root: Path) -> dict[Path, str]:
+    return {path: path.read_text() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+# ---------------------------------------------------------------------- add_entries
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ENTRIES,
+        ENTRIES.removesuffix("\n"),
+        ENTRIES + "\n\n# about what follows\nmore: 1\n",
+        "before: [1]\n" + ENTRIES + "  # a last word on the entries\n",
+        ENTRIES.replace("\n  ", "\n      "),
+        "entries:\n  a: {model: x,\n      dataset: y}\n",
+        "entries:\n  a:\n    text: |\n      two\n      lines\nmore: {}\n",
+    ],
+)
+def test_new_entries_leave_every_line_of_the_file_in_place(text: str) -> None:
+    result = add_entries(text, ["new:\n  model: m\n  arch: {}", "other: {seed: 1}"])
+    before, after = yaml.safe_load(text), yaml.safe_load(result)
+    assert {name: value for name, value in after["entries"].items() if name not in ("new", "other")} == before["entries"]
+    assert after["entries"]["new"] == {"model": "m", "arch": {}}
+    assert after["entries"]["other"] == {"seed": 1}
+    assert {**after, "entries": None} == {**before, "entries": None}
+    old = text.rstrip("\n").split("\n")
+    remaining = iter(result.split("\n"))
+    assert all(any(line == candidate for candidate in remaining) for line in old)
+    assert result.endswith("\n")
+
+
+@pytest.mark.parametrize("text", ["entries: {a: {seed: 0}}\n", "entries:\n", "other: 1\n", "entries: [a]\n", ""])
+def test_a_file_without_a_block_of_entries_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="block mapping"):
+        add_entries(text, ["new: {}"])
+
+
+def test_an_entry_that_is_there_already_is_not_overwritten() -> None:
+    with pytest.raises(UserError, match="by hand"):
+        add_entries("entries:\n  a: {seed: 0}\n", ["a: {seed: 1}"])
+
+
+# ---------------------------------------------------------------------- seeds
+
+
+def test_seeds_are_copies_that_differ_in_the_seed_alone(root: Path) -> None:
+    assert add_seeds("quick", 3, ["made", "train_copy"]) == ["made-s4", "made-s5", "train_copy-s1", "train_copy-s2"]
+    entries = yaml.safe_load((root / "params.yaml").read_text())["entries"]
+    for name, seed in (("made-s4", 4), ("made-s5", 5)):
+        assert entries[name] == {**entries["made"], "seed": seed}
+    assert load_params("quick").entry("train_copy-s2").seed == 2
+    text = (root / "params.yaml").read_text()
+    assert "# the one that everybody knows" in text
+    assert "# nothing to set" in text
+    assert "made-s4" not in load_params("smoke").entries
+
+
+def test_seeds_twice_add_only_what_is_missing(root: Path) -> None:
+    add_seeds("smoke", 2, ["made"])
+    once = contents(root)
+    assert add_seeds("smoke", 2, ["made"]) == []
+    assert contents(root) == once
+    assert add_seeds("smoke", 3, ["made"]) == ["made-s5"]
+    assert (root / "profiles" / "smoke" / "params.yaml").read_text().count("&made") == 1
+
+
+def test_seeds_of_all_entries_leave_out_controls_and_copies(root: Path) -> None:
+    add_seeds("quick", 2)
+    assert add_seeds("quick", 3) == ["made-s5"]
+
+
+def test_seeds_of_an_unknown_entry_change_nothing(root: Path) -> None:
+    before = contents(root)
+    with pytest.raises(UserError, match="did you mean 'made'"):
+        add_seeds("quick", 3, ["made", "mode"])
+    with pytest.raises(UserError, match="at least 2"):
+        add_seeds("quick", 1, ["made"])
+    assert contents(root) == before
+
+
+# ---------------------------------------------------------------------- new models
+
+
+def load_model(path: Path) -> type:
+    spec = importlib.util.spec_from_file_location("written", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    (name,) = module.__all__
+    return getattr(module, name)
+
+
+def test_a_new_model_is_a_distribution_and_samples_fast(root: Path) -> None:
+    paths = new_model("my_first_model")
+    assert [path.relative_to(root).as_posix() for path in paths] == [
+        "genbench/models/my_first_model.py",
+        "params.yaml",
+        "profiles/full/params.yaml",
+        "profiles/smoke/params.yaml",
+    ]
+    cls = load_model(paths[0])
+    assert cls.__name__ == "MyFirstModel"
+    rng = torch.Generator().manual_seed(0)
+    for spec, arch in cls.tiny_specs:
+        model = cls(spec, **arch).double().eval()
+        with torch.no_grad():
+            model.weight.normal_(generator=rng)
+        images = torch.tensor(list(itertools.product(range(spec.levels), repeat=spec.dims)), dtype=torch.uint8).view(
+            -1, 1, spec.height, spec.width
+        )
+        assert len(images) <= 512
+        assert model.log_likelihood(images, rng=rng).exp().sum().item() == pytest.approx(1, abs=1e-9)
+        whole = model.logits(images)
+        for i in range(spec.dims):
+            torch.testing.assert_close(model.step(images, i, None)[0], whole[:, i], atol=1e-12, rtol=0)
+    assert cls(DataSpec(28, 28, 256, 10)).sample(2, rng=rng).shape == (2, 1, 28, 28)
+
+
+def test_a_new_model_is_an_entry_of_every_profile(root: Path) -> None:
+    new_model("novel")
+    steps = {}
+    for profile in ("smoke", "quick", "full"):
+        entry = load_params(profile).entry("novel")
+        assert (entry.model, entry.dataset) == ("novel", "mnist")
+        steps[profile] = entry.train["steps"]
+        assert load_params(profile).entry("made").seed == 3
+    assert steps["smoke"] < steps["quick"] < steps["full"]
+
+
+@pytest.mark.parametrize("name", ["9lives", "My", "a-b", "class", "", "über", "_x", "a b", "../x"])
+def test_a_bad_name_changes_nothing(root: Path, name: str) -> None:
+    before = contents(root)
+    with pytest.raises(UserError, match="cannot be a model's name"):
+        new_model(name)
+    assert contents(root) == before
+
+
+@pytest.mark.parametrize("name", ["made", "vae"])
+def test_a_name_that_is_taken_changes_nothing(root: Path, name: str) -> None:
+    before = contents(root)
+    with pytest.raises(UserError, match="already"):
+        new_model(name)
+    assert contents(root) == before
+
+
+def test_a_name_that_is_an_entry_changes_nothing(root: Path) -> None:
+    path = root / "profiles" / "full" / "params.yaml"
+    path.write_text(path.read_text().replace("  made:", "  novel:"))
+    before = contents(root)
+    with pytest.raises(UserError, match="'full' has an entry 'novel' already"):
+        new_model("novel")
+    assert contents(root) == before
+
+
+def test_a_profile_that_cannot_be_edited_changes_nothing(root: Path) -> None:
+    path = root / "profiles" / "smoke" / "params.yaml"
+    entries = "entries: {made: {model: made, dataset: mnist, seed: 0, arch: {}, train: {}, sample: {}, score: {}}}\n"
+    path.write_text(HEAD.format(root="../..", profile="smoke") + entries)
+    before = contents(root)
+    with pytest.raises(UserError, match=r"smoke/params\.yaml: entries"):
+        new_model("novel")
+    assert contents(root) == before
+
+
+def test_a_full_disk_halfway_changes_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, written, write = contents(root), [], scaffold.write_text
+
+    def third_write_fails(path: Path, text: str) -> None:
+        written.append(path)
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(scaffold, "write_text", third_write_fails)
+    with pytest.raises(OSError, match="No space"):
+        new_model("novel")
+    assert contents(root) == before
+
+
+def test_new_model_outside_a_clone_says_what_to_do(root: Path) -> None:
+    shutil.rmtree(root / "genbench")
+    with pytest.raises(UserError, match="entry point group"):
+        new_model("novel")
