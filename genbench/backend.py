@@ -53,7 +53,7 @@ class Backend:
     def prepare(self, model: nn.Module) -> None:
         """Bring a model into this layout and compile its parts."""
         if self.channels_last:
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks this form
+            model.to(memory_format=torch.channels_last)
         if self.compile:
             for part in model.children():
                 part.compile()
@@ -64,7 +64,7 @@ class Backend:
             for part in model.children():
                 part._compiled_call_impl = None  # what Module.compile sets; there is no public way back
         if self.channels_last:
-            model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # the stub lacks this form
+            model.to(memory_format=torch.contiguous_format)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which a loss is computed."""
@@ -77,4 +77,6 @@ def check_compiler(where: str) -> None:
     """Raise UserError unless a C++ compiler for torch.compile is there."""
     wanted = os.environ.get("CXX", "g++")
     if shutil.which(wanted) is None:
-        raise UserError(f"{where}: torch.compile needs a C++ compiler, and {wanted!r} is not on the PATH; install one, set CXX, or set compile: false")
+        raise UserError(
+            f"{where}: torch.compile needs a C++ compiler, and {wanted!r} is not on the PATH; install one, set CXX, or set compile: false"
+        )

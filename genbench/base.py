@@ -103,7 +103,8 @@ class Phase:
 class GenerativeModel(nn.Module, ABC):
     """A distribution over the images of a :class:`DataSpec`.
 
-    Subclasses take explicit keyword hyperparameters after ``spec``. A class with ``Conditioning.OPTIONAL`` takes ``conditional: bool = False``
+    Subclasses take explicit keyword hyperparameters after ``spec``. A class with ``Conditioning.OPTIONAL`` takes
+    ``conditional: bool = False``
     and passes it here.
     """
 
@@ -125,7 +126,9 @@ class GenerativeModel(nn.Module, ABC):
         if conditional and self.conditioning is Conditioning.NONE:
             raise ValueError(f"conditional: {name} takes no labels")
         if conditional and spec.classes == 0:
-            raise ValueError(f"conditional: the data set has no labels, so {name} cannot be conditional on it; set conditional: false or use mnist")
+            raise ValueError(
+                f"conditional: the data set has no labels, so {name} cannot be conditional on it; set conditional: false or use mnist"
+            )
         self.spec = spec
         self.conditional = conditional or self.conditioning is Conditioning.REQUIRED
 
@@ -156,7 +159,7 @@ class GenerativeModel(nn.Module, ABC):
         return {}
 
     def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """log P(x) or log P(x|y) of the discrete images in nats, summed over pixels, float64 (B,). ``likelihood`` says how it relates to the truth."""
+        """Log P(x) or log P(x|y) of the discrete images in nats, summed over pixels, float64 (B,). ``likelihood`` says how it relates to the truth."""
         raise NotImplementedError(f"{type(self).__name__} has no likelihood: {type(self).__name__}.likelihood is {self.likelihood.value!r}")
 
     def describe_sampler(self, **options: object) -> tuple[str, bool]:

@@ -24,10 +24,12 @@ _FORMAT = "genbench-1"
 
 
 def save(model: GenerativeModel, path: Path, *, entry: Entry) -> None:
-    """Write parameters and buffers with the entry's name, model, data set, shape and architecture, atomically; equal content gives equal bytes."""
-    about = {"format": _FORMAT, "entry": entry.name, "model": entry.model, "dataset": entry.dataset, "seed": entry.seed, "arch": entry.arch, "spec": asdict(model.spec)}
+    """Write parameters and buffers with what is needed to rebuild the model, atomically; equal content gives equal bytes."""
+    identity = {"entry": entry.name, "model": entry.model, "dataset": entry.dataset, "seed": entry.seed, "arch": entry.arch}
+    about = {"format": _FORMAT, "spec": asdict(model.spec), **identity}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_bytes(path, safetensors.torch.save(state, {"genbench": json.dumps(about, sort_keys=True)}))  # one key: the order of several is random
+    # One key of metadata: the order of several is random.
+    write_bytes(path, safetensors.torch.save(state, {"genbench": json.dumps(about, sort_keys=True)}))
 
 
 def load(run: str | PathLike[str], *, device: torch.device | str = "cpu") -> GenerativeModel:
@@ -48,7 +50,7 @@ def load(run: str | PathLike[str], *, device: torch.device | str = "cpu") -> Gen
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("genbench", "{}"))
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+            state = {name: file.get_tensor(name) for name in file.keys()}  # not a mapping
     except SafetensorError as error:
         raise UserError(f"{path} is no safetensors file, or truncated ({error}); delete it and train the entry again") from error
     if about.get("format") != _FORMAT:
@@ -71,5 +73,7 @@ def _fill(model: GenerativeModel, state: dict[str, Tensor], path: Path) -> None:
     ]
     if problems:
         listed = "; ".join(sorted(problems)[:5])
-        raise UserError(f"{path} belongs to another architecture of {type(model).__name__} than this version of the code: {listed}. Train the entry again")
+        raise UserError(
+            f"{path} belongs to another architecture of {type(model).__name__} than this version of the code: {listed}. Train the entry again"
+        )
     model.load_state_dict(state)

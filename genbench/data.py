@@ -1,7 +1,9 @@
 """The data sets: download with checksums, parsing, fixed splits, tensors.
 
-``mnist``: LeCun, Cortes, Burges, "The MNIST database of handwritten digits" (1998), 256 levels; the last 10,000 training images are validation.
-``binary_mnist``: Larochelle & Murray, "The Neural Autoregressive Distribution Estimator" (2011), their static binarization as published, 2 levels, no labels.
+``mnist``: LeCun, Cortes, Burges, "The MNIST database of handwritten digits" (1998), 256 levels; the last 10,000
+training images are validation.
+``binary_mnist``: Larochelle & Murray, "The Neural Autoregressive Distribution Estimator" (2011), their static
+binarization as published, 2 levels, no labels.
 """
 
 from __future__ import annotations
@@ -104,7 +106,9 @@ def _from_mirror(file: RawFile, mirror: str) -> bytes:
     except OSError as error:  # URLError is one
         raise UserError(f"GENBENCH_MIRROR: cannot read {place} ({error}); correct or unset GENBENCH_MIRROR") from error
     if not file.holds(data):
-        raise UserError(f"{place} is corrupt: its {file.algorithm} is not the published {file.checksum}; replace it, or unset GENBENCH_MIRROR to download")
+        raise UserError(
+            f"{place} is corrupt: its {file.algorithm} is not the published {file.checksum}; replace it, or unset GENBENCH_MIRROR to download"
+        )
     return data
 
 
@@ -121,7 +125,9 @@ def _download(file: RawFile) -> bytes:
             return data
         problems.append(f"{url}: {file.algorithm} of the {len(data)} bytes received is not the published {file.checksum}")
     raise UserError(
-        f"cannot download {file.name}:\n  " + "\n  ".join(problems) + "\nCheck the network and try again, or set GENBENCH_MIRROR to a folder or "
+        f"cannot download {file.name}:\n  "
+        + "\n  ".join(problems)
+        + "\nCheck the network and try again, or set GENBENCH_MIRROR to a folder or "
         f"address that holds {file.folder}/{file.name}"
     )
 
@@ -218,6 +224,8 @@ def _tensors(arrays: dict[str, np.ndarray], path: Path, spec: DataSpec, split: s
     good = x is not None and x.dtype == np.uint8 and x.shape[1:] == (spec.height, spec.width) and len(x) > 0 and int(x.max()) < spec.levels
     if x is None or not good or (spec.classes and (y is None or len(y) != len(x))):
         got = "missing" if x is None else f"{x.dtype} {x.shape}, maximum {x.max(initial=0)}, {'no' if y is None else len(y)} labels"
-        raise UserError(f"{path}: {split}_x must be uint8 (N, {spec.height}, {spec.width}) below {spec.levels}, got {got}; run `genbench prepare` again")
+        raise UserError(
+            f"{path}: {split}_x must be uint8 (N, {spec.height}, {spec.width}) below {spec.levels}, got {got}; run `genbench prepare` again"
+        )
     labels = torch.from_numpy(y.astype(np.int64)) if y is not None and spec.classes else None
     return torch.from_numpy(x[:, None].copy()), labels

@@ -33,8 +33,8 @@ EXTRACTOR = "mnist"
 """Name of the extractor, the suffix of its metrics' keys."""
 FEATURES = 64
 CLASSES = 10
-BATCH = 500
-"""Images per pass. It is fixed, because the last bits of a convolution depend on it."""
+BATCH = 100
+"""Images per pass. It is fixed, because the last bits of a convolution depend on it; larger ones fall out of the processor's cache."""
 WEIGHTS = Path(__file__).parent / "weights" / "feature_net.safetensors"
 WEIGHTS_SHA256 = "99146a0eeab5e33eccdc705c2fafb16a1518bcb95de63258c006c2566979dfb5"
 
@@ -95,7 +95,7 @@ def load_net(path: Path = WEIGHTS, *, checksum: str | None = WEIGHTS_SHA256, dev
         net.load_state_dict(safetensors.torch.load(data))
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise UserError(f"{path} holds no weights of the feature net ({error}); {mend}") from error
-    return net.eval().requires_grad_(False).to(device)
+    return net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)  # half the time on a CPU
 
 
 def check_images(images: Tensor, levels: int) -> None:

@@ -1,6 +1,7 @@
 """The one training loop. It branches on no model's name and no model's type.
 
-Randomness is counter-based: the noise of repeat r of step t of phase p is a function of (entry, seed, p, t, r), the order of an epoch one of
+Randomness is counter-based: the noise of repeat r of step t of phase p is a function of (entry, seed, p, t, r), the
+order of an epoch one of
 (entry, seed, p, epoch). So a resumed run needs no random state, and reaches the same bits as one that was never stopped.
 """
 
@@ -78,7 +79,9 @@ def fit(
     Arguments:
         model: from :func:`genbench.registry.build`.
         data: its data set; only the training and validation splits are used.
-        entry, seed: identity of the run, from which all randomness follows.
+        entry: name of the run; with ``seed`` its identity, from which all randomness follows.
+        seed: of the run.
+        device: where to train.
         resume: folder to keep checkpoints in and to go on from.
         steps: optimiser steps (of the outer loop).
         batch_size: images per inner step.
@@ -93,8 +96,11 @@ def fit(
         UserError: options that do not fit the model.
     """
     where = f"entries.{entry}.train"
-    options = check_optim(model, {"optim": optim or {}, "steps": steps, "batch_size": batch_size, "validate_images": validate_images}, where=where)
-    return _Loop(model, data, entry, seed, torch.device(device), resume, steps, batch_size, options, ema, validations, validate_images, backend).run()
+    options = check_optim(
+        model, {"optim": optim or {}, "steps": steps, "batch_size": batch_size, "validate_images": validate_images}, where=where
+    )
+    settings = (steps, batch_size, options, ema, validations, validate_images, backend)
+    return _Loop(model, data, entry, seed, torch.device(device), resume, *settings).run()
 
 
 class _Loop:
@@ -120,7 +126,8 @@ class _Loop:
         self.backend = Backend.of(backend or {}, device, where=f"entries.{entry}.train.backend")
         self.x, self.y = data.train_x.to(device), self._labels(data.train_y)
         stride = max(1, len(data.valid_x) // validate_images)
-        self.valid_x, self.valid_y = data.valid_x[::stride].to(device), self._labels(None if data.valid_y is None else data.valid_y[::stride])
+        self.valid_x = data.valid_x[::stride].to(device)
+        self.valid_y = self._labels(None if data.valid_y is None else data.valid_y[::stride])
         self.batch = min(batch_size, len(self.x))
         model.to(device)
         if not resume or not (resume.folder / "train.pt").is_file():

@@ -97,7 +97,8 @@ def score_chunk(model: GenerativeModel, plan: Plan, number: int, x: Tensor, y: T
         model: in eval mode.
         plan: the pass.
         number: of the chunk, from which with the entry its randomness follows.
-        x, y: the whole test split; ``y`` None where there are no labels.
+        x: the whole test split.
+        y: its labels, or None where there are none.
         entry: identity of the run.
     """
     chosen = torch.from_numpy(plan.chunks[number])
@@ -193,5 +194,3 @@ def _distrust(prepared: Mapping[str, float]) -> str | None:
     if ess is None or floor is None or ess >= floor:
         return None
     return f"annealed importance sampling did not converge: effective sample size {ess:.1f} is below the floor of {floor:g}; use more chains or temperatures"
-
-

@@ -92,7 +92,7 @@ class PhaseState:
     def __init__(self, phase: Phase, options: OptimOptions, *, steps: int, ema: float) -> None:
         self.phase, self.options, self.decay = phase, options, ema
         self.first, self.end = (round(share * steps) for share in phase.span)
-        self.params = list(phase.params)
+        self.params: list[Tensor] = list(phase.params)
         beta1, beta2 = options.betas
         self.optimizer = torch.optim.AdamW(self.params, lr=options.lr, betas=(beta1, beta2), weight_decay=options.weight_decay, fused=True)
         self.ema = [p.detach().clone() for p in self.params]

@@ -129,7 +129,9 @@ def find_root(start: Path | None = None) -> Path:
     for folder in (here, *here.parents):
         if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file() and (folder / "profiles").is_dir():
             return folder
-    raise UserError(f"{here} is not inside a genbench project (no params.yaml, dvc.yaml and profiles/ here or above); change into its clone first")
+    raise UserError(
+        f"{here} is not inside a genbench project (no params.yaml, dvc.yaml and profiles/ here or above); change into its clone first"
+    )
 
 
 def profiles(root: Path) -> list[str]:

@@ -23,7 +23,7 @@ def _load(profile: str, entry: str, purpose: str, seed: int) -> tuple[Params, En
     params = load_params(profile)
     block = params.entry(entry)
     place = devices.setup(params.compute)
-    model = checkpoint.load(params.run(entry), device=place)
+    model = checkpoint.load(params.run(entry) / "weights.safetensors", device=place)
     return params, block, model, generator_for("picture", purpose, entry, seed, device=place)
 
 

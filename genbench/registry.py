@@ -56,7 +56,9 @@ def model_class(name: str) -> type[GenerativeModel]:
         found = [getattr(module, public) for public in getattr(module, "__all__", ())]
         classes = [c for c in found if inspect.isclass(c) and issubclass(c, GenerativeModel)]
         if len(classes) != 1:
-            raise UserError(f"genbench/models/{name}.py: __all__ must name exactly one GenerativeModel, got {[c.__name__ for c in classes]}")
+            raise UserError(
+                f"genbench/models/{name}.py: __all__ must name exactly one GenerativeModel, got {[c.__name__ for c in classes]}"
+            )
         return classes[0]
     point = _plugins().get(name)
     if point is None:

@@ -119,7 +119,8 @@ def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait
     with (folder / "lock").open("a+") as lock:
         _acquire(lock.fileno(), folder, name, wait)
         lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {platform.node()}, since {datetime.datetime.now().astimezone().isoformat(timespec='seconds')}")
+        since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        lock.write(f"process {os.getpid()} on {platform.node()}, since {since}")
         lock.flush()
         seconds = float(os.environ.get("GENBENCH_CHECKPOINT_SECONDS", "30"))
         yield Workspace(folder, seconds, watched, time.monotonic())

@@ -12,8 +12,8 @@ from genbench.files import read_json, sha256, write_npz
 from genbench.likelihood import plan_for, score_chunk, score_options, summarise
 from genbench.params import Entry, Params
 from genbench.progress import Progress
-from genbench.resume import Workspace, workspace
 from genbench.results import Record, write_record
+from genbench.resume import Workspace, workspace
 from genbench.seeding import generator_for
 
 __all__ = ["run"]
@@ -47,7 +47,9 @@ def run(params: Params, entry: str) -> None:
             for plan in plans:
                 parts = []
                 for number in range(len(plan.chunks)):
-                    chunk = work.chunk(f"{plan.purpose}-{number}", lambda plan=plan, number=number: score_chunk(model, plan, number, x, y, block))  # type: ignore[misc]
+                    chunk = work.chunk(
+                        f"{plan.purpose}-{number}", lambda plan=plan, number=number: score_chunk(model, plan, number, x, y, block)
+                    )  # type: ignore[misc]
                     parts.append(chunk["log_p"])
                     done += 1
                     progress.update(done)

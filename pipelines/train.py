@@ -27,9 +27,7 @@ __all__ = ["run"]
 def run(params: Params, entry: str) -> None:
     """Write ``weights.safetensors``, ``history.csv``, ``cost.json`` and ``provenance.json`` of an entry; resumes a killed run."""
     block, out = params.entry(entry), params.run(entry)
-    options = bind_options(
-        fit, block.train, where=f"entries.{entry}.train", skip=("model", "data", "entry", "seed", "device", "resume")
-    )
+    options = bind_options(fit, block.train, where=f"entries.{entry}.train", skip=("model", "data", "entry", "seed", "device", "resume"))
     device = devices.setup(params.compute)
     data = load(params.data(block.dataset), block.dataset)
     identity = {
@@ -71,7 +69,9 @@ def _csv(fitted: Fitted) -> str:
 
 
 def _provenance(params: Params, device: torch.device, backend: dict[str, dict[str, object]]) -> dict[str, object]:
-    described = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=params.root, capture_output=True, text=True, check=False)
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=params.root, capture_output=True, text=True, check=False
+    )
     return {
         "git": described.stdout.strip() or None if described.returncode == 0 else None,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "genbench": genbench.__version__},

@@ -102,7 +102,7 @@ class LabelsIgnored(ToyFVBN):
 
 class SampledFromANarrowPrior(ToyVAE):
     def prior(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return 0.3 * super().prior(n, y, rng=rng)
+        return 0.7 * super().prior(n, y, rng=rng)
 
 
 class ReconstructionAsScore(ToyVAE):

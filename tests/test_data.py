@@ -105,7 +105,7 @@ def test_mirror_replaces_the_official_addresses(tmp_path: Path, server: str, sch
     mirror = str(tmp_path) if scheme == "folder" else server
     assert data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=mirror) == b"content"
     (tmp_path / "mnist" / "file.gz").write_bytes(b"corrupt")
-    with pytest.raises(UserError, match="corrupt.*md5"):
+    with pytest.raises(UserError, match=r"corrupt.*md5"):
         data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=mirror)
     (tmp_path / "mnist" / "file.gz").unlink()
     with pytest.raises(UserError, match="GENBENCH_MIRROR: cannot read"):

@@ -82,9 +82,8 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "report"
     with replace_directory(target) as new:
         (new / "a").write_text("1")
-    with pytest.raises(RuntimeError, match="broken"), replace_directory(target) as new:
-        (new / "a").write_text("2")
-        raise RuntimeError("broken")
+    with pytest.raises(FileNotFoundError), replace_directory(target) as new:
+        (new / "a").write_text((new / "missing").read_text())
     assert (target / "a").read_text() == "1"
     with replace_directory(target) as new:
         (new / "b").write_text("3")
@@ -92,3 +91,10 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["report"]
 
 
+def test_what_a_killed_process_left_is_swept_at_the_next_write(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".weights.{dead.pid}.abc.tmp").write_bytes(b"half")
+    (tmp_path / f".weights.{os.getpid()}.abc.tmp").write_bytes(b"another thread's")
+    write_bytes(tmp_path / "weights", b"new")
+    assert sorted(os.listdir(tmp_path)) == [f".weights.{os.getpid()}.abc.tmp", "weights"]

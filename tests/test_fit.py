@@ -261,7 +261,9 @@ class Stopped(Exception):
 
 @pytest.mark.parametrize("make", [Linear, TwoPhases, lambda: TwoPhases(overlap=True), Normed])
 @pytest.mark.parametrize("stop", [1, 3, 7, 13])
-def test_a_stopped_run_resumes_to_the_same_bits(tmp_path: Path, make: Callable[[], Any], stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_resumes_to_the_same_bits(
+    tmp_path: Path, make: Callable[[], Any], stop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GENBENCH_CHECKPOINT_SECONDS", "0")
     optim = BOTH if isinstance(make(), TwoPhases) else {"loss": PLAIN}
     whole = make()

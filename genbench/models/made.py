@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Generator, Tensor, nn
@@ -24,12 +24,14 @@ class MADE(Autoregressive):
 
         M_1[k, d] = [m_1(k) > d],   M_l[k, j] = [m_l(k) >= m_{l-1}(j)],   M_out[i, k] = [i >= m_L(k)]   (pixels counted from 0)
 
-    Several masks differ in the degrees, hence in connectivity, not in the order of the pixels. A training step uses one of them, drawn at random;
+    Several masks differ in the degrees, hence in connectivity, not in the order of the pixels. A training step uses
+    one of them, drawn at random;
     scoring and sampling use the mean of their conditionals, which is again an autoregressive model.
 
     Germain, Gregor, Murray, Larochelle, "MADE: Masked Autoencoder for Distribution Estimation", 2015, https://arxiv.org/abs/1502.03509.
 
-    Differs: the order is the raster order, not agnostic; conditionals are averaged within one order, not whole likelihoods over several; labels,
+    Differs: the order is the raster order, not agnostic; conditionals are averaged within one order, not whole
+    likelihoods over several; labels,
     where given, add a learned vector to each hidden layer.
 
     Arguments:
@@ -129,7 +131,7 @@ class _MaskCache:
         self.known: list[list[int]] = []  # [layer][degree]: units of at most this degree
         self.units: list[Tensor] = []
         before: Tensor | None = None
-        for index, layer in enumerate(model.layers):
+        for index, layer in enumerate(cast("list[MaskedLinear]", list(model.layers))):
             degrees = model.get_buffer(f"degrees_{index}")[mask]
             order = degrees.argsort(stable=True)
             weight = layer.weight[order]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,8 @@ class PixelCNN(Autoregressive):
 
     The stacked 3x3 masks leave a blind spot to the right above each pixel, which the gated PixelCNN removes.
 
-    van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016, https://arxiv.org/abs/1601.06759, section 3.5 and figure 5.
+    van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016,
+    https://arxiv.org/abs/1601.06759, section 3.5 and figure 5.
 
     Differs: a logistic mixture may take the place of the 256-way softmax; labels, where given, add a learned vector in each block.
 
@@ -77,6 +78,9 @@ class PixelCNN(Autoregressive):
     def _input(self, x: Tensor) -> Tensor:
         return (2 * self.spec.unit(x) - 1).to(self.out.weight.dtype)  # -1..1: the zero padding then tells the border from the background
 
+    def _blocks(self) -> list[_Block]:
+        return cast("list[_Block]", list(self.blocks))
+
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, K)."""
         h = self.first(self._input(x))
@@ -89,11 +93,11 @@ class PixelCNN(Autoregressive):
     def init_cache(self, n: int, y: Tensor | None = None) -> list[RowCache]:
         """One row cache per masked convolution."""
         width = self.spec.width
-        return [RowCache(self.first, n, width), *(RowCache(block.causal, n, width, block.label(y)) for block in self.blocks)]
+        return [RowCache(self.first, n, width), *(RowCache(block.causal, n, width, block.label(y)) for block in self._blocks())]
 
     def step(self, x: Tensor, i: int, cache: list[RowCache]) -> tuple[Tensor, list[RowCache]]:
         """Head parameters (n, K) of pixel i: the features of its place in every layer, and of no other."""
-        row, column = divmod(i, self.spec.width)
+        column = i % self.spec.width
         first, *others = cache
         if i > 0:
             before_row, before_column = divmod(i - 1, self.spec.width)
@@ -102,7 +106,7 @@ class PixelCNN(Autoregressive):
             for part in cache:
                 part.start_row()
         h = first.output(column)
-        for block, part in zip(self.blocks, others, strict=True):
+        for block, part in zip(self._blocks(), others, strict=True):
             part.put(_pointwise(block.inner, h.relu()).relu_(), column)
             h = h + _pointwise(block.outer, part.output(column).relu_())
         return _pointwise(self.out, _pointwise(self.last, h.relu()).relu_()), cache
