@@ -125,12 +125,13 @@ class GenerativeModel(nn.Module, ABC):
         name = type(self).__name__
         if conditional and self.conditioning is Conditioning.NONE:
             raise ValueError(f"conditional: {name} takes no labels")
+        conditional = conditional or self.conditioning is Conditioning.REQUIRED
         if conditional and spec.classes == 0:
             raise ValueError(
                 f"conditional: the data set has no labels, so {name} cannot be conditional on it; set conditional: false or use mnist"
             )
         self.spec = spec
-        self.conditional = conditional or self.conditioning is Conditioning.REQUIRED
+        self.conditional = conditional
 
     # ------------------------------------------------------------------ training
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -56,7 +57,8 @@ def run(params: Params, entry: str) -> None:
         chunks = []
         with Progress(f"sample {entry}", count, unit="chunks") as progress:
             for number in range(count):
-                chunks.append(work.chunk(str(number), lambda number=number: draw_chunk(model, block, number, protocol.sample_chunk)))  # type: ignore[misc]
+                compute = partial(draw_chunk, model, block, number, protocol.sample_chunk)
+                chunks.append(work.chunk(str(number), compute))
                 progress.update(number + 1)
         joined = {key: np.concatenate([c[key] for c in chunks])[: protocol.samples] for key in chunks[0] if key != "seconds"}
         write_npz(out / "samples.npz", joined)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from genbench import device as devices
@@ -47,9 +49,8 @@ def run(params: Params, entry: str) -> None:
             for plan in plans:
                 parts = []
                 for number in range(len(plan.chunks)):
-                    chunk = work.chunk(
-                        f"{plan.purpose}-{number}", lambda plan=plan, number=number: score_chunk(model, plan, number, x, y, block)
-                    )  # type: ignore[misc]
+                    compute = partial(score_chunk, model, plan, number, x, y, block)
+                    chunk = work.chunk(f"{plan.purpose}-{number}", compute)
                     parts.append(chunk["log_p"])
                     done += 1
                     progress.update(done)

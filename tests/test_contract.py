@@ -55,6 +55,7 @@ def test_training_improves_score(trained: Trained) -> None:
 
 def test_randomness_is_the_argument(trained: Trained) -> None:
     contract.check_seeded(trained.model)
+    contract.check_depends_on_rng(contract.start(trained.case.build()))
 
 
 def test_no_hidden_state(trained: Trained) -> None:

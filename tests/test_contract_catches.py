@@ -33,6 +33,7 @@ def _case(cls: type[GenerativeModel], conditional: bool) -> Case:
 def test_right_models_pass(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "model_class", lambda name: case.cls)
     contract.check_phases(contract.start(case.build()))
+    contract.check_depends_on_rng(contract.start(case.build()))
     model = contract.train(contract.start(case.build()))
     contract.check_training_improves_score(case, model)
     contract.check_bad_input(case, model)
@@ -294,7 +295,7 @@ BROKEN: list[tuple[type[GenerativeModel], bool, Callable[[GenerativeModel], None
     (WrongLogZ, False, contract.check_mass, "sum to 1.2"),
     (ShortChain, False, contract.check_samples, "do not follow"),
     (GlobalNoise, False, contract.check_seeded, "global generator"),
-    (FixedSeed, False, contract.check_seeded, "does not depend on rng"),
+    (FixedSeed, False, contract.check_depends_on_rng, "does not depend on rng"),
     (Reseeds, False, contract.check_seeded, "global generator"),
     (CacheOnTheModule, False, contract.check_no_hidden_state, "new attributes"),
     (WritesIntoLabels, True, contract.check_no_hidden_state, "overwrote an argument"),

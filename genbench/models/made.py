@@ -110,14 +110,16 @@ class MADE(Autoregressive):
 
     # ------------------------------------------------------------------ sampling: each hidden unit is computed once
 
-    def init_cache(self, n: int, y: Tensor | None = None) -> list[_MaskCache]:
-        """One cache per mask."""
-        return [_MaskCache(self, mask, n, y) for mask in range(self.masks)]
+    def init_cache(self, n: int, y: Tensor | None = None) -> tuple[Tensor, list[_MaskCache]]:
+        """The input (n, D), filled in as pixels become known, and one cache per mask."""
+        return self.out.weight.new_zeros(n, self.spec.dims), [_MaskCache(self, mask, n, y) for mask in range(self.masks)]
 
-    def step(self, x: Tensor, i: int, cache: list[_MaskCache]) -> tuple[Tensor, list[_MaskCache]]:
+    def step(self, x: Tensor, i: int, cache: tuple[Tensor, list[_MaskCache]]) -> tuple[Tensor, tuple[Tensor, list[_MaskCache]]]:
         """Head parameters (n, K) of pixel i: at step i exactly the hidden units of degree i become known."""
-        pixels = self._input(x)
-        params = [mask.step(pixels, i) for mask in cache]
+        pixels, masks = cache
+        if i > 0:
+            pixels[:, i - 1] = self.spec.unit(x.flatten(1)[:, i - 1])
+        params = [mask.step(pixels, i) for mask in masks]
         return (params[0] if self.masks == 1 else self.head.mean_of(torch.stack(params))), cache
 
 

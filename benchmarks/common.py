@@ -1,0 +1,56 @@
+"""What the benchmarks share: the machine in words, interleaved timing, a table on the terminal and a JSON file."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genbench.device import hardware
+from genbench.files import write_json
+
+__all__ = ["interleaved", "machine", "publish"]
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Processor, threads and versions."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return {
+        "hardware": hardware(device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def interleaved(work: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each piece of work, taken in turn so that a slow moment of the machine meets all of them, after one round that is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for round_ in range(repeats + 1):
+        for name, call in work.items():
+            start = time.perf_counter()
+            call()
+            if round_:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def median(times: Sequence[float]) -> float:
+    """Median of some seconds."""
+    return statistics.median(times)
+
+
+def publish(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], result: Mapping[str, Any]) -> None:
+    """Print a table, and write ``benchmarks/results/<name>.json``."""
+    cells = [list(columns), *[[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    write_json(RESULTS / f"{name}.json", {"machine": machine(), **result})

@@ -1,0 +1,76 @@
+"""Cached sampling of the autoregressive models against the naive loop, with the same weights.
+
+The naive loop runs the whole network once per pixel, so its time is taken as 784 times one timed full pass over the same images.
+Writes benchmarks/results/sampling.json.
+
+    python -m benchmarks.sampling [--n 256]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+
+import torch
+
+from benchmarks.common import median, publish
+from genbench.data import SPECS
+from genbench.families.autoregressive import Autoregressive
+from genbench.params import load_params
+from genbench.registry import model_class
+
+LARGE = {
+    "made, 3.4 M": ("made", "binary_mnist", {"hidden": [2048]}),
+    "made, 9.7 M": ("made", "binary_mnist", {"hidden": [2400, 2400]}),
+    "pixel_cnn, 0.5 M": ("pixel_cnn", "binary_mnist", {"channels": 64, "blocks": 10, "hidden": 128}),
+}
+
+
+@torch.no_grad()
+def speedup(model: Autoregressive, n: int, repeats: int = 3) -> dict[str, float]:
+    """Seconds of n samples, cached and naive, and their ratio."""
+    rng = torch.Generator().manual_seed(0)
+    model.eval()
+    x = model.sample(n, rng=rng)
+    model.logits(x)
+    cached, full = [], []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        model.sample(n, rng=rng)
+        cached.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        model.logits(x)
+        full.append(time.perf_counter() - start)
+    naive = model.spec.dims * median(full)
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "n": n,
+        "cached_sec": median(cached),
+        "full_pass_sec": median(full),
+        "naive_sec": naive,
+        "ratio": naive / median(cached),
+        "ms_per_image": 1000 * median(cached) / n,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=256)
+    options = parser.parse_args(arguments)
+    params = load_params("quick")
+    torch.set_num_threads(params.compute.threads)
+    work = {f"{e.name} (quick)": (e.model, e.dataset, dict(e.arch)) for e in params.entries.values()} | LARGE
+    results = {}
+    for name, (model, dataset, arch) in work.items():
+        cls = model_class(model)
+        if issubclass(cls, Autoregressive):
+            torch.manual_seed(0)
+            results[name] = speedup(cls(SPECS[dataset], **arch), options.n)
+    rows = [[name, f"{r['parameters'] / 1e6:.2f} M", r["cached_sec"], r["naive_sec"], f"{r['ratio']:.0f}"] for name, r in results.items()]
+    publish("sampling", ["model", "parameters", f"cached s ({options.n} images)", "naive s", "ratio"], rows, {"results": results})
+
+
+if __name__ == "__main__":
+    main()
