@@ -75,8 +75,6 @@ def build(entry: Entry, spec: DataSpec) -> GenerativeModel:
     Raises:
         UserError: unknown model, unknown or wrong option, or one that the model's constructor refuses; names the key.
     """
-    from genbench.base import Conditioning
-
     cls = model_class(entry.model)
     where = f"entries.{entry.name}.arch"
     arch = bind_options(cls, entry.arch, where=where, skip=("spec",))

@@ -11,14 +11,11 @@
 | ``completions``     | ``Inpaintable``                | real images of which a part is hidden, and several completions each         |
 
 All return grey pictures, uint8 (h, w), for ``images.png`` or ``images.gif``, and raise UserError naming the models that can where this one
-cannot. ``everything`` makes all of them for one model. Images ``x`` are uint8 (N, 1, H, W) levels; labels ``y`` int64 (N,) are passed on to
+cannot. ``genbench.gallery`` makes all of them for one model. Images ``x`` are uint8 (N, 1, H, W) levels; labels ``y`` int64 (N,) are passed on to
 conditional models and only help to choose images for the others. ``rng`` lives on the model's device.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,12 +27,11 @@ from genbench.errors import UserError
 from genbench.registry import model_class, model_names
 
 __all__ = [
-    "Visual",
     "classes",
     "completions",
-    "everything",
     "exemplars",
     "interpolation",
+    "labels_for",
     "process",
     "reconstructions",
     "strip",
@@ -47,17 +43,6 @@ FRAMES = 60
 """Most frames of an animation."""
 
 
-@dataclass(frozen=True, slots=True)
-class Visual:
-    """A finished picture: the file's name and content, its kind, and what a reader sees on it."""
-
-    file: str
-    kind: str
-    title: str
-    caption: str
-    data: bytes
-
-
 def _require(model: GenerativeModel, doing: str, *capabilities: type) -> None:
     """UserError unless ``model`` has all ``capabilities``."""
     if all(isinstance(model, capability) for capability in capabilities):
@@ -67,7 +52,7 @@ def _require(model: GenerativeModel, doing: str, *capabilities: type) -> None:
     raise UserError(f"{type(model).__name__} cannot {doing}: it is not {lacking}. Models that can: {', '.join(able) or 'none'}")
 
 
-def _labels(model: GenerativeModel, y: Tensor | None, n: int) -> Tensor | None:
+def labels_for(model: GenerativeModel, y: Tensor | None, n: int) -> Tensor | None:
     """Labels for ``n`` images of a conditional model: the first of ``y``, or every class in turn; None for an unconditional model."""
     if not model.conditional:
         return None
@@ -147,7 +132,7 @@ def interpolation(
         return _between_images(model, x, y, rng=rng, rows=rows, steps=steps)
     _require(model, "interpolate", Latent)
     assert isinstance(model, Latent)
-    labels = _labels(model, None, rows)
+    labels = labels_for(model, None, rows)
     ends = [model.prior(rows, labels, rng=rng) for _ in range(2)]
     path = _between(ends[0], ends[1], steps).flatten(0, 1)
     return images.grid(model.decode(path, _repeat(labels, steps), rng=rng), levels=model.spec.levels, columns=steps)
@@ -160,7 +145,7 @@ def _between_images(model: GenerativeModel, x: Tensor | None, y: Tensor | None, 
         raise UserError("x: mode 'images' needs images to choose from, got None")
     first, last = _pairs(model, x, y, rows)
     a, b = (x[index].to(model.device) for index in (first, last))
-    labels = _labels(model, None if y is None else y[first], rows)
+    labels = labels_for(model, None if y is None else y[first], rows)
     path = _between(model.encode(a, labels, rng=rng), model.encode(b, labels, rng=rng), steps).flatten(0, 1)
     shown = model.decode(path, _repeat(labels, steps), rng=rng).unflatten(0, (rows, steps))
     page = torch.cat([a[:, None], shown, b[:, None]], dim=1).flatten(0, 1)
@@ -184,7 +169,7 @@ def classes(model: GenerativeModel, *, rng: Generator, rows: int = 6) -> np.ndar
         raise UserError(f"this {type(model).__name__} is unconditional and has no labels to decode under; train one with conditional: true")
     assert isinstance(model, Latent)
     count = model.spec.classes
-    z = model.prior(rows, _labels(model, None, rows), rng=rng).repeat_interleave(count, 0)
+    z = model.prior(rows, labels_for(model, None, rows), rng=rng).repeat_interleave(count, 0)
     labels = torch.arange(count, device=model.device).repeat(rows)
     return images.grid(model.decode(z, labels, rng=rng), levels=model.spec.levels, columns=count)
 
@@ -199,7 +184,7 @@ def traversal(
     """
     _require(model, "traverse latents", Latent)
     assert isinstance(model, Latent)
-    label = _labels(model, None, 1)
+    label = labels_for(model, None, 1)
     z = model.prior(1, label, rng=rng)
     if not z.is_floating_point():
         raise UserError(f"the latents of {type(model).__name__} are codes ({z.dtype}) without low and high; interpolate them instead")
@@ -228,7 +213,7 @@ def reconstructions(
     assert isinstance(model, Latent) and isinstance(model, Encoder)
     columns = min(columns, n)
     chosen = exemplars(x, y, n - n % columns)
-    labels = _labels(model, None if y is None else y[chosen], len(chosen))
+    labels = labels_for(model, None if y is None else y[chosen], len(chosen))
     real = x[chosen].to(model.device)
     again = model.decode(model.encode(real, labels, rng=rng), labels, rng=rng)
     pairs = torch.stack([real.unflatten(0, (-1, columns)), again.unflatten(0, (-1, columns))], dim=1)
@@ -243,7 +228,7 @@ def trace(model: GenerativeModel, n: int, y: Tensor | None = None, *, rng: Gener
     """All states of sampling ``n`` images, uint8 (frames, n, 1, H, W) on the CPU; without ``y`` every class in turn."""
     _require(model, "show how it samples", Traceable)
     assert isinstance(model, Traceable)
-    return torch.stack([frame.cpu().clone() for frame in model.frames(n, _labels(model, y, n), rng=rng)])
+    return torch.stack([frame.cpu().clone() for frame in model.frames(n, labels_for(model, y, n), rng=rng)])
 
 
 def _moments(states: Tensor, most: int) -> Tensor:
@@ -293,7 +278,7 @@ def completions(
     if mask.dtype != torch.bool or tuple(mask.shape) != (height, width):
         raise UserError(f"mask: must be bool ({height}, {width}), got {mask.dtype} {tuple(mask.shape)}")
     chosen = exemplars(x, y, rows)
-    labels = _labels(model, None if y is None else y[chosen], rows)
+    labels = labels_for(model, None if y is None else y[chosen], rows)
     real = x[chosen].to(model.device)
     done = model.complete(real.repeat_interleave(draws, 0), mask.to(model.device), _repeat(labels, draws), rng=rng)
     greys = torch.from_numpy(images.stretch(real, levels=model.spec.levels))[:, None]
@@ -310,56 +295,3 @@ def _first_half(model: GenerativeModel) -> Tensor:
     mask = torch.zeros(dims, dtype=torch.bool)
     mask[order[: dims // 2]] = True
     return mask.view(model.spec.height, model.spec.width)
-
-
-# ---------------------------------------------------------------------- all of them
-
-
-def everything(model: GenerativeModel, x: Tensor, y: Tensor | None, *, rng_for: Callable[[str], Generator]) -> Iterator[Visual]:
-    """All pictures that the model is capable of.
-
-    Arguments:
-        model: in eval mode.
-        x: test images to choose from.
-        y: their labels, or None.
-        rng_for: a generator for the name of a picture, so that no picture depends on the others.
-    """
-    if isinstance(model, Latent):
-        yield from _latent_visuals(model, x, y, rng_for)
-    if isinstance(model, Traceable):
-        data = images.gif(process(model, rng=rng_for("process")))
-        yield Visual("process.gif", "process", "How it samples", "The states of sampling from the first to the finished images.", data)
-        caption = "The same at evenly spread moments, one image a row, from left to right."
-        yield Visual("process.png", "process", "How it samples, step by step", caption, images.png(strip(model, rng=rng_for("strip"))))
-    if isinstance(model, Inpaintable):
-        caption = "Left a test image, beside it the part that the model is given (the rest is grey), then completions that it draws."
-        picture = completions(model, x, y, rng=rng_for("completion"))
-        yield Visual("completion.png", "completion", "Completions", caption, images.png(picture))
-
-
-def _latent_visuals(model: GenerativeModel, x: Tensor, y: Tensor | None, rng_for: Callable[[str], Generator]) -> Iterator[Visual]:
-    of_one_class = ", both of one class" if model.conditional else ""
-    caption = f"Each row joins two random latents{of_one_class}, along the sphere."
-    picture = interpolation(model, rng=rng_for("interpolation"))
-    yield Visual("interpolation.png", "interpolation", "Between random images", caption, images.png(picture))
-    if isinstance(model, Encoder):
-        caption = f"Each row joins two test images{of_one_class}: the outermost are real, between them are decoded latents."
-        picture = interpolation(model, x, y, rng=rng_for("interpolation-images"), mode="images")
-        yield Visual("interpolation-images.png", "interpolation", "Between real images", caption, images.png(picture))
-        caption = "Test images, and below each of them what encoding and decoding makes of it."
-        picture = reconstructions(model, x, y, rng=rng_for("reconstruction"))
-        yield Visual("reconstruction.png", "reconstruction", "Reconstructions", caption, images.png(picture))
-    if model.conditional:
-        caption = "One latent a row, decoded under each label in turn."
-        picture = classes(model, rng=rng_for("classes"))
-        yield Visual("classes.png", "interpolation", "One latent under every label", caption, images.png(picture))
-    if _real_valued(model, rng_for("probe")):
-        caption = "One latent coordinate a row, from low to high, all else unchanged: the coordinates that change the image most."
-        picture = traversal(model, rng=rng_for("traversal"))
-        yield Visual("traversal.png", "traversal", "Latent coordinates", caption, images.png(picture))
-
-
-@torch.no_grad()
-def _real_valued(model: GenerativeModel, rng: Generator) -> bool:
-    assert isinstance(model, Latent)
-    return model.prior(1, _labels(model, None, 1), rng=rng).is_floating_point()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import asdict
 
-from genbench import checkpoint, data, device, visuals
+from genbench import checkpoint, data, device, gallery
 from genbench.files import replace_directory, write_bytes, write_json
 from genbench.params import Params
 from genbench.seeding import generator_for
@@ -22,7 +22,7 @@ def run(params: Params, entry: str) -> None:
     rng_for = functools.partial(generator_for, "visuals", entry, block.seed, device=place)
     with replace_directory(params.run(entry) / "visuals") as folder:
         listed = []
-        for visual in visuals.everything(model, x, y, rng_for=rng_for):
+        for visual in gallery.everything(model, x, y, rng_for=rng_for):
             write_bytes(folder / visual.file, visual.data)
             listed.append({key: value for key, value in asdict(visual).items() if key != "data"})
         write_json(folder / "visuals.json", listed)

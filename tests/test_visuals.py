@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from genbench import checkpoint, images, visuals
+from genbench import checkpoint, gallery, images, visuals
 from genbench.base import DataSpec, GenerativeModel, Likelihood
 from genbench.errors import UserError
 from genbench.files import read_json
@@ -296,9 +296,9 @@ def seeded(kind: str) -> Generator:
 def test_everything_shows_what_a_model_can(model: GenerativeModel, files: set[str]) -> None:
     x = torch.randint(0, 2, (60, 1, 3, 3), dtype=torch.uint8, generator=rng(9))
     y = torch.arange(60) % 2
-    made = list(visuals.everything(model.eval(), x, y, rng_for=seeded))
+    made = list(gallery.everything(model.eval(), x, y, rng_for=seeded))
     assert {visual.file for visual in made} == files
-    assert made == list(visuals.everything(model, x, y, rng_for=seeded))  # same bytes again
+    assert made == list(gallery.everything(model, x, y, rng_for=seeded))  # same bytes again
 
 
 def _save_untrained(params: Params, entry: str) -> None:
@@ -339,7 +339,7 @@ def test_a_failing_stage_leaves_the_old_pictures(params: Params, monkeypatch: py
     def broken(*args: object, **kwargs: object) -> bytes:
         raise FloatingPointError("no picture")
 
-    monkeypatch.setattr(visuals, "reconstructions", broken)
+    monkeypatch.setattr(gallery, "reconstructions", broken)
     with pytest.raises(FloatingPointError):
         stage.run(params, "vae")
     assert _content(folder) == before

@@ -1,0 +1,76 @@
+"""The gallery of an entry: every picture that its model is capable of, with titles and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from genbench import images
+from genbench.base import Encoder, GenerativeModel, Inpaintable, Latent, Traceable
+from genbench.visuals import classes, completions, interpolation, labels_for, process, reconstructions, strip, traversal
+
+__all__ = ["Visual", "everything"]
+
+
+@dataclass(frozen=True, slots=True)
+class Visual:
+    """A finished picture: the file's name and content, its kind, and what a reader sees on it."""
+
+    file: str
+    kind: str
+    title: str
+    caption: str
+    data: bytes
+
+
+def everything(model: GenerativeModel, x: Tensor, y: Tensor | None, *, rng_for: Callable[[str], Generator]) -> Iterator[Visual]:
+    """All pictures that the model is capable of.
+
+    Arguments:
+        model: in eval mode.
+        x: test images to choose from.
+        y: their labels, or None.
+        rng_for: a generator for the name of a picture, so that no picture depends on the others.
+    """
+    if isinstance(model, Latent):
+        yield from _latent_visuals(model, x, y, rng_for)
+    if isinstance(model, Traceable):
+        data = images.gif(process(model, rng=rng_for("process")))
+        yield Visual("process.gif", "process", "How it samples", "The states of sampling from the first to the finished images.", data)
+        caption = "The same at evenly spread moments, one image a row, from left to right."
+        yield Visual("process.png", "process", "How it samples, step by step", caption, images.png(strip(model, rng=rng_for("strip"))))
+    if isinstance(model, Inpaintable):
+        caption = "Left a test image, beside it the part that the model is given (the rest is grey), then completions that it draws."
+        picture = completions(model, x, y, rng=rng_for("completion"))
+        yield Visual("completion.png", "completion", "Completions", caption, images.png(picture))
+
+
+def _latent_visuals(model: GenerativeModel, x: Tensor, y: Tensor | None, rng_for: Callable[[str], Generator]) -> Iterator[Visual]:
+    of_one_class = ", both of one class" if model.conditional else ""
+    caption = f"Each row joins two random latents{of_one_class}, along the sphere."
+    picture = interpolation(model, rng=rng_for("interpolation"))
+    yield Visual("interpolation.png", "interpolation", "Between random images", caption, images.png(picture))
+    if isinstance(model, Encoder):
+        caption = f"Each row joins two test images{of_one_class}: the outermost are real, between them are decoded latents."
+        picture = interpolation(model, x, y, rng=rng_for("interpolation-images"), mode="images")
+        yield Visual("interpolation-images.png", "interpolation", "Between real images", caption, images.png(picture))
+        caption = "Test images, and below each of them what encoding and decoding makes of it."
+        picture = reconstructions(model, x, y, rng=rng_for("reconstruction"))
+        yield Visual("reconstruction.png", "reconstruction", "Reconstructions", caption, images.png(picture))
+    if model.conditional:
+        caption = "One latent a row, decoded under each label in turn."
+        picture = classes(model, rng=rng_for("classes"))
+        yield Visual("classes.png", "interpolation", "One latent under every label", caption, images.png(picture))
+    if _real_valued(model, rng_for("probe")):
+        caption = "One latent coordinate a row, from low to high, all else unchanged: the coordinates that change the image most."
+        picture = traversal(model, rng=rng_for("traversal"))
+        yield Visual("traversal.png", "traversal", "Latent coordinates", caption, images.png(picture))
+
+
+@torch.no_grad()
+def _real_valued(model: GenerativeModel, rng: Generator) -> bool:
+    assert isinstance(model, Latent)
+    return model.prior(1, labels_for(model, None, 1), rng=rng).is_floating_point()
