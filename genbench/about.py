@@ -90,7 +90,7 @@ def _scores(params: Params, name: str) -> list[str]:
             lines += [f"{key}: withheld, {reason}" for key, reason in record.withheld.items()]
     if (run / "cost.json").is_file():
         cost = read_json(run / "cost.json")
-        lines.append(f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.0f} s")
+        lines.append(f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.1f} s")
     return lines or [f"none yet: genbench run --profile {params.profile} --entries {name}"]
 
 

@@ -44,7 +44,7 @@ def load(run: str | PathLike[str], *, device: torch.device | str = "cpu") -> Gen
         UserError: no genbench checkpoint, or one of another architecture; names the file and the difference.
     """
     path = Path(run)
-    path = path / "weights.safetensors" if path.is_dir() else path
+    path = path if path.suffix == ".safetensors" else path / "weights.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; train the entry first: genbench run --entries {path.parent.name}")
     try:

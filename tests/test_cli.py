@@ -461,3 +461,50 @@ def test_clean_removes_and_counts_and_never_what_is_in_use(repository: Path) -> 
         assert call("clean", "--all")[0] == 0
         assert not unfinished.exists()
         assert used.exists()
+
+
+# ---------------------------------------------------------------------- genbench doctor, pictures
+
+
+def edit_params(root: Path, entry: str, **blocks: object) -> None:
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["entries"][entry].update(blocks)
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+
+
+def test_doctor_names_what_is_wrong_and_how_to_mend(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENBENCH_MIRROR", str(root / "nowhere"))
+    edit_params(root, "made", model="made", arch={"hiden": [8]})
+    code, stdout, _ = call("doctor")
+    lines = stdout.splitlines()
+    assert code == 1
+    failed = {line.split()[1]: lines[i : i + 2] for i, line in enumerate(lines) if line.startswith("fail")}
+    assert {"entries", "dvc", "mnist", "binary_mnist"} <= set(failed)
+    assert "entries.made.arch.hiden" in failed["entries"][0]
+    assert "params.yaml" in failed["entries"][1]
+    assert "GENBENCH_MIRROR" in failed["mnist"][1]
+    assert any(line.startswith("ok    python") for line in lines)
+
+
+def test_pictures_depend_on_the_seed_alone(root: Path) -> None:
+    small = {"hidden": [8], "head": "logistic_mixture", "mixtures": 2}
+    arch = {**small, "conditional": True}
+    edit_params(root, "made", model="made", arch=arch)
+    params = load_params()
+    registry, checkpoint_, data = (importlib.import_module(f"genbench.{name}") for name in ("registry", "checkpoint", "data"))
+    for name in ("made", "vae"):
+        edit_params(root, name, model="made", arch=arch if name == "made" else small)
+        entry = load_params().entry(name)
+        checkpoint_.save(registry.build(entry, data.SPECS["mnist"]), params.run(name) / "weights.safetensors", entry=entry)
+    pictures = {}
+    for name, options in {"a": (), "b": (), "c": ("--seed", "1"), "d": ("--labels", "3,4")}.items():
+        assert call("sample", "made", "--png", f"{name}.png", "--n", "4", *options) == (0, f"{name}.png\n", "")
+        pictures[name] = Path(f"{name}.png").read_bytes()
+    assert pictures["a"] == pictures["b"]
+    assert len(set(pictures.values())) == 3
+    for entry_name, labels, part in (("made", "3,x", "integers"), ("made", "10", "0..9"), ("vae", "1", "unconditional")):
+        code, _, stderr = call("sample", entry_name, "--png", "e.png", "--labels", labels)
+        assert code == 1
+        assert stderr.startswith("error: --labels")
+        assert part in stderr
+    assert not Path("e.png").exists()
