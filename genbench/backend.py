@@ -55,6 +55,7 @@ class Backend:
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         if self.compile:
+            torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())  # tells the compiler too
             for part in model.children():
                 part.compile()
 

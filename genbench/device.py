@@ -30,7 +30,7 @@ def setup(compute: Compute) -> torch.device:
         if (device.index or 0) >= torch.cuda.device_count():
             raise UserError(f"compute.device is {compute.device!r}, but there are {torch.cuda.device_count()} CUDA devices")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS needs
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms is the same but for importing the compiler, over a second
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return device
