@@ -1,37 +1,27 @@
 """Time of `genbench --help`, and of a `dvc repro` that finds nothing to do. Writes benchmarks/results/cli.json and prints a table.
 
-Run `genbench run` first: only an up-to-date pipeline has nothing to do.
+Run as ``python -m benchmarks.cli``, after `genbench run`: only an up-to-date pipeline has nothing to do.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from genbench.about import table
+from benchmarks.common import interleaved, median, publish
 from genbench.errors import UserError
-from genbench.files import write_json
 from genbench.params import find_root
 
 HELP_LIMIT_SEC, REPRO_LIMIT_SEC = 0.15, 3.0
-RESULT = Path(__file__).parent / "results" / "cli.json"
 
 
-def seconds(command: Sequence[str], root: Path, repeats: int) -> list[float]:
-    """Wall-clock times of a command, after one run that is not counted."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - start)
-    return times[1:]
+def command(arguments: Sequence[str], root: Path) -> Callable[[], Any]:
+    """A call that runs a command and waits for it."""
+    return lambda: subprocess.run(arguments, cwd=root, check=True, stdout=subprocess.DEVNULL)
 
 
 def check_up_to_date(root: Path) -> int:
@@ -50,24 +40,13 @@ def check_up_to_date(root: Path) -> int:
 def main() -> None:
     """Measure, print and write."""
     root = find_root()
-    count = check_up_to_date(root)
-    measured = {
-        "genbench --help": (seconds([str(Path(sys.executable).parent / "genbench"), "--help"], root, 20), HELP_LIMIT_SEC),
-        f"dvc repro, {count} stages, nothing to do": (seconds([sys.executable, "-m", "dvc", "repro"], root, 5), REPRO_LIMIT_SEC),
-    }
-    rows = {
-        name: {"best_sec": min(times), "median_sec": statistics.median(times), "limit_sec": limit}
-        for name, (times, limit) in measured.items()
-    }
-    machine = {
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "load_1min": os.getloadavg()[0],
-    }
-    write_json(RESULT, {"machine": machine, "commands": rows})
-    cells = [(name, *(f"{row[key]:.3f}" for key in ("best_sec", "median_sec", "limit_sec"))) for name, row in rows.items()]
-    print(table(("command", "best s", "median s", "limit s"), cells))
+    repro = f"dvc repro, {check_up_to_date(root)} stages, nothing to do"
+    limits = {"genbench --help": HELP_LIMIT_SEC, repro: REPRO_LIMIT_SEC}
+    times = interleaved({"genbench --help": command([str(Path(sys.executable).parent / "genbench"), "--help"], root)}, repeats=20)
+    times |= interleaved({repro: command([sys.executable, "-m", "dvc", "repro"], root)}, repeats=5)
+    found = {name: {"best_sec": min(times[name]), "median_sec": median(times[name]), "limit_sec": limit} for name, limit in limits.items()}
+    rows = [(name, *row.values()) for name, row in found.items()]
+    publish("cli", ("command", "best s", "median s", "limit s"), rows, {"commands": found})
 
 
 if __name__ == "__main__":

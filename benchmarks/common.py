@@ -14,7 +14,7 @@ import torch
 from genbench.device import hardware
 from genbench.files import write_json
 
-__all__ = ["interleaved", "machine", "publish"]
+__all__ = ["interleaved", "machine", "median", "publish"]
 
 RESULTS = Path(__file__).parent / "results"
 

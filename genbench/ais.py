@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["ESS_FLOOR", "AISResult", "ais", "reason_to_withhold", "reverse_ais", "schedule"]
+__all__ = ["ESS_FLOOR", "AISResult", "ais", "reverse_ais", "schedule"]
 
 ESS_FLOOR = 10.0
 """Effective chains below which log Z, and each likelihood that rests on it, is withheld: fewer say little even of their own spread."""
@@ -121,13 +121,6 @@ def reverse_ais(log_prob: LogDensity, transition: Transition, x1: Tensor, log_z0
     """
     _check_betas(betas)
     return _summary(_anneal(log_prob, transition, x1, betas.flip(0).tolist(), rng) - log_z0, sign=-1)
-
-
-def reason_to_withhold(ess: float, *, floor: float = ESS_FLOOR) -> str | None:
-    """Why an estimate with this effective number of chains is not to be published, or None if it may be."""
-    if ess >= floor:
-        return None
-    return f"log Z is not known well enough: {ess:.1f} effective AIS chains, and at least {floor:g} are needed; anneal more slowly"
 
 
 def _anneal(log_prob: LogDensity, transition: Transition, x: Tensor, path: list[float], rng: Generator) -> Tensor:

@@ -115,6 +115,8 @@ class GenerativeModel(nn.Module, ABC):
     control: ClassVar[bool] = False
     """True for reference rows that are no contenders."""
     sampler_name: ClassVar[str] = "ancestral"
+    independent_draws: ClassVar[bool] = True
+    """Whether images may be drawn in separate calls of ``sample``; False where a draw depends on the others, as without replacement."""
     sums_classes: ClassVar[bool] = True
     """Whether exp(log_likelihood) is P or an unbiased estimate of it, so that it may be summed over classes and averaged over draws."""
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]]
@@ -162,6 +164,14 @@ class GenerativeModel(nn.Module, ABC):
     def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
         """Log P(x) or log P(x|y) of the discrete images in nats, summed over pixels, float64 (B,). ``likelihood`` says how it relates to the truth."""
         raise NotImplementedError(f"{type(self).__name__} has no likelihood: {type(self).__name__}.likelihood is {self.likelihood.value!r}")
+
+    def likelihood_passes(self, **options: Any) -> int:
+        """Network passes per image that ``log_likelihood(**options)`` costs; the protocol scores costly likelihoods on fewer images.
+
+        The default is the number of ``draws``, or 1 for a likelihood without that keyword.
+        """
+        draws = inspect.signature(self.log_likelihood).parameters.get("draws")
+        return int(options.get("draws", draws.default if draws else 1))
 
     def describe_sampler(self, **options: object) -> tuple[str, bool]:
         """Name of the sampler that ``sample(**options)`` is, and whether it draws from the scored distribution."""

@@ -12,7 +12,7 @@ __all__ = ["estimate_statistics"]
 
 
 @torch.no_grad()
-def estimate_statistics(model: nn.Module, passes: Sequence[Callable[[], None]]) -> None:
+def estimate_statistics(model: nn.Module, passes: Sequence[Callable[[], object]]) -> None:
     """Replace the running statistics of all batch norms by their cumulative averages over ``passes``, run in train mode.
 
     Averaged weights have other activations than the weights that left the running statistics behind

@@ -1,15 +1,14 @@
-"""The command line. It holds no logic, and imports nothing but typer and the standard library before a command runs."""
+"""The command line. It holds no logic, and imports nothing heavy before a command runs."""
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from genbench.call import call
 
 __all__ = ["app", "main"]
 
@@ -32,35 +31,9 @@ Labels = Annotated[str | None, typer.Option("--labels", help="Labels of a condit
 Seed = Annotated[int, typer.Option("--seed", help="Another seed draws other images.")]
 
 
-def _call(function: str, *args: object, device: str | None = None, threads: int | None = None, **options: object) -> Any:
-    """Import ``module:name`` and call it; errors that say how to mend become one line, and an int that is not 0 the exit code.
-
-    Device and threads go to the environment, because the processes that DVC starts inherit it.
-    """
-    if device is not None:
-        os.environ["GENBENCH_DEVICE"] = device
-    if threads is not None:
-        os.environ["GENBENCH_THREADS"] = str(threads)
-    module, _, name = function.partition(":")
-    try:
-        result = getattr(importlib.import_module(module), name)(*args, **options)
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
-        raise typer.Exit(130) from None
-    except BrokenPipeError:
-        raise
-    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
-        if os.environ.get("GENBENCH_DEBUG") == "1":
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    if isinstance(result, int) and result != 0:
-        raise typer.Exit(result)
-    return result
-
-
 def _stage(stage: str, key: str | None, profile: str, device: str | None = None, threads: int | None = None, **options: object) -> None:
-    _call("genbench.stage:run_stage", profile, stage, key, device=device, threads=threads, **options)
+    resumes = stage in ("train", "sample", "score_likelihood")
+    call("genbench.stage:run_stage", profile, stage, key, device=device, threads=threads, resumes=resumes, **options)
 
 
 def _examples(*lines: str) -> Mapping[str, Any]:
@@ -77,12 +50,12 @@ def run(
     entries: Annotated[
         str | None, typer.Option("--entries", "-e", help="Names or wildcards of the entries to run, e.g. 'vae,pixel*'.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Run stages again that are up to date.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Run stages again that are up to date, from their beginning.")] = False,
     device: Device = None,
     threads: Threads = None,
 ) -> None:
     """Bring training, scores, report and tracking up to date."""
-    _call("genbench.run:run_pipeline", profile, entries, force=force, device=device, threads=threads)
+    call("genbench.run:run_pipeline", profile, entries, force=force, device=device, threads=threads, resumes=True)
 
 
 @app.command(**_examples("genbench report --open"))
@@ -90,7 +63,7 @@ def report(profile: Profile = "quick", open_: Annotated[bool, typer.Option("--op
     """Write the comparison report of what is finished."""
     _stage("report", None, profile)
     if open_:
-        _call("genbench.about:open_report", profile)
+        call("genbench.about:open_report", profile)
 
 
 @app.command(**_examples("genbench track", "genbench track --uri http://localhost:5000"))
@@ -111,7 +84,7 @@ def ui(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
     """Open the tracked runs in the MLflow web page."""
-    _call("genbench.about:open_ui", port, host)
+    call("genbench.about:open_ui", port, host)
 
 
 # ---------------------------------------------------------------------- one data set
@@ -125,7 +98,7 @@ def prepare(dataset: DatasetName, profile: Profile = "quick") -> None:
 
 @app.command(**_examples("genbench features mnist", "genbench features --retrain --threads 4"))
 def features(
-    dataset: Annotated[str, typer.Argument(metavar="[DATASET]", help="mnist or binary_mnist; not needed with --retrain.")] = "mnist",
+    dataset: Annotated[str | None, typer.Argument(metavar="[DATASET]", help="mnist (default) or binary_mnist.")] = None,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train the feature net anew, as the pinned one was made, and compare the two.")
     ] = False,
@@ -134,10 +107,12 @@ def features(
     threads: Threads = None,
 ) -> None:
     """Compute the reference features of the test images."""
+    if retrain and dataset is not None:
+        raise typer.BadParameter("takes no data set; the net is trained on mnist", param_hint="--retrain")
     if retrain:
-        _call("genbench.stage:retrain_features", profile, device=device, threads=threads)
+        call("genbench.stage:retrain_features", profile, device=device, threads=threads)
     else:
-        _stage("features", dataset, profile, device, threads)
+        _stage("features", dataset or "mnist", profile, device, threads)
 
 
 # ---------------------------------------------------------------------- one entry
@@ -159,20 +134,22 @@ def train(entry: EntryName, profile: Profile = "quick", device: Device = None, t
 def sample(
     entry: EntryName,
     png: Annotated[Path | None, typer.Option("--png", help="Draw a picture with some samples instead of the samples to be scored.")] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="Samples in the picture.")] = 64,
+    n: Annotated[int | None, typer.Option("--n", min=1, help="Samples in the picture; default: 64.")] = None,
     labels: Labels = None,
-    seed: Seed = 0,
+    seed: Annotated[int | None, typer.Option("--seed", help="Another seed draws other images; default: 0.")] = None,
     profile: Profile = "quick",
     device: Device = None,
     threads: Threads = None,
 ) -> None:
     """Draw the samples that are scored, or a picture of some."""
-    if png is None:
-        if labels is not None:
-            raise typer.BadParameter("goes with --png; the scored samples have all labels in turn", param_hint="--labels")
-        _stage("sample", entry, profile, device, threads)
-    else:
-        _call("genbench.pictures:sample", profile, entry, png, n=n, labels=labels, seed=seed, device=device, threads=threads)
+    if png is not None:
+        drawn: dict[str, Any] = {"n": n or 64, "labels": labels, "seed": seed or 0}
+        call("genbench.pictures:sample", profile, entry, png, **drawn, device=device, threads=threads)
+        return
+    for name, value in (("--n", n), ("--labels", labels), ("--seed", seed)):
+        if value is not None:
+            raise typer.BadParameter("goes with --png; how the scored samples are drawn stands in params.yaml", param_hint=name)
+    _stage("sample", entry, profile, device, threads)
 
 
 @app.command(**_examples("genbench interpolate vae --out between.png", "genbench interpolate vae --real --rows 8"))
@@ -188,9 +165,7 @@ def interpolate(
     threads: Threads = None,
 ) -> None:
     """Draw ways between images through the latent space."""
-    _call(
-        "genbench.pictures:interpolate", profile, entry, out, real=real, rows=rows, steps=steps, seed=seed, device=device, threads=threads
-    )
+    call("genbench.pictures:interpolate", profile, entry, out, real=real, rows=rows, steps=steps, seed=seed, device=device, threads=threads)
 
 
 @app.command(**_examples("genbench reconstruct vae --out pairs.png --n 50"))
@@ -204,7 +179,7 @@ def reconstruct(
     threads: Threads = None,
 ) -> None:
     """Draw test images above their reconstructions."""
-    _call("genbench.pictures:reconstruct", profile, entry, out, n=n, seed=seed, device=device, threads=threads)
+    call("genbench.pictures:reconstruct", profile, entry, out, n=n, seed=seed, device=device, threads=threads)
 
 
 @app.command(**_examples("genbench animate pixel_cnn --out drawing.gif"))
@@ -219,7 +194,7 @@ def animate(
     threads: Threads = None,
 ) -> None:
     """Animate how an entry draws its samples."""
-    _call("genbench.pictures:animate", profile, entry, out, n=n, labels=labels, seed=seed, device=device, threads=threads)
+    call("genbench.pictures:animate", profile, entry, out, n=n, labels=labels, seed=seed, device=device, threads=threads)
 
 
 @app.command(
@@ -240,7 +215,8 @@ def score(
     """Score the likelihood and the samples of one entry."""
     if inception_weights is not None and not inception:
         raise typer.BadParameter("goes with --inception", param_hint="--inception-weights")
-    _call("genbench.stage:score", profile, entry, inception=inception, inception_weights=inception_weights, device=device, threads=threads)
+    weights: dict[str, Any] = {"inception": inception, "inception_weights": inception_weights}
+    call("genbench.stage:score", profile, entry, **weights, device=device, threads=threads, resumes=True)
 
 
 # ---------------------------------------------------------------------- stages that users need not call
@@ -276,13 +252,13 @@ def score_samples(entry: EntryName, profile: Profile = "quick", device: Device =
 @app.command()
 def models() -> None:
     """List the models: family, likelihood, labels, idea."""
-    _call("genbench.about:print_models")
+    call("genbench.about:print_models")
 
 
 @app.command(**_examples("genbench info vae"))
 def info(entry: EntryName, profile: Profile = "quick") -> None:
     """Explain an entry: its idea, its parameters, its scores."""
-    _call("genbench.about:print_info", profile, entry)
+    call("genbench.about:print_info", profile, entry)
 
 
 @app.command(**_examples("genbench seeds 3", "genbench seeds 5 made vae --profile full"))
@@ -294,25 +270,25 @@ def seeds(
     profile: Profile = "quick",
 ) -> None:
     """Add entries that repeat others with further seeds."""
-    _call("genbench.about:print_seeds", profile, n, entries or [])
+    call("genbench.about:print_seeds", profile, n, entries or [])
 
 
 @app.command("new-model", **_examples("genbench new-model my_model", "genbench run --entries my_model"))
 def new_model(name: Annotated[str, typer.Argument(metavar="NAME", help="File and entry name, e.g. my_model.")]) -> None:
     """Write a first version of a new model, and its entries."""
-    _call("genbench.about:print_new_model", name)
+    call("genbench.about:print_new_model", name)
 
 
 @app.command(**_examples("genbench clean", "genbench clean --all"))
 def clean(everything: Annotated[bool, typer.Option("--all", help="Also what unfinished entries would resume from.")] = False) -> None:
     """Remove checkpoints that no entry needs any more."""
-    _call("genbench.clean:clean", everything=everything)
+    call("genbench.clean:clean", everything=everything)
 
 
 @app.command(**_examples("genbench doctor", "genbench doctor --profile full --device cuda"))
 def doctor(profile: Profile = "quick", device: Device = None, threads: Threads = None) -> None:
     """Check what a run needs, from disk to GPU."""
-    _call("genbench.doctor:print_checks", profile, device=device, threads=threads)
+    call("genbench.doctor:print_checks", profile, device=device, threads=threads)
 
 
 def main() -> None:

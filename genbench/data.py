@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import struct
 import sys
 import urllib.error
@@ -27,7 +28,7 @@ from genbench.base import DataSpec
 from genbench.errors import UserError, near
 from genbench.files import read_npz, write_bytes
 
-__all__ = ["SIZES", "SPECS", "Dataset", "RawFile", "load", "load_split", "prepare", "raw_files", "spec_of"]
+__all__ = ["SIZES", "SPECS", "Dataset", "RawFile", "load", "load_split", "prepare", "raw_files", "spec_of", "strided"]
 
 SPECS: dict[str, DataSpec] = {
     "mnist": DataSpec(height=28, width=28, levels=256, classes=10),
@@ -79,6 +80,12 @@ def spec_of(dataset: str) -> DataSpec:
     return SPECS[dataset]
 
 
+def strided(total: int, n: int) -> np.ndarray:
+    """``n`` evenly spaced indices of ``total`` images: the first half of MNIST's test set is easier than the second, so a prefix would flatter."""
+    n = min(n, total)
+    return np.arange(n) * total // n
+
+
 # ---------------------------------------------------------------------- download
 
 
@@ -103,7 +110,7 @@ def _from_mirror(file: RawFile, mirror: str) -> bytes:
     place = f"{mirror.rstrip('/')}/{file.folder}/{file.name}"
     try:
         data = _fetch(place) if "://" in mirror else Path(place).read_bytes()
-    except OSError as error:  # URLError is one
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         raise UserError(f"GENBENCH_MIRROR: cannot read {place} ({error}); correct or unset GENBENCH_MIRROR") from error
     if not file.holds(data):
         raise UserError(
@@ -118,7 +125,7 @@ def _download(file: RawFile) -> bytes:
         print(f"downloading {url}", file=sys.stderr, flush=True)
         try:
             data = _fetch(url)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             problems.append(f"{url}: {error}")
             continue
         if file.holds(data):

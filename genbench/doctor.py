@@ -95,7 +95,8 @@ def _packages() -> Iterator[Check]:
 def _entries(params: Params) -> str:
     from genbench.check import check_params  # imports torch
 
-    check_params(params)
+    for name, reason in check_params(params).items():
+        raise UserError(f"{name}: {reason}")
     return f"{len(params.entries)} of profile {params.profile}, all options known to their models"
 
 

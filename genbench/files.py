@@ -35,9 +35,15 @@ def _explain(error: OSError, path: Path) -> OSError:
 
 def _sweep(path: Path) -> None:
     """Remove what killed processes left when they were writing ``path``."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
         owner = left.name.removeprefix(f".{path.name}.").split(".")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+        if not owner.isdigit() or psutil.pid_exists(int(owner)):
+            continue
+        if left.suffix == ".old" and not path.exists():
+            os.replace(left, path)  # it was killed when the former folder was gone and the new one not yet there
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
             left.unlink(missing_ok=True)
 
 
@@ -127,19 +133,36 @@ def replace_directory(path: Path) -> Iterator[Path]:
     """A new folder to fill; on success it takes the place of ``path``, on failure it is removed and ``path`` stays as it was."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        _sweep(path)
+        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".tmp"))
         new.chmod(0o755)
     except OSError as error:
         raise _explain(error, path) from error
     try:
         yield new
-        old = new.with_name(new.name + ".old")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(new, path)
-        shutil.rmtree(old, ignore_errors=True)
+        _swap(new, path)
     except BaseException as error:
         shutil.rmtree(new, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise _explain(error, path) from error
         raise
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Put the folder ``new`` in the place of ``path``, which is there again if that fails."""
+    old = new.with_name(f"{new.name}.old")
+    try:
+        while new.exists():
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(path, old)
+            try:
+                os.replace(new, path)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                shutil.rmtree(old, ignore_errors=True)  # another process was quicker, and its folder is the one to replace now
+    except BaseException:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

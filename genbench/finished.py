@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from genbench.base import Conditioning
+from genbench.current import is_conditional, outdated_likelihood, outdated_quality, outdated_sampling, outdated_training
 from genbench.files import read_json, sha256
 from genbench.params import Entry, Params
 from genbench.registry import model_class
@@ -69,7 +69,20 @@ def missing(params: Params, entry: Entry) -> str | None:
         lacking = [name for name in names if not (params.run(entry.name) / name).is_file()]
         if lacking:
             return f"{stage}: no {', '.join(lacking)}"
-    return None
+    return _outdated(params, entry)
+
+
+def _outdated(params: Params, entry: Entry) -> str | None:
+    """What of an entry is of another state of params.yaml, or None."""
+    folder = params.run(entry.name)
+    likelihood, quality = (read_record(folder / name) for name in _SCORED)
+    found = {
+        "train": outdated_training(entry, folder / "weights.safetensors", read_json(folder / "cost.json")),
+        "sample": outdated_sampling(params, read_json(folder / "sampling.json")["n"]),
+        "score_likelihood": outdated_likelihood(params, entry, likelihood),
+        "score_samples": outdated_quality(params, quality),
+    }
+    return next((f"{stage}: out of date, {reason}" for stage, reason in found.items() if reason is not None), None)
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -122,14 +135,13 @@ def _scores(records: Sequence[Record], cost: Mapping[str, Any], sampling: Mappin
 
 def _tags(entry: Entry, records: Sequence[Record], sampling: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
     cls = model_class(entry.model)
-    conditional = cls.conditioning is Conditioning.REQUIRED or bool(entry.arch.get("conditional"))
     scores = {name: metric for record in records for name, metric in record.metrics.items()}
     withheld = {name: reason for record in records for name, reason in record.withheld.items()}
     tags = {
         "family": cls.family,
         "likelihood": cls.likelihood.value,
         "control": json.dumps(cls.control),
-        "conditional": json.dumps(conditional),
+        "conditional": json.dumps(is_conditional(cls, entry)),
         "sampler": sampling["sampler"],
         "matches_likelihood": json.dumps(sampling["matches_likelihood"]),
         "git": provenance["git"] or "none",

@@ -11,7 +11,6 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -21,41 +20,18 @@ from torch import Tensor
 from genbench.backend import Backend
 from genbench.base import GenerativeModel, Likelihood, Step
 from genbench.batch_norm import estimate_statistics
-from genbench.data import Dataset
+from genbench.batches import Batches
+from genbench.data import Dataset, strided
+from genbench.history import Clock, Fitted
 from genbench.optim import OptimOptions, PhaseState, check_optim
+from genbench.ownership import buffers_of, modules_of
 from genbench.progress import Progress
 from genbench.resume import Workspace
 from genbench.seeding import generator_for, seed_for
 
-__all__ = ["Fitted", "fit"]
+__all__ = ["fit"]
 
 _STATISTICS_IMAGES = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """What training tells besides the weights.
-
-    Attributes:
-        history: one row per logged step: ``step``, ``seconds``, ``images_per_second``, ``<phase>/<value>``.
-        seconds: time in this loop, earlier runs included.
-        images_per_second: training images over the time spent in steps, without validation.
-    """
-
-    history: list[dict[str, float]]
-    seconds: float
-    images_per_second: float
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Where the loop is; goes into checkpoints."""
-
-    step: int = 0
-    seconds: float = 0.0
-    training: float = 0.0
-    images: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def fit(
@@ -125,22 +101,26 @@ class _Loop:
         self.model, self.entry, self.seed, self.device, self.resume, self.steps = model, entry, seed, device, resume, steps
         self.backend = Backend.of(backend or {}, device, where=f"entries.{entry}.train.backend")
         self.x, self.y = data.train_x.to(device), self._labels(data.train_y)
-        stride = max(1, len(data.valid_x) // validate_images)
-        self.valid_x = data.valid_x[::stride].to(device)
-        self.valid_y = self._labels(None if data.valid_y is None else data.valid_y[::stride])
-        self.batch = min(batch_size, len(self.x))
+        chosen = torch.from_numpy(strided(len(data.valid_x), validate_images))
+        self.valid_x = data.valid_x[chosen].to(device)
+        self.valid_y = self._labels(None if data.valid_y is None else data.valid_y[chosen])
+        self.batches = Batches(self.x, self.y, batch_size, entry, seed)
+        self.batch = self.batches.size
         model.to(device)
         if not resume or not (resume.folder / "train.pt").is_file():
             model.init_from_data(self.x, self.y, rng=generator_for("init_from_data", entry, seed, device=device))
         self.backend.prepare(model)
-        self.phases = [PhaseState(phase, options[phase.name], steps=steps, ema=ema) for phase in model.phases()]
+        phases = model.phases()
+        self.phases = [
+            PhaseState(phase, options[phase.name], modules_of(model, phases, phase), buffers_of(model, phases, phase), steps=steps, ema=ema)
+            for phase in phases
+        ]
         self.log_every = max(1, min(100, math.ceil(steps / 200)))
         self.validate_every = self.log_every * max(1, round(steps / max(1, validations) / self.log_every))
         self.edges = sorted({edge for s in self.phases for edge in (s.first, s.end)})
         self.keeps_best = model.likelihood in (Likelihood.EXACT, Likelihood.LOWER_BOUND)
         self.rng = torch.Generator(device)
-        self.orders: dict[str, tuple[int, Tensor]] = {}
-        self.clock = _Clock()
+        self.clock = Clock()
 
     def _labels(self, y: Tensor | None) -> Tensor | None:
         return y.to(self.device) if y is not None and self.model.conditional else None
@@ -162,7 +142,7 @@ class _Loop:
                 if self.resume is not None and (self.resume.due() or last == self.steps):
                     self._save()
         self.backend.release(self.model)
-        chunks = range(min(_STATISTICS_IMAGES, len(self.x)) // self.batch)
+        chunks = range(-(-min(_STATISTICS_IMAGES, len(self.x)) // self.batch))
         estimate_statistics(self.model, [partial(self._loss_on, state, chunk) for state in self.phases for chunk in chunks])
         self.model.eval().requires_grad_(True)
         self.clock.seconds = time.monotonic() - self.started
@@ -170,7 +150,7 @@ class _Loop:
 
     def _train_until(self, last: int) -> dict[str, float]:
         """Steps up to ``last``; returns the means of what they logged."""
-        self.model.train()
+        self._train_mode()
         logged: dict[str, list[Tensor]] = {}
         first, begun, images = self.clock.step, time.monotonic(), self.clock.images
         for step in range(first, last):
@@ -191,7 +171,7 @@ class _Loop:
     def _step(self, state: PhaseState, step: int, repeat: int, logged: dict[str, list[Tensor]]) -> None:
         phase = state.phase
         self._seed("train", phase.name, step, repeat)
-        x, y = self._take(phase.name, (step - state.first) * phase.repeats + repeat)
+        x, y = self.batches.take(phase.name, (step - state.first) * phase.repeats + repeat)
         progress = state.progress(step)
         with self.backend.autocast():
             out: Step = phase.loss(x, y, rng=self.rng, progress=progress)
@@ -201,6 +181,14 @@ class _Loop:
         self.clock.images += len(x)
         for name, value in (("loss", out.loss), ("grad_norm", norm), *out.logs.items()):
             logged.setdefault(f"{phase.name}/{name}", []).append(value.detach())
+
+    def _train_mode(self) -> None:
+        """Train mode for all but the parts whose phases are finished."""
+        self.model.train()
+        for state in self.phases:
+            if state.finished:
+                for module in state.modules:
+                    module.training = False
 
     def _own(self, state: PhaseState) -> None:
         """Let gradients reach this phase's parameters alone."""
@@ -212,29 +200,24 @@ class _Loop:
     def _seed(self, purpose: str, *identity: str | int) -> None:
         seed = seed_for(purpose, self.entry, self.seed, *identity)
         self.rng.manual_seed(seed)
-        torch.default_generator.manual_seed(seed)  # dropout draws from the global generators
+        dropout = seed_for("global", purpose, self.entry, self.seed, *identity)  # dropout draws from the global generators
+        torch.default_generator.manual_seed(dropout)
         if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
-
-    def _take(self, phase: str, index: int) -> tuple[Tensor, Tensor | None]:
-        """Batch number ``index`` of a phase: a fresh permutation each epoch, whole batches only."""
-        epoch, position = divmod(index, len(self.x) // self.batch)
-        if self.orders.get(phase, (-1,))[0] != epoch:
-            order = torch.randperm(len(self.x), generator=generator_for("order", self.entry, self.seed, phase, epoch))
-            self.orders[phase] = (epoch, order.to(self.device))
-        chosen = self.orders[phase][1][position * self.batch : (position + 1) * self.batch]
-        return self.x[chosen], None if self.y is None else self.y[chosen]
+            torch.cuda.manual_seed(dropout)
 
     def _check_finite(self, name: str, values: Tensor, first: int) -> None:
         if not bool(values.isfinite().all()):
             phase, value = name.split("/", 1)
-            repeats = next(s.phase.repeats for s in self.phases if s.phase.name == phase)
-            begin = max(first, next(s.first for s in self.phases if s.phase.name == phase))
+            state = next(s for s in self.phases if s.phase.name == phase)
             index = int((~values.isfinite()).nonzero()[0])
+            step = max(first, state.first) + index // state.phase.repeats
             raise FloatingPointError(
-                f"{type(self.model).__name__}, entry {self.entry}, phase {phase}: {value} is {values[index].item()} at step {begin + index // repeats}; "
+                f"{self._where(state)}: {value} is {values[index].item()} at step {step}; "
                 f"lower entries.{self.entry}.train.optim.{phase}.lr, or clip more"
             )
+
+    def _where(self, state: PhaseState) -> str:
+        return f"{type(self.model).__name__}, entry {self.entry}, phase {state.phase.name}"
 
     # ------------------------------------------------------------------ validation and the end of phases
 
@@ -247,7 +230,7 @@ class _Loop:
             if self.keeps_best and (ends or step % self.validate_every == 0):
                 row[f"{state.phase.name}/valid_loss"] = self._validate(state)
             if ends:
-                state.finish(dict(self.model.named_buffers()))
+                state.finish()
         row["seconds"] = time.monotonic() - self.started
 
     @torch.no_grad()
@@ -262,7 +245,9 @@ class _Loop:
                 with self.backend.autocast():
                     total += float(state.phase.loss(x, y, rng=self.rng, progress=1.0).loss) * len(x)
         loss = total / len(self.valid_x)
-        state.consider(loss, dict(self.model.named_buffers()))
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"{self._where(state)}: the validation loss is {loss} after step {self.clock.step - 1}")
+        state.consider(loss)
         return loss
 
     @contextlib.contextmanager
@@ -278,12 +263,12 @@ class _Loop:
         finally:
             for s, values in zip(states, raw, strict=True):
                 s.set(values)
-            self.model.train()
+            self._train_mode()
 
     def _loss_on(self, state: PhaseState, chunk: int) -> None:
         """A phase's loss on a chunk of the training images, for its effect on batch-norm statistics."""
         self._seed("statistics", state.phase.name, chunk)
-        rows = slice(chunk * self.batch, (chunk + 1) * self.batch)
+        rows = slice(chunk * self.batch, min((chunk + 1) * self.batch, _STATISTICS_IMAGES))
         state.phase.loss(self.x[rows], None if self.y is None else self.y[rows], rng=self.rng, progress=1.0)
 
     # ------------------------------------------------------------------ checkpoints
@@ -300,7 +285,7 @@ class _Loop:
             self.model.load_state_dict(saved["model"])
             for state, kept in zip(self.phases, saved["phases"], strict=True):
                 state.load_state_dict(kept)
-            self.clock = _Clock(**saved["clock"])
+            self.clock = Clock(**saved["clock"])
 
     def _summary(self, row: Mapping[str, float]) -> str:
         losses: Sequence[str] = [f"{name.removesuffix('/loss')} {value:.4g}" for name, value in row.items() if name.endswith("/loss")]

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
 from genbench import images
 from genbench.base import Encoder, GenerativeModel, Inpaintable, Latent, Traceable
+from genbench.results import Visual
 from genbench.visuals import classes, completions, interpolation, labels_for, process, reconstructions, strip, traversal
 
-__all__ = ["Visual", "everything"]
-
-
-@dataclass(frozen=True, slots=True)
-class Visual:
-    """A finished picture: the file's name and content, its kind, and what a reader sees on it."""
-
-    file: str
-    kind: str
-    title: str
-    caption: str
-    data: bytes
+__all__ = ["everything"]
 
 
 def everything(model: GenerativeModel, x: Tensor, y: Tensor | None, *, rng_for: Callable[[str], Generator]) -> Iterator[Visual]:

@@ -14,12 +14,13 @@ from scipy.special import logsumexp
 from torch import Tensor
 
 from genbench.base import GenerativeModel, Likelihood
+from genbench.data import strided
 from genbench.errors import bind_options
 from genbench.params import Entry, Protocol
 from genbench.results import Metric, Record
 from genbench.seeding import generator_for
 
-__all__ = ["CHUNK", "Plan", "bits_per_dim", "plan_for", "score_chunk", "score_options", "strided", "summarise"]
+__all__ = ["CHUNK", "Plan", "bits_per_dim", "plan_for", "score_chunk", "score_options", "summarise"]
 
 CHUNK = 250
 """Test images that share a random generator. Fixed, so that no result depends on a batch size."""
@@ -52,12 +53,6 @@ def bits_per_dim(nats: float, dims: int) -> float:
     return nats / (dims * math.log(2))
 
 
-def strided(total: int, n: int) -> np.ndarray:
-    """``n`` evenly spaced indices of ``total`` images: the first half of MNIST's test set is easier than the second, so a prefix would flatter."""
-    n = min(n, total)
-    return np.arange(n) * total // n
-
-
 def score_options(model: GenerativeModel, entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
     """An entry's ``score`` block, split into the keywords of ``prepare_likelihood`` and those of ``log_likelihood``.
 
@@ -80,7 +75,7 @@ def plan_for(model: GenerativeModel, entry: Entry, protocol: Protocol, total: in
     _, options = score_options(model, entry)
     draws = inspect.signature(model.log_likelihood).parameters.get("draws")
     all_classes = model.conditional and model.sums_classes
-    passes = options.get("draws", draws.default if draws else 1) * (model.spec.classes if all_classes else 1)
+    passes = model.likelihood_passes(**options) * (model.spec.classes if all_classes else 1)
     many = passes >= protocol.many_passes
     index = strided(total, protocol.likelihood_images_many_passes if many else protocol.likelihood_images)
     plans = [Plan("nats", index, options, all_classes)]

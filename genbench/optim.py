@@ -41,6 +41,10 @@ class OptimOptions:
             raise ValueError(f"lr: must be positive, got {self.lr}")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
             raise ValueError(f"betas: must be two numbers in [0, 1), got {self.betas}")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip: must be positive, or null for none, got {self.clip}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay: must not be negative, got {self.weight_decay}")
         for name in ("warmup", "final_lr"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: must be a share in [0, 1], got {getattr(self, name)}")
@@ -57,7 +61,7 @@ def check_optim(model: GenerativeModel, train: Mapping[str, Any], *, where: str)
     """The optimiser options of each phase of a model.
 
     Raises:
-        UserError: a phase without options, options without a phase, no steps, an unknown option, a bad value.
+        UserError: a phase without options, options without a phase, an unknown option, a bad value.
     """
     names, optim = [phase.name for phase in model.phases()], train.get("optim", {})
     for name in optim:
@@ -66,9 +70,11 @@ def check_optim(model: GenerativeModel, train: Mapping[str, Any], *, where: str)
     for name in names:
         if name not in optim:
             raise UserError(f"{where}.optim: missing the phase {name!r} of {type(model).__name__}")
-    for key, least in (("steps", 1 if names else 0), ("batch_size", 1), ("validate_images", 1)):
+    for key, least in (("steps", 1 if names else 0), ("batch_size", 1), ("validations", 1), ("validate_images", 1)):
         if train.get(key, least) < least or (key == "steps" and names and key not in train):
             raise UserError(f"{where}.{key}: must be at least {least}, got {train.get(key)}")
+    if not 0 <= train.get("ema", 0) < 1:
+        raise UserError(f"{where}.ema: must be in [0, 1), got {train['ema']}")
     result = {}
     for name, block in optim.items():
         options = bind_options(OptimOptions, block, where=f"{where}.optim.{name}")
@@ -85,12 +91,16 @@ class PhaseState:
     Arguments:
         phase: what is trained.
         options: how.
+        modules: the parts of the model that belong to this phase alone.
+        buffers: the buffers that belong to it, kept with its best weights.
         steps: outer steps of the whole run; the phase is active from ``first`` up to before ``end``.
         ema: decay of the average of the weights; a warm-up lets it follow early progress.
     """
 
-    def __init__(self, phase: Phase, options: OptimOptions, *, steps: int, ema: float) -> None:
-        self.phase, self.options, self.decay = phase, options, ema
+    def __init__(
+        self, phase: Phase, options: OptimOptions, modules: Sequence[nn.Module], buffers: Mapping[str, Tensor], *, steps: int, ema: float
+    ) -> None:
+        self.phase, self.options, self.modules, self.buffers, self.decay = phase, options, modules, buffers, ema
         self.first, self.end = (round(share * steps) for share in phase.span)
         self.params: list[Tensor] = list(phase.params)
         beta1, beta2 = options.betas
@@ -125,19 +135,19 @@ class PhaseState:
             torch._foreach_lerp_(self.ema, self.params, 1 - decay)
         return norm
 
-    def consider(self, loss: float, buffers: Mapping[str, Tensor]) -> None:
-        """Keep the averaged weights, with the model's buffers of this step, if their validation loss is the best so far."""
+    def consider(self, loss: float) -> None:
+        """Keep the averaged weights, with the phase's buffers of this step, if their validation loss is the best so far."""
         if loss < self.best_loss:
             self.best_loss = loss
-            self.best = [p.clone() for p in self.ema], {name: b.detach().clone() for name, b in buffers.items()}
+            self.best = [p.clone() for p in self.ema], {name: b.detach().clone() for name, b in self.buffers.items()}
 
-    def finish(self, buffers: Mapping[str, Tensor]) -> None:
+    def finish(self) -> None:
         """Give the parameters their scored values: the best averaged ones if any were kept, else the last average."""
         weights, kept = self.best if self.best is not None else (self.ema, {})
         self.set(weights)
         with torch.no_grad():
             for name, value in kept.items():
-                buffers[name].copy_(value)
+                self.buffers[name].copy_(value)
         self.finished = True
         self.best, self.ema = None, []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,8 @@ class Protocol:
     sample_chunk: int
     likelihood_images: int
     likelihood_images_many_passes: int
-    many_passes: int = 10
-    feature_reference_images: int = 10_000
+    many_passes: int
+    feature_reference_images: int
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -159,21 +159,35 @@ def load_params(profile: str = "quick", *, root: Path | None = None) -> Params:
     except yaml.YAMLError as error:
         raise UserError(f"{path} is no valid YAML: {error}") from error
     try:
-        return _params(raw, root)
+        return _params(raw, root, _place(profile))
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
-def _params(raw: Any, root: Path) -> Params:
-    known = ("root", "profile", "params_file", "datasets", "metrics", "protocol", "compute", "entries")
+def _place(profile: str) -> dict[str, str]:
+    """What dvc.yaml needs to know of a profile, which follows from where its file is."""
+    if profile == "quick":
+        return {"root": ".", "profile": profile, "params_file": "params.yaml"}
+    return {"root": "../..", "profile": profile, "params_file": f"profiles/{profile}/params.yaml"}
+
+
+def _check_keys(raw: Any, known: Sequence[str], where: str) -> None:
+    """Raise UserError unless ``raw`` is a mapping with exactly these keys; ``where`` is its place, empty for the whole file."""
     if not isinstance(raw, dict):
-        raise UserError(f"must be a mapping with {', '.join(known)}")
+        raise UserError(f"{f'{where}: ' if where else ''}must be a mapping with {', '.join(known)}")
     for key in raw:
         if key not in known:
-            raise UserError(f"{key}: unknown parameter{near(str(key), known)}")
+            raise UserError(f"{f'{where}.' if where else ''}{key}: unknown parameter{near(str(key), known)}")
     for key in known:
         if key not in raw:
-            raise UserError(f"missing the key {key!r}")
+            raise UserError(f"{where}: missing the key {key!r} (write {{}} for an empty block)" if where else f"missing the key {key!r}")
+
+
+def _params(raw: Any, root: Path, place: Mapping[str, str]) -> Params:
+    _check_keys(raw, (*place, "datasets", "metrics", "protocol", "compute", "entries"), "")
+    for key, value in place.items():
+        if raw[key] != value:
+            raise UserError(f"{key}: must be {value!r} in this place, got {raw[key]!r}")
     datasets = raw["datasets"]
     if not isinstance(datasets, list) or not all(isinstance(d, str) for d in datasets):
         raise UserError(f"datasets: must be a list of names, got {datasets!r}")
@@ -191,7 +205,7 @@ def _params(raw: Any, root: Path) -> Params:
             raise UserError(f"GENBENCH_THREADS must be an integer, got {os.environ['GENBENCH_THREADS']!r}") from error
     return Params(
         root=root,
-        profile=raw["profile"],
+        profile=place["profile"],
         entries={name: _entry(name, block, datasets) for name, block in raw["entries"].items()},
         datasets=tuple(datasets),
         metrics=tuple(raw["metrics"]),
@@ -211,17 +225,10 @@ def _entry(name: str, block: Any, datasets: list[str]) -> Entry:
     where = f"entries.{name}"
     if not isinstance(name, str) or not name or not all(c.isalnum() or c in "-_" for c in name):
         raise UserError(f"{where}: names consist of letters, digits, '-' and '_'")
-    if name in ("data", "code", "features"):
+    if name in ("data", "code", "features", "_stages"):
         raise UserError(f"{where}: this name is taken by a folder of runs/; choose another")
     known = [f.name for f in fields(Entry) if f.name != "name"]
-    if not isinstance(block, dict):
-        raise UserError(f"{where}: must be a mapping with {', '.join(known)}")
-    for key in block:
-        if key not in known:
-            raise UserError(f"{where}.{key}: unknown parameter{near(str(key), known)}")
-    for key in known:
-        if key not in block:
-            raise UserError(f"{where}: missing the key {key!r} (write {{}} for an empty block)")
+    _check_keys(block, known, where)
     for key in ("model", "dataset"):
         if not isinstance(block[key], str):
             raise UserError(f"{where}.{key}: must be a name, got {block[key]!r}")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import traceback
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from genbench.errors import UserError, bind_options, near
 from genbench.params import Entry
@@ -14,9 +17,13 @@ from genbench.params import Entry
 if TYPE_CHECKING:
     from genbench.base import DataSpec, GenerativeModel
 
-__all__ = ["build", "model_class", "model_file", "model_names", "plugin"]
+__all__ = ["BrokenModel", "build", "model_class", "model_file", "model_names", "plugin"]
 
 _MODELS = Path(__file__).parent / "models"
+
+
+class BrokenModel(UserError):
+    """A model whose file cannot be imported: its entries cannot run, all others can."""
 
 
 def _plugins() -> dict[str, EntryPoint]:
@@ -48,11 +55,12 @@ def model_class(name: str) -> type[GenerativeModel]:
 
     Raises:
         UserError: unknown name (with near matches), or a file without exactly one public model class.
+        BrokenModel: the file cannot be imported.
     """
     from genbench.base import GenerativeModel  # here, so that names are looked up without torch
 
     if model_file(name) is not None:
-        module = importlib.import_module(f"genbench.models.{name}")
+        module = _loaded(name, lambda: importlib.import_module(f"genbench.models.{name}"))
         found = [getattr(module, public) for public in getattr(module, "__all__", ())]
         classes = [c for c in found if inspect.isclass(c) and issubclass(c, GenerativeModel)]
         if len(classes) != 1:
@@ -63,10 +71,23 @@ def model_class(name: str) -> type[GenerativeModel]:
     point = _plugins().get(name)
     if point is None:
         raise UserError(f"{name!r} is no model{near(name, model_names())}")
-    loaded = point.load()
+    loaded = _loaded(name, point.load)
     if not (inspect.isclass(loaded) and issubclass(loaded, GenerativeModel)):
         raise UserError(f"the entry point {point.value!r} of model {name!r} is no GenerativeModel class")
     return loaded
+
+
+def _loaded(name: str, load: Callable[[], Any]) -> Any:
+    """What ``load`` imports; BrokenModel with the place of the mistake for all that a file under construction raises."""
+    try:
+        return load()
+    except (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError) as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
+        place, line, reason = frames[-1].filename, frames[-1].lineno, str(error)
+        if isinstance(error, SyntaxError):
+            place, line, reason = error.filename or place, error.lineno, error.msg
+        place = place.removeprefix(f"{_MODELS.parents[1]}{os.sep}")
+        raise BrokenModel(f"{place}:{line}: {reason} (model {name!r}); mend it, then run the command again") from error
 
 
 def build(entry: Entry, spec: DataSpec) -> GenerativeModel:

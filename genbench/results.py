@@ -1,4 +1,4 @@
-"""Typed records of scores, as the stages write them and the report reads them."""
+"""Typed records of scores and pictures, as the stages write them and the report reads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from genbench.errors import UserError
 from genbench.files import read_json, write_json
 
-__all__ = ["Metric", "Record", "read_record", "score_hash", "write_record"]
+__all__ = ["Metric", "Record", "Visual", "read_record", "score_hash", "write_record"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,17 @@ class Record:
     entry: str
     metrics: Mapping[str, Metric]
     withheld: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Visual:
+    """A finished picture: the file's name and content (PNG or GIF), its kind, and what a reader sees on it."""
+
+    file: str
+    kind: str
+    title: str
+    caption: str
+    data: bytes
 
 
 def write_record(path: Path, record: Record) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -76,12 +77,8 @@ class Workspace:
             return None
         try:
             return torch.load(path, map_location=device, weights_only=True)
-        except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+        except (RuntimeError, EOFError, ValueError, OSError, KeyError, pickle.UnpicklingError) as error:
             raise UserError(f"{path} is damaged ({error}); delete it and run again: the work starts from its beginning") from error
-
-    def discard(self, name: str) -> None:
-        """Remove what is kept under ``name``."""
-        (self.folder / name).unlink(missing_ok=True)
 
     def chunk(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
         """The arrays of a chunk: those kept from an earlier run, else computed now and kept."""
@@ -101,7 +98,7 @@ class Workspace:
 
 @contextlib.contextmanager
 def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait: float = 30.0) -> Iterator[Workspace]:
-    """The locked folder ``<checkpoints>/<name>-<hash of identity>``.
+    """The locked folder ``<checkpoints>/<name>-<hash of identity>``; empty if GENBENCH_FRESH is 1, as `genbench run --force` sets it.
 
     Arguments:
         checkpoints: parent of all such folders.
@@ -118,12 +115,21 @@ def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a+") as lock:
         _acquire(lock.fileno(), folder, name, wait)
+        if os.environ.get("GENBENCH_FRESH") == "1":
+            _clear(folder)
         lock.truncate(0)
         since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         lock.write(f"process {os.getpid()} on {platform.node()}, since {since}")
         lock.flush()
         seconds = float(os.environ.get("GENBENCH_CHECKPOINT_SECONDS", "30"))
         yield Workspace(folder, seconds, watched, time.monotonic())
+
+
+def _clear(folder: Path) -> None:
+    """Remove what earlier runs left, but not the lock that is held."""
+    for path in folder.iterdir():
+        if path.name != "lock":
+            path.unlink()
 
 
 def _acquire(lock: int, folder: Path, name: str, wait: float) -> None:

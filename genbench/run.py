@@ -32,10 +32,10 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
     Arguments:
         profile: name of the profile.
         patterns: comma-separated names or wildcards of the entries to run; None runs all.
-        force: run stages again that are up to date.
+        force: run stages again that are up to date, from their beginning.
 
     Returns:
-        Exit code of ``dvc repro`` over the entries: not 0 if any of their stages failed.
+        Exit code of ``dvc repro`` over the entries: not 0 if any of their stages failed, or a model cannot be imported.
 
     Raises:
         UserError: no such profile or entry, an option that a model does not have, or a folder that DVC cannot work in.
@@ -47,16 +47,22 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
     params = loaded[profile]
     names = match_entries(params, patterns)
     check_workspace(root)
-    _check_models(params, None if patterns is None else names)
+    from genbench.check import check_params  # imports torch
+
+    broken = check_params(params, names)
+    for name, reason in broken.items():
+        print(f"{name}: {reason}. The other entries go on", file=sys.stderr)
     if outdated_plugins(params):  # DVC sees only the project's files; a plug-in's are elsewhere
         _dvc(root, ["-f", "-s", _target(profile, "code")])
-    code = _dvc(root, ["--keep-going", *(["-f"] if force else []), *pipeline_targets(params, None if patterns is None else names)])
+    targets = pipeline_targets(params, None if patterns is None else names)
+    code = _dvc(root, ["--keep-going", *(["-f"] if force else []), *targets], fresh=force)
     if code != 0 or patterns is not None:  # else the first command ended with both
         for stage in ("report", "track"):
-            finish = _dvc(root, ["-s", _target(profile, stage)])
+            # Why a stage failed is in .status, which is no dependency of the report.
+            finish = _dvc(root, [*(["-f"] if code != 0 and stage == "report" else []), "-s", _target(profile, stage)])
             code = code or finish
     _tell(params, names)
-    return code
+    return code or (1 if broken else 0)
 
 
 def match_entries(params: Params, patterns: str | None) -> list[str]:
@@ -104,22 +110,15 @@ def check_workspace(root: Path) -> None:
         )
 
 
-def _check_models(params: Params, names: Sequence[str] | None) -> None:
-    from genbench.check import check_entry, check_params  # imports torch
-
-    if names is None:
-        check_params(params)
-    for name in names or ():
-        check_entry(params.entries[name])
-
-
 def _target(profile: str, stage: str) -> str:
     return stage if profile == "quick" else f"profiles/{profile}/dvc.yaml:{stage}"
 
 
-def _dvc(root: Path, arguments: Sequence[str]) -> int:
-    """Exit code of ``dvc repro`` with the programs of this environment first on PATH."""
+def _dvc(root: Path, arguments: Sequence[str], *, fresh: bool = False) -> int:
+    """Exit code of ``dvc repro`` with the programs of this environment first on PATH; ``fresh`` work resumes from no checkpoint."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    if fresh:
+        environment["GENBENCH_FRESH"] = "1"
     sys.stdout.flush()
     with subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments], cwd=root, env=environment) as child, _stopping(child):
         return child.wait()

@@ -1,4 +1,4 @@
-"""Runs one stage on behalf of the command line: a failure leaves a status file that the report shows, a success removes it."""
+"""Runs one stage on behalf of the command line: a failure leaves a status file that the report shows, the next start removes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from genbench.code import ENTRY_STAGES
+from genbench.code import ENTRY_STAGES, check_unchanged
 from genbench.errors import UserError, near
 from genbench.files import write_json
 from genbench.params import Params, load_params
@@ -51,6 +51,8 @@ def run_stages(profile: str, stages: list[str], key: str | None = None, **option
         arguments = () if key is None else (key,)
         start = time.monotonic()
         with _status(params, stage, key or "all"):
+            if key is not None:
+                check_unchanged(params, stage, key)
             importlib.import_module(f"pipelines.{stage}").run(params, *arguments, **(options if stage == stages[-1] else {}))
         if "DVC_STAGE" not in os.environ:
             print(f"{stage}{f' {key}' if key else ''}: done in {time.monotonic() - start:.1f} s", file=sys.stderr)
@@ -77,6 +79,7 @@ def _check_key(params: Params, stage: str, key: str | None) -> None:
 @contextlib.contextmanager
 def _status(params: Params, stage: str, key: str) -> Iterator[None]:
     path = params.status(key, stage)
+    path.unlink(missing_ok=True)  # if this run is killed, the reason of an earlier failure is not its own
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -88,4 +91,3 @@ def _status(params: Params, stage: str, key: str) -> Iterator[None]:
         with contextlib.suppress(OSError):  # a full disk: the stage's own error is the one to tell
             write_json(path, content)
         raise
-    path.unlink(missing_ok=True)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from genbench.code import ENTRY_STAGES, SHARED_STAGES, SOURCE_ROOT, Sources, entry_fingerprint, shared_fingerprint
 from genbench.errors import UserError
-from genbench.files import replace_directory, write_json
+from genbench.files import read_json, write_json
 from genbench.params import Params
 
 __all__ = ["run"]
@@ -14,6 +19,8 @@ __all__ = ["run"]
 
 def run(params: Params) -> None:
     """Write ``runs/<profile>/code/<entry>/<stage>.json`` and ``runs/<profile>/code/_stages/<stage>.json``.
+
+    Files that are right already stay untouched: outside DVC each command comes here, and two may run at once.
 
     Raises:
         UserError: an unknown model or metric, a source that is no Python, or an installed genbench that is not this project's.
@@ -23,10 +30,30 @@ def run(params: Params) -> None:
             f"the installed genbench is that of {SOURCE_ROOT}, not of this project, so edits here would have no effect; "
             f"install this one: pip install --no-deps --no-build-isolation -e {params.root}"
         )
-    sources = Sources()
-    with replace_directory(params.runs / "code") as folder:
-        for stage in SHARED_STAGES:
-            write_json(folder / "_stages" / f"{stage}.json", asdict(shared_fingerprint(sources, stage)))
-        for entry in params.entries.values():
-            for stage in ENTRY_STAGES:
-                write_json(folder / entry.name / f"{stage}.json", asdict(entry_fingerprint(sources, stage, entry, params.metrics)))
+    sources, folder = Sources(), params.runs / "code"
+    wanted = {folder / "_stages" / f"{stage}.json": asdict(shared_fingerprint(sources, stage)) for stage in SHARED_STAGES}
+    for entry in params.entries.values():
+        for stage in ENTRY_STAGES:
+            wanted[params.fingerprint(entry.name, stage)] = asdict(entry_fingerprint(sources, stage, entry, params.metrics))
+    params.checkpoints.mkdir(parents=True, exist_ok=True)
+    with (params.checkpoints / f"{params.profile}-code.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _update(folder, wanted)
+
+
+def _update(folder: Path, wanted: Mapping[Path, Any]) -> None:
+    """Make ``folder`` hold the JSON files ``wanted``, by path, and nothing else."""
+    for path, value in wanted.items():
+        if not _holds(path, value):
+            write_json(path, value)
+    kept = {path.parent for path in wanted}
+    for path in folder.iterdir():
+        if path.is_dir() and path not in kept:
+            shutil.rmtree(path)
+
+
+def _holds(path: Path, value: Any) -> bool:
+    try:
+        return bool(read_json(path) == value)
+    except (FileNotFoundError, ValueError):
+        return False

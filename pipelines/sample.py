@@ -43,21 +43,23 @@ def run(params: Params, entry: str) -> None:
     model = load(out, device=device)
     bind_options(model.sample, block.sample, where=f"entries.{entry}.sample", skip=("n", "y", "rng"))
     name, matches = model.describe_sampler(**block.sample)
+    size = protocol.sample_chunk if model.independent_draws else protocol.samples
+    count = -(-protocol.samples // size)
     identity = {
         "code": read_json(params.fingerprint(entry, "sample"))["hash"],
         "weights": sha256(out / "weights.safetensors"),
         "sample": block.sample,
         "seed": block.seed,
-        "chunk": protocol.sample_chunk,
+        "chunk": size,
         "device": device.type,
         "threads": params.compute.threads,
+        "torch": torch.__version__,
     }
-    count = -(-protocol.samples // protocol.sample_chunk)
     with workspace(params.checkpoints, f"{params.profile}-{entry}-sample", identity) as work:
         chunks = []
         with Progress(f"sample {entry}", count, unit="chunks") as progress:
             for number in range(count):
-                compute = partial(draw_chunk, model, block, number, protocol.sample_chunk)
+                compute = partial(draw_chunk, model, block, number, size)
                 chunks.append(work.chunk(str(number), compute))
                 progress.update(number + 1)
         joined = {key: np.concatenate([c[key] for c in chunks])[: protocol.samples] for key in chunks[0] if key != "seconds"}
@@ -66,7 +68,7 @@ def run(params: Params, entry: str) -> None:
             "sampler": name,
             "matches_likelihood": None if model.likelihood is Likelihood.NONE else matches,
             "n": protocol.samples,
-            "sample_ms_per_image": 1000 * sum(float(c["seconds"]) for c in chunks) / (count * protocol.sample_chunk),
+            "sample_ms_per_image": 1000 * sum(float(c["seconds"]) for c in chunks) / (count * size),
             "peak_memory_mb": devices.peak_memory_mb(device),
             "device": device.type,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+import torch
 
 from genbench import device as devices
 from genbench.base import GenerativeModel, Likelihood
@@ -40,6 +41,7 @@ def run(params: Params, entry: str) -> None:
         "protocol": [params.protocol.likelihood_images, params.protocol.likelihood_images_many_passes, params.protocol.many_passes],
         "device": device.type,
         "threads": params.compute.threads,
+        "torch": torch.__version__,
     }
     with workspace(params.checkpoints, f"{params.profile}-{entry}-score_likelihood", identity) as work:
         prepared = _prepare(model, block, work)
@@ -68,6 +70,7 @@ def _prepare(model: GenerativeModel, entry: Entry, work: Workspace) -> dict[str,
         rng = generator_for("prepare_likelihood", entry.name, entry.seed, device=model.device)
         kept = {"values": model.prepare_likelihood(rng=rng, **options), "buffers": dict(model.named_buffers())}
         work.save("prepared.pt", kept)
-    model.load_state_dict(kept["buffers"], strict=False)
+    for name, value in kept["buffers"].items():
+        model.get_buffer(name).copy_(value)
     values: dict[str, float] = kept["values"]
     return values

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import platform
 import subprocess
 
@@ -15,7 +13,8 @@ from genbench.checkpoint import save
 from genbench.data import load
 from genbench.errors import bind_options
 from genbench.files import read_json, sha256, write_json, write_text
-from genbench.fit import Fitted, fit
+from genbench.fit import fit
+from genbench.history import to_csv
 from genbench.params import Params
 from genbench.registry import build
 from genbench.resume import workspace
@@ -46,7 +45,7 @@ def run(params: Params, entry: str) -> None:
         model = build(block, data.spec)
         fitted = fit(model, data, entry=entry, seed=block.seed, device=device, resume=work, **options)
         save(model, out / "weights.safetensors", entry=block)
-        write_text(out / "history.csv", _csv(fitted))
+        write_text(out / "history.csv", to_csv(fitted.history))
         cost = {
             "parameters": sum(p.numel() for p in model.parameters()),
             "steps": block.train.get("steps", 0),
@@ -56,16 +55,6 @@ def run(params: Params, entry: str) -> None:
         }
         write_json(out / "cost.json", cost)
         write_json(out / "provenance.json", _provenance(params, device, block.train.get("backend", {})))
-
-
-def _csv(fitted: Fitted) -> str:
-    columns = ["step", "seconds", "images_per_second"]
-    columns += sorted({name for row in fitted.history for name in row} - set(columns))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: int(v) if k == "step" else f"{v:.8g}" for k, v in row.items()} for row in fitted.history)
-    return text.getvalue()
 
 
 def _provenance(params: Params, device: torch.device, backend: dict[str, dict[str, object]]) -> dict[str, object]:

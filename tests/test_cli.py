@@ -6,22 +6,30 @@ import fcntl
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 import yaml
 from typer.testing import CliRunner
 
+import genbench.models
 from genbench import clean, run
-from genbench.cli import _call, app
+from genbench.call import call as call_
+from genbench.check import check_params
+from genbench.cli import app
+from genbench.code import Sources, entry_fingerprint
 from genbench.errors import UserError
+from genbench.files import write_json
 from genbench.params import load_params
 
 BLOCK = {"model": "train_copy", "dataset": "mnist", "seed": 0, "arch": {}, "train": {}, "sample": {}, "score": {}}
@@ -31,7 +39,14 @@ PARAMS = {
     "params_file": "params.yaml",
     "datasets": ["mnist", "binary_mnist"],
     "metrics": ["fid"],
-    "protocol": {"samples": 64, "sample_chunk": 64, "likelihood_images": 64, "likelihood_images_many_passes": 16},
+    "protocol": {
+        "samples": 64,
+        "sample_chunk": 64,
+        "likelihood_images": 64,
+        "likelihood_images_many_passes": 16,
+        "many_passes": 10,
+        "feature_reference_images": 64,
+    },
     "compute": {"device": "cpu", "threads": 1},
     "entries": {name: dict(BLOCK) for name in ("made", "pixel_cnn", "pixel_marginals", "vae")},
 }
@@ -52,7 +67,7 @@ stages:
     foreach: ${entries}
     do:
       wdir: ${root}
-      cmd: echo visuals ${key} >> log; echo $GENBENCH_DEVICE $GENBENCH_THREADS > runs/${profile}/${key}/visuals
+      cmd: echo visuals ${key} >> log; echo $GENBENCH_DEVICE $GENBENCH_THREADS $GENBENCH_FRESH > runs/${profile}/${key}/visuals
       deps: ["runs/${profile}/${key}/weights"]
       outs: ["runs/${profile}/${key}/visuals"]
   score_likelihood:
@@ -213,7 +228,15 @@ def test_bad_input_is_one_line_and_exit_code_1(root: Path, arguments: tuple[str,
 
 @pytest.mark.parametrize(
     "arguments",
-    [("sample", "made", "--labels", "1"), ("score", "made", "--inception-weights", "x"), ("train", "made", "--threads", "0"), ("fly",)],
+    [
+        ("sample", "made", "--labels", "1"),
+        ("sample", "made", "--n", "64"),
+        ("sample", "made", "--seed", "0"),
+        ("features", "binary_mnist", "--retrain"),
+        ("score", "made", "--inception-weights", "x"),
+        ("train", "made", "--threads", "0"),
+        ("fly",),
+    ],
 )
 def test_options_that_make_no_sense_are_usage_errors(root: Path, arguments: tuple[str, ...]) -> None:
     assert call(*arguments)[0] == 2
@@ -241,12 +264,12 @@ def test_expected_errors_are_told_without_a_traceback(
     name = module_with(monkeypatch, fail)
     monkeypatch.delenv("GENBENCH_DEBUG", raising=False)
     with pytest.raises(typer.Exit) as stop:
-        _call(name)
+        call_(name)
     assert stop.value.exit_code == 1
     assert capsys.readouterr().err == f"error: {error}\n"
     monkeypatch.setenv("GENBENCH_DEBUG", "1")
     with pytest.raises(type(error)):
-        _call(name)
+        call_(name)
 
 
 def test_unexpected_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,24 +277,25 @@ def test_unexpected_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch)
         raise KeyError("a mistake in genbench")
 
     with pytest.raises(KeyError):
-        _call(module_with(monkeypatch, fail))
+        call_(module_with(monkeypatch, fail))
 
 
 def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def stop() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(typer.Exit) as exit_:
-        _call(module_with(monkeypatch, stop))
-    assert exit_.value.exit_code == 130
-    assert "goes on from the last checkpoint" in capsys.readouterr().err
+    for resumes in (False, True):
+        with pytest.raises(typer.Exit) as exit_:
+            call_(module_with(monkeypatch, stop), resumes=resumes)
+        assert exit_.value.exit_code == 130
+        assert ("goes on from the last checkpoint" in capsys.readouterr().err) is resumes
 
 
 def test_a_number_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(typer.Exit) as exit_:
-        _call(module_with(monkeypatch, lambda: 7))
+        call_(module_with(monkeypatch, lambda: 7))
     assert exit_.value.exit_code == 7
-    assert _call(module_with(monkeypatch, lambda: 0)) == 0
+    assert call_(module_with(monkeypatch, lambda: 0)) == 0
 
 
 # ---------------------------------------------------------------------- stages and their status files
@@ -309,9 +333,80 @@ def test_a_failing_stage_leaves_its_error_and_a_success_removes_it(root: Path, c
 
 
 def test_an_interrupted_stage_has_not_failed(root: Path, calls: list[object]) -> None:
-    calls.append(KeyboardInterrupt())
+    calls.append(ValueError("no good"))
+    assert call("train", "made")[0] == 1
+    path = root / ".status" / "quick" / "made-train.json"
+    assert path.is_file()
+    calls[:] = [KeyboardInterrupt()]
     assert call("train", "made")[0] == 130
-    assert not (root / ".status").exists()
+    assert not path.exists(), "the report would give the reason of an earlier failure"
+
+
+def test_a_stage_refuses_sources_other_than_those_of_its_fingerprint(
+    root: Path, calls: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", "train@made")
+    entry = load_params().entry("made")
+    written = asdict(entry_fingerprint(Sources(), "train", entry, ()))
+    path = root / "runs" / "quick" / "code" / "made" / "train.json"
+    write_json(path, written)
+    assert call("train", "made")[0] == 0
+    write_json(path, {**written, "hash": "0", "files": {**written["files"], "genbench/base.py": "0"}})
+    calls.clear()
+    code, _, stderr = call("train", "made")
+    assert code == 1
+    assert "sources changed since this run began (genbench/base.py)" in stderr
+    assert calls == []
+    assert "sources changed" in json.loads((root / ".status" / "quick" / "made-train.json").read_text())["error"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("profile: quick", "profile: smoke", "profile: must be 'quick' in this place, got 'smoke'"),
+        ("root: .", "root: ..", "root: must be '.' in this place"),
+        ("params_file: params.yaml", "params_file: other.yaml", "params_file: must be 'params.yaml' in this place"),
+        ("metrics:", "metric:", "metric: unknown parameter; did you mean 'metrics'"),
+        ("seed: 0", "sed: 0", "entries.made.sed: unknown parameter; did you mean 'seed'"),
+        ("seed: 0", "{}", "entries.made: missing the key 'seed'"),
+    ],
+)
+def test_mistakes_in_params_are_named(root: Path, old: str, new: str, message: str) -> None:
+    path = root / "params.yaml"
+    text = path.read_text()
+    path.write_text(text.replace(f"    {old}\n", "", 1) if new == "{}" else text.replace(old, new, 1))
+    with pytest.raises(UserError) as error:
+        load_params()
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ({"backend": {"tpu": {}}}, "entries.made.train.backend.tpu: unknown device type"),
+        ({"backend": {"cpu": {"precision": "float8"}}}, "entries.made.train.backend.cpu.precision: unknown 'float8'"),
+        ({"ema": 1.0}, "entries.made.train.ema: must be in [0, 1), got 1.0"),
+        ({"validations": 0}, "entries.made.train.validations: must be at least 1, got 0"),
+    ],
+)
+def test_bad_training_options_are_found_before_a_run(root: Path, train: dict[str, object], message: str) -> None:
+    edit_params(root, "made", model="made", arch={"hidden": [8], "head": "categorical"}, train={"steps": 1, "optim": {"loss": {"lr": 0.1}}, **train})
+    with pytest.raises(UserError) as error:
+        check_params(load_params())
+    assert message in str(error.value)
+
+
+def test_a_broken_model_is_named_and_the_others_go_on(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit_params(repository, "vae", model="broken")
+    monkeypatch.setattr("genbench.registry._MODELS", repository / "models")
+    (repository / "models").mkdir()
+    (repository / "models" / "broken.py").write_text("import nothing_of_the_kind\n")
+    shutil.copy(Path(genbench.models.__file__).parent / "train_copy.py", repository / "models")
+    monkeypatch.setattr("genbench.models.__path__", [str(repository / "models")])
+    code, _, stderr = call("run", "--entries", "vae,made")
+    assert code == 1
+    assert "/models/broken.py:1: No module named 'nothing_of_the_kind' (model 'broken')" in stderr
+    assert "samples made" in log(repository)
 
 
 def test_outside_dvc_the_fingerprints_are_written_first(root: Path, calls: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -377,10 +472,27 @@ def test_a_run_of_some_entries_runs_only_these(repository: Path) -> None:
     once = log(repository)
     assert sorted(once[:-2]) == ["likelihood pixel_cnn", "samples pixel_cnn", "train pixel_cnn", "visuals pixel_cnn"]
     assert once[-2:] == ["report", "track"]
+    assert (repository / "runs" / "quick" / "pixel_cnn" / "visuals").read_text().strip() == ""
     subprocess.run([*command, "--force"], cwd=repository, capture_output=True, check=True)
     again = log(repository)[len(once) :]
+    assert (repository / "runs" / "quick" / "pixel_cnn" / "visuals").read_text().strip() == "1", "checkpoints would be resumed"
     assert "train pixel_cnn" in again
     assert all(line.endswith("pixel_cnn") or line in ("report", "track") for line in again)
+
+
+def test_forced_work_starts_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = importlib.import_module("genbench.resume").workspace
+    with workspace(tmp_path, "made", {"a": 1}) as work:
+        work.save("train.pt", {"step": 5})
+        assert work.chunk("0", lambda: {"x": np.zeros(1)})["x"] == 0
+    with workspace(tmp_path, "made", {"a": 1}) as work:
+        assert work.load("train.pt") == {"step": 5}
+        assert work.chunk("0", lambda: {"x": np.ones(1)})["x"] == 0
+    monkeypatch.setenv("GENBENCH_FRESH", "1")
+    with workspace(tmp_path, "made", {"a": 1}) as work:
+        assert work.load("train.pt") is None
+        assert work.chunk("0", lambda: {"x": np.ones(1)})["x"] == 1
+        assert (work.folder / "lock").is_file()
 
 
 def test_ctrl_c_stops_the_whole_run(repository: Path) -> None:

@@ -170,14 +170,28 @@ def test_unknown_names_list_near_matches(tree: Path) -> None:
         entry_fingerprint(Sources(tree), "train", ENTRIES["made"], ())
 
 
+def test_a_broken_model_leaves_the_fingerprints_of_others(tree: Path) -> None:
+    before = _hashes(tree)
+    (tree / "genbench" / "models" / "made.py").write_text("x = = 1\n")
+    after = _hashes(tree)
+    assert {name for name in before if before[name] != after[name]} == MADE
+    (tree / "genbench" / "models" / "made.py").write_text("x = = 2\n")
+    assert {name for name, value in _hashes(tree).items() if value != after[name]} == MADE
+
+
 def test_stage_writes_the_same_bytes_twice_and_drops_old_entries(params: Params) -> None:
     stage.run(params)
     folder = params.runs / "code"
     before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.json")}
     (folder / "gone").mkdir()
     (folder / "gone" / "train.json").write_text("{}")
+    inodes = {path: path.stat().st_ino for path in folder.rglob("*.json") if path.parent.name != "gone"}
+    stale, broken = params.fingerprint("made", "train"), params.fingerprint("vae", "sample")
+    stale.write_text("{}")
+    broken.write_text("{")
     stage.run(params)
     assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.json")} == before
+    assert {path for path, inode in inodes.items() if path.stat().st_ino != inode} == {stale, broken}
     assert {path.parts[0] for path in before} == {"_stages", *params.entries}
     for entry in params.entries.values():
         record = json.loads(params.fingerprint(entry.name, "train").read_text())
@@ -243,7 +257,6 @@ def _loaded(params: Params, steps: Sequence[tuple[str, str | None]]) -> list[tup
     return [(stage, key, set(files)) for stage, key, files in map(json.loads, lines)]
 
 
-@pytest.mark.slow
 def test_what_a_stage_loads_is_in_its_fingerprint(params: Params) -> None:
     stage.run(params)
     sources = Sources()
@@ -251,7 +264,7 @@ def test_what_a_stage_loads_is_in_its_fingerprint(params: Params) -> None:
     steps: list[tuple[str, str | None]] = [("prepare", "mnist")] if "GENBENCH_MIRROR" in os.environ else []
     steps += [("features", dataset) for dataset in params.datasets]
     steps += [(name, entry) for entry in by_model.values() for name in ENTRY_STAGES if name != "score_samples"]
-    steps += [("score_samples", "made"), ("report", None)]  # the scores of samples are the same code for all
+    steps += [("score_samples", by_model["made"]), ("report", None)]  # samples of all models are scored by the same code
     loaded = _loaded(params, steps)
     assert [(name, key) for name, key, _ in loaded] == steps
     for name, key, files in loaded:

@@ -111,6 +111,22 @@ def test_sample_is_decode_of_prior() -> None:
     assert torch.equal(model.sample(300, rng=Generator().manual_seed(4)), model.decode(z, rng=Generator().manual_seed(5)))
 
 
+def test_a_fresh_generator_has_the_statistics_of_its_batches() -> None:
+    """Evaluation then gives nearly what training mode gives, where the default statistics would give a constant grey."""
+    model = build()
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    model.init_from_data(real(), None, rng=Generator().manual_seed(0))
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    assert model.training
+    z = model.prior(2000, rng=Generator().manual_seed(1))
+    with torch.no_grad():
+        in_training = copy.deepcopy(model).generator.train()(z)
+        evaluated = model.generator.eval()(z)
+    assert (evaluated - in_training).std() < 0.2 * in_training.std()
+    momenta = {m.momentum for m in model.generator.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)}
+    assert momenta == {0.1}
+
+
 def test_initial_weights_have_the_spread_of_the_paper() -> None:
     torch.manual_seed(0)
     model = DCGAN(DataSpec(28, 28, 256))

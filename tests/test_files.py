@@ -91,6 +91,57 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["report"]
 
 
+def test_a_swap_that_fails_half_way_leaves_the_former_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, replace = tmp_path / "report", os.replace
+    with replace_directory(target) as new:
+        (new / "a").write_text("1")
+
+    def second_fails(source: Path, destination: Path) -> None:
+        if destination == target and source.suffix == ".tmp":
+            raise OSError(errno.EIO, "Input/output error")
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "replace", second_fails)
+    with pytest.raises(OSError, match="Input/output"), replace_directory(target) as new:
+        (new / "b").write_text("2")
+    assert os.listdir(tmp_path) == ["report"]
+    assert os.listdir(target) == ["a"]
+
+
+def test_a_writer_that_comes_between_is_replaced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, replace = tmp_path / "report", os.replace
+    with replace_directory(target) as new:
+        (new / "a").write_text("1")
+    came = []
+
+    def another_comes(source: Path, destination: Path) -> None:
+        if destination == target and not came:
+            came.append(1)
+            target.mkdir()
+            (target / "theirs").write_text("x")
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "replace", another_comes)
+    with replace_directory(target) as new:
+        (new / "b").write_text("2")
+    assert came
+    assert os.listdir(tmp_path) == ["report"]
+    assert os.listdir(target) == ["b"]
+
+
+def test_a_folder_survives_a_kill_between_its_renames(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    old, half = tmp_path / f".report.{dead.pid}.abc.tmp.old", tmp_path / f".report.{dead.pid}.abc.tmp"
+    for folder in (old, half):
+        folder.mkdir()
+        (folder / folder.suffix[1:]).write_text("")
+    with pytest.raises(RuntimeError), replace_directory(tmp_path / "report"):
+        raise RuntimeError
+    assert os.listdir(tmp_path) == ["report"]
+    assert os.listdir(tmp_path / "report") == ["old"]
+
+
 def test_what_a_killed_process_left_is_swept_at_the_next_write(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()

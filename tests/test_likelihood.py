@@ -12,12 +12,20 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood
+from genbench.data import strided
 from genbench.errors import UserError
-from genbench.likelihood import Plan, bits_per_dim, plan_for, score_chunk, score_options, strided, summarise
+from genbench.likelihood import Plan, bits_per_dim, plan_for, score_chunk, score_options, summarise
 from genbench.params import Entry, Protocol
 from tests.toys import ToyFVBN, ToyGAN, ToyVAE
 
-PROTOCOL = Protocol(samples=10, sample_chunk=10, likelihood_images=400, likelihood_images_many_passes=40)
+PROTOCOL = Protocol(
+    samples=10,
+    sample_chunk=10,
+    likelihood_images=400,
+    likelihood_images_many_passes=40,
+    many_passes=10,
+    feature_reference_images=100,
+)
 SPEC = DataSpec(3, 3, 2, 3)
 
 
@@ -104,7 +112,7 @@ def test_few_passes_use_all_images() -> None:
 
 
 def test_no_likelihood_no_plan() -> None:
-    assert plan_for(ToyGAN(DataSpec(3, 3, 2)), entry(), PROTOCOL, 400) == []
+    assert plan_for(ToyGAN(SPEC), entry(), PROTOCOL, 400) == []
 
 
 def test_a_chunk_does_not_depend_on_the_others() -> None:

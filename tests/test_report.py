@@ -34,6 +34,7 @@ from genbench.report.tables import csv_table, markdown
 from genbench.report.text import number, plus_minus
 from genbench.results import Metric, Record, write_record
 from pipelines import report
+from tests.toys import weights_of
 
 MODELS = {
     "alpha": (Likelihood.EXACT, "autoregressive", False),
@@ -58,18 +59,19 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         entries: dict[str, Entry] = {}
-        protocol = Protocol(samples=100, sample_chunk=50, likelihood_images=100, likelihood_images_many_passes=10)
+        images = {"likelihood_images": 100, "likelihood_images_many_passes": 10, "many_passes": 10, "feature_reference_images": 100}
+        protocol = Protocol(samples=100, sample_chunk=50, **images)
         self.params = Params(root, "quick", entries, ("mnist", "binary_mnist"), ("fid",), protocol, Compute())
         self.entries = entries
 
     def declare(self, name: str, model: str, dataset: str = "mnist", seed: int = 0, **arch: object) -> Path:
-        self.entries[name] = Entry(name, model, dataset, seed, arch, {}, {}, {})
+        self.entries[name] = Entry(name, model, dataset, seed, arch, {"steps": 10}, {}, {})
         return self.params.run(name)
 
     def add(self, name: str, model: str, *, bits: float | None = None, fid: float = 5.0, dataset: str = "mnist", **entry: object) -> Path:
         """Declare an entry and write all of its outputs."""
         run = self.declare(name, model, dataset, **entry)  # type: ignore[arg-type]
-        write_bytes(run / "weights.safetensors", b"weights")
+        write_bytes(run / "weights.safetensors", weights_of(self.entries[name]))
         steps = "".join(f"{s},{s / 10},1000,{5.0 / (s + 1)},0.001,1,{6.0 / (s + 1) if s % 2 else ''}\n" for s in range(10))
         heads = "step,seconds,images_per_second,loss/loss,loss/lr,loss/grad_norm,loss/valid_loss\n"
         write_text(run / "history.csv", heads + ("" if MODELS[model][2] else steps))
@@ -98,7 +100,10 @@ class Bench:
         }  # fmt: skip
         write_record(run / "likelihood.json", Record(name, scores))
         write_record(
-            run / "quality.json", Record(name, {"fid_mnist": Metric(fid, None, 100, False), "is_mnist": Metric(9.0, 0.1, 100, True)})
+            run / "quality.json",
+            Record(
+                name, {"fid_mnist": Metric(fid, None, 100, False, detail={"reference_n": 100}), "is_mnist": Metric(9.0, 0.1, 100, True)}
+            ),
         )
         return run
 
@@ -264,6 +269,78 @@ def test_a_failed_preparation_of_the_data_is_the_reason(bench: Bench) -> None:
     assert bench.board()["missing"][0]["reason"].startswith("prepare of mnist failed: no network")
 
 
+def test_a_failed_fingerprint_is_the_reason(bench: Bench) -> None:
+    bench.declare("beta", "beta")
+    run = bench.add("alpha", "alpha", bits=1.2)
+    (run / "quality.json").unlink()
+    (run / "likelihood.json").unlink()
+    bench.fail("all", "code", "genbench/fit.py:3: invalid syntax")
+    reason = "code failed: genbench/fit.py:3: invalid syntax (log: .status/quick/all-code.json)"
+    assert [gap["reason"] for gap in bench.board()["missing"]] == [reason, reason]
+
+
+@pytest.mark.parametrize(("file", "stage"), [("likelihood.json", "prepare"), ("quality.json", "features"), ("quality.json", "prepare")])
+def test_a_failed_stage_of_the_data_set_is_the_reason(bench: Bench, file: str, stage: str) -> None:
+    (bench.add("alpha", "alpha", bits=1.2) / file).unlink()
+    bench.fail("mnist", stage, "disk full")
+    bench.fail("binary_mnist", stage, "of another data set")
+    assert bench.board()["missing"][0]["reason"] == f"{stage} of mnist failed: disk full (log: .status/quick/mnist-{stage}.json)"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 1}, "train is out of date: seed was 0 and is now 1"),
+        ({"model": "beta"}, "train is out of date: model was 'alpha' and is now 'beta'"),
+        ({"arch": {"width": (2, 3)}}, "train is out of date: arch was {'width': 1} and is now {'width': [2, 3]}"),
+        ({"train": {"steps": 20}}, "train is out of date: train.steps was 10 and is now 20"),
+        ({"score": {"draws": 5}}, "score_likelihood is out of date: score.draws was None and is now 5"),
+    ],
+)
+def test_results_of_another_entry_block_do_not_count(bench: Bench, change: dict[str, object], said: str) -> None:
+    bench.add("alpha", "alpha", bits=1.2, width=1)
+    bench.add("beta", "beta", bits=1.3)
+    assert bench.board()["missing"] == []
+    bench.entries["alpha"] = replace(bench.entries["alpha"], **change)
+    board = bench.board()
+    (gap,) = board["missing"]
+    assert (gap["entry"], gap["reason"]) == ("alpha", f"{said}; run `genbench run --entries alpha`")
+    assert row(board, "beta")["status"] == "ok"
+    kept = [r["metrics"].keys() for r in board["rows"] if r["entry"] == "alpha"]
+    assert kept == ([{"fid_mnist", "is_mnist"}] if "score" in change else [])
+
+
+@pytest.mark.parametrize(
+    ("key", "kept", "said"),
+    [
+        ("samples", {"bits_per_dim", "nats"}, "sample is out of date: protocol.samples was 100 and is now 50"),
+        ("likelihood_images", {"fid_mnist", "is_mnist"}, "score_likelihood is out of date: test images was 100 and is now 50"),
+        ("feature_reference_images", {"bits_per_dim", "nats"}, "score_samples is out of date: test images was 100 and is now 50"),
+    ],
+)
+def test_scores_of_another_protocol_do_not_count(bench: Bench, key: str, kept: set[str], said: str) -> None:
+    bench.add("alpha", "alpha", bits=1.2)
+    bench.params = replace(bench.params, protocol=replace(bench.params.protocol, **{key: 50}))
+    board = bench.board()
+    assert row(board, "alpha")["status"] == "partial"
+    assert row(board, "alpha")["metrics"].keys() == kept
+    assert board["missing"][0]["reason"] == f"{said}; run `genbench run --entries alpha`"
+
+
+def test_more_test_images_than_there_are_change_nothing(bench: Bench) -> None:
+    run = bench.add("alpha", "alpha")
+    write_record(run / "likelihood.json", Record("alpha", {"nats": Metric(80.0, 1.0, 10_000, False, "exact")}))
+    bench.params = replace(bench.params, protocol=replace(bench.params.protocol, likelihood_images=20_000))
+    assert bench.board()["missing"] == []
+
+
+def test_why_a_stage_that_is_out_of_date_failed(bench: Bench) -> None:
+    bench.add("alpha", "alpha", bits=1.2)
+    bench.fail("all", "code", "invalid syntax")
+    bench.entries["alpha"] = replace(bench.entries["alpha"], seed=1)
+    assert bench.board()["missing"][0]["reason"].startswith("train is out of date: seed was 0 and is now 1; code failed: invalid syntax")
+
+
 def test_a_partial_entry_is_a_row_and_listed(bench: Bench) -> None:
     run = bench.add("alpha", "alpha", bits=1.2)
     (run / "likelihood.json").unlink()
@@ -312,6 +389,7 @@ NAN = b'{"value": NaN, "stderr": null, "n": 1, "higher_is_better": false}'
         ("cost.json", b'{"parameters": "many"}'),
         ("cost.json", b'{"train_seconds": NaN}'),
         ("provenance.json", b"\xff\xfe"),
+        ("weights.safetensors", b"\x10\x00\x00"),
         ("history.csv", b""),
         ("history.csv", b"step,loss/loss\n1,abc\n"),
         ("samples.npz", b"PK"),
@@ -639,6 +717,38 @@ def test_pictures_beyond_the_budget_become_files(bench: Bench) -> None:
     assert 0 < len(beside) < 40
     assert all((bench.params.report / name).is_file() for name in beside)
     assert sum(f"title {i} of alpha" in text for i in range(40)) == 40
+
+
+def test_a_page_above_its_limit_has_its_pictures_beside_it_or_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything(bench)
+    outcomes, pictures = collecting.collect(bench.params), Material(samples={"alpha": bytes(100_000)})
+    board = bench.board()
+    bare = len(page(board, outcomes, Material(samples={"alpha": bytes(10**7)}))[0].encode())
+    monkeypatch.setattr("genbench.report.page.MAX_BYTES", bare + 1000)
+    text, _ = page(board, outcomes, pictures)
+    assert 'src="figures/alpha-samples.png"' in text
+    assert len(text.encode()) <= bare + 1000
+    monkeypatch.setattr("genbench.report.page.MAX_BYTES", bare // 2)
+    with pytest.raises(UserError, match=r"without its pictures, above its limit .* 'quick'"):
+        page(board, outcomes, pictures)
+
+
+def test_only_families_with_a_page_are_linked(bench: Bench) -> None:
+    bench.add("alpha", "alpha", bits=1.2)
+    bench.add("gamma", "gamma")
+    write_text(bench.params.root / "docs" / "autoregressive.md", "# Autoregressive models")
+    bench.write()
+    links = {link for link in Reader(bench.page()).links if link.startswith("../../docs/")}
+    assert links == {"../../docs/autoregressive.md"}
+    assert ">adversarial" in bench.page()
+
+
+def test_the_commit_is_shown_whole(bench: Bench) -> None:
+    run = bench.add("alpha", "alpha", bits=1.2)
+    path = run / "provenance.json"
+    write_json(path, json.loads(path.read_text()) | {"git": "v0.1-3-gabcdef012345-dirty"})
+    bench.write()
+    assert "<code>v0.1-3-gabcdef012345-dirty</code>" in bench.page()
 
 
 # ---------------------------------------------------------------------- published results

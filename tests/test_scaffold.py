@@ -16,15 +16,22 @@ from genbench.base import DataSpec
 from genbench.errors import UserError
 from genbench.params import load_params
 from genbench.scaffold import add_entries, add_seeds, new_model
+from tests import contract
 
 HEAD = """\
 # A comment at the top.
 root: {root}
 profile: {profile}
-params_file: params.yaml
+params_file: {file}
 datasets: [mnist, binary_mnist]
 metrics: [fid]
-protocol: {{samples: 64, sample_chunk: 64, likelihood_images: 64, likelihood_images_many_passes: 16}}
+protocol:
+  samples: 64
+  sample_chunk: 64
+  likelihood_images: 64
+  likelihood_images_many_passes: 16
+  many_passes: 10
+  feature_reference_images: 64
 compute: {{device: cpu, threads: 1}}
 """
 ENTRIES = """\
@@ -46,11 +53,11 @@ entries:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    (tmp_path / "params.yaml").write_text(HEAD.format(root=".", profile="quick") + ENTRIES)
+    (tmp_path / "params.yaml").write_text(HEAD.format(root=".", profile="quick", file="params.yaml") + ENTRIES)
     for name in ("smoke", "full"):
         folder = tmp_path / "profiles" / name
         folder.mkdir(parents=True)
-        (folder / "params.yaml").write_text(HEAD.format(root="../..", profile=name) + ENTRIES)
+        (folder / "params.yaml").write_text(HEAD.format(root="../..", profile=name, file=f"profiles/{name}/params.yaml") + ENTRIES)
     (tmp_path / "genbench" / "models").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -176,6 +183,22 @@ def test_a_new_model_is_a_distribution_and_samples_fast(root: Path) -> None:
     assert cls(DataSpec(28, 28, 256, 10)).sample(2, rng=rng).shape == (2, 1, 28, 28)
 
 
+def test_a_new_model_passes_the_contract(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = load_model(new_model("my_first_model")[0])
+    monkeypatch.setattr("genbench.registry.model_class", lambda name: cls)
+    for case in contract.cases("my_first_model", cls):
+        contract.check_phases(contract.start(case.build()))
+        contract.check_depends_on_rng(contract.start(case.build()))
+        model = contract.train(contract.start(case.build()))
+        contract.check_training_improves_score(case, model)
+        contract.check_checkpoint(case, model, root / "weights.safetensors")
+        contract.check_bad_input(case, model)
+        for check in (contract.check_phases, contract.check_seeded, contract.check_no_hidden_state, contract.check_batch_mates):
+            check(model)
+        for check in (contract.check_mass, contract.check_samples, contract.check_traceable, contract.check_inpaintable):
+            check(model)
+
+
 def test_a_new_model_is_an_entry_of_every_profile(root: Path) -> None:
     new_model("novel")
     steps = {}
@@ -215,7 +238,7 @@ def test_a_name_that_is_an_entry_changes_nothing(root: Path) -> None:
 def test_a_profile_that_cannot_be_edited_changes_nothing(root: Path) -> None:
     path = root / "profiles" / "smoke" / "params.yaml"
     entries = "entries: {made: {model: made, dataset: mnist, seed: 0, arch: {}, train: {}, sample: {}, score: {}}}\n"
-    path.write_text(HEAD.format(root="../..", profile="smoke") + entries)
+    path.write_text(HEAD.format(root="../..", profile="smoke", file="profiles/smoke/params.yaml") + entries)
     before = contents(root)
     with pytest.raises(UserError, match=r"smoke/params\.yaml: entries"):
         new_model("novel")

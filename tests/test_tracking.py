@@ -18,11 +18,13 @@ from mlflow.entities import Run, ViewType
 
 from genbench.errors import UserError
 from genbench.files import read_json, write_bytes, write_json, write_npz, write_text
+from genbench.finished import missing
 from genbench.images import grid, png
 from genbench.params import Params, load_params
 from genbench.results import Metric, Record, write_record
 from genbench.tracking import experiment_name, sync, ui
 from pipelines import track
+from tests.toys import weights_of
 
 ENTRIES = {
     "made": {"model": "made", "dataset": "mnist", "arch": {"hidden": [500, 500], "head": "categorical"}},
@@ -42,7 +44,7 @@ def write_entry(params: Params, name: str, *, nats: float = 400.0, seconds: floa
     entry, folder = params.entry(name), params.run(name)
     levels = 2 if entry.dataset == "binary_mnist" else 256
     images = np.random.default_rng(0).integers(0, levels, (120, 28, 28), dtype=np.uint8)
-    write_bytes(folder / "weights.safetensors", f"weights of {name}".encode())
+    write_bytes(folder / "weights.safetensors", weights_of(entry))
     write_text(folder / "history.csv", HISTORY)
     cost = {"parameters": 1000, "train_seconds": seconds, "train_images_per_second": 2000.0 / seconds, "peak_memory_mb": 300.0, "steps": 20}
     write_json(folder / "cost.json", cost)
@@ -56,7 +58,7 @@ def write_entry(params: Params, name: str, *, nats: float = 400.0, seconds: floa
     scores = {"nats": Metric(nats, 0.5, 100, False, "exact"), "bits_per_dim": Metric(nats / 543.43, 0.01, 100, False, "exact")}
     likelihood = {} if matches is None else scores
     write_record(folder / "likelihood.json", Record(name, likelihood, {} if matches else {"bayes_accuracy": "the model is unconditional"}))
-    write_record(folder / "quality.json", Record(name, {"fid_mnist": Metric(12.5, None, 120, False)}))
+    write_record(folder / "quality.json", Record(name, {"fid_mnist": Metric(12.5, None, 120, False, detail={"reference_n": 100})}))
     shown = [{"file": "interpolation.png", "kind": "interpolation", "title": "Interpolation", "caption": "A line in latent space."}]
     write_json(folder / "visuals" / "visuals.json", shown)
     write_bytes(folder / "visuals" / "interpolation.png", png(grid(images[:10], levels=levels)))
@@ -83,7 +85,8 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Pa
         "params_file": "params.yaml",
         "datasets": ["mnist", "binary_mnist"],
         "metrics": ["fid"],
-        "protocol": {"samples": 120, "sample_chunk": 60, "likelihood_images": 100, "likelihood_images_many_passes": 10},
+        "protocol": {"samples": 120, "sample_chunk": 60, "likelihood_images": 100, "likelihood_images_many_passes": 10}
+        | {"many_passes": 10, "feature_reference_images": 100},
         "compute": {},
         "entries": entries,
     }
@@ -214,7 +217,7 @@ def test_changed_content_is_a_new_key(finished: Params, change: str) -> None:
     first = sync(finished).tracked
     params = finished
     if change == "weights":
-        write_bytes(params.run("made") / "weights.safetensors", b"other weights")
+        write_bytes(params.run("made") / "weights.safetensors", weights_of(params.entry("made"), 1.0))
     elif change == "picture":
         (params.run("made") / "visuals" / "interpolation.png").unlink()
     else:
@@ -222,6 +225,7 @@ def test_changed_content_is_a_new_key(finished: Params, change: str) -> None:
         raw["entries"]["made"]["arch"]["hidden"] = [400]
         (params.root / "params.yaml").write_text(yaml.safe_dump(raw))
         params = load_params("quick", root=params.root)
+        write_bytes(params.run("made") / "weights.safetensors", weights_of(params.entry("made")))
     second = sync(params).tracked
     assert second["made"] != first["made"]
     assert {name for name in first if first[name] != second[name]} == {"made"}
@@ -237,6 +241,25 @@ def test_unfinished_entries_are_skipped_with_the_reason_and_counted(finished: Pa
     assert receipt["skipped"]["dcgan"].startswith("train: no weights.safetensors")
     assert "skipped vae" in capsys.readouterr().out
     assert set(runs_of(finished)) == {"made", "report"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"entries": {"made": {"seed": 3}}}, "train: out of date, seed was 0 and is now 3"),
+        ({"entries": {"made": {"score": {"draws": 9}}}}, "score_likelihood: out of date, score.draws was None and is now 9"),
+        ({"protocol": {"samples": 60}}, "sample: out of date, protocol.samples was 120 and is now 60"),
+        ({"protocol": {"likelihood_images": 50}}, "score_likelihood: out of date, test images was 100 and is now 50"),
+        ({"protocol": {"feature_reference_images": 50}}, "score_samples: out of date, test images was 100 and is now 50"),
+    ],
+)
+def test_results_of_another_state_of_the_parameters_are_not_tracked(finished: Params, change: dict, reason: str) -> None:
+    raw = yaml.safe_load((finished.root / "params.yaml").read_text())
+    raw["protocol"] |= change.get("protocol", {})
+    raw["entries"]["made"] |= change.get("entries", {}).get("made", {})
+    (finished.root / "params.yaml").write_text(yaml.safe_dump(raw))
+    params = load_params("quick", root=finished.root)
+    assert missing(params, params.entry("made")) == reason
 
 
 def test_a_project_without_results_is_no_error(finished: Params) -> None:

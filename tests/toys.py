@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
+import safetensors.torch
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
@@ -13,8 +15,9 @@ from torch.nn import functional as F
 from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Phase, Step
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.heads import make_head
+from genbench.params import Entry
 
-__all__ = ["ToyFVBN", "ToyGAN", "ToyRBM", "ToyVAE", "ToyVQ"]
+__all__ = ["ToyFVBN", "ToyGAN", "ToyRBM", "ToyVAE", "ToyVQ", "weights_of"]
 
 TINY: Sequence[tuple[DataSpec, dict[str, Any]]] = [(DataSpec(3, 3, 2), {})]
 
@@ -272,3 +275,9 @@ class ToyGAN(GenerativeModel):
 
     def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
         return self.decode(self.prior(n, y, rng=rng), y, rng=rng)
+
+
+def weights_of(entry: Entry, value: float = 0.0) -> bytes:
+    """A weights file that says it is the entry's, and holds one number."""
+    about = {"entry": entry.name, "model": entry.model, "dataset": entry.dataset, "seed": entry.seed, "arch": entry.arch}
+    return safetensors.torch.save({"weight": torch.tensor([value])}, {"genbench": json.dumps(about)})

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import torch
 from torch import Tensor
 
 from genbench.errors import UserError
 
-__all__ = ["FeatureSet", "TooFewSamples", "need", "need_pair"]
+__all__ = ["LIBRARY", "FeatureSet", "TooFewSamples", "need", "need_pair"]
+
+
+LIBRARY: Mapping[str, str] = {"torch_fidelity": version("torch-fidelity")}
+"""For the details of metrics that torch-fidelity computes."""
 
 
 class TooFewSamples(UserError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 
-from genbench.metrics.base import FeatureSet, need_pair
+from genbench.metrics.base import LIBRARY, FeatureSet, need_pair
 from genbench.results import Metric
 
 __all__ = ["compute"]
@@ -25,4 +25,4 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     need_pair([key], generated, reference, 2, "a covariance")
     statistics = [fid_features_to_statistics(features.double()) for features in (generated.features, reference.features)]
     value = fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
-    return {key: Metric(value, None, len(generated), higher_is_better=False, detail={"reference_n": len(reference)})}
+    return {key: Metric(value, None, len(generated), higher_is_better=False, detail={"reference_n": len(reference), **LIBRARY})}

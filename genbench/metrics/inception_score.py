@@ -10,7 +10,7 @@ import math
 
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
-from genbench.metrics.base import FeatureSet, need
+from genbench.metrics.base import LIBRARY, FeatureSet, need
 from genbench.results import Metric
 
 __all__ = ["SPLITS", "compute"]
@@ -32,4 +32,4 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     need([key], len(generated), SPLITS, f"one for each of {SPLITS} splits")
     result = isc_features_to_metric(generated.logits, splits=SPLITS, shuffle=False)
     stderr = result[KEY_METRIC_ISC_STD] / math.sqrt(SPLITS - 1)  # torch-fidelity's deviation divides by SPLITS, not by SPLITS - 1
-    return {key: Metric(result[KEY_METRIC_ISC_MEAN], stderr, len(generated), higher_is_better=True, detail={"splits": SPLITS})}
+    return {key: Metric(result[KEY_METRIC_ISC_MEAN], stderr, len(generated), higher_is_better=True, detail={"splits": SPLITS, **LIBRARY})}

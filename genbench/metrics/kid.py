@@ -10,7 +10,7 @@ import math
 
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 
-from genbench.metrics.base import FeatureSet, need_pair
+from genbench.metrics.base import LIBRARY, FeatureSet, need_pair
 from genbench.results import Metric
 
 __all__ = ["SUBSETS", "SUBSET_SIZE", "compute"]
@@ -49,5 +49,5 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
         verbose=False,
     )
     stderr = None if size == n else result[KEY_METRIC_KID_STD] * math.sqrt(size / (n - size) + 1 / SUBSETS)
-    detail = {"subsets": SUBSETS, "subset_size": size, "reference_n": len(reference)}
+    detail = {"subsets": SUBSETS, "subset_size": size, "reference_n": len(reference), **LIBRARY}
     return {key: Metric(result[KEY_METRIC_KID_MEAN], stderr, len(generated), higher_is_better=False, detail=detail)}

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood, Phase, Step
+from genbench.batch_norm import estimate_statistics
 from genbench.errors import UserError
 from genbench.nn.conv import check_stages
 
@@ -102,6 +103,13 @@ class DCGAN(GenerativeModel):
         self.apply(init_weights)
 
     # ------------------------------------------------------------------ training
+
+    @torch.no_grad()
+    def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Rng) -> None:
+        """Batch-norm statistics of the fresh generator: with the default ones its small weights drown z before training. Data is not used."""
+        z, training = self.prior(SAMPLE_CHUNK, rng=rng), self.generator.training
+        estimate_statistics(self.generator, [lambda: self.generator(z)])
+        self.generator.train(training)
 
     def phases(self) -> Sequence[Phase]:
         """One step of the discriminator, then one of the generator."""

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec
 from genbench.families.autoregressive import Autoregressive
@@ -32,7 +31,7 @@ class MADE(Autoregressive):
 
     Differs: the order is the raster order, not agnostic; conditionals are averaged within one order, not whole
     likelihoods over several; labels,
-    where given, add a learned vector to each hidden layer.
+    where given, add a learned vector to each layer.
 
     Arguments:
         spec: the images.
@@ -78,10 +77,13 @@ class MADE(Autoregressive):
         self.layers = nn.ModuleList(MaskedLinear(high[:, :, None] >= low[:, None, :]) for low, high in zip(below, degrees, strict=True))
         outputs = torch.arange(spec.dims).repeat_interleave(self.head.channels)
         self.out = MaskedLinear(outputs[None, :, None] >= degrees[-1][:, None, :])
-        self.labels = nn.ModuleList(nn.Embedding(spec.classes, size) for size in hidden) if self.conditional else None
+        sizes = (*hidden, len(outputs))
+        self.labels = nn.ModuleList(nn.Embedding(spec.classes, size) for size in sizes) if self.conditional else None
         for layer, degree in enumerate(degrees):
             self.register_buffer(f"degrees_{layer}", degree)
         with torch.no_grad():
+            if self.labels is not None:
+                nn.init.zeros_(cast("nn.Embedding", self.labels[-1]).weight)
             self.out.bias.copy_(self.head.initial_bias().repeat(spec.dims))
 
     def _input(self, x: Tensor) -> Tensor:
@@ -95,7 +97,10 @@ class MADE(Autoregressive):
             if self.labels is not None:
                 h = h + self.labels[index](y)
             h = h.relu()
-        return self.out(h, mask).unflatten(1, (self.spec.dims, self.head.channels))
+        out = self.out(h, mask)
+        if self.labels is not None:
+            out = out + cast("nn.Embedding", self.labels[-1])(y)
+        return out.unflatten(1, (self.spec.dims, self.head.channels))
 
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, K) of the mean of the masks' conditionals."""
@@ -144,7 +149,8 @@ class _MaskCache:
             self.units.append(weight.new_zeros(n, len(order)))
             before = order
         self.out = model.out.weight[:, before].unflatten(0, (dims, self.channels))
-        self.out_bias = model.out.bias.view(dims, self.channels)
+        shift = model.out.bias if model.labels is None else model.out.bias + cast("nn.Embedding", model.labels[-1])(y)
+        self.shift = shift.expand(n, -1).unflatten(1, (dims, self.channels))
 
     def step(self, pixels: Tensor, i: int) -> Tensor:
         """Head parameters (n, K) of pixel i from ``pixels`` (n, D)."""
@@ -155,7 +161,7 @@ class _MaskCache:
                 fresh = torch.addmm(bias[:, first:last], below, weight[first:last, : below.shape[1]].T)
                 units[:, first:last] = fresh.relu_()
             below = units[:, :last]
-        return F.linear(below, self.out[i, :, : below.shape[1]], self.out_bias[i])
+        return torch.addmm(self.shift[:, i], below, self.out[i, :, : below.shape[1]].T)
 
 
 def _degrees(size: int, layer: int, masks: int, dims: int) -> Tensor:

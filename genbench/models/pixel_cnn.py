@@ -27,12 +27,13 @@ class PixelCNN(Autoregressive):
     van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016,
     https://arxiv.org/abs/1601.06759, section 3.5 and figure 5.
 
-    Differs: a logistic mixture may take the place of the 256-way softmax; labels, where given, add a learned vector in each block.
+    Differs: a logistic mixture may take the place of the 256-way softmax, and larger kernels that of many blocks; labels, where given, add a learned vector in each block.
 
     Arguments:
         spec: the images.
         channels: h; the residual stream has 2h channels.
         blocks: number of residual blocks.
+        kernel: size of the blocks' causal convolutions, odd; a pixel sees 3 + blocks * (kernel // 2) rows up.
         hidden: channels of the last but one layer.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
@@ -57,6 +58,7 @@ class PixelCNN(Autoregressive):
         *,
         channels: int = 32,
         blocks: int = 7,
+        kernel: int = 3,
         hidden: int = 64,
         head: str = "bernoulli",
         mixtures: int = 5,
@@ -68,7 +70,7 @@ class PixelCNN(Autoregressive):
                 raise ValueError(f"{name}: must be at least 1, got {value}")
         self.first = MaskedConv2d("A", 1, 2 * channels, 7)
         classes = spec.classes if self.conditional else 0
-        self.blocks = nn.ModuleList(_Block(channels, classes) for _ in range(blocks))
+        self.blocks = nn.ModuleList(_Block(channels, kernel, classes) for _ in range(blocks))
         self.last = nn.Conv2d(2 * channels, hidden, 1)
         self.out = nn.Conv2d(hidden, self.head.channels, 1)
         with torch.no_grad():
@@ -115,10 +117,10 @@ class PixelCNN(Autoregressive):
 class _Block(nn.Module):
     """Residual block on 2h channels."""
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, kernel: int, classes: int) -> None:
         super().__init__()
         self.inner = nn.Conv2d(2 * channels, channels, 1)
-        self.causal = MaskedConv2d("B", channels, channels, 3)
+        self.causal = MaskedConv2d("B", channels, channels, kernel)
         self.outer = nn.Conv2d(channels, 2 * channels, 1)
         self.labels = nn.Embedding(classes, channels) if classes else None
 

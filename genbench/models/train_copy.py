@@ -32,6 +32,7 @@ class TrainCopy(GenerativeModel):
     family: ClassVar[str] = "control"
     control: ClassVar[bool] = True
     sampler_name: ClassVar[str] = "training images"
+    independent_draws: ClassVar[bool] = False
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [(DataSpec(3, 3, 2), {"size": 32}), (DataSpec(2, 2, 4), {"size": 32})]
 
     images: Tensor

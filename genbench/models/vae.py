@@ -140,8 +140,8 @@ class VAE(GenerativeModel):
         return mean, log_std.clamp(*LOG_STD_RANGE)
 
     def log_p_x_given_z(self, cells: Tensor, z: Tensor) -> Tensor:
-        """Log P(x|z) in nats (B,) of images cut by :func:`to_cells`, under latents (B, latent)."""
-        return self.head.log_prob(self.decoder(z), cells).flatten(1).sum(1)
+        """Log P(x|z) in nats (B,), summed in float64, of images cut by :func:`to_cells`, under latents (B, latent)."""
+        return self.head.log_prob(self.decoder(z), cells).flatten(1).sum(1, dtype=torch.float64)
 
     # ------------------------------------------------------------------ training and scoring
 

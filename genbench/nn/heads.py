@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from genbench.errors import UserError, near
@@ -229,6 +230,7 @@ class _LogisticMixtureLogProb(torch.autograd.Function):
         return top_N.add_(total_N.log_()).view(x.shape)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None, None]:
         (grad_KN,) = ctx.saved_tensors
         grad = (grad_KN * grad_outputs[0].reshape(-1)).view(-1, *ctx.shape[:-1]).movedim(0, -1)

@@ -30,7 +30,8 @@ def write_report(params: Params, folder: Path) -> None:
         curves={o.entry.name: chart for o in outcomes if o.training and (chart := curves(o.training.history, o.entry.name))},
         costs={name: _costs(board, name) for name in datasets},
     )
-    html, spilled = page(board, outcomes, material)
+    documented = {path.stem for path in (params.root / "docs").glob("*.md")}
+    html, spilled = page(board, outcomes, material, documented)
     write_json(folder / "leaderboard.json", board)
     write_json(folder / "metrics.json", metric_values(board))
     write_text(folder / "leaderboard.csv", csv_table(board))

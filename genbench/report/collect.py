@@ -5,24 +5,35 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from genbench.base import Conditioning, DataSpec, GenerativeModel
+from genbench.base import DataSpec, GenerativeModel
+from genbench.current import is_conditional, outdated_likelihood, outdated_quality, outdated_sampling, outdated_training
 from genbench.data import SPECS
 from genbench.errors import UserError
 from genbench.files import read_json, read_npz
 from genbench.params import Entry, Params
 from genbench.registry import model_class
 from genbench.report.schema import read_checked
-from genbench.results import Record, read_record
+from genbench.results import Record, Visual, read_record
 
-__all__ = ["Outcome", "Sampling", "Training", "Visual", "collect"]
+__all__ = ["Outcome", "Sampling", "Training", "collect"]
 
 T = TypeVar("T")
+
+_AHEAD = {
+    "train": ("prepare",),
+    "sample": (),
+    "visuals": ("prepare",),
+    "score_likelihood": ("prepare",),
+    "score_samples": ("features", "prepare"),
+}
+"""Stages of the data set that a stage of an entry reads from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +52,6 @@ class Sampling:
     info: dict[str, Any]
     images: np.ndarray
     labels: np.ndarray | None
-
-
-@dataclass(frozen=True, slots=True)
-class Visual:
-    """One file of the stage ``visuals``: its bytes (PNG or GIF) and what it shows."""
-
-    file: str
-    kind: str
-    title: str
-    caption: str
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,7 @@ class Outcome:
     @property
     def conditional(self) -> bool:
         """Whether the entry's model takes labels."""
-        always = self.model is not None and self.model.conditioning is Conditioning.REQUIRED
-        return always or bool(self.entry.arch.get("conditional", False))
+        return self.model is not None and is_conditional(self.model, self.entry)
 
 
 def collect(params: Params) -> list[Outcome]:
@@ -100,15 +99,15 @@ class _Collector:
         model = self.model()
         if model is None:
             return Outcome(self.entry, None, None, None, None, None, None, self.all_reasons())
-        training = self.stage("train", lambda: _training(self.run))
-        # A stage whose inputs are gone shows the results of an earlier state: it does not count.
+        training = self.stage("train", lambda: _training(self.run), self.outdated_training)
+        # A stage whose inputs are gone or out of date shows the results of an earlier state: it does not count.
         sampling = visuals = likelihood = quality = None
         if training is not None:
-            sampling = self.stage("sample", lambda: _sampling(self.run, SPECS[self.entry.dataset]))
+            sampling = self.stage("sample", lambda: _sampling(self.run, SPECS[self.entry.dataset]), self.outdated_sampling)
             visuals = self.stage("visuals", lambda: _visuals(self.run / "visuals"))
-            likelihood = self.stage("score_likelihood", lambda: _record(self.run / "likelihood.json", self.entry))
+            likelihood = self.record("score_likelihood", "likelihood.json", partial(outdated_likelihood, self.params, self.entry))
         if sampling is not None:
-            quality = self.stage("score_samples", lambda: _record(self.run / "quality.json", self.entry))
+            quality = self.record("score_samples", "quality.json", partial(outdated_quality, self.params))
         return Outcome(self.entry, model, training, sampling, visuals, likelihood, quality, self.all_reasons())
 
     def model(self) -> type[GenerativeModel] | None:
@@ -119,9 +118,23 @@ class _Collector:
             self.reasons.append(f"model {self.entry.model!r} cannot be imported: {error}")
             return None
 
-    def stage(self, name: str, read: Callable[[], T]) -> T | None:
+    def outdated_training(self, training: Training) -> str | None:
+        return outdated_training(self.entry, self.run / "weights.safetensors", training.cost)
+
+    def outdated_sampling(self, sampling: Sampling) -> str | None:
+        return outdated_sampling(self.params, len(sampling.images))
+
+    def record(self, stage: str, file: str, outdated: Callable[[Record], str | None]) -> Record | None:
+        return self.stage(stage, lambda: _record(self.run / file, self.entry), outdated)
+
+    def stage(self, name: str, read: Callable[[], T], outdated: Callable[[T], str | None] = lambda value: None) -> T | None:
+        """What ``read`` returns; None if it cannot be read, or if ``outdated`` says in what it differs from params.yaml."""
         try:
-            return read()
+            value = read()
+            difference = outdated(value)
+            if difference is None:
+                return value
+            self.reasons.append(f"{name} is out of date: {difference}; {self.failure(name) or f'run `{self.command}`'}")
         except FileNotFoundError as error:
             failure = self.failure(name)
             if failure is not None:
@@ -133,11 +146,11 @@ class _Collector:
         return None
 
     def failure(self, stage: str) -> str | None:
-        """The error that the stage, or the preparation that it waits for, left behind."""
-        ahead = {"train": "prepare", "score_samples": "features"}.get(stage)
+        """The error that the stage, or one that it waits for, left behind."""
+        dataset = self.entry.dataset
         places = [(stage, self.params.status(self.entry.name, stage))]
-        if ahead is not None:
-            places.append((f"{ahead} of {self.entry.dataset}", self.params.status(self.entry.dataset, ahead)))
+        places += [(f"{ahead} of {dataset}", self.params.status(dataset, ahead)) for ahead in _AHEAD[stage]]
+        places.append(("code", self.params.status("all", "code")))
         for what, path in places:
             if path.is_file():
                 return f"{what} failed: {self.relative(_status(path))}"
@@ -145,12 +158,17 @@ class _Collector:
 
     def all_reasons(self) -> tuple[str, ...]:
         """The reasons, with one line for all absent files."""
+        reasons = tuple(dict.fromkeys(self.reasons))  # stages may wait for the same one
         if not self.absent:
-            return tuple(self.reasons)
-        profile = "" if self.params.profile == "quick" else f" --profile {shlex.quote(self.params.profile)}"
-        command = f"genbench run{profile} --entries {shlex.quote(self.entry.name)}"
+            return reasons
         verb = "is" if len(self.absent) == 1 else "are"
-        return (*self.reasons, f"{' and '.join(self.absent)} {verb} not there; run `{command}`")
+        return (*reasons, f"{' and '.join(self.absent)} {verb} not there; run `{self.command}`")
+
+    @property
+    def command(self) -> str:
+        """What brings the entry up to date."""
+        profile = "" if self.params.profile == "quick" else f" --profile {shlex.quote(self.params.profile)}"
+        return f"genbench run{profile} --entries {shlex.quote(self.entry.name)}"
 
     def relative(self, text: str) -> str:
         """Paths below the project's root are shown from there, so that the page says the same wherever it is made."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -13,12 +13,14 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from genbench.errors import UserError
 from genbench.report.charts import Chart
-from genbench.report.collect import Outcome, Visual
+from genbench.report.collect import Outcome
 from genbench.report.published import merged, published
 from genbench.report.rows import without_seeds
 from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, number, plus_minus
 from genbench.report.view import table
+from genbench.results import Visual
 
 __all__ = ["MAX_BYTES", "Material", "page"]
 
@@ -65,10 +67,33 @@ class _Budget:
         return Markup(uri)  # base64 of our own making
 
 
-def page(board: Mapping[str, Any], outcomes: Sequence[Outcome], material: Material) -> tuple[str, list[tuple[str, bytes]]]:
-    """The page, and the visuals that found no room in it, as ``(file name, bytes)`` for the folder figures/ that it links them in."""
-    charts = [*material.curves.values(), *itertools.chain.from_iterable(material.costs.values())]
-    budget = _Budget(MAX_BYTES - 400_000 - sum(len(chart.svg) for chart in charts))
+def page(
+    board: Mapping[str, Any], outcomes: Sequence[Outcome], material: Material, documented: Collection[str] = ()
+) -> tuple[str, list[tuple[str, bytes]]]:
+    """The page, and the visuals that found no room in it, as ``(file name, bytes)`` for the folder figures/ that it links them in.
+
+    Arguments:
+        board: the content of leaderboard.json.
+        outcomes: the entries.
+        material: the pictures.
+        documented: names of the pages in docs/, which it links to.
+
+    Raises:
+        UserError: it is above ``MAX_BYTES`` even with all pictures beside it.
+    """
+    bare, _ = _render(board, outcomes, material, documented, _Budget(0))
+    left = MAX_BYTES - len(bare.encode())
+    if left < 0:
+        raise UserError(
+            f"the report's page of {len(board['rows'])} rows has {MAX_BYTES - left:,} bytes without its pictures, above its limit of "
+            f"{MAX_BYTES:,}; move some entries of profile {board['profile']!r} to a profile of their own"
+        )
+    return _render(board, outcomes, material, documented, _Budget(left))
+
+
+def _render(
+    board: Mapping[str, Any], outcomes: Sequence[Outcome], material: Material, documented: Collection[str], budget: _Budget
+) -> tuple[str, list[tuple[str, bytes]]]:
     real = {name: {kind: budget.embed(png, "png") for kind, png in grids.items()} for name, grids in material.real.items()}
     samples = {name: budget.embed(png, "png") for name, png in material.samples.items()}
     visuals, spilled = _visuals(outcomes, budget)
@@ -89,7 +114,8 @@ def page(board: Mapping[str, Any], outcomes: Sequence[Outcome], material: Materi
         curves={name: Markup(chart.svg) for name, chart in material.curves.items()},  # escaped where it is drawn
         costs={name: [Markup(chart.svg) for chart in charts] for name, charts in material.costs.items()},
         environments=_environments(board),
-        families=sorted({row["family"] for row in board["rows"]}),
+        documented=documented,
+        families=sorted({row["family"] for row in board["rows"]} & set(documented)),
         fid=published("fid"),
     ), spilled
 

@@ -1,0 +1,85 @@
+"""Whether the files of an entry are results of what params.yaml says now: what they tell of their making, compared with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from genbench.base import Conditioning, GenerativeModel
+from genbench.data import SIZES
+from genbench.errors import UserError
+from genbench.params import Entry, Params
+from genbench.results import Record
+
+__all__ = ["is_conditional", "outdated_likelihood", "outdated_quality", "outdated_sampling", "outdated_training"]
+
+
+def is_conditional(model: type[GenerativeModel], entry: Entry) -> bool:
+    """Whether an entry's model takes labels."""
+    return model.conditioning is Conditioning.REQUIRED or bool(entry.arch.get("conditional", False))
+
+
+def outdated_training(entry: Entry, weights: Path, cost: Mapping[str, Any]) -> str | None:
+    """In what the weights differ from the entry, or None.
+
+    Arguments:
+        entry: the entry.
+        weights: its weights file, of which only the header is read.
+        cost: the content of cost.json.
+
+    Raises:
+        UserError: the weights are no genbench checkpoint.
+    """
+    about = _header(weights)
+    steps = {"train.steps": (cost.get("steps"), entry.train.get("steps", 0))} if "steps" in cost else {}
+    # Through JSON, as the weights' own: a tuple there is a list here.
+    block = json.loads(json.dumps({name: getattr(entry, name) for name in ("model", "dataset", "seed", "arch")}))
+    return _difference({**{name: (about.get(name), value) for name, value in block.items()}, **steps})
+
+
+def outdated_sampling(params: Params, n: int) -> str | None:
+    """In what ``n`` samples differ from the protocol, or None."""
+    return _difference({"protocol.samples": (n, params.protocol.samples)})
+
+
+def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | None:
+    """In what the images and options of a likelihood record differ from the protocol and the entry's ``score`` block, or None."""
+    nats = record.metrics.get("nats")
+    if nats is None:  # no likelihood, or withheld
+        return None
+    # Which of the two numbers holds only the built model can say.
+    limits = (params.protocol.likelihood_images, params.protocol.likelihood_images_many_passes)
+    allowed = [min(limit, SIZES["test"]) for limit in limits]
+    options = {"draws", *entry.score} & {"draws", *nats.detail}
+    pairs = {f"score.{name}": (nats.detail.get(name), entry.score.get(name)) for name in sorted(options)}
+    return _difference({"test images": (nats.n, nats.n if nats.n in allowed else allowed[0]), **pairs})
+
+
+def outdated_quality(params: Params, record: Record) -> str | None:
+    """In what the numbers of images behind sample scores differ from the protocol, or None."""
+    compared = [metric for metric in record.metrics.values() if "reference_n" in metric.detail]
+    reference = min(params.protocol.feature_reference_images, SIZES["test"])
+    for metric in compared:
+        pairs = {"protocol.samples": (metric.n, params.protocol.samples), "test images": (metric.detail["reference_n"], reference)}
+        if (difference := _difference(pairs)) is not None:
+            return difference
+    return None
+
+
+def _header(weights: Path) -> dict[str, Any]:
+    """The metadata of a safetensors file: its first 8 bytes are the length of the JSON that follows."""
+    with weights.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        text = file.read(min(size, weights.stat().st_size))
+    try:
+        about: dict[str, Any] = json.loads(json.loads(text)["__metadata__"]["genbench"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{weights} is no genbench checkpoint; delete it and train the entry again") from error
+    return about
+
+
+def _difference(pairs: Mapping[str, tuple[Any, Any]]) -> str | None:
+    found = [f"{name} was {was!r} and is now {now!r}" for name, (was, now) in pairs.items() if was != now]
+    return ", ".join(found) or None
