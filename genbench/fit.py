@@ -72,9 +72,8 @@ def fit(
         UserError: options that do not fit the model.
     """
     where = f"entries.{entry}.train"
-    options = check_optim(
-        model, {"optim": optim or {}, "steps": steps, "batch_size": batch_size, "validate_images": validate_images}, where=where
-    )
+    given = {"optim": optim or {}, "steps": steps, "batch_size": batch_size, "validate_images": validate_images}
+    options = check_optim(model, {**given, "ema": ema, "validations": validations}, where=where)
     settings = (steps, batch_size, options, ema, validations, validate_images, backend)
     return _Loop(model, data, entry, seed, torch.device(device), resume, *settings).run()
 

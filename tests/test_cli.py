@@ -390,7 +390,9 @@ def test_mistakes_in_params_are_named(root: Path, old: str, new: str, message: s
     ],
 )
 def test_bad_training_options_are_found_before_a_run(root: Path, train: dict[str, object], message: str) -> None:
-    edit_params(root, "made", model="made", arch={"hidden": [8], "head": "categorical"}, train={"steps": 1, "optim": {"loss": {"lr": 0.1}}, **train})
+    edit_params(
+        root, "made", model="made", arch={"hidden": [8], "head": "categorical"}, train={"steps": 1, "optim": {"loss": {"lr": 0.1}}, **train}
+    )
     with pytest.raises(UserError) as error:
         check_params(load_params())
     assert message in str(error.value)

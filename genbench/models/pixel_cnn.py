@@ -27,13 +27,15 @@ class PixelCNN(Autoregressive):
     van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016,
     https://arxiv.org/abs/1601.06759, section 3.5 and figure 5.
 
-    Differs: a logistic mixture may take the place of the 256-way softmax, and larger kernels that of many blocks; labels, where given, add a learned vector in each block.
+    Differs: a logistic mixture may take the place of the 256-way softmax, and larger kernels and learned positions
+    that of many blocks; labels, where given, add a learned vector in each block.
 
     Arguments:
         spec: the images.
         channels: h; the residual stream has 2h channels.
         blocks: number of residual blocks.
         kernel: size of the blocks' causal convolutions, odd; a pixel sees 3 + blocks * (kernel // 2) rows up.
+        positions: add a learned vector per place to the first layer's output.
         hidden: channels of the last but one layer.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
@@ -47,7 +49,7 @@ class PixelCNN(Autoregressive):
 
     conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
-        (DataSpec(3, 3, 2), {"channels": 8, "blocks": 2, "hidden": 16}),
+        (DataSpec(3, 3, 2), {"channels": 8, "blocks": 2, "hidden": 16, "positions": True}),
         (DataSpec(2, 2, 4), {"channels": 8, "blocks": 2, "hidden": 16, "head": "categorical"}),
         (DataSpec(2, 2, 4), {"channels": 8, "blocks": 1, "hidden": 16, "head": "logistic_mixture", "mixtures": 2}),
     ]
@@ -59,6 +61,7 @@ class PixelCNN(Autoregressive):
         channels: int = 32,
         blocks: int = 7,
         kernel: int = 3,
+        positions: bool = False,
         hidden: int = 64,
         head: str = "bernoulli",
         mixtures: int = 5,
@@ -69,6 +72,7 @@ class PixelCNN(Autoregressive):
             if value < 1:
                 raise ValueError(f"{name}: must be at least 1, got {value}")
         self.first = MaskedConv2d("A", 1, 2 * channels, 7)
+        self.positions = nn.Parameter(torch.zeros(2 * channels, spec.height, spec.width)) if positions else None
         classes = spec.classes if self.conditional else 0
         self.blocks = nn.ModuleList(_Block(channels, kernel, classes) for _ in range(blocks))
         self.last = nn.Conv2d(2 * channels, hidden, 1)
@@ -86,6 +90,8 @@ class PixelCNN(Autoregressive):
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, K)."""
         h = self.first(self._input(x))
+        if self.positions is not None:
+            h = h + self.positions
         for block in self.blocks:
             h = block(h, y)
         return self.out(self.last(h.relu()).relu()).flatten(2).transpose(1, 2)
@@ -99,7 +105,7 @@ class PixelCNN(Autoregressive):
 
     def step(self, x: Tensor, i: int, cache: list[RowCache]) -> tuple[Tensor, list[RowCache]]:
         """Head parameters (n, K) of pixel i: the features of its place in every layer, and of no other."""
-        column = i % self.spec.width
+        row, column = divmod(i, self.spec.width)
         first, *others = cache
         if i > 0:
             before_row, before_column = divmod(i - 1, self.spec.width)
@@ -108,6 +114,8 @@ class PixelCNN(Autoregressive):
             for part in cache:
                 part.start_row()
         h = first.output(column)
+        if self.positions is not None:
+            h = h + self.positions[:, row, column]
         for block, part in zip(self._blocks(), others, strict=True):
             part.put(_pointwise(block.inner, h.relu()).relu_(), column)
             h = h + _pointwise(block.outer, part.output(column).relu_())
