@@ -41,7 +41,7 @@ class Backend:
         for name in backend:
             if name not in ("cpu", "cuda"):
                 raise UserError(f"{where}.{name}: unknown device type{near(name, ('cpu', 'cuda'))}")
-        block = backend.get(device.type, {})
+        block = backend.get(device.type) or {}
         options = bind_options(cls, block, where=f"{where}.{device.type}", skip=("device",))
         result = cls(**options, device=device.type)
         if result.precision not in _PRECISIONS:

@@ -30,6 +30,8 @@ def setup(compute: Compute) -> torch.device:
         if (device.index or 0) >= torch.cuda.device_count():
             raise UserError(f"compute.device is {compute.device!r}, but there are {torch.cuda.device_count()} CUDA devices")
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS needs
+    # Nothing reads uninitialised memory here, and filling it takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms is the same but for importing the compiler, over a second
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False

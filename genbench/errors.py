@@ -35,6 +35,8 @@ def bind_options(function: Callable[..., Any], options: Mapping[str, Any], *, wh
     Raises:
         UserError: an unknown keyword (with near matches), a missing one, or a value of another type than its annotation.
     """
+    if not isinstance(options, Mapping):
+        raise UserError(f"{where}: must be a mapping (write {{}} for an empty one), got {options!r}")
     parameters = {
         name: p
         for name, p in inspect.signature(function).parameters.items()

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-__all__ = ["read_json", "read_npz", "replace_directory", "sha256", "write_bytes", "write_json", "write_npz", "write_text"]
+__all__ = ["explain", "read_json", "read_npz", "replace_directory", "sha256", "write_bytes", "write_json", "write_npz", "write_text"]
 
 
-def _explain(error: OSError, path: Path) -> OSError:
+def explain(error: OSError, path: Path) -> OSError:
     """The same kind of error with what, where and how to mend."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "the disk is full; free some space (`genbench clean` removes checkpoints that no entry needs) and run the command again"
@@ -71,7 +71,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
         if isinstance(error, OSError):
-            raise _explain(error, path) from error
+            raise explain(error, path) from error
         raise
 
 
@@ -137,14 +137,14 @@ def replace_directory(path: Path) -> Iterator[Path]:
         new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".tmp"))
         new.chmod(0o755)
     except OSError as error:
-        raise _explain(error, path) from error
+        raise explain(error, path) from error
     try:
         yield new
         _swap(new, path)
     except BaseException as error:
         shutil.rmtree(new, ignore_errors=True)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise _explain(error, path) from error
+            raise explain(error, path) from error
         raise
 
 

@@ -63,7 +63,7 @@ def check_optim(model: GenerativeModel, train: Mapping[str, Any], *, where: str)
     Raises:
         UserError: a phase without options, options without a phase, an unknown option, a bad value.
     """
-    names, optim = [phase.name for phase in model.phases()], train.get("optim", {})
+    names, optim = [phase.name for phase in model.phases()], train.get("optim") or {}
     for name in optim:
         if name not in names:
             raise UserError(f"{where}.optim.{name}: {type(model).__name__} has no such phase{near(name, names)}")

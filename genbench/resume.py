@@ -25,7 +25,7 @@ import psutil
 import torch
 
 from genbench.errors import UserError
-from genbench.files import read_npz, write_bytes, write_npz
+from genbench.files import explain, read_npz, write_bytes, write_npz
 
 __all__ = ["Workspace", "workspace"]
 
@@ -78,7 +78,7 @@ class Workspace:
         try:
             return torch.load(path, map_location=device, weights_only=True)
         except (RuntimeError, EOFError, ValueError, OSError, KeyError, pickle.UnpicklingError) as error:
-            raise UserError(f"{path} is damaged ({error}); delete it and run again: the work starts from its beginning") from error
+            raise UserError(f"{path} is damaged; delete it and run again: the work starts from its beginning") from error
 
     def chunk(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
         """The arrays of a chunk: those kept from an earlier run, else computed now and kept."""
@@ -112,15 +112,19 @@ def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     folder = checkpoints / f"{name}-{digest}"
     watched = _watched()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as lock:
-        _acquire(lock.fileno(), folder, name, wait)
-        if os.environ.get("GENBENCH_FRESH") == "1":
-            _clear(folder)
-        lock.truncate(0)
-        since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        lock.write(f"process {os.getpid()} on {platform.node()}, since {since}")
-        lock.flush()
+    since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / "lock").open("a+"))
+            _acquire(lock.fileno(), folder, name, wait)
+            if os.environ.get("GENBENCH_FRESH") == "1":
+                _clear(folder)
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {platform.node()}, since {since}")
+            lock.flush()
+        except OSError as error:
+            raise explain(error, folder / "lock") from error
         seconds = float(os.environ.get("GENBENCH_CHECKPOINT_SECONDS", "30"))
         yield Workspace(folder, seconds, watched, time.monotonic())
 

@@ -178,3 +178,25 @@ def check(dataset: Dataset) -> None:
         y = getattr(dataset, f"{split}_y")
         if y is not None:
             assert digest(y.to(torch.uint8)) == SHA256[dataset.name][f"{split}_y"]
+
+
+class _Cut(http.server.BaseHTTPRequestHandler):
+    """Announces more than it sends."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "100")
+        self.end_headers()
+        self.wfile.write(b"short")
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_connection_that_breaks_off_is_an_error_that_names_the_address(tmp_path: Path) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Cut) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{running.server_port}/f"
+        with pytest.raises(UserError, match=r"(?s)/f: IncompleteRead.*set GENBENCH_MIRROR"):
+            data.fetch(published(b"content", url), raw=tmp_path, mirror=None)
+        running.shutdown()

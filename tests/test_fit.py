@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.backend import Backend
-from genbench.base import DataSpec, GenerativeModel, Likelihood, Phase, Step
+from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Phase, Step
 from genbench.data import Dataset
 from genbench.errors import UserError
 from genbench.fit import fit
@@ -217,6 +217,11 @@ def test_a_diverging_loss_is_named_with_model_phase_and_step() -> None:
         ({"optim": {"loss": PLAIN | {"lr": -1.0}}}, "lr: must be positive"),
         ({"optim": {"loss": PLAIN | {"lr": "1e-3"}}}, "write 1.0e-3"),
         ({"optim": {"loss": PLAIN | {"learning_rate": 1.0}}}, "unknown parameter"),
+        ({"optim": {"loss": 5}}, "optim.loss: must be a mapping"),
+        ({"optim": {"loss": None}}, "optim.loss: must be a mapping"),
+        ({"optim": {"loss": PLAIN | {"clip": -1.0}}}, "clip: must be positive"),
+        ({"ema": 1.0}, "ema"),
+        ({"validations": 0}, "validations"),
         ({"steps": 0}, "steps: must be at least 1"),
         ({"batch_size": 0}, "batch_size: must be at least 1"),
         ({"backend": {"cpu": {"precision": "float16"}}}, "precision: unknown 'float16'"),
@@ -301,3 +306,116 @@ def test_other_seeds_and_entries_take_other_paths() -> None:
         results.append(copy.deepcopy(model.w.data))
     assert not torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
+
+
+class Everything(GenerativeModel):
+    """Batch norm, dropout, labels, state in ``after_step`` and two phases in turn: what a resumed or frozen run may get wrong."""
+
+    likelihood = Likelihood.LOWER_BOUND
+    conditioning = Conditioning.OPTIONAL
+    family = "test"
+
+    def __init__(self) -> None:
+        super().__init__(DataSpec(2, 2, 2, 3), conditional=True)
+        self.first = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 1))
+        self.second = nn.Sequential(nn.Linear(1, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+        self.register_buffer("carried", torch.zeros(()))
+        self.first_in_second: list[tuple[bool, Tensor]] = []
+
+    def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
+        assert y is not None
+        self.carried += y.float().mean() + torch.rand((), generator=rng)
+
+    def phases(self) -> Sequence[Phase]:
+        return [
+            Phase("first", list(self.first.parameters()), self.first_loss, span=(0.0, 0.5)),
+            Phase("second", list(self.second.parameters()), self.second_loss, span=(0.5, 1.0)),
+        ]
+
+    def first_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        assert y is not None
+        out = self.first(self.spec.unit(x).flatten(1) + 0.1 * torch.randn(len(x), 4, generator=rng))
+        return Step((out[:, 0] - y - 0.1 * self.carried).square().mean(), carry=out.detach().mean())
+
+    def second_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        if self.training:
+            self.first_in_second.append((self.first.training, torch.cat([b.double().flatten() for b in self.first.buffers()])))
+        hidden = self.first(self.spec.unit(x).flatten(1)).detach()
+        return Step((self.second(hidden)[:, 0] - 1).square().mean() + 0.1 * torch.rand((), generator=rng))
+
+    def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
+        if isinstance(carry, Tensor):
+            self.carried.lerp_(carry.float(), 0.1)
+
+    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        raise NotImplementedError
+
+
+def labelled() -> Dataset:
+    plain = dataset()
+    y = torch.arange(96) % 3
+    return Dataset("toy", DataSpec(2, 2, 2, 3), plain.train_x, y[:64], plain.valid_x, y[64:], plain.test_x, y[64:])
+
+
+FIRST_SECOND = {"first": PLAIN, "second": PLAIN}
+
+
+def test_a_finished_phase_stands_still_while_the_next_one_trains() -> None:
+    model = Everything()
+    run(model, data=labelled(), steps=40, optim=FIRST_SECOND)
+    assert len(model.first_in_second) > 20
+    assert not any(training for training, _ in model.first_in_second[:20]), "its dropout and batch norm are off"
+    during = [buffers for training, buffers in model.first_in_second if not training]
+    assert all(torch.equal(buffers, during[0]) for buffers in during), "its statistics do not move"
+
+
+def test_best_weights_come_with_the_buffers_of_their_step() -> None:
+    class Drifts(Linear):
+        """The best validation is at a known step; a buffer counts steps."""
+
+        likelihood = Likelihood.EXACT
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("count", torch.zeros(()))
+
+        def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+            if self.training:
+                return Step(self.w.square().sum(), carry=True)
+            return Step((self.count - 7).square() + 0 * self.w.sum())
+
+        def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
+            self.count += 1
+
+    model = Drifts()
+    run(model, steps=20, validations=20)
+    assert float(model.count) == 7
+
+
+@pytest.mark.parametrize("stop", [2, 9, 10, 11, 17])
+def test_labels_dropout_batch_norm_and_carried_state_resume_to_the_same_bits(
+    tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GENBENCH_CHECKPOINT_SECONDS", "0")
+    options = {"optim": FIRST_SECOND, "backend": {"cpu": {"precision": "bfloat16", "channels_last": True}}, "data": labelled()}
+    torch.manual_seed(0)
+    whole, resumed = Everything(), Everything()
+    resumed.load_state_dict(whole.state_dict())
+    fresh = copy.deepcopy(resumed)
+    run(whole, **options)
+    saved, original = 0, Workspace.save
+
+    def save(self: Workspace, name: str, value: Any) -> None:
+        nonlocal saved
+        original(self, name, value)
+        saved += 1
+        if saved == stop:
+            raise Stopped
+
+    monkeypatch.setattr(Workspace, "save", save)
+    with workspace(tmp_path, "w", {}) as work, pytest.raises(Stopped):
+        run(fresh, resume=work, **options)
+    with workspace(tmp_path, "w", {}) as work:
+        run(resumed, resume=work, **options)
+    for (name, value), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name

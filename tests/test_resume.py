@@ -160,9 +160,10 @@ def test_damaged_checkpoints_and_chunks_are_named(tmp_path: Path) -> None:
     with workspace(tmp_path, "made", {}) as work:
         work.save("train.pt", {"step": 1})
         path = work.folder / "train.pt"
-        path.write_bytes(path.read_bytes()[:-50])
-        with pytest.raises(UserError, match=r"train\.pt is damaged.*delete it"):
-            work.load("train.pt")
+        for damage in (path.read_bytes()[:-50], b"", bytes(100), b"garbage " * 20):
+            path.write_bytes(damage)
+            with pytest.raises(UserError, match=r"train\.pt is damaged.*delete it"):
+                work.load("train.pt")
         (work.folder / "0.npz").write_bytes(b"PK")
         with pytest.raises(ValueError, match=r"0\.npz is corrupt"):
             work.chunk("0", dict)
