@@ -27,6 +27,7 @@ def run(params: Params, entry: str) -> None:
     block, out = params.entry(entry), params.run(entry)
     device = devices.setup(params.compute)
     model = load(out, device=device)
+    model.to(memory_format=torch.channels_last)  # the faster layout for convolutions
     if model.likelihood is Likelihood.NONE:
         write_npz(out / "nats.npz", {})
         write_record(out / "likelihood.json", Record(entry, {}))

@@ -15,7 +15,7 @@ from genbench.results import Metric
 
 __all__ = ["SUBSETS", "SUBSET_SIZE", "compute"]
 
-SUBSETS = 100
+SUBSETS = 50
 SUBSET_SIZE = 1000
 
 
