@@ -34,7 +34,7 @@ def project(root: Path, params: Params, n: int, threads: int) -> Params:
     assert data.train_y is not None
     assert data.test_y is not None
     entry = Entry(ENTRY, "made", "mnist", 0, {}, {}, {}, {})
-    protocol = Protocol(n, 500, 10_000, 10_000)
+    protocol = Protocol(n, 500, 10_000, 10_000, 10, 10_000)
     compute = Compute(threads=threads)
     small = dataclasses.replace(params, root=root, entries={ENTRY: entry}, metrics=METRICS, protocol=protocol, compute=compute)
     write_npz(small.data("mnist"), {"test_x": data.test_x[:, 0].numpy(), "test_y": data.test_y.numpy()})

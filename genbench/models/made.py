@@ -15,6 +15,8 @@ from genbench.nn.masked import MaskedLinear
 
 __all__ = ["MADE"]
 
+_STEPS = 16  # steps of sampling whose sums over what is already known are taken together
+
 
 class MADE(Autoregressive):
     """A fully connected network whose masks leave output i only paths from pixels before i, so that one pass gives all conditionals.
@@ -116,52 +118,77 @@ class MADE(Autoregressive):
     # ------------------------------------------------------------------ sampling: each hidden unit is computed once
 
     def init_cache(self, n: int, y: Tensor | None = None) -> tuple[Tensor, list[_MaskCache]]:
-        """The input (n, D), filled in as pixels become known, and one cache per mask."""
-        return self.out.weight.new_zeros(n, self.spec.dims), [_MaskCache(self, mask, n, y) for mask in range(self.masks)]
+        """The input (D, n), filled in as pixels become known, and one cache per mask."""
+        pixels = self.out.weight.new_zeros(self.spec.dims, n)
+        return pixels, [_MaskCache(self, mask, pixels, y) for mask in range(self.masks)]
 
     def step(self, x: Tensor, i: int, cache: tuple[Tensor, list[_MaskCache]]) -> tuple[Tensor, tuple[Tensor, list[_MaskCache]]]:
         """Head parameters (n, K) of pixel i: at step i exactly the hidden units of degree i become known."""
         pixels, masks = cache
         if i > 0:
-            pixels[:, i - 1] = self.spec.unit(x.flatten(1)[:, i - 1])
-        params = [mask.step(pixels, i) for mask in masks]
+            pixels[i - 1] = self.spec.unit(x.flatten(1)[:, i - 1])
+        params = [mask.step(i) for mask in masks]
         return (params[0] if self.masks == 1 else self.head.mean_of(torch.stack(params))), cache
 
 
 class _MaskCache:
-    """Activations of one mask with the units of each layer sorted by degree, so that the units known so far are a prefix."""
+    """Activations of one mask, the units of each layer sorted by degree: those known at a step are the first ones."""
 
-    def __init__(self, model: MADE, mask: int, n: int, y: Tensor | None) -> None:
-        dims, self.channels = model.spec.dims, model.head.channels
-        self.weights: list[Tensor] = []
-        self.biases: list[Tensor] = []
-        self.known: list[list[int]] = []  # [layer][degree]: units of at most this degree
-        self.units: list[Tensor] = []
-        before: Tensor | None = None
+    def __init__(self, model: MADE, mask: int, pixels: Tensor, y: Tensor | None) -> None:
+        dims, n = pixels.shape
+        self.dims, self.channels = dims, model.head.channels
+        self.known = [list(range(dims))]  # [layer][i]: how many of its units are known at step i; layer 0 is the pixels
+        self.layers: list[_Rows] = []
+        order, inputs = torch.arange(dims, device=pixels.device), pixels
         for index, layer in enumerate(cast("list[MaskedLinear]", list(model.layers))):
             degrees = model.get_buffer(f"degrees_{index}")[mask]
-            order = degrees.argsort(stable=True)
-            weight = layer.weight[order]
-            bias = layer.bias[order].expand(n, -1)
-            self.weights.append(weight if before is None else weight[:, before])
-            self.biases.append(bias if model.labels is None else bias + model.labels[index](y)[:, order])
+            before, order = order, degrees.argsort(stable=True)
+            bias = (
+                layer.bias[order, None].expand(-1, n) if model.labels is None else layer.bias[order, None] + model.labels[index](y).T[order]
+            )
+            self.layers.append(_Rows(layer.weight[order][:, before], bias, inputs))
             self.known.append(torch.bincount(degrees, minlength=dims).cumsum(0).tolist())
-            self.units.append(weight.new_zeros(n, len(order)))
-            before = order
-        self.out = model.out.weight[:, before].unflatten(0, (dims, self.channels))
+            inputs = pixels.new_zeros(len(order), n)
+            self.layers[-1].outputs = inputs
         shift = model.out.bias if model.labels is None else model.out.bias + cast("nn.Embedding", model.labels[-1])(y)
-        self.shift = shift.expand(n, -1).unflatten(1, (dims, self.channels))
+        self.out = _Rows(model.out.weight[:, order], shift.expand(n, -1).T, inputs)
 
-    def step(self, pixels: Tensor, i: int) -> Tensor:
-        """Head parameters (n, K) of pixel i from ``pixels`` (n, D)."""
-        below = pixels[:, :i]
-        for weight, bias, known, units in zip(self.weights, self.biases, self.known, self.units, strict=True):
-            first, last = (known[i - 1] if i else 0), known[i]
+    def step(self, i: int) -> Tensor:
+        """Head parameters (n, K) of pixel i."""
+        if i % _STEPS == 0:
+            self._start(i, min(i + _STEPS, self.dims))
+        for layer, below, own in zip(self.layers, self.known, self.known[1:], strict=False):
+            first, last = (own[i - 1] if i else 0), own[i]
             if last > first:
-                fresh = torch.addmm(bias[:, first:last], below, weight[first:last, : below.shape[1]].T)
-                units[:, first:last] = fresh.relu_()
-            below = units[:, :last]
-        return torch.addmm(self.shift[:, i], below, self.out[i, :, : below.shape[1]].T)
+                layer.outputs[first:last] = layer.rows(first, last, below[i]).relu_()
+        return self.out.rows(i * self.channels, (i + 1) * self.channels, self.known[-1][i]).T
+
+    def _start(self, i: int, end: int) -> None:
+        """Sum up what is known before step i for all units of the steps up to ``end``: one large product in place of many thin ones."""
+        before = [counts[i - 1] if i else 0 for counts in self.known]
+        before[0] = i
+        for layer, below, first, counts in zip(self.layers, before, before[1:], self.known[1:], strict=False):
+            layer.start(first, counts[end - 1], below)
+        self.out.start(i * self.channels, end * self.channels, before[-1])
+
+
+class _Rows:
+    """Rows of a linear layer whose inputs (C, n) become known from the first on."""
+
+    outputs: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor, inputs: Tensor) -> None:
+        self.weight, self.bias, self.inputs = weight, bias, inputs
+
+    def start(self, first: int, last: int, known: int) -> None:
+        """Sum the known inputs for some rows."""
+        self.first, self.known = first, known
+        self.sums = torch.addmm(self.bias[first:last], self.weight[first:last, :known], self.inputs[:known])
+
+    def rows(self, first: int, last: int, known: int) -> Tensor:
+        """Some of these rows (rows, n), with the inputs that have become known since."""
+        sums = self.sums[first - self.first : last - self.first]
+        return torch.addmm(sums, self.weight[first:last, self.known : known], self.inputs[self.known : known])
 
 
 def _degrees(size: int, layer: int, masks: int, dims: int) -> Tensor:
