@@ -1,0 +1,30 @@
+"""The training loss of the autoregressive models is the scored quantity: nats per image, summed over pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from genbench.base import DataSpec
+from genbench.families.autoregressive import Autoregressive
+from genbench.registry import model_class, model_names
+
+CASES = [
+    (name, spec, arch)
+    for name in model_names()
+    if issubclass(model_class(name), Autoregressive)
+    for spec, arch in model_class(name).tiny_specs
+    if arch.get("masks", 1) == 1  # with several masks a step trains one of them, and their mean is scored
+]
+
+
+@pytest.mark.parametrize(("name", "spec", "arch"), CASES)
+def test_the_loss_is_the_mean_negative_log_likelihood_per_image(name: str, spec: DataSpec, arch: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    model = model_class(name)(spec, **arch).eval()
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randint(0, spec.levels, (32, 1, spec.height, spec.width), dtype=torch.uint8, generator=rng)
+    loss = model.training_loss(x, None, rng=rng, progress=0.5).loss
+    assert loss.item() == pytest.approx(-model.log_likelihood(x, rng=rng).mean().item(), rel=1e-5)
