@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from genbench.call import call
+from genbench.forkserver import delegate
 
 __all__ = ["app", "main"]
 
@@ -293,4 +295,7 @@ def doctor(profile: Profile = "quick", device: Device = None, threads: Threads =
 
 def main() -> None:
     """Run the command line."""
+    code = delegate()
+    if code is not None:
+        sys.exit(code)
     app(prog_name="genbench")

@@ -36,7 +36,8 @@ def _watched() -> list[psutil.Process]:
     """Who must live for this work to be wanted: under DVC, the parent, and DVC itself where a shell stands between."""
     if "DVC_STAGE" not in os.environ:
         return []
-    parents = psutil.Process().parents()
+    # By its name, not from genbench.forkserver, whose edits change no result.
+    parents = psutil.Process(int(os.environ.get("GENBENCH_FORKSERVER_CLIENT", os.getpid()))).parents()
     return parents[: 2 if parents and parents[0].name() in _SHELLS else 1]
 
 

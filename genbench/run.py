@@ -9,16 +9,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 import psutil
 
 from genbench.code import outdated_plugins
 from genbench.errors import UserError, near
 from genbench.files import read_json
+from genbench.forkserver import forkserver
 from genbench.params import Params, find_root, load_params, profiles
 
 __all__ = ["check_workspace", "match_entries", "pipeline_targets", "run_pipeline"]
@@ -55,7 +56,9 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
     if outdated_plugins(params):  # DVC sees only the project's files; a plug-in's are elsewhere
         _dvc(root, ["-f", "-s", _target(profile, "code")])
     targets = pipeline_targets(params, None if patterns is None else names)
-    code = _dvc(root, ["--keep-going", *(["-f"] if force else []), *targets], fresh=force)
+    fresh = {"GENBENCH_FRESH": "1"} if force else {}  # resume from no checkpoint
+    with forkserver() as served:
+        code = _dvc(root, ["--keep-going", *(["-f"] if force else []), *targets], {**served, **fresh})
     if code != 0 or patterns is not None:  # else the first command ended with both
         for stage in ("report", "track"):
             # Why a stage failed is in .status, which is no dependency of the report.
@@ -114,11 +117,9 @@ def _target(profile: str, stage: str) -> str:
     return stage if profile == "quick" else f"profiles/{profile}/dvc.yaml:{stage}"
 
 
-def _dvc(root: Path, arguments: Sequence[str], *, fresh: bool = False) -> int:
-    """Exit code of ``dvc repro`` with the programs of this environment first on PATH; ``fresh`` work resumes from no checkpoint."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    if fresh:
-        environment["GENBENCH_FRESH"] = "1"
+def _dvc(root: Path, arguments: Sequence[str], more: Mapping[str, str] = MappingProxyType({})) -> int:
+    """Exit code of ``dvc repro`` with the programs of this environment first on PATH, and ``more`` in its environment."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"} | dict(more)
     sys.stdout.flush()
     with subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments], cwd=root, env=environment) as child, _stopping(child):
         return child.wait()

@@ -1,0 +1,195 @@
+"""Starts the stages of `genbench run` from one process that has imported the libraries, instead of importing them for each stage.
+
+A stage of a small profile takes less time than ``import torch``, and there are five per entry. So `genbench run` starts a server that
+imports the libraries, never genbench itself, and DVC's stages ask it to fork: the fork takes the stage's arguments, environment, folder
+and standard streams, imports genbench anew and goes on as if it had been started by itself. The process that asked waits, forwards
+signals and ends as the fork does; if it is killed, so is the fork. Without a server (`dvc repro` alone, other systems than Linux) every
+stage starts by itself, with the same result.
+
+The protocol on the server's socket: a request is the three standard streams and one line of JSON; the answers are the fork's process
+number and, in the end, its exit code, a line each.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+__all__ = ["ADDRESS", "CLIENT", "delegate", "forkserver"]
+
+ADDRESS = "GENBENCH_FORKSERVER"
+"""Environment variable with the path of the server's socket."""
+CLIENT = "GENBENCH_FORKSERVER_CLIENT"
+"""Environment variable of a forked stage: the process that asked for it, whose parents are the ones that wait for it."""
+
+_LIBRARIES = ("torch", "torch._dynamo", "safetensors.torch", "scipy.linalg", "pandas", "PIL.Image", "yaml", "psutil", "torch_fidelity")
+
+
+@contextlib.contextmanager
+def forkserver() -> Iterator[dict[str, str]]:
+    """A running server, and the environment that makes stages use it; an empty one where processes cannot be forked safely."""
+    if sys.platform != "linux":
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="genbench-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        address = str(Path(folder) / "socket")
+        listener.bind(address)
+        listener.listen()
+        # By its path, so that the forks find no module of genbench imported before the stage's own time. It ends when its input does.
+        command = [sys.executable, "-P", __file__, str(listener.fileno())]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True):
+            yield {ADDRESS: address}
+
+
+def delegate() -> int | None:
+    """Let the server do what this process was started for.
+
+    Returns:
+        The exit code; None if there is no server, and this process must do it itself.
+    """
+    # What runs outside a stage may hold the address too, e.g. a shell that a stage has started.
+    if ADDRESS not in os.environ or CLIENT in os.environ or "DVC_STAGE" not in os.environ:
+        return None
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(os.environ[ADDRESS])
+        except OSError:
+            return None  # `genbench run` was killed, DVC goes on
+        environment = os.environ | {CLIENT: str(os.getpid())}
+        request = {"argv": sys.argv, "path": sys.path, "environment": dict(environment), "folder": os.getcwd()}
+        socket.send_fds(connection, [b"\n"], [0, 1, 2])
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        with connection.makefile("rb") as answers:
+            child = int(answers.readline() or 0)
+            if child == 0:
+                return None
+
+            def forward(number: int, frame: FrameType | None) -> None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, number)
+
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, forward)
+            code = answers.readline()
+        if not code:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            print("error: the process that starts stages was killed; run again, and the work resumes", file=sys.stderr)
+            return 1
+        return int(code)
+
+
+def _serve(listener: socket.socket) -> dict[str, object] | None:
+    """Fork for whoever connects until standard input ends. Returns the request in a fork, None in the server."""
+    for name in _LIBRARIES:
+        importlib.import_module(name)
+    clients: dict[int, tuple[socket.socket, int]] = {}  # by process descriptor of the fork
+    with selectors.DefaultSelector() as selector:
+        selector.register(sys.stdin, selectors.EVENT_READ)
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is sys.stdin:
+                    for _, child in clients.values():
+                        os.kill(child, signal.SIGKILL)
+                    return None
+                if key.fileobj is listener:
+                    connection = listener.accept()[0]
+                    asked = _request(connection)
+                    if asked is None:
+                        connection.close()
+                        continue
+                    streams, request = asked
+                    child = os.fork()
+                    if child == 0:
+                        for target, stream in enumerate(streams):
+                            os.dup2(stream, target)
+                        for descriptor in (*streams, *clients):
+                            os.close(descriptor)
+                        for other in (connection, listener, *(client for client, _ in clients.values())):
+                            other.close()
+                        return request
+                    for stream in streams:
+                        os.close(stream)
+                    connection.sendall(b"%d\n" % child)
+                    process = os.pidfd_open(child)
+                    clients[process] = connection, child
+                    selector.register(process, selectors.EVENT_READ)
+                    selector.register(connection, selectors.EVENT_READ, process)
+                elif key.data is not None:
+                    if key.data in clients:  # the client is gone: it never says a second thing
+                        os.kill(clients[key.data][1], signal.SIGKILL)
+                        selector.unregister(key.fileobj)
+                else:
+                    process = key.fd
+                    connection, child = clients.pop(process)
+                    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+                    with contextlib.suppress(OSError):
+                        connection.sendall(b"%d\n" % (code if code >= 0 else 128 - code))
+                    selector.unregister(process)
+                    with contextlib.suppress(KeyError):
+                        selector.unregister(connection)
+                    os.close(process)
+                    connection.close()
+
+
+def _request(connection: socket.socket) -> tuple[list[int], dict[str, object]] | None:
+    """The streams and the request of a new client; None if it has died."""
+    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile("rb") as lines:
+        line = lines.readline()
+    if len(streams) == 3 and line.endswith(b"\n"):
+        return streams, json.loads(line)
+    for stream in streams:
+        os.close(stream)
+    return None
+
+
+def _become(request: dict[str, object]) -> None:
+    """Go on in a fork as the process that asked for it."""
+    sys.argv[:], sys.path[:] = request["argv"], request["path"]  # type: ignore[call-overload]
+    os.environ.clear()
+    os.environ.update(request["environment"])  # type: ignore[call-overload]
+    os.chdir(str(request["folder"]))
+    # Input ended the server's reader, and outputs may be files now: open all anew on the descriptors.
+    sys.stdin = open(0, closefd=False)
+    sys.stdout, sys.stderr = (open(i, "w", buffering=1, errors="backslashreplace", closefd=False) for i in (1, 2))
+    code: object = None
+    try:
+        importlib.import_module("genbench.cli").main()
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    if not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+        code = 1
+    # Not the interpreter's own end, which takes apart all that the server has imported: over a second.
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+if __name__ == "__main__":
+    _asked = _serve(socket.socket(fileno=int(sys.argv[1])))
+    if _asked is not None:
+        _become(_asked)
