@@ -21,27 +21,28 @@ def is_conditional(model: type[GenerativeModel], entry: Entry) -> bool:
     return model.conditioning is Conditioning.REQUIRED or bool(entry.arch.get("conditional", False))
 
 
-def outdated_training(entry: Entry, weights: Path, cost: Mapping[str, Any]) -> str | None:
+def outdated_training(entry: Entry, weights: Path, provenance: Mapping[str, Any]) -> str | None:
     """In what the weights differ from the entry, or None.
 
     Arguments:
         entry: the entry.
         weights: its weights file, of which only the header is read.
-        cost: the content of cost.json.
+        provenance: the content of provenance.json.
 
     Raises:
         UserError: the weights are no genbench checkpoint.
     """
     about = _header(weights)
-    steps = {"train.steps": (cost.get("steps"), entry.train.get("steps", 0))} if "steps" in cost else {}
+    was = {**about, "train": provenance.get("train")}
     # Through JSON, as the weights' own: a tuple there is a list here.
-    block = json.loads(json.dumps({name: getattr(entry, name) for name in ("model", "dataset", "seed", "arch")}))
-    return _difference({**{name: (about.get(name), value) for name, value in block.items()}, **steps})
+    block = json.loads(json.dumps({name: getattr(entry, name) for name in ("model", "dataset", "seed", "arch", "train")}))
+    return _difference({name: (was.get(name), value) for name, value in block.items()})
 
 
-def outdated_sampling(params: Params, n: int) -> str | None:
-    """In what ``n`` samples differ from the protocol, or None."""
-    return _difference({"protocol.samples": (n, params.protocol.samples)})
+def outdated_sampling(params: Params, entry: Entry, about: Mapping[str, Any], n: int) -> str | None:
+    """In what ``n`` samples, of which sampling.json says ``about``, differ from the protocol and the entry's ``sample`` block, or None."""
+    options = json.loads(json.dumps(dict(entry.sample)))
+    return _difference({"protocol.samples": (n, params.protocol.samples), "sample": (about.get("options"), options)})
 
 
 def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | None:

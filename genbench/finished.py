@@ -76,9 +76,10 @@ def _outdated(params: Params, entry: Entry) -> str | None:
     """What of an entry is of another state of params.yaml, or None."""
     folder = params.run(entry.name)
     likelihood, quality = (read_record(folder / name) for name in _SCORED)
+    sampling = read_json(folder / "sampling.json")
     found = {
-        "train": outdated_training(entry, folder / "weights.safetensors", read_json(folder / "cost.json")),
-        "sample": outdated_sampling(params, read_json(folder / "sampling.json")["n"]),
+        "train": outdated_training(entry, folder / "weights.safetensors", read_json(folder / "provenance.json")),
+        "sample": outdated_sampling(params, entry, sampling, sampling["n"]),
         "score_likelihood": outdated_likelihood(params, entry, likelihood),
         "score_samples": outdated_quality(params, quality),
     }

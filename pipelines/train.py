@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -54,10 +56,10 @@ def run(params: Params, entry: str) -> None:
             "peak_memory_mb": devices.peak_memory_mb(device),
         }
         write_json(out / "cost.json", cost)
-        write_json(out / "provenance.json", _provenance(params, device, block.train.get("backend", {})))
+        write_json(out / "provenance.json", _provenance(params, device, block.train))
 
 
-def _provenance(params: Params, device: torch.device, backend: dict[str, dict[str, object]]) -> dict[str, object]:
+def _provenance(params: Params, device: torch.device, train: Mapping[str, Any]) -> dict[str, object]:
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=params.root, capture_output=True, text=True, check=False
     )
@@ -67,5 +69,6 @@ def _provenance(params: Params, device: torch.device, backend: dict[str, dict[st
         "hardware": devices.hardware(device),
         "threads": params.compute.threads,
         "device": device.type,
-        "precision": str(backend.get(device.type, {}).get("precision", "float32")),
+        "precision": str(train.get("backend", {}).get(device.type, {}).get("precision", "float32")),
+        "train": dict(train),
     }

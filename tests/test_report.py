@@ -85,6 +85,7 @@ class Bench:
             "threads": 2,
             "device": "cpu",
             "precision": "float32",
+            "train": {"steps": 10},
         }
         write_json(run / "provenance.json", provenance)
         images = np.random.default_rng(0).integers(0, LEVELS[dataset], (100, 28, 28), dtype=np.uint8)
@@ -110,6 +111,7 @@ class Bench:
     def sampling(self, name: str, *, matches: bool | None, sampler: str = "ancestral") -> None:
         info = {
             "sampler": sampler,
+            "options": {},
             "matches_likelihood": matches,
             "n": 100,
             "sample_ms_per_image": 2.0,
@@ -293,7 +295,8 @@ def test_a_failed_stage_of_the_data_set_is_the_reason(bench: Bench, file: str, s
         ({"seed": 1}, "train is out of date: seed was 0 and is now 1"),
         ({"model": "beta"}, "train is out of date: model was 'alpha' and is now 'beta'"),
         ({"arch": {"width": (2, 3)}}, "train is out of date: arch was {'width': 1} and is now {'width': [2, 3]}"),
-        ({"train": {"steps": 20}}, "train is out of date: train.steps was 10 and is now 20"),
+        ({"train": {"steps": 20}}, "train is out of date: train was {'steps': 10} and is now {'steps': 20}"),
+        ({"sample": {"steps": 5}}, "sample is out of date: sample was {} and is now {'steps': 5}"),
         ({"score": {"draws": 5}}, "score_likelihood is out of date: score.draws was None and is now 5"),
     ],
 )

@@ -49,12 +49,20 @@ def write_entry(params: Params, name: str, *, nats: float = 400.0, seconds: floa
     cost = {"parameters": 1000, "train_seconds": seconds, "train_images_per_second": 2000.0 / seconds, "peak_memory_mb": 300.0, "steps": 20}
     write_json(folder / "cost.json", cost)
     versions = {"python": "3.11", "torch": "2", "genbench": "0.1.0"}
-    provenance = {"git": "0123abc", "versions": versions, "hardware": "a processor", "threads": 2, "device": "cpu", "precision": "float32"}
+    provenance = {
+        "git": "0123abc",
+        "versions": versions,
+        "hardware": "a processor",
+        "threads": 2,
+        "device": "cpu",
+        "precision": "float32",
+        "train": dict(entry.train),
+    }
     write_json(folder / "provenance.json", provenance)
     write_npz(folder / "samples.npz", {"images": images})
     matches = None if entry.model == "dcgan" else True
     cost = {"n": 120, "sample_ms_per_image": 2.5, "peak_memory_mb": 300.0, "device": "cpu"}
-    write_json(folder / "sampling.json", {"sampler": "ancestral", "matches_likelihood": matches, **cost})
+    write_json(folder / "sampling.json", {"sampler": "ancestral", "matches_likelihood": matches, "options": {}, **cost})
     scores = {"nats": Metric(nats, 0.5, 100, False, "exact"), "bits_per_dim": Metric(nats / 543.43, 0.01, 100, False, "exact")}
     likelihood = {} if matches is None else scores
     write_record(folder / "likelihood.json", Record(name, likelihood, {} if matches else {"bayes_accuracy": "the model is unconditional"}))
@@ -248,6 +256,7 @@ def test_unfinished_entries_are_skipped_with_the_reason_and_counted(finished: Pa
     [
         ({"entries": {"made": {"seed": 3}}}, "train: out of date, seed was 0 and is now 3"),
         ({"entries": {"made": {"score": {"draws": 9}}}}, "score_likelihood: out of date, score.draws was None and is now 9"),
+        ({"entries": {"made": {"sample": {"steps": 9}}}}, "sample: out of date, sample was {} and is now {'steps': 9}"),
         ({"protocol": {"samples": 60}}, "sample: out of date, protocol.samples was 120 and is now 60"),
         ({"protocol": {"likelihood_images": 50}}, "score_likelihood: out of date, test images was 100 and is now 50"),
         ({"protocol": {"feature_reference_images": 50}}, "score_samples: out of date, test images was 100 and is now 50"),

@@ -119,10 +119,10 @@ class _Collector:
             return None
 
     def outdated_training(self, training: Training) -> str | None:
-        return outdated_training(self.entry, self.run / "weights.safetensors", training.cost)
+        return outdated_training(self.entry, self.run / "weights.safetensors", training.provenance)
 
     def outdated_sampling(self, sampling: Sampling) -> str | None:
-        return outdated_sampling(self.params, len(sampling.images))
+        return outdated_sampling(self.params, self.entry, sampling.info, len(sampling.images))
 
     def record(self, stage: str, file: str, outdated: Callable[[Record], str | None]) -> Record | None:
         return self.stage(stage, lambda: _record(self.run / file, self.entry), outdated)

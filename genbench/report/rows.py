@@ -97,7 +97,7 @@ def _row(outcome: Outcome) -> Row:
         "withheld": {name: reason for record in records for name, reason in record.withheld.items()},
         "score_hash": score_hash(metrics),
         "cost": cost,
-        "provenance": training.provenance,
+        "provenance": {name: value for name, value in training.provenance.items() if name != "train"},  # that is in params.yaml
     }
 
 
