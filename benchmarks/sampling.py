@@ -23,6 +23,11 @@ from genbench.registry import model_class
 LARGE = {
     "made, 3.4 M": ("made", "binary_mnist", {"hidden": [2048]}),
     "made, 9.7 M": ("made", "binary_mnist", {"hidden": [2400, 2400]}),
+    "gated_pixel_cnn, 1.4 M": ("gated_pixel_cnn", "binary_mnist", {"channels": 80, "layers": 10, "hidden": 128}),
+    "wavenet, 1.1 M": ("wavenet", "binary_mnist", {"channels": 128, "skip": 192}),
+    "pixel_transformer, 1.1 M": ("pixel_transformer", "binary_mnist", {"width": 128, "layers": 6, "heads": 4}),
+    "row_lstm, 0.5 M": ("row_lstm", "binary_mnist", {"hidden": 64, "layers": 4}),
+    "lstm, 1.0 M": ("lstm", "binary_mnist", {"hidden": 320, "layers": 2, "window": 3}),
     "pixel_cnn, 0.5 M": ("pixel_cnn", "binary_mnist", {"channels": 64, "blocks": 10, "hidden": 128}),
 }
 

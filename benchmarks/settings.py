@@ -1,15 +1,17 @@
 """How the settings of an entry are chosen: candidates trained alike and compared on the validation split, never on the test split.
 
-    python -m benchmarks.settings made train.optim.loss.lr=2.5e-3 train.optim.loss.lr=5e-3 train.optim.loss.lr=1e-2
+    python -m benchmarks.settings made - train.optim.loss.lr=2.5e-3 "train.optim.loss.lr=1.0e-2 arch.hidden=[800]"
 
-Each further argument is a candidate: comma-separated ``field=value`` pairs that replace fields of the entry in params.yaml; ``-`` is the
-entry as it stands. The figure is bits/dim of validation images for models with a likelihood, else FID against the validation images.
-Candidates that are already in ``results/settings.json`` are not trained again; the one that params.yaml holds is marked there.
+Each further argument is a candidate: ``field=value`` pairs with spaces between them that replace fields of the entry in params.yaml;
+``-`` is the entry as it stands. The figure is bits/dim of validation images for models with a likelihood, else FID against the validation
+images. Candidates that ``results/settings.json`` holds for the same code are not trained again; the one that params.yaml holds is marked.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
+import shlex
 import sys
 import time
 from typing import Any
@@ -20,6 +22,8 @@ import yaml
 from benchmarks.common import RESULTS, machine
 from genbench import data, device, features
 from genbench.base import GenerativeModel, Likelihood
+from genbench.check import check_params
+from genbench.code import Sources, entry_fingerprint
 from genbench.files import read_json, write_json
 from genbench.fit import fit
 from genbench.likelihood import bits_per_dim
@@ -58,38 +62,46 @@ def figure(model: GenerativeModel, dataset: data.Dataset, entry: Entry) -> tuple
 def candidate(params: Params, name: str, text: str) -> dict[str, Any]:
     """The block of an entry with some fields replaced."""
     block: dict[str, Any] = copy.deepcopy(yaml.safe_load((params.root / "params.yaml").read_text())["entries"][name])
-    for pair in [] if text == "-" else text.split(","):
+    for pair in [] if text == "-" else shlex.split(text):
         path, _, value = pair.partition("=")
         *parents, last = path.split(".")
         inner = block
         for key in parents:
             inner = inner.setdefault(key, {})
         inner[last] = yaml.safe_load(value)
+    entry = Entry(name=name, **block)
+    broken = check_params(dataclasses.replace(params, entries={**params.entries, name: entry}), [name])
+    if broken:
+        raise SystemExit(f"{text}: {broken[name]}")
     return block
 
 
 def main(name: str, texts: list[str]) -> None:
     """Train and compare the candidates of an entry."""
     params = load_params("quick")
-    device.setup(params.compute)
+    place = device.setup(params.compute)
+    code = entry_fingerprint(Sources(), "train", params.entry(name), params.metrics).hash
     path = RESULTS / "settings.json"
     result = read_json(path) if path.is_file() else {"machine": machine(), "candidates": {}}
     done = result["candidates"].setdefault(name, [])
     for text in texts:
         block = candidate(params, name, text)
         settings = {key: block[key] for key in ("arch", "train")}
-        if any(row["settings"] == settings for row in done):
+        if any((row["settings"], row["code"]) == (settings, code) for row in done):
             continue
+        done[:] = [row for row in done if row["settings"] != settings]
         entry = Entry(name=name, **block)
         dataset = data.load(params.data(entry.dataset), entry.dataset)
         torch.manual_seed(seed_for("init", name, entry.seed))
         model = build(entry, dataset.spec)
         start = time.monotonic()
-        fit(model, dataset, entry=name, seed=entry.seed, **entry.train)
+        fit(model, dataset, entry=name, seed=entry.seed, device=place, **entry.train)
         seconds = time.monotonic() - start
         metric, value = figure(model, dataset, entry)
         print(f"{name}  {text}  {metric} {value:.4f}  {seconds:.0f} s", flush=True)
-        done.append({"candidate": text, "settings": settings, "metric": metric, "value": value, "train_seconds": round(seconds)})
+        done.append(
+            {"candidate": text, "settings": settings, "metric": metric, "value": value, "train_seconds": round(seconds), "code": code}
+        )
         write_json(path, result)
     for row in done:
         row["chosen"] = row["settings"] == {key: candidate(params, name, "-")[key] for key in ("arch", "train")}

@@ -201,6 +201,31 @@ def animate(
 
 @app.command(
     **_examples(
+        "genbench inpaint pixel_cnn", "genbench inpaint made --digits 3,8 --rows 10 --draws 12", "genbench inpaint made --mask known.png"
+    )
+)
+def inpaint(
+    entry: EntryName,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path("completion.png"),
+    rows: Annotated[int | None, typer.Option("--rows", min=0, help="Upper rows that are known; default: half of the image.")] = None,
+    mask: Annotated[Path | None, typer.Option("--mask", help="A PNG of the images' size instead, white where they are known.")] = None,
+    digits: Annotated[str | None, typer.Option("--digits", help="Labels of the test images to complete, e.g. 3,8.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Test images.")] = 10,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Completions of each.")] = 6,
+    seed: Seed = 0,
+    profile: Profile = "quick",
+    device: Device = None,
+    threads: Threads = None,
+) -> None:
+    """Draw completions of test images of which a part is hidden."""
+    if rows is not None and mask is not None:
+        raise typer.BadParameter("does not go with --mask", param_hint="--rows")
+    asked: dict[str, Any] = {"rows": rows, "mask": mask, "digits": digits, "n": n, "draws": draws, "seed": seed}
+    call("genbench.pictures:inpaint", profile, entry, out, **asked, device=device, threads=threads)
+
+
+@app.command(
+    **_examples(
         "genbench score made",
         "genbench score made --inception --inception-weights weights.pth",
         "dvc commit -f score_samples@made    (keeps the Inception scores through the next `genbench run`)",

@@ -10,6 +10,7 @@ from typing import Any
 from genbench.base import Conditioning, GenerativeModel
 from genbench.data import SIZES
 from genbench.errors import UserError
+from genbench.files import sha256
 from genbench.params import Entry, Params
 from genbench.results import Record
 
@@ -42,7 +43,8 @@ def outdated_training(entry: Entry, weights: Path, provenance: Mapping[str, Any]
 def outdated_sampling(params: Params, entry: Entry, about: Mapping[str, Any], n: int) -> str | None:
     """In what ``n`` samples, of which sampling.json says ``about``, differ from the protocol and the entry's ``sample`` block, or None."""
     options = json.loads(json.dumps(dict(entry.sample)))
-    return _difference({"protocol.samples": (n, params.protocol.samples), "sample": (about.get("options"), options)})
+    difference = _difference({"protocol.samples": (n, params.protocol.samples), "sample": (about.get("options"), options)})
+    return difference or _other_file(about, "weights", params.run(entry.name) / "weights.safetensors")
 
 
 def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | None:
@@ -55,18 +57,26 @@ def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | N
     allowed = [min(limit, SIZES["test"]) for limit in limits]
     options = {"draws", *entry.score} & {"draws", *nats.detail}
     pairs = {f"score.{name}": (nats.detail.get(name), entry.score.get(name)) for name in sorted(options)}
-    return _difference({"test images": (nats.n, nats.n if nats.n in allowed else allowed[0]), **pairs})
+    difference = _difference({"test images": (nats.n, nats.n if nats.n in allowed else allowed[0]), **pairs})
+    return difference or _other_file(record.made_from, "weights", params.run(entry.name) / "weights.safetensors")
 
 
 def outdated_quality(params: Params, record: Record) -> str | None:
-    """In what the numbers of images behind sample scores differ from the protocol, or None."""
+    """In what the metrics and the numbers of images behind sample scores differ from the profile, or None."""
+    if "metrics" in record.made_from and list(params.metrics) != record.made_from["metrics"]:
+        return _difference({"metrics": (record.made_from["metrics"], list(params.metrics))})
     compared = [metric for metric in record.metrics.values() if "reference_n" in metric.detail]
     reference = min(params.protocol.feature_reference_images, SIZES["test"])
     for metric in compared:
         pairs = {"protocol.samples": (metric.n, params.protocol.samples), "test images": (metric.detail["reference_n"], reference)}
         if (difference := _difference(pairs)) is not None:
             return difference
-    return None
+    return _other_file(record.made_from, "samples", params.run(record.entry) / "samples.npz")
+
+
+def _other_file(made_from: Mapping[str, Any], name: str, path: Path) -> str | None:
+    """That a result says to be made from another file than the one that is there, or None."""
+    return f"the {name} are other ones now" if name in made_from and made_from[name] != sha256(path) else None
 
 
 def _header(weights: Path) -> dict[str, Any]:

@@ -69,7 +69,10 @@ def missing(params: Params, entry: Entry) -> str | None:
         lacking = [name for name in names if not (params.run(entry.name) / name).is_file()]
         if lacking:
             return f"{stage}: no {', '.join(lacking)}"
-    return _outdated(params, entry)
+    try:
+        return _outdated(params, entry)
+    except (ValueError, KeyError) as error:  # one damaged file keeps no other entry from being tracked
+        return f"damaged: {error}"
 
 
 def _outdated(params: Params, entry: Entry) -> str | None:

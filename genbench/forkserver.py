@@ -42,17 +42,23 @@ _LIBRARIES = ("torch", "torch._dynamo", "safetensors.torch", "scipy.linalg", "pa
 @contextlib.contextmanager
 def forkserver() -> Iterator[dict[str, str]]:
     """A running server, and the environment that makes stages use it; an empty one where processes cannot be forked safely."""
-    if sys.platform != "linux":
-        yield {}
-        return
-    with tempfile.TemporaryDirectory(prefix="genbench-") as folder, socket.socket(socket.AF_UNIX) as listener:
-        address = str(Path(folder) / "socket")
-        listener.bind(address)
+    with contextlib.ExitStack() as stack:
+        try:
+            os.close(os.pidfd_open(os.getpid()))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="genbench-"))
+            listener = socket.socket(socket.AF_UNIX)
+            stack.callback(listener.close)
+            address = str(Path(folder) / "socket")
+            listener.bind(address)
+        except (AttributeError, OSError):  # another system, an old kernel, a sandbox, or a temporary folder that takes no sockets
+            yield {}
+            return
         listener.listen()
         # By its path, so that the forks find no module of genbench imported before the stage's own time. It ends when its input does.
         command = [sys.executable, "-P", __file__, str(listener.fileno())]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True):
-            yield {ADDRESS: address}
+        stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True))
+        listener.close()  # if the server dies, who connects is told so, and does not wait
+        yield {ADDRESS: address}
 
 
 def delegate() -> int | None:
@@ -65,38 +71,53 @@ def delegate() -> int | None:
     if ADDRESS not in os.environ or CLIENT in os.environ or "DVC_STAGE" not in os.environ:
         return None
     with socket.socket(socket.AF_UNIX) as connection:
-        try:
-            connection.connect(os.environ[ADDRESS])
-        except OSError:
-            return None  # `genbench run` was killed, DVC goes on
         environment = os.environ | {CLIENT: str(os.getpid())}
         request = {"argv": sys.argv, "path": sys.path, "environment": dict(environment), "folder": os.getcwd()}
-        socket.send_fds(connection, [b"\n"], [0, 1, 2])
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        with connection.makefile("rb") as answers:
-            child = int(answers.readline() or 0)
-            if child == 0:
-                return None
-
-            def forward(number: int, frame: FrameType | None) -> None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, number)
-
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, forward)
-            code = answers.readline()
-        if not code:
+        try:
+            connection.connect(os.environ[ADDRESS])
+            socket.send_fds(connection, [b"\n"], [0, 1, 2])
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            child = int(_line(connection))
+        except KeyboardInterrupt:
+            return 128 + signal.SIGINT
+        except (OSError, ValueError):
+            return None  # the server has died: this stage starts by itself
+        _pass_signals_to(child)
+        try:
+            return int(_line(connection))
+        except (OSError, ValueError):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
             print("error: the process that starts stages was killed; run again, and the work resumes", file=sys.stderr)
             return 1
-        return int(code)
+
+
+def _line(connection: socket.socket) -> bytes:
+    """The next line from the other side; what there is of it if that has died."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := connection.recv(1)):
+        line += byte
+    return line
+
+
+def _pass_signals_to(child: int) -> None:
+    """From now on the fork gets the signals that this process is sent; a terminal's Ctrl-Z stops both."""
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGSTOP if number == signal.SIGTSTP else number)
+        if number == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTSTP, signal.SIGCONT):
+        signal.signal(number, forward)
 
 
 def _serve(listener: socket.socket) -> dict[str, object] | None:
     """Fork for whoever connects until standard input ends. Returns the request in a fork, None in the server."""
     for name in _LIBRARIES:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # the stage that needs it says so
+            importlib.import_module(name)
     clients: dict[int, tuple[socket.socket, int]] = {}  # by process descriptor of the fork
     with selectors.DefaultSelector() as selector:
         selector.register(sys.stdin, selectors.EVENT_READ)
@@ -125,7 +146,8 @@ def _serve(listener: socket.socket) -> dict[str, object] | None:
                         return request
                     for stream in streams:
                         os.close(stream)
-                    connection.sendall(b"%d\n" % child)
+                    with contextlib.suppress(OSError):  # a client that has died already ends its fork below
+                        connection.sendall(b"%d\n" % child)
                     process = os.pidfd_open(child)
                     clients[process] = connection, child
                     selector.register(process, selectors.EVENT_READ)
@@ -149,9 +171,12 @@ def _serve(listener: socket.socket) -> dict[str, object] | None:
 
 def _request(connection: socket.socket) -> tuple[list[int], dict[str, object]] | None:
     """The streams and the request of a new client; None if it has died."""
-    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
-    with connection.makefile("rb") as lines:
-        line = lines.readline()
+    streams: list[int] = []
+    line = b""
+    with contextlib.suppress(OSError):
+        _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+        with connection.makefile("rb") as lines:
+            line = lines.readline()
     if len(streams) == 3 and line.endswith(b"\n"):
         return streams, json.loads(line)
     for stream in streams:

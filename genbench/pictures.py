@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image, UnidentifiedImageError
 from torch import Generator, Tensor
 
 from genbench import checkpoint, data, images, visuals
@@ -16,7 +18,7 @@ from genbench.files import write_bytes
 from genbench.params import Entry, Params, load_params
 from genbench.seeding import generator_for
 
-__all__ = ["animate", "interpolate", "reconstruct", "sample"]
+__all__ = ["animate", "inpaint", "interpolate", "reconstruct", "sample"]
 
 
 def _load(profile: str, entry: str, purpose: str, seed: int) -> tuple[Params, Entry, GenerativeModel, Generator]:
@@ -101,6 +103,80 @@ def animate(profile: str, entry: str, file: Path, *, n: int = 20, labels: str | 
     _, _, model, rng = _load(profile, entry, "animate", seed)
     frames = visuals.process(model, n, _labels(model, labels, n), rng=rng, columns=math.ceil(math.sqrt(n)))
     _write(file, images.gif(frames, max_bytes=4_000_000))
+
+
+def inpaint(
+    profile: str,
+    entry: str,
+    file: Path,
+    *,
+    rows: int | None = None,
+    mask: Path | None = None,
+    digits: str | None = None,
+    n: int = 10,
+    draws: int = 6,
+    seed: int = 0,
+) -> None:
+    """Draw completions of test images into a PNG.
+
+    Arguments:
+        profile: the profile.
+        entry: a trained entry.
+        file: the picture.
+        rows: upper rows of the images that are known; default: the half that the model draws first.
+        mask: in place of ``rows``, a PNG of the images' size, white where they are known.
+        digits: labels such as ``3,7`` of the images to complete.
+        n: number of images.
+        draws: completions of each.
+        seed: another seed takes other images and draws other completions.
+
+    Raises:
+        UserError: an entry that cannot complete images, digits that the data does not have, a mask of another size or against the order.
+    """
+    _check_suffix(file, ".png")
+    params, block, model, rng = _load(profile, entry, "inpaint", seed)
+    known = _read_mask(mask, model) if mask is not None else None if rows is None else _upper(rows, model)
+    x, y = _test_images(params, block, seed)
+    if digits is not None:
+        x, y = _with_digits(x, y, digits)
+    try:
+        picture = visuals.completions(model, x, y, known, rng=rng, rows=n, draws=draws)
+    except ValueError as error:
+        raise UserError(str(error) if mask is None else f"{mask}: {error}") from error
+    _write(file, images.png(picture))
+
+
+def _upper(rows: int, model: GenerativeModel) -> Tensor:
+    if not 0 <= rows < model.spec.height:
+        raise UserError(f"--rows: must be 0..{model.spec.height - 1}, got {rows}")
+    return (torch.arange(model.spec.height) < rows)[:, None].expand(-1, model.spec.width)
+
+
+def _read_mask(file: Path, model: GenerativeModel) -> Tensor:
+    shape = (model.spec.height, model.spec.width)
+    try:
+        with Image.open(file) as picture:
+            grey = np.asarray(picture.convert("L"))
+    except UnidentifiedImageError as error:
+        raise UserError(f"--mask: {file} is no picture") from error
+    if grey.shape != shape:
+        raise UserError(f"--mask: {file} must have {shape[1]} x {shape[0]} pixels like the images, got {grey.shape[1]} x {grey.shape[0]}")
+    return torch.from_numpy(grey >= 128)
+
+
+def _with_digits(x: Tensor, y: Tensor | None, text: str) -> tuple[Tensor, Tensor]:
+    """The images and labels whose labels ``text`` names."""
+    if y is None:
+        raise UserError("--digits: this data set has no labels")
+    try:
+        wanted = torch.tensor([int(part) for part in text.split(",")])
+    except ValueError:
+        raise UserError(f"--digits: must be integers with commas between them, like 3,7, got {text!r}") from None
+    unknown = sorted(set(wanted.tolist()) - set(y.unique().tolist()))
+    if unknown:
+        raise UserError(f"--digits: labels are {int(y.min())}..{int(y.max())}, got {unknown[0]}")
+    chosen = torch.isin(y, wanted)
+    return x[chosen], y[chosen]
 
 
 def _test_images(params: Params, block: Entry, seed: int) -> tuple[Tensor, Tensor | None]:

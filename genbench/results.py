@@ -47,11 +47,15 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a scoring stage says of an entry: metrics, and for those that it could not give, the reason."""
+    """What a scoring stage says of an entry: metrics, for those that it could not give the reason, and what it was made from.
+
+    ``made_from`` has the SHA-256 of ``weights`` or ``samples``, and for sample scores the names of the ``metrics`` asked for.
+    """
 
     entry: str
     metrics: Mapping[str, Metric]
     withheld: Mapping[str, str] = field(default_factory=dict)
+    made_from: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,8 @@ def read_record(path: Path) -> Record:
     """
     raw = read_json(path)
     try:
-        return Record(raw["entry"], {name: Metric(**metric) for name, metric in raw["metrics"].items()}, raw["withheld"])
+        metrics = {name: Metric(**metric) for name, metric in raw["metrics"].items()}
+        return Record(raw["entry"], metrics, raw["withheld"], raw.get("made_from", {}))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is no score record ({error}); delete it and score again") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import ctypes
 import fnmatch
 import os
 import signal
@@ -121,8 +122,15 @@ def _dvc(root: Path, arguments: Sequence[str], more: Mapping[str, str] = Mapping
     """Exit code of ``dvc repro`` with the programs of this environment first on PATH, and ``more`` in its environment."""
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"} | dict(more)
     sys.stdout.flush()
-    with subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments], cwd=root, env=environment) as child, _stopping(child):
+    command = [sys.executable, "-m", "dvc", "repro", *arguments]
+    with subprocess.Popen(command, cwd=root, env=environment, preexec_fn=_end_with_parent) as child, _stopping(child):
         return child.wait()
+
+
+def _end_with_parent() -> None:
+    """If this run is killed, so is DVC: else it would go on with the other entries, unattended, and block the next run."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 @contextmanager

@@ -69,6 +69,7 @@ def run(params: Params, entry: str) -> None:
             "matches_likelihood": None if model.likelihood is Likelihood.NONE else matches,
             "n": protocol.samples,
             "options": dict(block.sample),
+            "weights": identity["weights"],
             "sample_ms_per_image": 1000 * sum(float(c["seconds"]) for c in chunks) / (count * size),
             "peak_memory_mb": devices.peak_memory_mb(device),
             "device": device.type,

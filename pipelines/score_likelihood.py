@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -28,14 +29,15 @@ def run(params: Params, entry: str) -> None:
     device = devices.setup(params.compute)
     model = load(out, device=device)
     model.to(memory_format=torch.channels_last)  # the faster layout for convolutions
+    made_from = {"weights": sha256(out / "weights.safetensors")}
     if model.likelihood is Likelihood.NONE:
         write_npz(out / "nats.npz", {})
-        write_record(out / "likelihood.json", Record(entry, {}))
+        write_record(out / "likelihood.json", Record(entry, {}, made_from=made_from))
         return
     x, y = load_split(params.data(block.dataset), block.dataset, "test")
     identity = {
         "code": read_json(params.fingerprint(entry, "score_likelihood"))["hash"],
-        "weights": sha256(out / "weights.safetensors"),
+        **made_from,
         "data": sha256(params.data(block.dataset)),
         "score": block.score,
         "seed": block.seed,
@@ -60,7 +62,7 @@ def run(params: Params, entry: str) -> None:
                 results[plan.purpose] = plan, np.concatenate(parts)
         record, arrays = summarise(model, block, results, None if y is None else y.numpy(), prepared)
         write_npz(out / "nats.npz", arrays)
-        write_record(out / "likelihood.json", record)
+        write_record(out / "likelihood.json", replace(record, made_from=made_from))
 
 
 def _prepare(model: GenerativeModel, entry: Entry, work: Workspace) -> dict[str, float]:

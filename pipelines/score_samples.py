@@ -9,7 +9,7 @@ from torch import Tensor
 
 from genbench import data, device, features
 from genbench.errors import UserError
-from genbench.files import read_npz
+from genbench.files import read_npz, sha256
 from genbench.metrics import score
 from genbench.metrics.base import FeatureSet
 from genbench.params import Params
@@ -35,7 +35,8 @@ def run(params: Params, entry: str, *, inception: bool = False, inception_weight
     block = params.entry(entry)
     levels = data.spec_of(block.dataset).levels
     place = device.setup(params.compute)
-    images, labels = _samples(params.run(entry) / "samples.npz")
+    path = params.run(entry) / "samples.npz"
+    images, labels = _samples(path)
     generated = FeatureSet(features.EXTRACTOR, *features.extract(images, levels, device=place), labels)
     # One seed for all entries of a data set: they are compared on the same random subsets.
     seed = seed_for("metrics", block.dataset)
@@ -45,7 +46,8 @@ def run(params: Params, entry: str, *, inception: bool = False, inception_weight
 
         more, reasons = score(METRICS, *_inception_sets(params, block.dataset, images, levels, inception_weights, place), seed=seed)
         metrics, withheld = metrics | more, withheld | reasons
-    write_record(params.run(entry) / "quality.json", Record(entry, metrics, withheld))
+    made_from = {"samples": sha256(path), "metrics": list(params.metrics)}
+    write_record(params.run(entry) / "quality.json", Record(entry, metrics, withheld, made_from))
 
 
 def _samples(path: Path) -> tuple[Tensor, Tensor | None]:

@@ -32,9 +32,12 @@ def main():
         raise RuntimeError("worse")
     if what == "exit":
         sys.exit(7)
+    if what == "mark":
+        time.sleep(2)
+        open(sys.argv[2], "w").close()
     if what == "wait":
-        print(os.getpid(), flush=True)
         try:
+            print(os.getpid(), flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
             sys.exit(130)
@@ -67,8 +70,9 @@ def start(tmp_path: Path, server: dict[str, str]) -> Iterator[Start]:
     (stage / "genbench" / "cli.py").write_text(STAGE)
     started = []
 
-    def run(*args: str, **more: str) -> subprocess.Popen[str]:
-        environment = os.environ | server | {"DVC_STAGE": "some stage"} | more
+    def run(*args: str, **more: str | None) -> subprocess.Popen[str]:
+        given = os.environ | server | {"DVC_STAGE": "some stage"} | more
+        environment = {name: value for name, value in given.items() if value is not None}
         command = [sys.executable, "-c", CLIENT.format(stage=str(stage)), *args]
         pipe = subprocess.PIPE
         started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
@@ -138,8 +142,53 @@ def test_the_stage_dies_with_who_asked_for_it(start: Start) -> None:
 
 
 def test_outside_a_stage_or_without_a_server_the_work_is_done_here(start: Start, tmp_path: Path) -> None:
-    assert start("tell", DVC_STAGE="", **{forkserver.ADDRESS: str(tmp_path / "gone")}).communicate()[0] == "by itself\n"
+    assert start("tell", **{forkserver.ADDRESS: str(tmp_path / "gone")}).communicate()[0] == "by itself\n"
     assert start("tell", **{forkserver.CLIENT: "1"}).communicate()[0] == "by itself\n"
+    assert start("tell", DVC_STAGE=None).communicate()[0] == "by itself\n"
+
+
+def test_a_server_that_has_died_is_no_obstacle(start: Start) -> None:
+    with forkserver.forkserver() as environment:
+        client = start("wait", **environment)
+        server = _waiting(client).parent()
+        assert server is not None
+        server.kill()
+        assert client.wait(20) == 1
+        assert start("tell", **environment).communicate(timeout=20)[0] == "by itself\n"
+
+
+def test_a_client_that_dies_while_the_server_starts_takes_its_stage_along(start: Start, tmp_path: Path) -> None:
+    with forkserver.forkserver() as environment:
+        dead = start("mark", str(tmp_path / "mark"), **environment)
+        time.sleep(0.5)
+        dead.kill()
+        assert start("exit", **environment).wait(60) == 7  # the server has gone on
+        time.sleep(2.5)
+        assert not (tmp_path / "mark").exists()
+
+
+def test_a_folder_that_takes_no_sockets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    with forkserver.forkserver() as environment:
+        assert environment == {}
+
+
+def test_ctrl_z_stops_the_stage_too(start: Start) -> None:
+    client = start("wait")
+    stage = _waiting(client)
+    client.send_signal(signal.SIGTSTP)
+    deadline = time.monotonic() + 20
+    while stage.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert stage.status() == psutil.STATUS_STOPPED
+    client.send_signal(signal.SIGCONT)
+    while stage.status() == psutil.STATUS_STOPPED and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert stage.status() != psutil.STATUS_STOPPED
+    client.send_signal(signal.SIGTERM)
+    assert client.wait(20) == 128 + signal.SIGTERM
 
 
 def test_the_server_ends_and_takes_its_stages_along(tmp_path: Path, start: Start) -> None:

@@ -153,6 +153,19 @@ def test_every_entry_is_listed_with_sane_values(clone: Clone) -> None:
     assert {name: rows[name]["likelihood_kind"] for name in kinds} == kinds
 
 
+def test_conditional_entries_are_scored_with_their_labels(clone: Clone) -> None:
+    rows = {row["entry"]: row for row in clone.board()["rows"]}
+    for name in ("gated_pixel_cnn_cond", "pixel_transformer_cond"):
+        row, metrics = rows[name], {key: metric["value"] for key, metric in rows[name]["metrics"].items()}
+        assert row["conditional"]
+        assert row["likelihood_kind"] == row["metrics"]["nats"]["kind"] == "exact"
+        # P(x) is the mean of P(x|y): at least a tenth of the one with the right label.
+        assert metrics["nats"] <= metrics["conditional_nats"] + math.log(10)
+        assert 0 <= metrics["bayes_accuracy"] <= 1
+        assert 0 <= metrics["label_fidelity"] <= 1
+        assert not {"bayes_accuracy", "conditional_nats", "label_fidelity"} & set(rows[name.removesuffix("_cond")]["metrics"])
+
+
 def test_known_values(clone: Clone) -> None:
     rows = {row["entry"]: row["metrics"] for row in clone.board()["rows"]}
     marginals = rows["pixel_marginals"]["bits_per_dim"]
@@ -182,7 +195,8 @@ def test_report_visuals_and_receipt_are_there(clone: Clone) -> None:
         kinds[name] = {visual["kind"] for visual in listed}
     assert {"interpolation", "reconstruction"} <= kinds["vae"]
     assert "interpolation" in kinds["dcgan"]
-    assert "process" in kinds["pixel_cnn"]
+    for name in [row["entry"] for row in clone.board()["rows"] if row["family"] == "autoregressive"]:
+        assert {"process", "completion"} <= kinds[name], name
     assert kinds["coin"] == set()
     assert (clone.root / ".track" / "smoke.json").is_file()
     assert not (clone.root / "runs" / "quick").exists()

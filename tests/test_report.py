@@ -21,7 +21,7 @@ from PIL import Image
 
 from genbench.base import Conditioning, DataSpec, Likelihood
 from genbench.errors import UserError
-from genbench.files import write_bytes, write_json, write_npz, write_text
+from genbench.files import read_json, sha256, write_bytes, write_json, write_npz, write_text
 from genbench.params import Compute, Entry, Params, Protocol
 from genbench.report import collect as collecting
 from genbench.report import leaderboard_schema, validate
@@ -32,7 +32,7 @@ from genbench.report.published import literature, merged, published
 from genbench.report.rows import KINDS, leaderboard, metric_values
 from genbench.report.tables import csv_table, markdown
 from genbench.report.text import number, plus_minus
-from genbench.results import Metric, Record, write_record
+from genbench.results import Metric, Record, read_record, write_record
 from pipelines import report
 from tests.toys import weights_of
 
@@ -329,6 +329,38 @@ def test_scores_of_another_protocol_do_not_count(bench: Bench, key: str, kept: s
     assert row(board, "alpha")["status"] == "partial"
     assert row(board, "alpha")["metrics"].keys() == kept
     assert board["missing"][0]["reason"] == f"{said}; run `genbench run --entries alpha`"
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("weights.safetensors", "sample is out of date: the weights are other ones now"),
+        ("samples.npz", "score_samples is out of date: the samples are other ones now"),
+    ],
+)
+def test_results_of_other_weights_or_samples_do_not_count(bench: Bench, file: str, reason: str) -> None:
+    run = bench.add("alpha", "alpha", bits=1.2)
+    write_json(run / "sampling.json", read_json(run / "sampling.json") | {"weights": sha256(run / "weights.safetensors")})
+    for name, source in (("likelihood", "weights.safetensors"), ("quality", "samples.npz")):
+        record = read_record(run / f"{name}.json")
+        write_record(run / f"{name}.json", replace(record, made_from={source.split(".")[0]: sha256(run / source)}))
+    assert bench.board()["missing"] == []
+    if file == "samples.npz":
+        images = np.zeros((100, 28, 28), np.uint8)
+        write_npz(run / file, {"images": images})
+        kept = {"bits_per_dim", "nats"}
+    else:
+        write_bytes(run / file, weights_of(bench.entries["alpha"], 2.0))
+        kept = set()
+    board = bench.board()
+    assert row(board, "alpha")["metrics"].keys() == kept
+    assert board["missing"][0]["reason"].startswith(reason)
+
+
+def test_scores_of_other_metrics_do_not_count(bench: Bench) -> None:
+    run = bench.add("alpha", "alpha", bits=1.2)
+    write_record(run / "quality.json", replace(read_record(run / "quality.json"), made_from={"metrics": ["kid"]}))
+    assert bench.board()["missing"][0]["reason"].startswith("score_samples is out of date: metrics was ['kid'] and is now ['fid']")
 
 
 def test_more_test_images_than_there_are_change_nothing(bench: Bench) -> None:

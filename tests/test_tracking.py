@@ -251,6 +251,16 @@ def test_unfinished_entries_are_skipped_with_the_reason_and_counted(finished: Pa
     assert set(runs_of(finished)) == {"made", "report"}
 
 
+@pytest.mark.parametrize("damage", ["no json", '{"entry": "vae"}'])
+def test_a_damaged_record_keeps_no_other_entry_from_being_tracked(finished: Params, damage: str) -> None:
+    write_text(finished.run("made") / "quality.json", damage)
+    track.run(finished)
+    receipt = read_json(finished.root / ".track" / "quick.json")
+    assert receipt["skipped"]["made"].startswith("damaged: ")
+    assert "quality.json" in receipt["skipped"]["made"]
+    assert "dcgan" in receipt["tracked"]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -14,7 +14,6 @@ from genbench.nn.heads import Head
 
 __all__ = ["Autoregressive"]
 
-_BLOCK = 500  # images drawn at once: bounds the memory of a large draw
 _ROWS = 50  # images whose pixel distributions are held in float64 at once
 
 
@@ -59,6 +58,10 @@ class Autoregressive(GenerativeModel):
         """
         return self.logits(x, cache)[:, i], cache
 
+    def block(self) -> int:
+        """Images drawn at once, which bounds the memory of a large draw; smaller where an image's cache is large."""
+        return 500
+
     # ------------------------------------------------------------------ what it inherits
 
     def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
@@ -79,9 +82,9 @@ class Autoregressive(GenerativeModel):
         """Images uint8 (n, 1, H, W), drawn pixel by pixel from the scored distribution."""
         self.check_count(n)
         self.check_labels(n, y)
-        blocks = []
-        for begin in range(0, n, _BLOCK):
-            size = min(_BLOCK, n - begin)
+        blocks, block = [], self.block()
+        for begin in range(0, n, block):
+            size = min(block, n - begin)
             x = self._blank(size)
             for _ in self._draw(x, 0, None if y is None else y[begin : begin + size], rng):
                 pass

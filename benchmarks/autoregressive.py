@@ -1,0 +1,207 @@
+"""Training throughput of the gated PixelCNN and the pixel transformer, against plain versions and against the machine's peaks.
+
+The plain versions compute the same functions as textbooks write them: float32, contiguous, eager; full kernels with masks on the weights,
+or attention scores with a mask before a softmax. A step is loss, backward and AdamW. The peaks are the best of some bfloat16 matrix products
+and convolutions, timed in the same run. Writes benchmarks/results/autoregressive.json.
+
+    python -m benchmarks.autoregressive [--repeats 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.common import interleaved, publish
+from genbench.backend import Backend
+from genbench.base import DataSpec
+from genbench.data import SPECS
+from genbench.families.autoregressive import Autoregressive
+from genbench.models.gated_pixel_cnn import GatedPixelCNN
+from genbench.models.pixel_transformer import PixelTransformer
+from genbench.params import load_params
+
+SPEC = SPECS["binary_mnist"]
+
+
+class _Masked(nn.Conv2d):
+    """A convolution whose whole kernel is computed, with a mask on it."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int], rows: int, columns: int) -> None:
+        super().__init__(inputs, outputs, kernel, padding=(kernel[0] // 2, kernel[1] // 2))
+        mask = torch.zeros(kernel)
+        mask[:rows] = 1
+        mask[max(0, rows - 1), columns:] = 0
+        self.register_buffer("mask", mask)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.conv2d(input, self.weight * self.mask, self.bias, padding=self.padding)
+
+
+class PlainGatedPixelCNN(Autoregressive):
+    """Kernels of full size with masks, two stacks, gates as written."""
+
+    def __init__(self, spec: DataSpec, *, channels: int, layers: int, hidden: int) -> None:
+        super().__init__(spec, head=GatedPixelCNN(spec, channels=1, layers=1).head)
+        self.first_vertical = _Masked(1, channels, (7, 7), 3, 7)
+        self.first_horizontal = _Masked(1, channels, (1, 7), 1, 3)
+        vertical = [_Masked(channels, 2 * channels, (3, 3), 2, 3) for _ in range(layers)]
+        horizontal = [_Masked(channels, 2 * channels, (1, 3), 1, 2) for _ in range(layers)]
+        self.vertical, self.horizontal = nn.ModuleList(vertical), nn.ModuleList(horizontal)
+        self.across = nn.ModuleList(nn.Conv2d(2 * channels, 2 * channels, 1) for _ in range(layers))
+        self.outer = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(layers))
+        self.last, self.out = nn.Conv2d(channels, hidden, 1), nn.Conv2d(hidden, 1, 1)
+
+    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Head parameters (B, D, 1)."""
+        pixels = 2 * self.spec.unit(x) - 1
+        v, h = self.first_vertical(pixels), self.first_horizontal(pixels)
+        for vertical, horizontal, across, outer in zip(self.vertical, self.horizontal, self.across, self.outer, strict=True):
+            seen = vertical(v)
+            a, b = (across(seen) + horizontal(h)).chunk(2, 1)
+            h = h + outer(a.tanh() * b.sigmoid())
+            a, b = seen.chunk(2, 1)
+            v = a.tanh() * b.sigmoid()
+        return self.out(self.last(h.relu()).relu()).flatten(2).transpose(1, 2)
+
+
+class _PlainBlock(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attend, self.norm_forward = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.project = nn.Linear(width, width + 2 * width // heads, bias=False)
+        self.merge = nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, h: Tensor, mask: Tensor) -> Tensor:
+        size = h.shape[-1] // self.heads
+        q, k, v = self.project(self.norm_attend(h)).split([h.shape[-1], size, size], -1)
+        q = q.unflatten(-1, (self.heads, size)).transpose(1, 2)
+        scores = q @ k[:, None].transpose(-1, -2) / size**0.5 + mask
+        mixed = (scores.softmax(-1) @ v[:, None]).transpose(1, 2).flatten(2)
+        h = h + self.merge(mixed)
+        return h + self.down(F.gelu(self.up(self.norm_forward(h))))
+
+
+class PlainTransformer(Autoregressive):
+    """Scores, mask, softmax."""
+
+    def __init__(self, spec: DataSpec, *, width: int, layers: int, heads: int) -> None:
+        super().__init__(spec, head=GatedPixelCNN(spec, channels=1, layers=1).head)
+        self.sequence = PixelTransformer(spec, width=width, layers=1, heads=1).sequence
+        self.blocks = nn.ModuleList(_PlainBlock(width, heads) for _ in range(layers))
+        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, 1)
+        self.register_buffer("mask", torch.full((spec.dims, spec.dims), float("-inf")).triu(1))
+
+    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Head parameters (B, D, 1)."""
+        h = self.sequence(x)
+        for block in self.blocks:
+            h = block(h, self.mask)
+        return self.out(self.norm(h))
+
+
+def _trainer(model: Autoregressive, batch: int, precision: str, channels_last: bool) -> Callable[[], None]:
+    """One training step."""
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randint(0, SPEC.levels, (batch, 1, SPEC.height, SPEC.width), dtype=torch.uint8, generator=rng)
+    adam = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    autocast: contextlib.AbstractContextManager[Any] = Backend(precision=precision).autocast()
+
+    def step() -> None:
+        with autocast:
+            loss = model.training_loss(x, None, rng=rng, progress=0.0).loss
+        loss.backward()
+        adam.step()
+        adam.zero_grad(set_to_none=True)
+
+    return step
+
+
+def peaks(repeats: int) -> dict[str, float]:
+    """GFLOP/s of the best matrix product and the best convolution in bfloat16."""
+    best = {"matrix": 0.0, "convolution": 0.0}
+    for size in (1024, 2048, 4096):
+        a, b = torch.randn(size, size).bfloat16(), torch.randn(size, size).bfloat16()
+        best["matrix"] = max(best["matrix"], _rate(lambda a=a, b=b: a @ b, 2 * size**3, repeats))
+    for channels in (128, 256):
+        x = torch.randn(64, channels, 28, 28).bfloat16().to(memory_format=torch.channels_last)
+        weight = torch.randn(2 * channels, channels, 3, 3).bfloat16().to(memory_format=torch.channels_last)
+        flops = 2 * 64 * 784 * 9 * 2 * channels**2
+        best["convolution"] = max(best["convolution"], _rate(lambda x=x, w=weight: F.conv2d(x, w, padding=1), flops, repeats))
+    return best
+
+
+@torch.no_grad()
+def _rate(call: Callable[[], Tensor], flops: float, repeats: int) -> float:
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return flops / min(times[1:]) / 1e9
+
+
+def _flops(model: nn.Module) -> float:
+    """Of one training step per image: every weight of a layer meets every pixel once forward and twice backward."""
+    weights = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d))
+    return 6.0 * weights * SPEC.dims
+
+
+def _attention_flops(width: int, layers: int) -> float:
+    """Causal scores and mixtures of one training step per image: half of all pairs."""
+    return 6.0 * layers * width * SPEC.dims**2
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(load_params("quick").compute.threads)
+    peak = peaks(options.repeats)
+    gated: dict[str, int] = {"channels": 128, "layers": 10, "hidden": 128}
+    attend: dict[str, int] = {"width": 64, "layers": 8, "heads": 2}
+    torch.manual_seed(0)
+    pairs = {
+        "gated_pixel_cnn": (GatedPixelCNN(SPEC, **gated), PlainGatedPixelCNN(SPEC, **gated), 64, "convolution", 0.0),
+        "pixel_transformer": (PixelTransformer(SPEC, **attend), PlainTransformer(SPEC, **attend), 16, "matrix", _attention_flops(64, 8)),
+    }
+    results, rows = {}, []
+    for name, (ours, plain, batch, kind, more) in pairs.items():
+        convolutional = kind == "convolution"
+        work = {"ours": _trainer(ours, batch, "bfloat16", convolutional), "plain": _trainer(plain, batch, "float32", False)}
+        times = {key: min(values) for key, values in interleaved(work, repeats=options.repeats).items()}
+        rate = (_flops(ours) + more) * batch / times["ours"] / 1e9
+        results[name] = {
+            "parameters": sum(p.numel() for p in ours.parameters()),
+            "batch": batch,
+            "images_per_second": batch / times["ours"],
+            "plain_images_per_second": batch / times["plain"],
+            "ratio": times["plain"] / times["ours"],
+            "gflops": rate,
+            "peak": kind,
+            "share_of_peak": rate / peak[kind],
+            "share_of_other_peak": rate / peak["matrix" if convolutional else "convolution"],
+        }
+        rows.append([name, batch / times["plain"], batch / times["ours"], times["plain"] / times["ours"], rate, rate / peak[kind]])
+    publish(
+        "autoregressive",
+        ["model", "plain images/s", "images/s", "ratio", "GFLOP/s", "of its peak"],
+        rows,
+        {"peak_gflops": peak, "results": results},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Gated PixelCNN: two stacks of convolutions, one for the rows above and one for the own row, so that there is no blind spot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genbench.base import Conditioning, DataSpec
+from genbench.families.autoregressive import Autoregressive
+from genbench.nn.gate import gate
+from genbench.nn.heads import make_head
+
+__all__ = ["GatedPixelCNN"]
+
+_FIRST = 3  # rows above and pixels to the left that the first layer sees
+
+
+class GatedPixelCNN(Autoregressive):
+    r"""A vertical stack v that sees all rows above, and a horizontal stack h that sees the own row's left part and reads v.
+
+    .. math::
+        v' = g(V * v), \qquad h' = h + W_o\, g(H * h + W_v (V * v)), \qquad g(a, b) = \tanh a \odot \sigma(b)
+
+    In the vertical stack a feature of row r has seen rows above r only, since the first layer looks at rows r-3..r-1; its convolutions
+    may then use row r itself, whole, and reach as far to the right as to the left. So every pixel before i inside the
+    :meth:`window` of i reaches i. No weight is masked: the kernels have only the rows and columns that they use.
+
+    van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves, Kavukcuoglu, "Conditional Image Generation with PixelCNN Decoders", 2016,
+    https://arxiv.org/abs/1606.05328, section 2 and figure 2. Labels shift both gates of every layer, its equation 3.
+
+    Differs: the first layer has no gate; a logistic mixture may take the place of the 256-way softmax; learned positions are an option.
+
+    Arguments:
+        spec: the images.
+        channels: width of both stacks.
+        layers: number of gated layers.
+        kernel: size of their convolutions, odd.
+        positions: add learned vectors per place to the first layer's outputs.
+        hidden: channels of the last but one layer.
+        head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
+        mixtures: components of the logistic mixture.
+        conditional: model P(x|y).
+
+    Example:
+        >>> model = GatedPixelCNN(DataSpec(4, 4, 2), channels=4, layers=2)
+        >>> model.logits(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)).shape
+        torch.Size([2, 16, 1])
+    """
+
+    conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
+        (DataSpec(3, 3, 2), {"channels": 8, "layers": 2, "hidden": 16, "positions": True}),
+        (DataSpec(2, 2, 4), {"channels": 8, "layers": 1, "kernel": 5, "hidden": 16, "head": "categorical"}),
+        (DataSpec(2, 2, 4), {"channels": 8, "layers": 1, "hidden": 16, "head": "logistic_mixture", "mixtures": 2}),
+    ]
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        channels: int = 64,
+        layers: int = 7,
+        kernel: int = 3,
+        positions: bool = False,
+        hidden: int = 128,
+        head: str = "bernoulli",
+        mixtures: int = 5,
+        conditional: bool = False,
+    ) -> None:
+        super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
+        for name, value in (("channels", channels), ("layers", layers), ("hidden", hidden)):
+            if value < 1:
+                raise ValueError(f"{name}: must be at least 1, got {value}")
+        if kernel < 3 or kernel % 2 == 0:
+            raise ValueError(f"kernel: must be odd and at least 3, got {kernel}")
+        self.first_vertical = nn.Conv2d(1, channels, (_FIRST, 2 * _FIRST + 1))
+        self.first_horizontal = nn.Conv2d(1, channels, (1, _FIRST))
+        shape = (2, channels, spec.height, spec.width)
+        self.positions = nn.Parameter(torch.zeros(shape)) if positions else None
+        classes = spec.classes if self.conditional else 0
+        self.layers = nn.ModuleList(_Layer(channels, kernel, classes) for _ in range(layers))
+        self.last = nn.Conv2d(channels, hidden, 1)
+        self.out = nn.Conv2d(hidden, self.head.channels, 1)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)  # start close to the head's own start
+            cast("nn.Parameter", self.out.bias).copy_(self.head.initial_bias())
+
+    def window(self) -> tuple[int, int]:
+        """How far a pixel sees: rows up, and columns to the left and, in the rows above, to the right."""
+        reach = _FIRST + sum(layer.reach for layer in self._layers())
+        return reach, reach
+
+    def _layers(self) -> list[_Layer]:
+        return cast("list[_Layer]", list(self.layers))
+
+    def _input(self, x: Tensor) -> Tensor:
+        return (2 * self.spec.unit(x) - 1).to(self.out.weight.dtype)  # -1..1: the zero padding then tells the border from the background
+
+    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Head parameters (B, D, K)."""
+        pixels = self._input(x)
+        # Rows r-3..r-1 and columns c-3..c-1: one more on top and on the left than a centred kernel would take, and the last ones not at all.
+        v = self.first_vertical(F.pad(pixels, (_FIRST, _FIRST, _FIRST, -1)))
+        h = self.first_horizontal(F.pad(pixels, (_FIRST, -1, 0, 0)))
+        if self.positions is not None:
+            v, h = v + self.positions[0], h + self.positions[1]
+        for layer in self.layers:
+            v, h = layer(v, h, y)
+        return self.out(self.last(h.relu()).relu()).flatten(2).transpose(1, 2)
+
+    # ------------------------------------------------------------------ sampling: each feature is computed once
+
+    def init_cache(self, n: int, y: Tensor | None = None) -> _Cache:
+        """The rows that are still needed."""
+        return _Cache(self, n, y)
+
+    def step(self, x: Tensor, i: int, cache: _Cache) -> tuple[Tensor, _Cache]:
+        """Head parameters (n, K) of pixel i: the vertical stack once per row, the horizontal one at this place."""
+        row, column = divmod(i, self.spec.width)
+        if column == 0:
+            cache.start_row(self._input(x[:, :, max(0, row - _FIRST) : row]), row)
+        else:
+            cache.pixels[:, column - 1 + _FIRST] = self._input(x[:, 0, row, column - 1])
+        h = cache.place(column)
+        return _pointwise(self.out, _pointwise(self.last, h.relu_()).relu_()), cache
+
+
+class _Layer(nn.Module):
+    """One gated layer of both stacks."""
+
+    def __init__(self, channels: int, kernel: int, classes: int) -> None:
+        super().__init__()
+        self.reach = kernel // 2
+        self.vertical = nn.Conv2d(channels, 2 * channels, (self.reach + 1, kernel))
+        self.across = nn.Conv2d(2 * channels, 2 * channels, 1)
+        self.horizontal = nn.Conv2d(channels, 2 * channels, (1, self.reach + 1), bias=False)  # `across` has one
+        self.outer = nn.Conv2d(channels, channels, 1)
+        self.labels = nn.Embedding(classes, 4 * channels) if classes else None
+
+    def shifts(self, y: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """What the labels add to the vertical and to the horizontal gate, (B, 2C) each, or None."""
+        return None if self.labels is None or y is None else self.labels(y).chunk(2, 1)
+
+    def forward(self, v: Tensor, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) twice to the same."""
+        seen = self.vertical(F.pad(v, (self.reach, self.reach, self.reach, 0)))
+        both = self.across(seen) + self.horizontal(F.pad(h, (self.reach, 0, 0, 0)))
+        shifts = self.shifts(y)
+        if shifts is not None:
+            seen, both = seen + shifts[0][:, :, None, None], both + shifts[1][:, :, None, None]
+        return gate(seen, 1), h + self.outer(gate(both, 1))
+
+
+class _Cache:
+    """What is still needed of the rows above and of the own row. Inside, channels are the last axis."""
+
+    def __init__(self, model: GatedPixelCNN, n: int, y: Tensor | None) -> None:
+        self.model, self.width = model, model.spec.width
+        new = model.out.weight.new_zeros
+        channels = model.last.in_channels
+        self.pixels = new(n, self.width + _FIRST)  # the own row, padded on the left
+        self.layers = [_LayerCache(layer, new, n, channels, self.width, layer.shifts(y)) for layer in model._layers()]
+        self.first = model.first_horizontal.weight[:, 0, 0].T.contiguous()
+        self.starts = new(n, self.width, channels)  # what positions and bias give the own row's first features
+
+    def start_row(self, above: Tensor, row: int) -> None:
+        """The vertical stack of a row, whole, given the pixels (n, 1, up to 3, W) above it."""
+        model = self.model
+        v = model.first_vertical(F.pad(above, (_FIRST, _FIRST, _FIRST - above.shape[2], 0)))
+        self.starts[:] = cast("Tensor", model.first_horizontal.bias)
+        if model.positions is not None:
+            v = v + model.positions[0, :, row : row + 1]
+            self.starts += model.positions[1, :, row].T
+        self.pixels.zero_()
+        for layer in self.layers:
+            v = layer.start_row(v)
+
+    def place(self, column: int) -> Tensor:
+        """Features (n, C) of the horizontal stack at a column of the own row."""
+        h = torch.addmm(self.starts[:, column], self.pixels[:, column : column + _FIRST], self.first)
+        for layer in self.layers:
+            h = layer.place(h, column)
+        return h
+
+
+class _LayerCache:
+    """Of one layer: the last rows of the vertical stack, and the own row of both."""
+
+    def __init__(self, layer: _Layer, new: Any, n: int, channels: int, width: int, shifts: tuple[Tensor, Tensor] | None) -> None:
+        self.layer, self.shifts, self.channels = layer, shifts, channels
+        self.above = new(n, channels, layer.reach, width)
+        self.across = new(n, width, 2 * channels)
+        self.row = new(n, width + layer.reach, channels)
+        # (taps * C, 2C), the leftmost tap first
+        self.left = layer.horizontal.weight[:, :, 0].permute(2, 1, 0).flatten(0, 1).contiguous()
+        self.outer = layer.outer.weight[:, :, 0, 0].T.contiguous()
+
+    def start_row(self, v: Tensor) -> Tensor:
+        """Take the layer's vertical input (n, C, 1, W) of a new row; return its output, the same shape."""
+        layer, reach = self.layer, self.layer.reach
+        rows = torch.cat([self.above, v], 2)
+        self.above = rows[:, :, 1:]
+        seen = layer.vertical(F.pad(rows, (reach, reach, 0, 0)))
+        self.across = layer.across(seen)[:, :, 0].transpose(1, 2).contiguous()
+        self.row.zero_()
+        if self.shifts is not None:
+            seen = seen + self.shifts[0][:, :, None, None]
+            self.across += self.shifts[1][:, None]
+        return gate(seen, 1)
+
+    def place(self, h: Tensor, column: int) -> Tensor:
+        """The layer's horizontal output (n, C) at a column, given its input there."""
+        reach = self.layer.reach
+        self.row[:, column + reach] = h
+        both = torch.addmm(self.across[:, column], self.row[:, column : column + reach + 1].flatten(1), self.left)
+        return h.add_(torch.addmm(cast("Tensor", self.layer.outer.bias), gate(both, 1), self.outer))
+
+
+def _pointwise(conv: nn.Conv2d, h: Tensor) -> Tensor:
+    """A 1x1 convolution at one place: (n, in) to (n, out)."""
+    return F.linear(h, conv.weight[:, :, 0, 0], conv.bias)

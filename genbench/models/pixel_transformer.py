@@ -1,0 +1,95 @@
+"""Pixel transformer: causal self-attention over the pixels in raster order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from genbench.base import Conditioning, DataSpec
+from genbench.families.autoregressive import Autoregressive
+from genbench.nn.heads import make_head
+from genbench.nn.sequence import PixelSequence
+from genbench.nn.transformer import Transformer, TransformerCache
+
+__all__ = ["PixelTransformer"]
+
+
+class PixelTransformer(Autoregressive):
+    r"""A decoder-only transformer whose tokens are pixels: step i attends to the steps up to i, each of which has read the pixel before it.
+
+    .. math:: \mathrm{attention}(Q, K, V) = \mathrm{softmax}\left(\frac{Q K^T}{\sqrt{d}} + M\right) V, \qquad M_{ij} = -\infty \text{ for } j > i
+
+    Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin, "Attention Is All You Need", 2017,
+    https://arxiv.org/abs/1706.03762; on pixels: Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining from Pixels",
+    2020. Multi-query attention, the default, has one key and value for all heads: Shazeer, "Fast Transformer Decoding: One Write-Head is
+    All You Need", 2019, https://arxiv.org/abs/1911.02150; sampling then reads ``heads`` times less memory.
+
+    Differs: normalisation before each sublayer; learned vectors of row and column in place of sines; labels add a learned vector to every step.
+
+    Arguments:
+        spec: the images.
+        width: length of the vectors, a multiple of ``heads``.
+        layers: number of blocks.
+        heads: attention heads.
+        multi_query: share keys and values among the heads.
+        expansion: width of the feed-forward layers over ``width``.
+        head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
+        mixtures: components of the logistic mixture.
+        conditional: model P(x|y).
+
+    Example:
+        >>> model = PixelTransformer(DataSpec(4, 4, 2), width=8, layers=1, heads=2)
+        >>> model.logits(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)).shape
+        torch.Size([2, 16, 1])
+    """
+
+    conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
+        (DataSpec(3, 3, 2), {"width": 16, "layers": 2, "heads": 2}),
+        (DataSpec(2, 2, 4), {"width": 16, "layers": 1, "heads": 2, "multi_query": False, "head": "categorical"}),
+        (DataSpec(2, 2, 4), {"width": 16, "layers": 1, "heads": 4, "head": "logistic_mixture", "mixtures": 2}),
+    ]
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        width: int = 64,
+        layers: int = 8,
+        heads: int = 2,
+        multi_query: bool = True,
+        expansion: int = 4,
+        head: str = "bernoulli",
+        mixtures: int = 5,
+        conditional: bool = False,
+    ) -> None:
+        super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
+        self.sequence = PixelSequence(spec, width, conditional=self.conditional)
+        self.transformer = Transformer(width, layers=layers, heads=heads, multi_query=multi_query, expansion=expansion)
+        self.out = nn.Linear(width, self.head.channels)
+        with torch.no_grad():
+            self.out.weight.mul_(0.1)  # start close to the head's own start
+            self.out.bias.copy_(self.head.initial_bias())
+
+    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Head parameters (B, D, K)."""
+        return cast("Tensor", self.out(self.transformer(self.sequence(x, y))))
+
+    # ------------------------------------------------------------------ sampling: keys and values are kept
+
+    def block(self) -> int:
+        """As many images as 2 GiB hold the keys and values of, at most 500."""
+        numbers = sum(2 * block.key_heads * block.size for block in self.transformer.all_blocks()) * self.spec.dims
+        return max(1, min(super().block(), 2**31 // (numbers * self.out.weight.element_size())))
+
+    def init_cache(self, n: int, y: Tensor | None = None) -> tuple[Any, TransformerCache]:
+        """The sequence's constant part, and room for all keys and values."""
+        return self.sequence.cache(y), TransformerCache(self.transformer, n, self.spec.dims)
+
+    def step(self, x: Tensor, i: int, cache: tuple[Any, TransformerCache]) -> tuple[Tensor, tuple[Any, TransformerCache]]:
+        """Head parameters (n, K) of step i: one new token."""
+        constant, past = cache
+        return self.out(past.step(self.sequence.at(x, i, constant), i)), cache

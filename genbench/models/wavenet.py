@@ -1,0 +1,169 @@
+"""WaveNet: dilated causal convolutions over the pixels in raster order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genbench.base import Conditioning, DataSpec
+from genbench.errors import UserError
+from genbench.families.autoregressive import Autoregressive
+from genbench.nn.gate import gate
+from genbench.nn.heads import make_head
+from genbench.nn.sequence import PixelSequence
+
+__all__ = ["WaveNet"]
+
+
+class WaveNet(Autoregressive):
+    r"""Layers that each look at their own step and at one a dilation d before it, with a gate, a residual path and a path to the output.
+
+    .. math::
+        z_t = \tanh(W_f [h_{t-d}, h_t] + V_f y) \odot \sigma(W_g [h_{t-d}, h_t] + V_g y), \qquad
+        h_t \leftarrow h_t + R z_t, \qquad s_t \leftarrow s_t + S z_t
+
+    and s goes through two dense layers. The receptive field is 1 plus the sum of the dilations and must cover the image.
+
+    van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior, Kavukcuoglu, "WaveNet: A Generative Model for Raw Audio",
+    2016, https://arxiv.org/abs/1609.03499, sections 2.1 to 2.5 (labels: global conditioning).
+
+    Differs: the samples are pixels, so learned vectors of row and column are added to the input, and dilations other than powers of two,
+    such as multiples of the image's width, may be asked for.
+
+    Arguments:
+        spec: the images.
+        channels: width of the residual path.
+        skip: width of the path to the output.
+        dilations: one layer each; None doubles from 1 until the image is covered.
+        head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
+        mixtures: components of the logistic mixture.
+        conditional: model P(x|y).
+
+    Example:
+        >>> model = WaveNet(DataSpec(4, 4, 2), channels=4, skip=8)
+        >>> model.receptive_field()
+        16
+        >>> model.logits(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)).shape
+        torch.Size([2, 16, 1])
+    """
+
+    conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
+        (DataSpec(3, 3, 2), {"channels": 8, "skip": 16}),
+        (DataSpec(2, 2, 4), {"channels": 8, "skip": 16, "head": "categorical"}),
+        (DataSpec(2, 2, 4), {"channels": 8, "skip": 16, "dilations": [2, 1, 784], "head": "logistic_mixture", "mixtures": 2}),
+    ]
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        channels: int = 64,
+        skip: int = 128,
+        dilations: Sequence[int] | None = None,
+        head: str = "bernoulli",
+        mixtures: int = 5,
+        conditional: bool = False,
+    ) -> None:
+        super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
+        for name, value in (("channels", channels), ("skip", skip)):
+            if value < 1:
+                raise ValueError(f"{name}: must be at least 1, got {value}")
+        if dilations is None:
+            dilations = [2**k for k in range((spec.dims - 1).bit_length())]
+        if any(dilation < 1 for dilation in dilations):
+            raise UserError(f"dilations: must be positive, got {list(dilations)}")
+        if 1 + sum(dilations) < spec.dims:
+            raise UserError(
+                f"dilations: {list(dilations)} see {1 + sum(dilations)} pixels (1 plus their sum), but the image has {spec.dims}; add layers, "
+                "or larger dilations"
+            )
+        self.sequence = PixelSequence(spec, channels)
+        classes = spec.classes if self.conditional else 0
+        self.layers = nn.ModuleList(_Layer(channels, skip, dilation, classes) for dilation in dilations)
+        self.last = nn.Linear(skip, skip)
+        self.out = nn.Linear(skip, self.head.channels)
+        with torch.no_grad():
+            for layer in self._layers():  # so that neither sum's variance grows with the depth
+                layer.outer.weight.div_(len(dilations) ** 0.5)
+            self.out.weight.mul_(0.1)  # start close to the head's own start
+            self.out.bias.copy_(self.head.initial_bias())
+
+    def receptive_field(self) -> int:
+        """How many pixels before it a pixel depends on, if the image has so many."""
+        return 1 + sum(layer.dilation for layer in self._layers())
+
+    def _layers(self) -> list[_Layer]:
+        return cast("list[_Layer]", list(self.layers))
+
+    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Head parameters (B, D, K)."""
+        h, skips = self.sequence(x), []
+        for layer in self._layers():
+            h, skip = layer(h, y)
+            skips.append(skip)
+        return self._read(sum(skips[1:], skips[0]))
+
+    def _read(self, skip: Tensor) -> Tensor:
+        return cast("Tensor", self.out(self.last(skip.relu()).relu()))
+
+    # ------------------------------------------------------------------ sampling: a ring buffer per layer
+
+    def init_cache(self, n: int, y: Tensor | None = None) -> tuple[Any, list[_Ring]]:
+        """The sequence's constant part, and one ring buffer per layer."""
+        return self.sequence.cache(None), [_Ring(layer, n, y) for layer in self._layers()]
+
+    def step(self, x: Tensor, i: int, cache: tuple[Any, list[_Ring]]) -> tuple[Tensor, tuple[Any, list[_Ring]]]:
+        """Head parameters (n, K) of step i: one new column of features."""
+        constant, rings = cache
+        h = self.sequence.at(x, i, constant)
+        total: Tensor | None = None
+        for ring in rings:
+            h, skip = ring.step(h, i)
+            total = skip if total is None else total.add_(skip)
+        assert total is not None
+        return self._read(total), cache
+
+
+class _Layer(nn.Module):
+    """One gated layer."""
+
+    def __init__(self, channels: int, skip: int, dilation: int, classes: int) -> None:
+        super().__init__()
+        self.dilation, self.sizes = dilation, (channels, skip)
+        self.inner = nn.Linear(2 * channels, 2 * channels)
+        self.outer = nn.Linear(channels, channels + skip)
+        self.labels = nn.Embedding(classes, 2 * channels) if classes else None
+
+    def forward(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, T, C) to the same and (B, T, skip)."""
+        before = F.pad(h, (0, 0, self.dilation, 0))[:, : h.shape[1]]
+        inner = self.inner(torch.cat([before, h], -1))
+        if self.labels is not None:
+            inner = inner + self.labels(y)[:, None]
+        residual, skip = self.outer(gate(inner, -1)).split(self.sizes, -1)
+        return h + residual, skip
+
+
+class _Ring:
+    """The last inputs of a layer, as many as its dilation."""
+
+    def __init__(self, layer: _Layer, n: int, y: Tensor | None) -> None:
+        channels = layer.sizes[0]
+        self.layer = layer
+        self.shift = None if layer.labels is None else layer.labels(y)
+        self.inputs = layer.inner.weight.new_zeros(layer.dilation, n, channels)
+
+    def step(self, h: Tensor, i: int) -> tuple[Tensor, Tensor]:
+        """Outputs (n, C) and (n, skip) given the input (n, C) of step i."""
+        place = i % self.layer.dilation
+        inner = self.layer.inner(torch.cat([self.inputs[place], h], -1))
+        self.inputs[place] = h
+        if self.shift is not None:
+            inner += self.shift
+        residual, skip = self.layer.outer(gate(inner, -1)).split(self.layer.sizes, -1)
+        return h + residual, skip

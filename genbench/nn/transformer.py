@@ -1,0 +1,108 @@
+"""A causal transformer on sequences of vectors, and the same one token at a time with a cache of keys and values."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genbench.errors import UserError
+
+__all__ = ["Transformer", "TransformerCache"]
+
+
+class Transformer(nn.Module):
+    """Blocks of causal attention and feed-forward layers, each after a normalisation and beside a residual path; a last normalisation.
+
+    Arguments:
+        width: length of the vectors, a multiple of ``heads``.
+        layers: number of blocks.
+        heads: attention heads.
+        multi_query: one key and value for all heads (Shazeer, "Fast Transformer Decoding", 2019).
+        expansion: width of the feed-forward layers over ``width``.
+    """
+
+    def __init__(self, width: int, *, layers: int, heads: int, multi_query: bool = True, expansion: int = 4) -> None:
+        super().__init__()
+        for name, value in (("width", width), ("layers", layers), ("heads", heads), ("expansion", expansion)):
+            if value < 1:
+                raise UserError(f"{name}: must be at least 1, got {value}")
+        if width % heads:
+            raise UserError(f"heads: must divide width = {width}, got {heads}")
+        self.blocks = nn.ModuleList(_Block(width, heads, multi_query, expansion) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        with torch.no_grad():  # so that the residual path's variance does not grow with the depth
+            for block in self.all_blocks():
+                block.merge.weight.div_(math.sqrt(2 * layers))
+                block.down.weight.div_(math.sqrt(2 * layers))
+
+    def all_blocks(self) -> list[_Block]:
+        """The blocks, with their type."""
+        return cast("list[_Block]", list(self.blocks))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, T, width) to the same; output t depends on inputs 0..t."""
+        for block in self.blocks:
+            h = block(h)
+        return cast("Tensor", self.norm(h))
+
+
+class _Block(nn.Module):
+    """Attention, then a feed-forward layer."""
+
+    def __init__(self, width: int, heads: int, multi_query: bool, expansion: int) -> None:
+        super().__init__()
+        self.heads, self.size = heads, width // heads
+        self.key_heads = 1 if multi_query else heads
+        self.norm_attend, self.norm_forward = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.project = nn.Linear(width, width + 2 * self.key_heads * self.size, bias=False)
+        self.merge = nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, expansion * width), nn.Linear(expansion * width, width)
+
+    def split(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, T, heads, size), keys and values (B, T, key heads, size) of ``h`` (B, T, width)."""
+        shared = self.key_heads * self.size
+        parts = self.project(self.norm_attend(h)).split([self.heads * self.size, shared, shared], -1)
+        q, k, v = (part.unflatten(-1, (-1, self.size)) for part in parts)
+        return q, k, v
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, T, width) to the same."""
+        q, k, v = (part.transpose(1, 2) for part in self.split(h))
+        if self.key_heads < self.heads:
+            k, v = k.expand_as(q), v.expand_as(q)
+        h = h + self.merge(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        return self.feed(h)
+
+    def feed(self, h: Tensor) -> Tensor:
+        """The feed-forward layer and its residual path."""
+        return h + self.down(F.gelu(self.up(self.norm_forward(h)), approximate="tanh"))
+
+
+class TransformerCache:
+    """Keys and values (n, key heads, steps, size) of every block, filled in step by step.
+
+    Arguments:
+        model: the transformer.
+        n: sequences.
+        steps: their full length.
+    """
+
+    def __init__(self, model: Transformer, n: int, steps: int) -> None:
+        self.model = model
+        new = model.norm.weight.new_zeros
+        self.past = [tuple(new(n, b.key_heads, steps, b.size) for _ in range(2)) for b in model.all_blocks()]
+
+    def step(self, h: Tensor, i: int) -> Tensor:
+        """Output (n, width) of step ``i`` given its input, after all steps before it."""
+        for block, (keys, values) in zip(self.model.all_blocks(), self.past, strict=True):
+            q, k, v = block.split(h[:, None])
+            keys[:, :, i], values[:, :, i] = k[:, 0], v[:, 0]
+            # The heads that share a key are so many queries of it.
+            q = q[:, 0].unflatten(1, (block.key_heads, -1))
+            mixed = F.scaled_dot_product_attention(q, keys[:, :, : i + 1], values[:, :, : i + 1])
+            h = block.feed(h + block.merge(mixed.flatten(1)))
+        return cast("Tensor", self.model.norm(h))

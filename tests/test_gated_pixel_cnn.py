@@ -1,0 +1,82 @@
+"""The gated PixelCNN: what each pixel sees, and the same function written with full kernels and masks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genbench.base import DataSpec
+from genbench.models.gated_pixel_cnn import GatedPixelCNN
+from genbench.nn.gate import gate
+
+SPEC = DataSpec(12, 14, 2)
+
+
+def model_of(**options: int) -> GatedPixelCNN:
+    torch.manual_seed(0)
+    model = GatedPixelCNN(SPEC, **{"channels": 6, "layers": 2, "hidden": 8} | options).double()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(std=0.4)
+    return model
+
+
+def images(n: int = 2) -> Tensor:
+    return torch.randint(0, 2, (n, 1, SPEC.height, SPEC.width), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("layers", "kernel"), [(1, 3), (2, 3), (1, 5)])
+def test_every_earlier_pixel_of_the_window_and_no_other_reaches_a_pixel(layers: int, kernel: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of(layers=layers, kernel=kernel, channels=16, hidden=64)  # wide, so that no pixel finds all ReLUs shut
+    rows, columns = model.window()
+    assert rows == columns == 3 + layers * (kernel // 2)
+    pixels = torch.randn(1, 1, SPEC.height, SPEC.width, dtype=torch.float64, requires_grad=True)
+    monkeypatch.setattr(model, "_input", lambda x: pixels)
+    out = model.logits(images(1))[0, :, 0]
+    place = torch.arange(SPEC.dims)
+    r, c = place // SPEC.width, place % SPEC.width
+    for i in range(SPEC.dims):
+        (slope,) = torch.autograd.grad(out[i], pixels, retain_graph=True)
+        inside = (place < i) & (r[i] - r <= rows) & ((c - c[i]).abs() <= columns)
+        assert torch.equal(slope.flatten() != 0, inside), i
+
+
+def _masked(x: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
+    """A centred convolution of full size whose kernel holds ``weight`` in its upper ``rows`` and left ``columns``, zeros elsewhere."""
+    reach = max(weight.shape[2], weight.shape[3])
+    full = weight.new_zeros(*weight.shape[:2], 2 * reach + 1, 2 * reach + 1)
+    top, left = reach + 1 - rows, reach - columns
+    full[:, :, top : top + weight.shape[2], left : left + weight.shape[3]] = weight
+    return F.conv2d(x, full, padding=reach)
+
+
+def test_it_is_what_masks_on_full_kernels_give() -> None:
+    model, x = model_of(), images()
+    pixels = 2.0 * x.double() - 1
+    bias = [layer.bias[:, None, None] for layer in (model.first_vertical, model.first_horizontal)]  # type: ignore[index]
+    v = _masked(pixels, model.first_vertical.weight, 4, 3) + bias[0]
+    h = _masked(pixels, model.first_horizontal.weight, 1, 3) + bias[1]
+    for layer in model._layers():
+        seen = _masked(v, layer.vertical.weight, 2, 1) + layer.vertical.bias[:, None, None]  # type: ignore[index]
+        a, b = (layer.across(seen) + _masked(h, layer.horizontal.weight, 1, 1)).chunk(2, 1)
+        h = h + layer.outer(a.tanh() * b.sigmoid())
+        a, b = seen.chunk(2, 1)
+        v = a.tanh() * b.sigmoid()
+    expected = model.out(model.last(h.relu()).relu()).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(model.logits(x), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dim", [1, -1])
+def test_the_gates_gradient(dim: int) -> None:
+    x = torch.randn(2, 6, 3, 4, dtype=torch.float64, requires_grad=True)
+    a, b = x.chunk(2, dim)
+    torch.testing.assert_close(gate(x, dim), a.tanh() * b.sigmoid())
+    assert torch.autograd.gradcheck(lambda value: gate(value, dim), x)
+
+
+@pytest.mark.parametrize(("options", "name"), [({"kernel": 4}, "kernel"), ({"kernel": 1}, "kernel"), ({"layers": 0}, "layers")])
+def test_sizes_that_make_no_sense(options: dict[str, int], name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        GatedPixelCNN(SPEC, **options)

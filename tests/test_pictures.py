@@ -1,0 +1,98 @@
+"""`genbench inpaint`: which images and which of their pixels are kept, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from typer.testing import CliRunner
+
+from genbench import checkpoint, images
+from genbench.cli import app
+from genbench.data import load_split, spec_of
+from genbench.files import write_bytes
+from genbench.params import Params
+from genbench.registry import build
+
+
+@pytest.fixture
+def trained(params: Params, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """A project with untrained weights of two entries, as the working folder."""
+    for name in ("made", "binary-made", "dcgan"):
+        entry = params.entry(name)
+        torch.manual_seed(0)
+        path = params.run(name) / "weights.safetensors"
+        checkpoint.save(build(entry, spec_of(entry.dataset)), path, entry=entry)
+    monkeypatch.chdir(params.root)
+    return params
+
+
+def call(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["inpaint", *arguments])
+    return done.exit_code, done.stderr
+
+
+def shown(path: str, columns: int) -> np.ndarray:
+    """The pictures (rows, columns, 28, 28) of a grid: each pixel is two wide, with a line of one between pictures."""
+    grid = np.asarray(Image.open(path))
+    rows, pitch = (grid.shape[0] + 1) // 57, 57
+    return np.stack([[grid[r * pitch :, c * pitch :][:56:2, :56:2] for c in range(columns)] for r in range(rows)])
+
+
+def _upper(rows: int) -> Tensor:
+    return (torch.arange(28) < rows)[:, None].expand(-1, 28)
+
+
+@pytest.mark.parametrize(("options", "rows"), [((), 14), (("--rows", "20"), 20)])
+def test_upper_rows_are_kept_and_the_rest_is_drawn(trained: Params, options: tuple[str, ...], rows: int) -> None:
+    assert call("made", "--out", "a.png", "--n", "3", "--draws", "2", "--digits", "4,7", *options) == (0, "")
+    tiles = shown("a.png", 4)
+    x, y = load_split(trained.data("mnist"), "mnist", "test")
+    assert y is not None
+    real = {label: x[y == label][:, 0].numpy() for label in (4, 7)}
+    for number, label in enumerate((4, 7, 4)):
+        assert any(np.array_equal(tiles[number, 0], one) for one in real[label])
+        for draw in (2, 3):
+            np.testing.assert_array_equal(tiles[number, draw, :rows], tiles[number, 0, :rows])
+        assert (tiles[number, 1, rows:] == images.GAP_GREY).all()
+        assert (tiles[number, 2, rows:] != tiles[number, 3, rows:]).any()
+
+
+def test_a_mask_that_fits_the_order_and_one_that_does_not(trained: Params) -> None:
+    mask = _upper(10).clone()
+    mask[10, :5] = True
+    write_bytes(Path("mask.png"), images.png(np.where(mask.numpy(), 255, 0).astype(np.uint8)))
+    assert call("binary-made", "--out", "a.png", "--mask", "mask.png", "--n", "2", "--draws", "1") == (0, "")
+    tiles = shown("a.png", 3)
+    np.testing.assert_array_equal(tiles[:, 2][:, mask], tiles[:, 0][:, mask])
+    write_bytes(Path("mask.png"), images.png(np.where(mask.numpy(), 0, 255).astype(np.uint8)))
+    code, said = call("binary-made", "--mask", "mask.png")
+    assert code == 1
+    assert "mask.png: mask: known pixels must come before all unknown ones in the model's order, but step 0 is unknown" in said
+    assert not Path("completion.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("made", "--rows", "28"), "--rows: must be 0..27, got 28"),
+        (("made", "--digits", "3,12"), "--digits: labels are 0..9, got 12"),
+        (("made", "--digits", "x"), "--digits: must be integers"),
+        (("binary-made", "--digits", "3"), "--digits: this data set has no labels"),
+        (("made", "--mask", "nowhere.png"), "nowhere.png"),
+        (("made", "--mask", "params.yaml"), "params.yaml is no picture"),
+        (("made", "--mask", "small.png"), "small.png must have 28 x 28 pixels like the images, got 3 x 2"),
+        (("made", "--out", "a.jpg"), "must end in .png"),
+        (("dcgan",), "it is not Inpaintable. Models that can: "),
+    ],
+)
+def test_bad_input(trained: Params, arguments: tuple[str, ...], said: str) -> None:
+    write_bytes(Path("small.png"), images.png(np.zeros((2, 3), np.uint8)))
+    code, message = call(*arguments)
+    assert code == 1
+    assert message.startswith("error: ") and said in message
+    assert not Path("completion.png").exists()
