@@ -60,7 +60,10 @@ def test_it_is_what_masks_on_full_kernels_give() -> None:
     h = _masked(pixels, model.first_horizontal.weight, 1, 3) + bias[1]
     for layer in model._layers():
         seen = _masked(v, layer.vertical.weight, 2, 1) + layer.vertical.bias[:, None, None]  # type: ignore[index]
-        a, b = (layer.across(seen) + _masked(h, layer.horizontal.weight, 1, 1)).chunk(2, 1)
+        reads, left = layer.horizontal.weight[:, :12], layer.horizontal.weight[:, 12:]
+        taps = torch.stack(left.split(6, 1), 3)[..., 0]  # (2C, C, 1, 2): the pixel on the left, then the own place
+        both = F.conv2d(seen, reads, layer.horizontal.bias) + _masked(h, taps, 1, 1)
+        a, b = both.chunk(2, 1)
         h = h + layer.outer(a.tanh() * b.sigmoid())
         a, b = seen.chunk(2, 1)
         v = a.tanh() * b.sigmoid()

@@ -136,8 +136,8 @@ class _Layer(nn.Module):
         super().__init__()
         self.reach = kernel // 2
         self.vertical = nn.Conv2d(channels, 2 * channels, (self.reach + 1, kernel))
-        self.across = nn.Conv2d(2 * channels, 2 * channels, 1)
-        self.horizontal = nn.Conv2d(channels, 2 * channels, (1, self.reach + 1), bias=False)  # `across` has one
+        # Reads the vertical stack at its place and the horizontal one at its place and on the left: one large product in place of two.
+        self.horizontal = nn.Conv2d((3 + self.reach) * channels, 2 * channels, 1)
         self.outer = nn.Conv2d(channels, channels, 1)
         self.labels = nn.Embedding(classes, 4 * channels) if classes else None
 
@@ -148,7 +148,8 @@ class _Layer(nn.Module):
     def forward(self, v: Tensor, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) twice to the same."""
         seen = self.vertical(F.pad(v, (self.reach, self.reach, self.reach, 0)))
-        both = self.across(seen) + self.horizontal(F.pad(h, (self.reach, 0, 0, 0)))
+        left = [F.pad(h, (by, -by, 0, 0)) for by in range(self.reach, 0, -1)]
+        both = self.horizontal(torch.cat([seen, *left, h], 1))
         shifts = self.shifts(y)
         if shifts is not None:
             seen, both = seen + shifts[0][:, :, None, None], both + shifts[1][:, :, None, None]
@@ -195,8 +196,9 @@ class _LayerCache:
         self.above = new(n, channels, layer.reach, width)
         self.across = new(n, width, 2 * channels)
         self.row = new(n, width + layer.reach, channels)
-        # (taps * C, 2C), the leftmost tap first
-        self.left = layer.horizontal.weight[:, :, 0].permute(2, 1, 0).flatten(0, 1).contiguous()
+        weight = layer.horizontal.weight[:, :, 0, 0]
+        self.seen = weight[:, : 2 * channels]
+        self.left = weight[:, 2 * channels :].T.contiguous()  # (taps * C, 2C), the leftmost tap first
         self.outer = layer.outer.weight[:, :, 0, 0].T.contiguous()
 
     def start_row(self, v: Tensor) -> Tensor:
@@ -205,7 +207,7 @@ class _LayerCache:
         rows = torch.cat([self.above, v], 2)
         self.above = rows[:, :, 1:]
         seen = layer.vertical(F.pad(rows, (reach, reach, 0, 0)))
-        self.across = layer.across(seen)[:, :, 0].transpose(1, 2).contiguous()
+        self.across = F.linear(seen[:, :, 0].transpose(1, 2), self.seen, layer.horizontal.bias)
         self.row.zero_()
         if self.shifts is not None:
             seen = seen + self.shifts[0][:, :, None, None]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genbench.errors import UserError
+from genbench.nn.attention import causal_attention
 
 __all__ = ["Transformer", "TransformerCache"]
 
@@ -72,9 +73,7 @@ class _Block(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """(B, T, width) to the same."""
         q, k, v = (part.transpose(1, 2) for part in self.split(h))
-        if self.key_heads < self.heads:
-            k, v = k.expand_as(q), v.expand_as(q)
-        h = h + self.merge(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        h = h + self.merge(causal_attention(q, k, v).transpose(1, 2).flatten(2))
         return self.feed(h)
 
     def feed(self, h: Tensor) -> Tensor:
