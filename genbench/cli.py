@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A reproducible benchmark of generative models on MNIST: train, score and compare.",
-    epilog="Start with `genbench run --profile smoke` (two minutes), then `genbench run`; `genbench COMMAND --help` has examples.",
+    epilog="Start with `genbench run --profile smoke` (minutes), then `genbench run`; `genbench COMMAND --help` has examples.",
 )
 
 Profile = Annotated[str, typer.Option("--profile", "-p", help="smoke, quick or full: how much is trained and scored.")]

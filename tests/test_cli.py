@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import typer
 import yaml
@@ -513,6 +514,30 @@ def test_ctrl_c_stops_the_whole_run(repository: Path) -> None:
     assert process.returncode == 130
     assert "goes on from the last checkpoint" in output
     assert len(log(repository)) <= 2, "with --keep-going DVC went on with further stages"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere DVC goes on with the stages")
+def test_a_killed_run_takes_dvc_along_and_the_next_one_works(repository: Path) -> None:
+    (repository / "pause").write_text("")
+    command = [sys.executable, "-m", "genbench", "run", "--entries", "made"]
+    process = subprocess.Popen(command, cwd=repository, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not log(repository):
+        assert process.poll() is None
+        time.sleep(0.05)
+    below = {child: child.name() for child in psutil.Process(process.pid).children(recursive=True)}
+    (dvc,) = [child for child in psutil.Process(process.pid).children() if "dvc" in child.cmdline()]
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.05)
+    assert not dvc.is_running() or dvc.status() == psutil.STATUS_ZOMBIE
+    for child, name in below.items():  # the stand-in's stage is no stage of ours and watches nobody
+        if name in ("sh", "sleep") and child.is_running():
+            child.kill()
+    (repository / "pause").unlink()
+    assert subprocess.run(command, cwd=repository, capture_output=True, check=False).returncode == 0
+    assert log(repository)[-1] == "track"
 
 
 def test_a_folder_without_git_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from genbench.base import DataSpec
 from genbench.models.pixel_transformer import PixelTransformer
+from genbench.nn import attention
 from genbench.nn.transformer import Transformer, TransformerCache
 
 
@@ -64,3 +65,29 @@ def test_heads_that_do_not_divide_the_width() -> None:
         PixelTransformer(DataSpec(4, 4, 2), width=10, heads=3)
     with pytest.raises(ValueError, match=r"^layers: must be at least 1, got 0"):
         PixelTransformer(DataSpec(4, 4, 2), layers=0)
+
+
+@pytest.mark.parametrize("key_heads", [1, 2, 4])
+def test_attention_in_blocks_is_the_librarys(key_heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_ROWS", 5)
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, heads, 13, 3, dtype=torch.float64, requires_grad=True) for heads in (4, key_heads, key_heads))
+    groups = 4 // key_heads
+    expected = nn.functional.scaled_dot_product_attention(q, k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1), is_causal=True)
+    torch.testing.assert_close(attention._Blocks.apply(q, k, v), expected)
+    assert torch.autograd.gradcheck(attention._Blocks.apply, (q, k, v))
+
+
+def test_attention_in_bfloat16_is_the_librarys_to_its_precision() -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, heads, 300, 16, requires_grad=True) for heads in (4, 1, 1))
+    slope = torch.randn(2, 4, 300, 16)
+    results = []
+    for dtype in (torch.float32, torch.bfloat16):
+        inputs = [x.detach().to(dtype).requires_grad_() for x in (q, k, v)]
+        out = attention.causal_attention(*inputs)
+        out.backward(slope.to(dtype))
+        results.append([out, *(x.grad for x in inputs)])
+    for exact, rounded in zip(*results, strict=True):
+        assert exact is not None and rounded is not None
+        assert (rounded.float() - exact).norm() < 0.02 * exact.norm()
