@@ -1,6 +1,6 @@
 """Training throughput of the gated PixelCNN and the pixel transformer, against plain versions and against the machine's peaks.
 
-The plain versions compute the same functions as textbooks write them: float32, contiguous, eager; full kernels with masks on the weights,
+The plain versions are the same architectures as textbooks write them: float32, contiguous, eager; full kernels with masks on the weights,
 or attention scores with a mask before a softmax. A step is loss, backward and AdamW. The peaks are the best of some bfloat16 matrix products
 and convolutions, timed in the same run. Writes benchmarks/results/autoregressive.json.
 
@@ -52,6 +52,7 @@ class PlainGatedPixelCNN(Autoregressive):
         super().__init__(spec, head=GatedPixelCNN(spec, channels=1, layers=1).head)
         self.first_vertical = _Masked(1, channels, (7, 7), 3, 7)
         self.first_horizontal = _Masked(1, channels, (1, 7), 1, 3)
+        self.positions = nn.Parameter(torch.zeros(2, channels, spec.height, spec.width))
         vertical = [_Masked(channels, 2 * channels, (3, 3), 2, 3) for _ in range(layers)]
         horizontal = [_Masked(channels, 2 * channels, (1, 3), 1, 2) for _ in range(layers)]
         self.vertical, self.horizontal = nn.ModuleList(vertical), nn.ModuleList(horizontal)
@@ -62,7 +63,7 @@ class PlainGatedPixelCNN(Autoregressive):
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, 1)."""
         pixels = 2 * self.spec.unit(x) - 1
-        v, h = self.first_vertical(pixels), self.first_horizontal(pixels)
+        v, h = self.first_vertical(pixels) + self.positions[0], self.first_horizontal(pixels) + self.positions[1]
         for vertical, horizontal, across, outer in zip(self.vertical, self.horizontal, self.across, self.outer, strict=True):
             seen = vertical(v)
             a, b = (across(seen) + horizontal(h)).chunk(2, 1)
@@ -88,7 +89,7 @@ class _PlainBlock(nn.Module):
         scores = q @ k[:, None].transpose(-1, -2) / size**0.5 + mask
         mixed = (scores.softmax(-1) @ v[:, None]).transpose(1, 2).flatten(2)
         h = h + self.merge(mixed)
-        return h + self.down(F.gelu(self.up(self.norm_forward(h))))
+        return h + self.down(F.gelu(self.up(self.norm_forward(h)), approximate="tanh"))
 
 
 class PlainTransformer(Autoregressive):
@@ -170,11 +171,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(load_params("quick").compute.threads)
     peak = peaks(options.repeats)
-    gated: dict[str, int] = {"channels": 128, "layers": 10, "hidden": 128}
+    gated: dict[str, int] = {"channels": 128, "layers": 10, "hidden": 128}  # as the entries, with positions
     attend: dict[str, int] = {"width": 64, "layers": 8, "heads": 2}
     torch.manual_seed(0)
     pairs = {
-        "gated_pixel_cnn": (GatedPixelCNN(SPEC, **gated), PlainGatedPixelCNN(SPEC, **gated), 64, "convolution", 0.0),
+        "gated_pixel_cnn": (GatedPixelCNN(SPEC, **gated, positions=True), PlainGatedPixelCNN(SPEC, **gated), 64, "convolution", 0.0),
         "pixel_transformer": (PixelTransformer(SPEC, **attend), PlainTransformer(SPEC, **attend), 16, "matrix", _attention_flops(64, 8)),
     }
     results, rows = {}, []

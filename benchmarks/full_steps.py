@@ -1,4 +1,4 @@
-"""Every entry of the profile `full` trains: some steps of small batches on this machine, with the loss at the beginning and at the end.
+"""Every entry of the profile `full` trains: some steps on one small batch on this machine, with the loss at the beginning and at the end.
 
 It says that the configuration fits the models and that the losses fall, not how good the models become. Needs the prepared data of the
 profile (`genbench prepare mnist --profile full`). Writes benchmarks/results/full_steps.json.
@@ -9,6 +9,7 @@ profile (`genbench prepare mnist --profile full`). Writes benchmarks/results/ful
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.manual_seed(seed_for("init", name, entry.seed))
         path = params.data(entry.dataset)
         dataset = data.load(path if path.is_file() else quick.data(entry.dataset), entry.dataset)
+        few = None if dataset.train_y is None else dataset.train_y[: options.batch]
+        dataset = dataclasses.replace(dataset, train_x=dataset.train_x[: options.batch], train_y=few)  # the same images again and again
         model = build(entry, dataset.spec)
         if not model.phases():
             continue

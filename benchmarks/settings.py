@@ -87,7 +87,7 @@ def main(name: str, texts: list[str]) -> None:
     for text in texts:
         block = candidate(params, name, text)
         settings = {key: block[key] for key in ("arch", "train")}
-        if any((row["settings"], row["code"]) == (settings, code) for row in done):
+        if any((row["settings"], row.get("code")) == (settings, code) for row in done):
             continue
         done[:] = [row for row in done if row["settings"] != settings]
         entry = Entry(name=name, **block)

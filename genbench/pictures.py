@@ -139,9 +139,13 @@ def inpaint(
     x, y = _test_images(params, block, seed)
     if digits is not None:
         x, y = _with_digits(x, y, digits)
+    if n > len(x):
+        raise UserError(f"--n: there are {len(x)} such test images, got {n}")
     try:
         picture = visuals.completions(model, x, y, known, rng=rng, rows=n, draws=draws)
-    except ValueError as error:
+    except UserError:
+        raise
+    except ValueError as error:  # the model refuses the mask
         raise UserError(str(error) if mask is None else f"{mask}: {error}") from error
     _write(file, images.png(picture))
 
@@ -161,7 +165,10 @@ def _read_mask(file: Path, model: GenerativeModel) -> Tensor:
         raise UserError(f"--mask: {file} is no picture") from error
     if grey.shape != shape:
         raise UserError(f"--mask: {file} must have {shape[1]} x {shape[0]} pixels like the images, got {grey.shape[1]} x {grey.shape[0]}")
-    return torch.from_numpy(grey >= 128)
+    known = torch.from_numpy(grey >= 128)
+    if bool(known.all()):
+        raise UserError(f"--mask: {file} is white everywhere, so there is nothing to draw")
+    return known
 
 
 def _with_digits(x: Tensor, y: Tensor | None, text: str) -> tuple[Tensor, Tensor]:

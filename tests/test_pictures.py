@@ -87,11 +87,16 @@ def test_a_mask_that_fits_the_order_and_one_that_does_not(trained: Params) -> No
         (("made", "--mask", "params.yaml"), "params.yaml is no picture"),
         (("made", "--mask", "small.png"), "small.png must have 28 x 28 pixels like the images, got 3 x 2"),
         (("made", "--out", "a.jpg"), "must end in .png"),
+        (("made", "--mask", "white.png"), "white.png is white everywhere"),
+        (("made", "--n", "101"), "--n: there are 100 such test images, got 101"),
+        (("dcgan", "--mask", "black.png"), "error: DCGAN cannot complete images"),
         (("dcgan",), "it is not Inpaintable. Models that can: "),
     ],
 )
 def test_bad_input(trained: Params, arguments: tuple[str, ...], said: str) -> None:
     write_bytes(Path("small.png"), images.png(np.zeros((2, 3), np.uint8)))
+    write_bytes(Path("white.png"), images.png(np.full((28, 28), 255, np.uint8)))
+    write_bytes(Path("black.png"), images.png(np.zeros((28, 28), np.uint8)))
     code, message = call(*arguments)
     assert code == 1
     assert message.startswith("error: ") and said in message

@@ -78,9 +78,11 @@ def test_attention_in_blocks_is_the_librarys(key_heads: int, monkeypatch: pytest
     assert torch.autograd.gradcheck(attention._Blocks.apply, (q, k, v))
 
 
-def test_attention_in_bfloat16_is_the_librarys_to_its_precision() -> None:
+@pytest.mark.parametrize(("sharpness", "tolerance"), [(1, 0.01), (8, 0.04)])
+def test_attention_in_bfloat16_is_exact_to_its_precision(sharpness: float, tolerance: float) -> None:
     torch.manual_seed(0)
-    q, k, v = (torch.randn(2, heads, 300, 16, requires_grad=True) for heads in (4, 1, 1))
+    q, k, v = (torch.randn(2, heads, 300, 16) for heads in (4, 1, 1))
+    q = q * sharpness
     slope = torch.randn(2, 4, 300, 16)
     results = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -90,4 +92,4 @@ def test_attention_in_bfloat16_is_the_librarys_to_its_precision() -> None:
         results.append([out, *(x.grad for x in inputs)])
     for exact, rounded in zip(*results, strict=True):
         assert exact is not None and rounded is not None
-        assert (rounded.float() - exact).norm() < 0.02 * exact.norm()
+        assert (rounded.float() - exact).norm() < tolerance * exact.norm()

@@ -82,19 +82,22 @@ class Autoregressive(GenerativeModel):
         """Images uint8 (n, 1, H, W), drawn pixel by pixel from the scored distribution."""
         self.check_count(n)
         self.check_labels(n, y)
-        blocks, block = [], self.block()
-        for begin in range(0, n, block):
-            size = min(block, n - begin)
-            x = self._blank(size)
-            for _ in self._draw(x, 0, None if y is None else y[begin : begin + size], rng):
+        x = self._blank(n)
+        for part, labels in self._parts(x, y):
+            for _ in self._draw(part, 0, labels, rng):
                 pass
-            blocks.append(x)
-        return torch.cat(blocks)
+        return x
 
     @torch.no_grad()
     def frames(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Iterator[Tensor]:
-        """The picture being drawn, one frame per row's worth of pixels; the last frame is the sample."""
+        """The picture being drawn, one frame per row's worth of pixels; the last frame is the sample.
+
+        Raises:
+            ValueError: more images than :meth:`block`, since all are drawn at once.
+        """
         self.check_count(n)
+        if n > self.block():
+            raise ValueError(f"n: at most {self.block()} images can be drawn at once, got {n}")
         self.check_labels(n, y)
         x = self._blank(n)
         for i in self._draw(x, 0, y, rng):
@@ -127,14 +130,21 @@ class Autoregressive(GenerativeModel):
                 "mark as known a first part of the image, such as its upper rows"
             )
         result = torch.where(mask.to(x.device), x, torch.zeros_like(x))
-        for _ in self._draw(result, count, y, rng):
-            pass
+        for part, labels in self._parts(result, y):
+            for _ in self._draw(part, count, labels, rng):
+                pass
         return result
 
     # ------------------------------------------------------------------ helpers
 
     def _blank(self, n: int) -> Tensor:
         return torch.zeros(n, 1, self.spec.height, self.spec.width, dtype=torch.uint8, device=self.device)
+
+    def _parts(self, x: Tensor, y: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Views of at most :meth:`block` images, with their labels."""
+        for begin in range(0, len(x), self.block()):
+            chosen = slice(begin, begin + self.block())
+            yield x[chosen], None if y is None else y[chosen]
 
     def _pixels(self, x: Tensor) -> Tensor:
         return x.flatten(1)[:, self.pixel_order()].long()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec
 from genbench.families.autoregressive import Autoregressive
-from genbench.nn.gate import gate
+from genbench.nn.gate import gate, init_before_gate
 from genbench.nn.heads import make_head
 
 __all__ = ["GatedPixelCNN"]
@@ -30,7 +30,7 @@ class GatedPixelCNN(Autoregressive):
     :meth:`window` of i reaches i. No weight is masked: the kernels have only the rows and columns that they use.
 
     van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves, Kavukcuoglu, "Conditional Image Generation with PixelCNN Decoders", 2016,
-    https://arxiv.org/abs/1606.05328, section 2 and figure 2. Labels shift both gates of every layer, its equation 3.
+    https://arxiv.org/abs/1606.05328, section 2 and figure 2. Labels shift both gates of every layer, as there.
 
     Differs: the first layer has no gate; a logistic mixture may take the place of the 256-way softmax; learned positions are an option.
 
@@ -86,6 +86,8 @@ class GatedPixelCNN(Autoregressive):
         self.last = nn.Conv2d(channels, hidden, 1)
         self.out = nn.Conv2d(hidden, self.head.channels, 1)
         with torch.no_grad():
+            for layer in self._layers():  # so that the residual path's variance does not grow with the depth
+                layer.outer.weight.div_(layers**0.5)
             self.out.weight.mul_(0.1)  # start close to the head's own start
             cast("nn.Parameter", self.out.bias).copy_(self.head.initial_bias())
 
@@ -107,7 +109,7 @@ class GatedPixelCNN(Autoregressive):
         v = self.first_vertical(F.pad(pixels, (_FIRST, _FIRST, _FIRST, -1)))
         h = self.first_horizontal(F.pad(pixels, (_FIRST, -1, 0, 0)))
         if self.positions is not None:
-            v, h = v + self.positions[0], h + self.positions[1]
+            v, h = v + self.positions[0].to(v.dtype), h + self.positions[1].to(h.dtype)  # else mixed precision would end here
         for layer in self.layers:
             v, h = layer(v, h, y)
         return self.out(self.last(h.relu()).relu()).flatten(2).transpose(1, 2)
@@ -140,6 +142,8 @@ class _Layer(nn.Module):
         self.horizontal = nn.Conv2d((3 + self.reach) * channels, 2 * channels, 1)
         self.outer = nn.Conv2d(channels, channels, 1)
         self.labels = nn.Embedding(classes, 4 * channels) if classes else None
+        init_before_gate(self.vertical)
+        init_before_gate(self.horizontal)
 
     def shifts(self, y: Tensor | None) -> tuple[Tensor, Tensor] | None:
         """What the labels add to the vertical and to the horizontal gate, (B, 2C) each, or None."""
@@ -148,7 +152,7 @@ class _Layer(nn.Module):
     def forward(self, v: Tensor, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) twice to the same."""
         seen = self.vertical(F.pad(v, (self.reach, self.reach, self.reach, 0)))
-        left = [F.pad(h, (by, -by, 0, 0)) for by in range(self.reach, 0, -1)]
+        left = [F.pad(h, (by, 0, 0, 0))[..., : h.shape[-1]] for by in range(self.reach, 0, -1)]
         both = self.horizontal(torch.cat([seen, *left, h], 1))
         shifts = self.shifts(y)
         if shifts is not None:

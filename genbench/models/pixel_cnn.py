@@ -91,7 +91,7 @@ class PixelCNN(Autoregressive):
         """Head parameters (B, D, K)."""
         h = self.first(self._input(x))
         if self.positions is not None:
-            h = h + self.positions
+            h = h + self.positions.to(h.dtype)  # else mixed precision would end here
         for block in self.blocks:
             h = block(h, y)
         return self.out(self.last(h.relu()).relu()).flatten(2).transpose(1, 2)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from genbench.base import Conditioning, DataSpec
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.heads import make_head
-from genbench.nn.sequence import PixelSequence
+from genbench.nn.sequence import PixelSequence, SequenceCache
 from genbench.nn.transformer import Transformer, TransformerCache
 
 __all__ = ["PixelTransformer"]
@@ -27,7 +27,8 @@ class PixelTransformer(Autoregressive):
     2020. Multi-query attention, the default, has one key and value for all heads: Shazeer, "Fast Transformer Decoding: One Write-Head is
     All You Need", 2019, https://arxiv.org/abs/1911.02150; sampling then reads ``heads`` times less memory.
 
-    Differs: normalisation before each sublayer; learned vectors of row and column in place of sines; labels add a learned vector to every step.
+    Differs: normalisation before each sublayer; learned vectors of row and column in place of sines; labels add a learned vector to every step;
+    an input that reads a causal window is an option, which spares the first layers at small budgets.
 
     Arguments:
         spec: the images.
@@ -36,6 +37,7 @@ class PixelTransformer(Autoregressive):
         heads: attention heads.
         multi_query: share keys and values among the heads.
         expansion: width of the feed-forward layers over ``width``.
+        window: the input also reads the pixels up to this many rows above and columns to either side that come before.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
         conditional: model P(x|y).
@@ -50,7 +52,7 @@ class PixelTransformer(Autoregressive):
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
         (DataSpec(3, 3, 2), {"width": 16, "layers": 2, "heads": 2}),
         (DataSpec(2, 2, 4), {"width": 16, "layers": 1, "heads": 2, "multi_query": False, "head": "categorical"}),
-        (DataSpec(2, 2, 4), {"width": 16, "layers": 1, "heads": 4, "head": "logistic_mixture", "mixtures": 2}),
+        (DataSpec(2, 2, 4), {"width": 16, "layers": 1, "heads": 4, "window": 1, "head": "logistic_mixture", "mixtures": 2}),
     ]
 
     def __init__(
@@ -62,12 +64,13 @@ class PixelTransformer(Autoregressive):
         heads: int = 2,
         multi_query: bool = True,
         expansion: int = 4,
+        window: int = 0,
         head: str = "bernoulli",
         mixtures: int = 5,
         conditional: bool = False,
     ) -> None:
         super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
-        self.sequence = PixelSequence(spec, width, conditional=self.conditional)
+        self.sequence = PixelSequence(spec, width, conditional=self.conditional, window=window)
         self.transformer = Transformer(width, layers=layers, heads=heads, multi_query=multi_query, expansion=expansion)
         self.out = nn.Linear(width, self.head.channels)
         with torch.no_grad():
@@ -85,11 +88,13 @@ class PixelTransformer(Autoregressive):
         numbers = sum(2 * block.key_heads * block.size for block in self.transformer.all_blocks()) * self.spec.dims
         return max(1, min(super().block(), 2**31 // (numbers * self.out.weight.element_size())))
 
-    def init_cache(self, n: int, y: Tensor | None = None) -> tuple[Any, TransformerCache]:
+    def init_cache(self, n: int, y: Tensor | None = None) -> tuple[SequenceCache, TransformerCache]:
         """The sequence's constant part, and room for all keys and values."""
-        return self.sequence.cache(y), TransformerCache(self.transformer, n, self.spec.dims)
+        return self.sequence.cache(n, y), TransformerCache(self.transformer, n, self.spec.dims)
 
-    def step(self, x: Tensor, i: int, cache: tuple[Any, TransformerCache]) -> tuple[Tensor, tuple[Any, TransformerCache]]:
+    def step(
+        self, x: Tensor, i: int, cache: tuple[SequenceCache, TransformerCache]
+    ) -> tuple[Tensor, tuple[SequenceCache, TransformerCache]]:
         """Head parameters (n, K) of step i: one new token."""
         constant, past = cache
         return self.out(past.step(self.sequence.at(x, i, constant), i)), cache

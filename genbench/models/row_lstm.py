@@ -99,7 +99,7 @@ class RowLSTM(Autoregressive):
         """Head parameters (B, D, K)."""
         h = self.first(self._input(x))
         if self.positions is not None:
-            h = h + self.positions
+            h = h + self.positions.to(h.dtype)  # else mixed precision would end here
         h = h.permute(0, 2, 3, 1)  # (B, H, W, 2h), as the rows are read
         for layer in self.layers:
             h = layer(h, y)

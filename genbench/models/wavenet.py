@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from genbench.base import Conditioning, DataSpec
 from genbench.errors import UserError
 from genbench.families.autoregressive import Autoregressive
-from genbench.nn.gate import gate
+from genbench.nn.gate import gate, init_before_gate
 from genbench.nn.heads import make_head
-from genbench.nn.sequence import PixelSequence
+from genbench.nn.sequence import PixelSequence, SequenceCache
 
 __all__ = ["WaveNet"]
 
@@ -26,19 +26,21 @@ class WaveNet(Autoregressive):
         z_t = \tanh(W_f [h_{t-d}, h_t] + V_f y) \odot \sigma(W_g [h_{t-d}, h_t] + V_g y), \qquad
         h_t \leftarrow h_t + R z_t, \qquad s_t \leftarrow s_t + S z_t
 
-    and s goes through two dense layers. The receptive field is 1 plus the sum of the dilations and must cover the image.
+    and s goes through two dense layers. A pixel sees those that are 1 plus a sum of some of the dilations before it; they must cover the
+    image.
 
     van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior, Kavukcuoglu, "WaveNet: A Generative Model for Raw Audio",
     2016, https://arxiv.org/abs/1609.03499, sections 2.1 to 2.5 (labels: global conditioning).
 
-    Differs: the samples are pixels, so learned vectors of row and column are added to the input, and dilations other than powers of two,
-    such as multiples of the image's width, may be asked for.
+    Differs: the samples are pixels, so learned vectors of row and column are added to the input; dilations other than powers of two,
+    such as multiples of the image's width, and an input that reads a causal window may be asked for.
 
     Arguments:
         spec: the images.
         channels: width of the residual path.
         skip: width of the path to the output.
         dilations: one layer each; None doubles from 1 until the image is covered.
+        window: the input also reads the pixels up to this many rows above and columns to either side that come before.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
         conditional: model P(x|y).
@@ -65,6 +67,7 @@ class WaveNet(Autoregressive):
         channels: int = 64,
         skip: int = 128,
         dilations: Sequence[int] | None = None,
+        window: int = 0,
         head: str = "bernoulli",
         mixtures: int = 5,
         conditional: bool = False,
@@ -74,15 +77,16 @@ class WaveNet(Autoregressive):
             if value < 1:
                 raise ValueError(f"{name}: must be at least 1, got {value}")
         if dilations is None:
-            dilations = [2**k for k in range((spec.dims - 1).bit_length())]
-        if any(dilation < 1 for dilation in dilations):
-            raise UserError(f"dilations: must be positive, got {list(dilations)}")
-        if 1 + sum(dilations) < spec.dims:
+            dilations = [2**k for k in range(max(1, (spec.dims - 1).bit_length()))]
+        if not dilations or min(dilations) < 1:
+            raise UserError(f"dilations: must be one or more positive numbers, got {list(dilations)}")
+        missed = sorted(set(range(spec.dims - 1)) - _sums(dilations))
+        if missed:
             raise UserError(
-                f"dilations: {list(dilations)} see {1 + sum(dilations)} pixels (1 plus their sum), but the image has {spec.dims}; add layers, "
-                "or larger dilations"
+                f"dilations: {list(dilations)} do not cover the {spec.dims} pixels of the image: no layers add up to {missed[0]}, so no pixel "
+                f"sees the one {missed[0] + 1} before it; add layers, such as doubling dilations from 1"
             )
-        self.sequence = PixelSequence(spec, channels)
+        self.sequence = PixelSequence(spec, channels, window=window)
         classes = spec.classes if self.conditional else 0
         self.layers = nn.ModuleList(_Layer(channels, skip, dilation, classes) for dilation in dilations)
         self.last = nn.Linear(skip, skip)
@@ -94,7 +98,7 @@ class WaveNet(Autoregressive):
             self.out.bias.copy_(self.head.initial_bias())
 
     def receptive_field(self) -> int:
-        """How many pixels before it a pixel depends on, if the image has so many."""
+        """How many pixels back the farthest one is that a pixel depends on, in an image that has so many."""
         return 1 + sum(layer.dilation for layer in self._layers())
 
     def _layers(self) -> list[_Layer]:
@@ -113,11 +117,11 @@ class WaveNet(Autoregressive):
 
     # ------------------------------------------------------------------ sampling: a ring buffer per layer
 
-    def init_cache(self, n: int, y: Tensor | None = None) -> tuple[Any, list[_Ring]]:
+    def init_cache(self, n: int, y: Tensor | None = None) -> tuple[SequenceCache, list[_Ring]]:
         """The sequence's constant part, and one ring buffer per layer."""
-        return self.sequence.cache(None), [_Ring(layer, n, y) for layer in self._layers()]
+        return self.sequence.cache(n, None), [_Ring(layer, n, self.spec.dims, y) for layer in self._layers()]
 
-    def step(self, x: Tensor, i: int, cache: tuple[Any, list[_Ring]]) -> tuple[Tensor, tuple[Any, list[_Ring]]]:
+    def step(self, x: Tensor, i: int, cache: tuple[SequenceCache, list[_Ring]]) -> tuple[Tensor, tuple[SequenceCache, list[_Ring]]]:
         """Head parameters (n, K) of step i: one new column of features."""
         constant, rings = cache
         h = self.sequence.at(x, i, constant)
@@ -138,6 +142,7 @@ class _Layer(nn.Module):
         self.inner = nn.Linear(2 * channels, 2 * channels)
         self.outer = nn.Linear(channels, channels + skip)
         self.labels = nn.Embedding(classes, 2 * channels) if classes else None
+        init_before_gate(self.inner)
 
     def forward(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, T, C) to the same and (B, T, skip)."""
@@ -152,18 +157,26 @@ class _Layer(nn.Module):
 class _Ring:
     """The last inputs of a layer, as many as its dilation."""
 
-    def __init__(self, layer: _Layer, n: int, y: Tensor | None) -> None:
+    def __init__(self, layer: _Layer, n: int, steps: int, y: Tensor | None) -> None:
         channels = layer.sizes[0]
         self.layer = layer
         self.shift = None if layer.labels is None else layer.labels(y)
-        self.inputs = layer.inner.weight.new_zeros(layer.dilation, n, channels)
+        self.inputs = layer.inner.weight.new_zeros(min(layer.dilation, steps), n, channels)
 
     def step(self, h: Tensor, i: int) -> tuple[Tensor, Tensor]:
         """Outputs (n, C) and (n, skip) given the input (n, C) of step i."""
-        place = i % self.layer.dilation
+        place = i % len(self.inputs)  # not yet written, hence zero, as long as i is below the dilation
         inner = self.layer.inner(torch.cat([self.inputs[place], h], -1))
         self.inputs[place] = h
         if self.shift is not None:
             inner += self.shift
         residual, skip = self.layer.outer(gate(inner, -1)).split(self.layer.sizes, -1)
         return h + residual, skip
+
+
+def _sums(dilations: Sequence[int]) -> set[int]:
+    """Sums of all choices of the dilations."""
+    sums = {0}
+    for dilation in dilations:
+        sums |= {total + dilation for total in sums}
+    return sums

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from genbench.base import DataSpec
+from genbench.errors import UserError
 
-__all__ = ["PixelSequence"]
+__all__ = ["PixelSequence", "SequenceCache"]
 
 
 class PixelSequence(nn.Module):
@@ -19,11 +23,16 @@ class PixelSequence(nn.Module):
         spec: the images.
         width: length of the vectors.
         conditional: whether there are labels.
+        window: also read the pixels up to this many rows above and columns to either side that come before; 0 reads the last one only.
     """
 
-    def __init__(self, spec: DataSpec, width: int, *, conditional: bool = False) -> None:
+    def __init__(self, spec: DataSpec, width: int, *, conditional: bool = False, window: int = 0) -> None:
         super().__init__()
-        self.spec = spec
+        if window < 0:
+            raise UserError(f"window: must be at least 0, got {window}")
+        self.spec, self.window = spec, window
+        self.taps = window * (2 * window + 1) + window  # pixels of the window before its centre
+        self.around = nn.Linear(self.taps, width, bias=False) if window else None
         self.levels = nn.Embedding(spec.levels, width)
         self.start = nn.Parameter(torch.randn(width) * 0.5)
         self.rows = nn.Parameter(torch.randn(spec.height, width) * 0.5)
@@ -36,18 +45,48 @@ class PixelSequence(nn.Module):
         """Vectors (B, D, width) for images uint8 (B, 1, H, W)."""
         before = self.levels(x.flatten(1)[:, :-1].long())
         steps = torch.cat([self.start.expand(len(x), 1, -1), before], 1) + self._places()
+        if self.around is not None:
+            pixels = F.pad(self._scaled(x), (self.window, self.window, self.window, 0))
+            patches = F.unfold(pixels, (self.window + 1, 2 * self.window + 1))
+            steps = steps + self.around(patches[:, : self.taps].transpose(1, 2))
         return steps if self.labels is None else steps + self.labels(y)[:, None]
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return (2 * self.spec.unit(x) - 1).to(self.start.dtype)
 
     def _places(self) -> Tensor:
         return (self.rows[:, None] + self.columns).flatten(0, 1)
 
-    def cache(self, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What :meth:`at` needs besides the image: vectors per place (D, width) and per image (n, width) or None."""
-        return self._places(), None if self.labels is None else self.labels(y)
+    def cache(self, n: int, y: Tensor | None) -> SequenceCache:
+        """What :meth:`at` needs besides the image."""
+        height, width = self.spec.height + self.window, self.spec.width + 2 * self.window
+        pixels = None if self.around is None else self.start.new_zeros(n, height, width)
+        return SequenceCache(self._places(), None if self.labels is None else self.labels(y), pixels)
 
-    def at(self, x: Tensor, i: int, cache: tuple[Tensor, Tensor | None]) -> Tensor:
-        """The vectors (n, width) of step ``i`` alone."""
-        places, labels = cache
-        before = self.levels(x.flatten(1)[:, i - 1].long()) if i else self.start.expand(len(x), -1)
-        step = before + places[i]
-        return step if labels is None else step + labels
+    def at(self, x: Tensor, i: int, cache: SequenceCache) -> Tensor:
+        """The vectors (n, width) of step ``i`` alone; steps are asked for in their order."""
+        step = cache.places[i] + (self.levels(x.flatten(1)[:, i - 1].long()) if i else self.start)
+        if self.around is not None and cache.pixels is not None:
+            window = self.window
+            if i:
+                row, column = divmod(i - 1, self.spec.width)
+                cache.pixels[:, row + window, column + window] = self._scaled(x[:, 0, row, column])
+            row, column = divmod(i, self.spec.width)
+            patch = cache.pixels[:, row : row + window + 1, column : column + 2 * window + 1].flatten(1)[:, : self.taps]
+            step = step + self.around(patch)
+        return step.expand(len(x), -1) if cache.labels is None else step + cache.labels
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceCache:
+    """What the vectors of a step are made of besides the pixel before.
+
+    Attributes:
+        places: (D, width).
+        labels: (n, width), or None.
+        pixels: with a window the pixels so far (n, H + window, W + 2 window) in their padding, else None.
+    """
+
+    places: Tensor
+    labels: Tensor | None
+    pixels: Tensor | None

@@ -82,7 +82,7 @@ class _Block(nn.Module):
 
 
 class TransformerCache:
-    """Keys and values (n, key heads, steps, size) of every block, filled in step by step.
+    """Keys and values (n * key heads, steps, size) of every block, filled in step by step.
 
     Arguments:
         model: the transformer.
@@ -93,15 +93,15 @@ class TransformerCache:
     def __init__(self, model: Transformer, n: int, steps: int) -> None:
         self.model = model
         new = model.norm.weight.new_zeros
-        self.past = [tuple(new(n, b.key_heads, steps, b.size) for _ in range(2)) for b in model.all_blocks()]
+        self.past = [tuple(new(n * b.key_heads, steps, b.size) for _ in range(2)) for b in model.all_blocks()]
 
     def step(self, h: Tensor, i: int) -> Tensor:
         """Output (n, width) of step ``i`` given its input, after all steps before it."""
         for block, (keys, values) in zip(self.model.all_blocks(), self.past, strict=True):
             q, k, v = block.split(h[:, None])
-            keys[:, :, i], values[:, :, i] = k[:, 0], v[:, 0]
+            keys[:, i], values[:, i] = k[:, 0].flatten(0, 1), v[:, 0].flatten(0, 1)
             # The heads that share a key are so many queries of it.
-            q = q[:, 0].unflatten(1, (block.key_heads, -1))
-            mixed = F.scaled_dot_product_attention(q, keys[:, :, : i + 1], values[:, :, : i + 1])
-            h = block.feed(h + block.merge(mixed.flatten(1)))
+            queries = q[:, 0].unflatten(1, (block.key_heads, -1)).flatten(0, 1) * block.size**-0.5
+            weights = torch.bmm(queries, keys[:, : i + 1].mT).softmax(-1)
+            h = block.feed(h + block.merge(torch.bmm(weights, values[:, : i + 1]).view(len(h), -1)))
         return cast("Tensor", self.model.norm(h))
