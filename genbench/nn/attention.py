@@ -72,10 +72,10 @@ class _Blocks(torch.autograd.Function):
         for (begin, end), weight in zip(_blocks(q.shape[2]), weights, strict=True):
             rows, grads = _rows(q[:, :, begin:end], k.shape[1]), _rows(grad[:, :, begin:end], k.shape[1])
             grad_values[:, :end].baddbmm_(weight.mT, grads)
-            slope = torch.bmm(grads, values[:, :end].mT).sub_(_rows(inner[:, :, begin:end], k.shape[1])).mul_(weight).mul_(scale)
-            grad_keys[:, :end].baddbmm_(slope.mT, rows)
+            slope = torch.bmm(grads, values[:, :end].mT).sub_(_rows(inner[:, :, begin:end], k.shape[1])).mul_(weight)
+            grad_keys[:, :end].baddbmm_(slope.mT, rows * scale)
             grad_rows.append(_unrows(torch.bmm(slope, keys[:, :end]), q.shape[:2], end - begin))
-        return torch.cat(grad_rows, 2), grad_keys.view_as(k), grad_values.view_as(v)
+        return torch.cat(grad_rows, 2).mul_(scale), grad_keys.view_as(k), grad_values.view_as(v)
 
 
 def _blocks(steps: int) -> list[tuple[int, int]]:
