@@ -3,7 +3,7 @@
 The naive loop runs the whole network once per pixel, so its time is taken as 784 times one timed full pass over the same images.
 Writes benchmarks/results/sampling.json.
 
-    python -m benchmarks.sampling [--n 256]
+    python -m benchmarks.sampling [--n 256] [--repeats 3]
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=256)
+    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(arguments)
     params = load_params("quick")
     torch.set_num_threads(params.compute.threads)
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cls = model_class(model)
         if issubclass(cls, Autoregressive):
             torch.manual_seed(0)
-            results[name] = speedup(cls(SPECS[dataset], **arch), options.n)
+            results[name] = speedup(cls(SPECS[dataset], **arch), options.n, options.repeats)
     rows = [[name, f"{r['parameters'] / 1e6:.2f} M", r["cached_sec"], r["naive_sec"], f"{r['ratio']:.0f}"] for name, r in results.items()]
     publish("sampling", ["model", "parameters", f"cached s ({options.n} images)", "naive s", "ratio"], rows, {"results": results})
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -175,6 +176,8 @@ def test_known_values(clone: Clone) -> None:
     assert rows["coin"]["bits_per_dim"]["stderr"] == pytest.approx(0, abs=1e-12)
     assert rows["binary-pixel_marginals"]["bits_per_dim"]["value"] < rows["coin"]["bits_per_dim"]["value"]
     for prefix in ("", "binary-"):
+        copies = np.load(clone.root / "runs" / "smoke" / f"{prefix}train_copy" / "samples.npz")["images"]
+        assert len(np.unique(copies.reshape(len(copies), -1), axis=0)) == len(copies) == 64  # drawn without replacement
         assert rows[f"{prefix}train_copy"]["fid_mnist"]["value"] < rows[f"{prefix}pixel_marginals"]["fid_mnist"]["value"]
 
 
