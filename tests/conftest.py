@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+
+# A shell that starts the tests in the background has SIGINT ignored, which the processes that are sent it here would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")

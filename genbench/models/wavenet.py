@@ -57,7 +57,10 @@ class WaveNet(Autoregressive):
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
         (DataSpec(3, 3, 2), {"channels": 8, "skip": 16}),
         (DataSpec(2, 2, 4), {"channels": 8, "skip": 16, "head": "categorical"}),
-        (DataSpec(2, 2, 4), {"channels": 8, "skip": 16, "dilations": [2, 1, 784], "head": "logistic_mixture", "mixtures": 2}),
+        (
+            DataSpec(2, 2, 4),
+            {"channels": 8, "skip": 16, "dilations": [512, *(2**k for k in range(9))], "head": "logistic_mixture", "mixtures": 2},
+        ),
     ]
 
     def __init__(
