@@ -7,9 +7,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-# A shell that starts the tests in the background has SIGINT ignored, which the processes that are sent it here would inherit.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -23,6 +20,9 @@ from genbench import data
 from genbench.errors import UserError
 from genbench.files import write_npz
 from genbench.params import Params, load_params
+
+# A shell that starts the tests in the background has SIGINT ignored, which the processes that are sent it here would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SMALL = {"train": 300, "valid": 100, "test": 100}
