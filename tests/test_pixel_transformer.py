@@ -93,3 +93,24 @@ def test_attention_in_bfloat16_is_exact_to_its_precision(sharpness: float, toler
     for exact, rounded in zip(*results, strict=True):
         assert exact is not None and rounded is not None
         assert (rounded.float() - exact).norm() < tolerance * exact.norm()
+
+
+def test_large_draws_are_made_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = PixelTransformer(DataSpec(3, 3, 2), width=8, layers=1, heads=2).eval()
+    sizes: list[int] = []
+    init_cache = model.init_cache
+    monkeypatch.setattr(model, "block", lambda: 3)
+    monkeypatch.setattr(model, "init_cache", lambda n, y=None: sizes.append(n) or init_cache(n, y))
+    x = model.sample(7, rng=torch.Generator().manual_seed(0))
+    known = torch.tensor([[True] * 3, [True] * 3, [False] * 3])
+    done = model.complete(x, known, rng=torch.Generator().manual_seed(1))
+    assert sizes == [3, 3, 1] * 2
+    assert torch.equal(done[:, :, :2], x[:, :, :2])
+    with pytest.raises(ValueError, match="n: at most 3 images can be drawn at once, got 4"):
+        next(model.frames(4, rng=torch.Generator()))
+
+
+def test_the_memory_of_keys_and_values_bounds_the_block() -> None:
+    large = PixelTransformer(DataSpec(28, 28, 2), width=256, layers=4, heads=8, multi_query=False)
+    assert large.block() == 334  # 2 GiB over 4 blocks, keys and values, 256 numbers of 4 bytes for each of 784 pixels
+    assert PixelTransformer(DataSpec(28, 28, 2), width=64, layers=2).block() == 500
