@@ -89,7 +89,7 @@ class _PlainBlock(nn.Module):
         scores = q @ k[:, None].transpose(-1, -2) / size**0.5 + mask
         mixed = (scores.softmax(-1) @ v[:, None]).transpose(1, 2).flatten(2)
         h = h + self.merge(mixed)
-        return h + self.down(F.gelu(self.up(self.norm_forward(h)), approximate="tanh"))
+        return h + self.down(F.gelu(self.up(self.norm_forward(h))))
 
 
 class PlainTransformer(Autoregressive):

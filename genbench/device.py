@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import resource
@@ -13,7 +14,9 @@ import torch
 from genbench.errors import UserError
 from genbench.params import Compute
 
-__all__ = ["hardware", "peak_memory_mb", "setup"]
+__all__ = ["hardware", "keep_freed_memory", "peak_memory_mb", "setup"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 
 
 def setup(compute: Compute) -> torch.device:
@@ -24,6 +27,8 @@ def setup(compute: Compute) -> torch.device:
     """
     torch.set_num_threads(compute.threads)
     device = torch.device(compute.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UserError(f"compute.device is {compute.device!r}, but no CUDA device is usable here; set it to cpu, or use --device cpu")
@@ -36,6 +41,20 @@ def setup(compute: Compute) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed memory for the next tensor, where it can be told so (glibc); elsewhere do nothing.
+
+    By default glibc gives each block over 32 MiB back to the system when it is freed, and a training step that asks for the same blocks
+    anew has every page of them filled with zeros again. The process then holds its peak memory until it ends.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, or a system without one to be asked
+        return
+    mallopt(_M_MMAP_MAX, 0)  # no block of its own for a large tensor
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def hardware(device: torch.device) -> str:

@@ -25,11 +25,7 @@ def test_it_is_torchs_encoder_layer_under_a_causal_mask() -> None:
     expected = h
     mask = nn.Transformer.generate_square_subsequent_mask(7).double()
     for block in model.all_blocks():
-
-        def gelu(x: torch.Tensor) -> torch.Tensor:
-            return nn.functional.gelu(x, approximate="tanh")
-
-        layer = nn.TransformerEncoderLayer(12, 3, 48, 0.0, gelu, norm_first=True, batch_first=True).double()
+        layer = nn.TransformerEncoderLayer(12, 3, 48, 0.0, nn.functional.gelu, norm_first=True, batch_first=True).double()
         with torch.no_grad():
             attention = layer.self_attn
             cast("nn.Parameter", attention.in_proj_weight).copy_(block.project.weight)

@@ -56,26 +56,25 @@ class _Blocks(torch.autograd.Function):
             weight = scores.softmax(-1).flatten(1, 2)
             outs.append(_unrows(torch.bmm(weight, values[:, :end]), q.shape[:2], end - begin))
             weights.append(weight)
-        out = torch.cat(outs, 2)
-        ctx.save_for_backward(q, k, v, out, *weights)
-        return out
+        ctx.save_for_backward(q, k, v, *weights)
+        return torch.cat(outs, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v, out, *weights = ctx.saved_tensors
+        q, k, v, *weights = ctx.saved_tensors
         keys, values = k.flatten(0, 1), v.flatten(0, 1)
         scale = q.shape[-1] ** -0.5
-        grad_keys, grad_values, grad_rows = torch.zeros_like(keys), torch.zeros_like(values), []
-        grad = grad_outputs[0]
-        inner = (grad * out).sum(-1, keepdim=True)  # sum_j of weight and its gradient, the softmax's own term
+        # Transposed, as products that sum over the rows are faster that way round.
+        grad_keys, grad_values = torch.zeros(2, *keys.mT.shape, dtype=q.dtype).unbind()
+        grad_rows, grad = [], grad_outputs[0]
         for (begin, end), weight in zip(_blocks(q.shape[2]), weights, strict=True):
             rows, grads = _rows(q[:, :, begin:end], k.shape[1]), _rows(grad[:, :, begin:end], k.shape[1])
-            grad_values[:, :end].baddbmm_(weight.mT, grads)
-            slope = torch.bmm(grads, values[:, :end].mT).sub_(_rows(inner[:, :, begin:end], k.shape[1])).mul_(weight)
-            grad_keys[:, :end].baddbmm_(slope.mT, rows * scale)
+            grad_values[:, :, :end] += torch.bmm(grads.mT, weight)
+            slope = torch.ops.aten._softmax_backward_data(torch.bmm(grads, values[:, :end].mT), weight, -1, weight.dtype)
+            grad_keys[:, :, :end] += torch.bmm((rows * scale).mT, slope)
             grad_rows.append(_unrows(torch.bmm(slope, keys[:, :end]), q.shape[:2], end - begin))
-        return torch.cat(grad_rows, 2).mul_(scale), grad_keys.view_as(k), grad_values.view_as(v)
+        return torch.cat(grad_rows, 2).mul_(scale), grad_keys.mT.reshape(k.shape), grad_values.mT.reshape(v.shape)
 
 
 def _blocks(steps: int) -> list[tuple[int, int]]:

@@ -78,7 +78,7 @@ class _Block(nn.Module):
 
     def feed(self, h: Tensor) -> Tensor:
         """The feed-forward layer and its residual path."""
-        return h + self.down(F.gelu(self.up(self.norm_forward(h)), approximate="tanh"))
+        return h + self.down(F.gelu(self.up(self.norm_forward(h))))
 
 
 class TransformerCache:
