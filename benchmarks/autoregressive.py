@@ -1,8 +1,10 @@
 """Training throughput of the gated PixelCNN and the pixel transformer, against plain versions and against the machine's peaks.
 
 The plain versions are the same architectures as textbooks write them: float32, contiguous, eager; full kernels with masks on the weights,
-or attention scores with a mask before a softmax. A step is loss, backward and AdamW. The peaks are the best of some bfloat16 matrix products
-and convolutions, timed in the same run. Writes benchmarks/results/autoregressive.json.
+or attention scores with a mask before a softmax. Each version has a process of its own, and steps are taken in turn: ours, set up as a stage
+is; the plain one as a script is, with the C library's allocator as it comes; and the plain one with the allocator set as ours, which tells
+what the arithmetic alone brings. A step is loss, backward and AdamW. The peaks are the best of some bfloat16 matrix products and
+convolutions, timed in the same run. Writes benchmarks/results/autoregressive.json.
 
     python -m benchmarks.autoregressive [--repeats 5]
 """
@@ -11,22 +13,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import multiprocessing
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.common import interleaved, publish
+from benchmarks.common import interleaved, median, publish
 from genbench.backend import Backend
 from genbench.base import DataSpec
 from genbench.data import SPECS
+from genbench.device import setup
 from genbench.families.autoregressive import Autoregressive
 from genbench.models.gated_pixel_cnn import GatedPixelCNN
 from genbench.models.pixel_transformer import PixelTransformer
-from genbench.params import load_params
+from genbench.params import Compute, load_params
 
 SPEC = SPECS["binary_mnist"]
 
@@ -110,6 +116,79 @@ class PlainTransformer(Autoregressive):
         return self.out(self.norm(h))
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is trained.
+
+    Attributes:
+        ours: the model.
+        plain: the same, as a textbook writes it.
+        batch: images per step.
+        peak: the kind of product that most of its arithmetic is.
+    """
+
+    ours: Callable[[], Autoregressive]
+    plain: Callable[[], Autoregressive]
+    batch: int
+    peak: str
+
+
+_GATED: dict[str, int] = {"channels": 128, "layers": 10, "hidden": 128}
+_ATTEND: dict[str, int] = {"width": 64, "layers": 8, "heads": 2}
+WORK = {
+    "gated_pixel_cnn": Work(
+        lambda: GatedPixelCNN(SPEC, **_GATED, positions=True),  # as the entries, with positions
+        lambda: PlainGatedPixelCNN(SPEC, **_GATED),
+        64,
+        "convolution",
+    ),
+    "pixel_transformer": Work(lambda: PixelTransformer(SPEC, **_ATTEND), lambda: PlainTransformer(SPEC, **_ATTEND), 16, "matrix"),
+}
+VERSIONS = ("ours", "plain", "plain, memory kept")
+
+
+def _serve(connection: Connection, name: str, version: str, compute: Compute) -> None:
+    """A process of one version: takes a step whenever it is asked to, and in the end says where the time goes."""
+    if version == "plain":
+        torch.set_num_threads(compute.threads)
+    else:
+        setup(compute)
+    torch.manual_seed(0)
+    work = WORK[name]
+    ours = version == "ours"
+    model = work.ours() if ours else work.plain()
+    step = _trainer(model, work.batch, "bfloat16" if ours else "float32", ours and work.peak == "convolution")
+    while connection.recv():
+        step()
+        connection.send(None)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step()
+    events = sorted(profile.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    connection.send({event.key: event.self_cpu_time_total / total for event in events[:10]})
+
+
+def timed(name: str, compute: Compute, repeats: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds per step of each version, and the shares of the operations that take most of a step of ours."""
+    context = multiprocessing.get_context("spawn")
+    ends, calls = {}, {}
+    for version in VERSIONS:
+        ours, theirs = context.Pipe()
+        context.Process(target=_serve, args=(theirs, name, version, compute), daemon=True).start()
+        theirs.close()  # so that the end of a process is seen
+
+        def call(end: Connection = ours) -> None:
+            end.send(True)
+            end.recv()
+
+        ends[version], calls[version] = ours, call
+    for call in calls.values():  # the first steps build and allocate
+        call()
+    times = interleaved(calls, repeats=repeats)
+    ends["ours"].send(False)
+    return times, ends["ours"].recv()
+
+
 def _trainer(model: Autoregressive, batch: int, precision: str, channels_last: bool) -> Callable[[], None]:
     """One training step."""
     if channels_last:
@@ -169,36 +248,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args(arguments)
-    torch.set_num_threads(load_params("quick").compute.threads)
+    compute = load_params("quick").compute
+    torch.set_num_threads(compute.threads)
     peak = peaks(options.repeats)
-    gated: dict[str, int] = {"channels": 128, "layers": 10, "hidden": 128}  # as the entries, with positions
-    attend: dict[str, int] = {"width": 64, "layers": 8, "heads": 2}
-    torch.manual_seed(0)
-    pairs = {
-        "gated_pixel_cnn": (GatedPixelCNN(SPEC, **gated, positions=True), PlainGatedPixelCNN(SPEC, **gated), 64, "convolution", 0.0),
-        "pixel_transformer": (PixelTransformer(SPEC, **attend), PlainTransformer(SPEC, **attend), 16, "matrix", _attention_flops(64, 8)),
-    }
     results, rows = {}, []
-    for name, (ours, plain, batch, kind, more) in pairs.items():
-        convolutional = kind == "convolution"
-        work = {"ours": _trainer(ours, batch, "bfloat16", convolutional), "plain": _trainer(plain, batch, "float32", False)}
-        times = {key: min(values) for key, values in interleaved(work, repeats=options.repeats).items()}
-        rate = (_flops(ours) + more) * batch / times["ours"] / 1e9
+    for name, work in WORK.items():
+        model, batch, kind = work.ours(), work.batch, work.peak
+        more = _attention_flops(_ATTEND["width"], _ATTEND["layers"]) if name == "pixel_transformer" else 0.0
+        times, operations = timed(name, compute, options.repeats)
+        best = {version: min(values) for version, values in times.items()}
+        ratios = {version: median([p / o for p, o in zip(times[version], times["ours"], strict=True)]) for version in VERSIONS[1:]}
+        rate = (_flops(model) + more) * batch / best["ours"] / 1e9
         results[name] = {
-            "parameters": sum(p.numel() for p in ours.parameters()),
+            "parameters": sum(p.numel() for p in model.parameters()),
             "batch": batch,
-            "images_per_second": batch / times["ours"],
-            "plain_images_per_second": batch / times["plain"],
-            "ratio": times["plain"] / times["ours"],
+            "images_per_second": batch / best["ours"],
+            "plain_images_per_second": batch / best["plain"],
+            "plain_memory_kept_images_per_second": batch / best["plain, memory kept"],
+            "ratio": ratios["plain"],
+            "ratio_memory_kept": ratios["plain, memory kept"],
             "gflops": rate,
             "peak": kind,
             "share_of_peak": rate / peak[kind],
-            "share_of_other_peak": rate / peak["matrix" if convolutional else "convolution"],
+            "share_of_other_peak": rate / peak["convolution" if kind == "matrix" else "matrix"],
+            "operations": operations,
         }
-        rows.append([name, batch / times["plain"], batch / times["ours"], times["plain"] / times["ours"], rate, rate / peak[kind]])
+        rows.append([name, *(batch / best[version] for version in VERSIONS), *ratios.values(), rate, rate / peak[kind]])
     publish(
         "autoregressive",
-        ["model", "plain images/s", "images/s", "ratio", "GFLOP/s", "of its peak"],
+        ["model", *(f"{version} images/s" for version in VERSIONS), "ratio", "memory kept", "GFLOP/s", "of its peak"],
         rows,
         {"peak_gflops": peak, "results": results},
     )

@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.common import publish
 from genbench import data
+from genbench.device import setup
 from genbench.fit import fit
 from genbench.params import load_params
 from genbench.registry import build
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--entries", default=None)
     options = parser.parse_args(arguments)
     params, quick = load_params("full"), load_params("quick")
-    torch.set_num_threads(quick.compute.threads)
+    setup(quick.compute)
     results: dict[str, Any] = {}
     for name in match_entries(params, options.entries):
         entry = params.entry(name)

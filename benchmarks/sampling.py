@@ -16,6 +16,7 @@ import torch
 
 from benchmarks.common import median, publish
 from genbench.data import SPECS
+from genbench.device import setup
 from genbench.families.autoregressive import Autoregressive
 from genbench.params import load_params
 from genbench.registry import model_class
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(arguments)
     params = load_params("quick")
-    torch.set_num_threads(params.compute.threads)
+    setup(params.compute)
     work = {f"{e.name} (quick)": (e.model, e.dataset, dict(e.arch)) for e in params.entries.values()} | LARGE
     results = {}
     for name, (model, dataset, arch) in work.items():

@@ -20,6 +20,7 @@ from torch import nn
 from benchmarks.common import median, publish
 from genbench.base import GenerativeModel
 from genbench.data import Dataset, spec_of
+from genbench.device import setup
 from genbench.fit import fit
 from genbench.params import Entry, load_params
 from genbench.registry import build
@@ -121,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--compile", action="store_true")
     options = parser.parse_args(arguments)
     params = load_params("quick")
-    torch.set_num_threads(params.compute.threads)
+    setup(params.compute)
     names = options.entries.split(",")
     costs = {name: overhead(params.entry(name), options.steps, options.repeats) for name in names}
     speeds = {name: backends(params.entry(name), options.steps, options.compile) for name in names}

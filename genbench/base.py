@@ -69,6 +69,10 @@ class DataSpec:
         """Levels ``0..levels-1`` as float32 in [0, 1], same shape."""
         return x.float() / (self.levels - 1)
 
+    def signed(self, x: Tensor) -> Tensor:
+        """Levels as float32 in [-1, 1], same shape: a convolution's zero padding then tells the border from the background."""
+        return 2 * self.unit(x) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -240,6 +244,14 @@ class Encoder(Protocol):
 
     def encode(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
         """Latents (B, ...) of images uint8 (B, 1, H, W)."""
+
+
+@runtime_checkable
+class Diagnosed(Protocol):
+    """Has numbers that say how it works rather than how good it is."""
+
+    def diagnostics(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> dict[str, float]:
+        """Name → value, from images uint8 (N, 1, H, W) of any number: active latents, perplexity of codes."""
 
 
 @runtime_checkable

@@ -7,11 +7,18 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-__all__ = ["UserError", "bind_options", "near"]
+__all__ = ["UserError", "bind_options", "check_positive", "near"]
 
 
 class UserError(ValueError):
     """A mistake in input or configuration; the message says what, where and how to mend. The CLI prints it without a traceback."""
+
+
+def check_positive(**sizes: int) -> None:
+    """Raise UserError that names the first of ``sizes`` that is below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise UserError(f"{name}: must be at least 1, got {size}")
 
 
 def near(name: str, known: Iterable[str]) -> str:

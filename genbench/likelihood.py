@@ -13,14 +13,14 @@ import torch
 from scipy.special import logsumexp
 from torch import Tensor
 
-from genbench.base import GenerativeModel, Likelihood
+from genbench.base import Diagnosed, GenerativeModel, Likelihood
 from genbench.data import strided
 from genbench.errors import bind_options
 from genbench.params import Entry, Protocol
 from genbench.results import Metric, Record
 from genbench.seeding import generator_for
 
-__all__ = ["CHUNK", "Plan", "bits_per_dim", "plan_for", "score_chunk", "score_options", "summarise"]
+__all__ = ["CHUNK", "Plan", "bits_per_dim", "diagnose", "plan_for", "score_chunk", "score_options", "summarise"]
 
 CHUNK = 250
 """Test images that share a random generator. Fixed, so that no result depends on a batch size."""
@@ -106,6 +106,18 @@ def score_chunk(model: GenerativeModel, plan: Plan, number: int, x: Tensor, y: T
         given = labels if label is None else torch.full((len(images),), label, dtype=torch.int64, device=model.device)
         columns.append(model.log_likelihood(images, given, rng=rng, **plan.options).double().cpu())
     return {"log_p": torch.stack(columns, 1).numpy() if plan.all_classes else columns[0].numpy()}
+
+
+@torch.no_grad()
+def diagnose(model: GenerativeModel, x: Tensor, y: Tensor | None, entry: Entry, protocol: Protocol) -> dict[str, Metric]:
+    """What a model says of how it works on the test images ``x`` with labels ``y``; empty for most models."""
+    if not isinstance(model, Diagnosed):
+        return {}
+    chosen = torch.from_numpy(strided(len(x), protocol.likelihood_images))
+    labels = y[chosen].to(model.device) if y is not None and model.conditional else None
+    rng = generator_for("diagnostics", entry.name, entry.seed, device=model.device)
+    values = model.diagnostics(x[chosen].to(model.device), labels, rng=rng)
+    return {name: Metric(value, None, len(chosen), higher_is_better=True) for name, value in values.items()}
 
 
 def summarise(

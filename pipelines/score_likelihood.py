@@ -13,7 +13,7 @@ from genbench.base import GenerativeModel, Likelihood
 from genbench.checkpoint import load
 from genbench.data import load_split
 from genbench.files import read_json, sha256, write_npz
-from genbench.likelihood import plan_for, score_chunk, score_options, summarise
+from genbench.likelihood import diagnose, plan_for, score_chunk, score_options, summarise
 from genbench.params import Entry, Params
 from genbench.progress import Progress
 from genbench.results import Record, write_record
@@ -61,8 +61,9 @@ def run(params: Params, entry: str) -> None:
                     progress.update(done)
                 results[plan.purpose] = plan, np.concatenate(parts)
         record, arrays = summarise(model, block, results, None if y is None else y.numpy(), prepared)
+        metrics = {**record.metrics, **diagnose(model, x, y, block, params.protocol)}
         write_npz(out / "nats.npz", arrays)
-        write_record(out / "likelihood.json", replace(record, made_from=made_from))
+        write_record(out / "likelihood.json", replace(record, metrics=metrics, made_from=made_from))
 
 
 def _prepare(model: GenerativeModel, entry: Entry, work: Workspace) -> dict[str, float]:

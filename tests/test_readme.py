@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.readme import BLOCK, block
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -20,6 +22,12 @@ def between(begin: str, end: str) -> str:
 
 def test_the_table_is_that_of_the_committed_report() -> None:
     assert between("leaderboard:", "end of leaderboard") == (ROOT / "reports" / "quick" / "leaderboard.md").read_text().strip()
+
+
+def test_the_speeds_are_those_of_the_committed_results() -> None:
+    found = BLOCK.search(README)
+    assert found, "the README lost its block of speeds"
+    assert found.group() == block()
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json")))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood, Phase, Step
 from genbench.batch_norm import estimate_statistics
-from genbench.errors import UserError
+from genbench.errors import check_positive
 from genbench.nn.conv import check_stages
 
 __all__ = ["DCGAN"]
@@ -95,8 +95,7 @@ class DCGAN(GenerativeModel):
     def __init__(self, spec: DataSpec, *, latent: int = 64, widths: Sequence[int] = (32, 64), hidden: int = 256) -> None:
         super().__init__(spec)
         check_stages(spec, widths)
-        if latent < 1:
-            raise UserError(f"latent: must be at least 1, got {latent}")
+        check_positive(latent=latent)
         self.latent = latent
         self.generator = Generator(spec, latent, widths, hidden)
         self.discriminator = Discriminator(spec, widths, hidden)
@@ -124,7 +123,7 @@ class DCGAN(GenerativeModel):
         self.check_labels(len(x), y)
         with torch.no_grad():
             fake = self.generator(self.prior(len(x), rng=rng))
-        real_logit = self.discriminator(2 * self.spec.unit(x) - 1)
+        real_logit = self.discriminator(self.spec.signed(x))
         fake_logit = self.discriminator(fake)
         loss = F.softplus(-real_logit).mean() + F.softplus(fake_logit).mean()
         return Step(loss, {"real": real_logit.detach().sigmoid().mean(), "fake": fake_logit.detach().sigmoid().mean()})

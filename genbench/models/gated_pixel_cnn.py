@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec
+from genbench.errors import UserError, check_positive
 from genbench.families.autoregressive import Autoregressive
+from genbench.nn.conv import pointwise
 from genbench.nn.gate import gate, init_before_gate
 from genbench.nn.heads import make_head
 
@@ -72,11 +74,9 @@ class GatedPixelCNN(Autoregressive):
         conditional: bool = False,
     ) -> None:
         super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
-        for name, value in (("channels", channels), ("layers", layers), ("hidden", hidden)):
-            if value < 1:
-                raise ValueError(f"{name}: must be at least 1, got {value}")
+        check_positive(channels=channels, layers=layers, hidden=hidden)
         if kernel < 3 or kernel % 2 == 0:
-            raise ValueError(f"kernel: must be odd and at least 3, got {kernel}")
+            raise UserError(f"kernel: must be odd and at least 3, got {kernel}")
         self.first_vertical = nn.Conv2d(1, channels, (_FIRST, 2 * _FIRST + 1))
         self.first_horizontal = nn.Conv2d(1, channels, (1, _FIRST))
         shape = (2, channels, spec.height, spec.width)
@@ -100,7 +100,7 @@ class GatedPixelCNN(Autoregressive):
         return cast("list[_Layer]", list(self.layers))
 
     def _input(self, x: Tensor) -> Tensor:
-        return (2 * self.spec.unit(x) - 1).to(self.out.weight.dtype)  # -1..1: the zero padding then tells the border from the background
+        return self.spec.signed(x).to(self.out.weight.dtype)
 
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, K)."""
@@ -128,7 +128,7 @@ class GatedPixelCNN(Autoregressive):
         else:
             cache.pixels[:, column - 1 + _FIRST] = self._input(x[:, 0, row, column - 1])
         h = cache.place(column)
-        return _pointwise(self.out, _pointwise(self.last, h.relu_()).relu_()), cache
+        return pointwise(self.out, pointwise(self.last, h.relu_()).relu_()), cache
 
 
 class _Layer(nn.Module):
@@ -224,8 +224,3 @@ class _LayerCache:
         self.row[:, column + reach] = h
         both = torch.addmm(self.across[:, column], self.row[:, column : column + reach + 1].flatten(1), self.left)
         return h.add_(torch.addmm(cast("Tensor", self.layer.outer.bias), gate(both, 1), self.outer))
-
-
-def _pointwise(conv: nn.Conv2d, h: Tensor) -> Tensor:
-    """A 1x1 convolution at one place: (n, in) to (n, out)."""
-    return F.linear(h, conv.weight[:, :, 0, 0], conv.bias)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from genbench.base import Conditioning, DataSpec
+from genbench.errors import check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.heads import make_head
 from genbench.nn.sequence import PixelSequence, SequenceCache
@@ -66,9 +67,7 @@ class PixelLSTM(Autoregressive):
         conditional: bool = False,
     ) -> None:
         super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
-        for name, value in (("width", width), ("hidden", hidden), ("layers", layers)):
-            if value < 1:
-                raise ValueError(f"{name}: must be at least 1, got {value}")
+        check_positive(width=width, hidden=hidden, layers=layers)
         self.sequence = PixelSequence(spec, width, conditional=self.conditional, window=window)
         self.lstm = nn.LSTM(width, hidden, layers, batch_first=True)
         self.out = nn.Linear(hidden, self.head.channels)

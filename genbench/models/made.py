@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.base import Conditioning, DataSpec
+from genbench.errors import check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.heads import make_head
 from genbench.nn.masked import MaskedLinear
@@ -70,8 +71,7 @@ class MADE(Autoregressive):
         super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
         if not hidden or min(hidden) < 1:
             raise ValueError(f"hidden: must be one or more positive sizes, got {list(hidden)}")
-        if masks < 1:
-            raise ValueError(f"masks: must be at least 1, got {masks}")
+        check_positive(masks=masks)
         self.masks = masks
         degrees = [_degrees(size, layer, masks, spec.dims) for layer, size in enumerate(hidden)]
         inputs = torch.arange(1, spec.dims + 1).expand(masks, -1)  # a unit sees pixel d if its degree is at least d + 1

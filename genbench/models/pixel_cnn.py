@@ -7,10 +7,11 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec
+from genbench.errors import check_positive
 from genbench.families.autoregressive import Autoregressive
+from genbench.nn.conv import pointwise
 from genbench.nn.heads import make_head
 from genbench.nn.masked import MaskedConv2d, RowCache
 
@@ -68,9 +69,7 @@ class PixelCNN(Autoregressive):
         conditional: bool = False,
     ) -> None:
         super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
-        for name, value in (("channels", channels), ("blocks", blocks), ("hidden", hidden)):
-            if value < 1:
-                raise ValueError(f"{name}: must be at least 1, got {value}")
+        check_positive(channels=channels, blocks=blocks, hidden=hidden)
         self.first = MaskedConv2d("A", 1, 2 * channels, 7)
         self.positions = nn.Parameter(torch.zeros(2 * channels, spec.height, spec.width)) if positions else None
         classes = spec.classes if self.conditional else 0
@@ -82,7 +81,7 @@ class PixelCNN(Autoregressive):
             self.out.bias.copy_(self.head.initial_bias())  # type: ignore[union-attr]  # it has a bias
 
     def _input(self, x: Tensor) -> Tensor:
-        return (2 * self.spec.unit(x) - 1).to(self.out.weight.dtype)  # -1..1: the zero padding then tells the border from the background
+        return self.spec.signed(x).to(self.out.weight.dtype)
 
     def _blocks(self) -> list[_Block]:
         return cast("list[_Block]", list(self.blocks))
@@ -117,9 +116,9 @@ class PixelCNN(Autoregressive):
         if self.positions is not None:
             h = h + self.positions[:, row, column]
         for block, part in zip(self._blocks(), others, strict=True):
-            part.put(_pointwise(block.inner, h.relu()).relu_(), column)
-            h = h + _pointwise(block.outer, part.output(column).relu_())
-        return _pointwise(self.out, _pointwise(self.last, h.relu()).relu_()), cache
+            part.put(pointwise(block.inner, h.relu()).relu_(), column)
+            h = h + pointwise(block.outer, part.output(column).relu_())
+        return pointwise(self.out, pointwise(self.last, h.relu()).relu_()), cache
 
 
 class _Block(nn.Module):
@@ -143,8 +142,3 @@ class _Block(nn.Module):
         if shift is not None:
             inner = inner + shift[:, :, None, None]
         return h + self.outer(inner.relu())
-
-
-def _pointwise(conv: nn.Conv2d, h: Tensor) -> Tensor:
-    """A 1x1 convolution at one place: (n, in) to (n, out)."""
-    return F.linear(h, conv.weight[:, :, 0, 0], conv.bias)

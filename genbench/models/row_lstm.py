@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec
+from genbench.errors import UserError, check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.heads import make_head
 from genbench.nn.masked import MaskedConv2d, RowCache
@@ -71,11 +72,9 @@ class RowLSTM(Autoregressive):
         conditional: bool = False,
     ) -> None:
         super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
-        for name, value in (("hidden", hidden), ("layers", layers), ("last", last)):
-            if value < 1:
-                raise ValueError(f"{name}: must be at least 1, got {value}")
+        check_positive(hidden=hidden, layers=layers, last=last)
         if kernel < 1 or kernel % 2 == 0:
-            raise ValueError(f"kernel: must be odd, got {kernel}")
+            raise UserError(f"kernel: must be odd, got {kernel}")
         self.first = MaskedConv2d("A", 1, 2 * hidden, 7)
         self.positions = nn.Parameter(torch.zeros(2 * hidden, spec.height, spec.width)) if positions else None
         classes = spec.classes if self.conditional else 0
@@ -87,7 +86,7 @@ class RowLSTM(Autoregressive):
             self.out.bias.copy_(self.head.initial_bias())
 
     def _input(self, x: Tensor) -> Tensor:
-        return (2 * self.spec.unit(x) - 1).to(self.out.weight.dtype)  # -1..1: the zero padding then tells the border from the background
+        return self.spec.signed(x).to(self.out.weight.dtype)
 
     def _layers(self) -> list[_Layer]:
         return cast("list[_Layer]", list(self.layers))

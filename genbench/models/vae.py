@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood, Step
-from genbench.errors import UserError
+from genbench.errors import check_positive
 from genbench.nn.conv import check_stages, conv3x3
 from genbench.nn.heads import make_head
 
@@ -125,8 +125,7 @@ class VAE(GenerativeModel):
     ) -> None:
         super().__init__(spec)
         check_stages(spec, widths)
-        if latent < 1:
-            raise UserError(f"latent: must be at least 1, got {latent}")
+        check_positive(latent=latent)
         self.latent = latent
         self.head = make_head(head or ("bernoulli" if spec.levels == 2 else "logistic_mixture"), spec.levels, mixtures=mixtures)
         self.encoder = Encoder(spec, latent, widths, hidden, blocks)
@@ -136,7 +135,7 @@ class VAE(GenerativeModel):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation (B, latent) of q(z|x) for images uint8 (B, 1, H, W)."""
-        mean, log_std = self.encoder(2 * self.spec.unit(x) - 1).float().chunk(2, -1)
+        mean, log_std = self.encoder(self.spec.signed(x)).float().chunk(2, -1)
         return mean, log_std.clamp(*LOG_STD_RANGE)
 
     def log_p_x_given_z(self, cells: Tensor, z: Tensor) -> Tensor:

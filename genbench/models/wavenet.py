@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec
-from genbench.errors import UserError
+from genbench.errors import UserError, check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.gate import gate, init_before_gate
 from genbench.nn.heads import make_head
@@ -76,9 +76,7 @@ class WaveNet(Autoregressive):
         conditional: bool = False,
     ) -> None:
         super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
-        for name, value in (("channels", channels), ("skip", skip)):
-            if value < 1:
-                raise ValueError(f"{name}: must be at least 1, got {value}")
+        check_positive(channels=channels, skip=skip)
         if dilations is None:
             dilations = [2**k for k in range(max(1, (spec.dims - 1).bit_length()))]
         if not dilations or min(dilations) < 1:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from genbench.base import DataSpec
 from genbench.errors import UserError
 
-__all__ = ["check_stages", "conv3x3"]
+__all__ = ["check_stages", "conv3x3", "pointwise"]
 
 
 def conv3x3(inputs: int, outputs: int, *, bias: bool = True) -> nn.Conv2d:
     """A 3 x 3 convolution that keeps height and width."""
     return nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
+
+
+def pointwise(conv: nn.Conv2d, h: Tensor) -> Tensor:
+    """A 1 x 1 convolution at one place: (n, in) to (n, out)."""
+    return F.linear(h, conv.weight[:, :, 0, 0], conv.bias)
 
 
 def check_stages(spec: DataSpec, widths: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from genbench.errors import UserError, near
+from genbench.errors import UserError, check_positive, near
 
 __all__ = ["Bernoulli", "Categorical", "Head", "LogisticMixture", "make_head"]
 
@@ -143,8 +143,7 @@ class LogisticMixture(Head):
     """
 
     def __init__(self, levels: int, mixtures: int = 5) -> None:
-        if mixtures < 1:
-            raise UserError(f"mixtures: must be at least 1, got {mixtures}")
+        check_positive(mixtures=mixtures)
         super().__init__(levels, 3 * mixtures)
         self.mixtures = mixtures
         self.log_scale_range = (-math.log(levels - 1) - 2.0, 10.0)

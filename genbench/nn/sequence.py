@@ -52,7 +52,7 @@ class PixelSequence(nn.Module):
         return steps if self.labels is None else steps + self.labels(y)[:, None]
 
     def _scaled(self, x: Tensor) -> Tensor:
-        return (2 * self.spec.unit(x) - 1).to(self.start.dtype)
+        return self.spec.signed(x).to(self.start.dtype)
 
     def _places(self) -> Tensor:
         return (self.rows[:, None] + self.columns).flatten(0, 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genbench.errors import UserError
+from genbench.errors import UserError, check_positive
 from genbench.nn.attention import causal_attention
 
 __all__ = ["Transformer", "TransformerCache"]
@@ -28,9 +28,7 @@ class Transformer(nn.Module):
 
     def __init__(self, width: int, *, layers: int, heads: int, multi_query: bool = True, expansion: int = 4) -> None:
         super().__init__()
-        for name, value in (("width", width), ("layers", layers), ("heads", heads), ("expansion", expansion)):
-            if value < 1:
-                raise UserError(f"{name}: must be at least 1, got {value}")
+        check_positive(width=width, layers=layers, heads=heads, expansion=expansion)
         if width % heads:
             raise UserError(f"heads: must divide width = {width}, got {heads}")
         self.blocks = nn.ModuleList(_Block(width, heads, multi_query, expansion) for _ in range(layers))

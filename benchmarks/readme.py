@@ -1,0 +1,85 @@
+"""The README's tables of speed, from the committed results.
+
+python -m benchmarks.readme
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RESULTS
+from genbench.files import read_json, write_bytes
+
+__all__ = ["BLOCK", "README", "block"]
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCK = re.compile(r"(?<=<!-- speed: by benchmarks/readme.py -->\n).*?(?=<!-- end of speed -->)", re.DOTALL)
+
+
+def block() -> str:
+    """What stands between the marks."""
+    results = {path.stem: read_json(path) for path in RESULTS.glob("*.json")}
+    return "\n".join(
+        [*_sampling(results["sampling"]), *_autoregressive(results["autoregressive"]), *_training(results["training"]), *_rest(results)]
+    )
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return ["", *("| " + " | ".join(line) + " |" for line in lines), ""]
+
+
+def _sampling(result: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [name, f"{r['parameters'] / 1e6:.2f} M", f"{r['cached_sec']:.2f} s", f"{r['naive_sec']:.0f} s", f"{r['ratio']:.0f}"]
+        for name, r in sorted(result["results"].items())
+    ]
+    n = next(iter(result["results"].values()))["n"]
+    text = f"Sampling {n} images with the cache, against the naive loop with the same weights (784 times one timed full pass), float32:"
+    return [text, *_table(["model", "parameters", "cached", "naive", "times faster"], rows)]
+
+
+def _autoregressive(result: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for name, r in result["results"].items():
+        speeds = [r[key] for key in ("images_per_second", "plain_images_per_second", "plain_memory_kept_images_per_second")]
+        ratios = [r["ratio"], r["ratio_memory_kept"]]
+        share = f"{r['gflops']:.0f}, {100 * r['share_of_peak']:.0f} % of {r['peak']}"
+        rows.append(
+            [f"{name}, {r['parameters'] / 1e6:.1f} M", *(f"{speed:.1f}" for speed in speeds), *(f"{ratio:.1f}" for ratio in ratios), share]
+        )
+    header = ["model", "images/s", "plain", "plain, memory kept", "times plain", "times plain, memory kept", "GFLOP/s"]
+    peaks = result["peak_gflops"]
+    return [
+        "Training steps against plain versions of the same networks (float32, contiguous, eager; full kernels with masks, attention as masked",
+        "softmax), each version in a process of its own. *Memory kept*: with the allocator set as genbench sets it. Shares are of the bfloat16 peaks",
+        f"measured in the same run, {peaks['convolution']:.0f} GFLOP/s for convolutions and {peaks['matrix']:.0f} for matrix products:",
+        *_table(header, rows),
+    ]
+
+
+def _training(result: Mapping[str, Any]) -> list[str]:
+    rows = [[name, f"{r['bare_ms']:.1f}", f"{r['fit_ms']:.1f}", f"{r['ratio']:.2f}"] for name, r in sorted(result["overhead"].items())]
+    return [
+        "A training step of `fit` against a bare loop with the same batches, optimiser, clipping and weight average (float32; medians of runs in turn):",
+        *_table(["entry", "bare loop, ms", "`fit`, ms", "ratio"], rows),
+    ]
+
+
+def _rest(results: Mapping[str, Any]) -> list[str]:
+    metrics, commands = results["metrics"], results["cli"]["commands"]
+    times = "; ".join(f"`{name}`: {r['median_sec']:.2g} s" for name, r in sorted(commands.items()))
+    return [
+        f"All default metrics of {metrics['images']:,} samples: {metrics['seconds']:.0f} s and {metrics['peak_rss_mb']} MB, features included. {times}.",
+        "",
+    ]
+
+
+if __name__ == "__main__":
+    text, found = BLOCK.subn(lambda _: block(), README.read_text())
+    if found != 1:
+        raise SystemExit(f"{README}: the marks of the block `speed` are not there")
+    write_bytes(README, text.encode())
