@@ -13,26 +13,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import multiprocessing
+import functools
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.common import interleaved, median, publish
+from benchmarks.common import median, publish
+from benchmarks.processes import VERSIONS, Workers
 from genbench.backend import Backend
 from genbench.base import DataSpec
 from genbench.data import SPECS
-from genbench.device import setup
 from genbench.families.autoregressive import Autoregressive
 from genbench.models.gated_pixel_cnn import GatedPixelCNN
 from genbench.models.pixel_transformer import PixelTransformer
-from genbench.params import Compute, load_params
+from genbench.params import load_params
 
 SPEC = SPECS["binary_mnist"]
 
@@ -144,49 +144,33 @@ WORK = {
     ),
     "pixel_transformer": Work(lambda: PixelTransformer(SPEC, **_ATTEND), lambda: PlainTransformer(SPEC, **_ATTEND), 16, "matrix"),
 }
-VERSIONS = ("ours", "plain", "plain, memory kept")
 
 
-def _serve(connection: Connection, name: str, version: str, compute: Compute) -> None:
-    """A process of one version: takes a step whenever it is asked to, and in the end says where the time goes."""
-    if version == "plain":
-        torch.set_num_threads(compute.threads)
-    else:
-        setup(compute)
+@functools.cache
+def _work(name: str, version: str) -> Callable[[], None]:
+    """One training step of a version; built once in its process."""
     torch.manual_seed(0)
-    work = WORK[name]
-    ours = version == "ours"
+    work, ours = WORK[name], version == "ours"
     model = work.ours() if ours else work.plain()
-    step = _trainer(model, work.batch, "bfloat16" if ours else "float32", ours and work.peak == "convolution")
-    while connection.recv():
-        step()
-        connection.send(None)
+    return _trainer(model, work.batch, "bfloat16" if ours else "float32", ours and work.peak == "convolution")
+
+
+def _seconds(name: str, version: str) -> float:
+    """Of one step."""
+    step = _work(name, version)
+    begun = time.perf_counter()
+    step()
+    return time.perf_counter() - begun
+
+
+def _operations(name: str) -> dict[str, float]:
+    """Shares of the operations that take most of a step of ours."""
+    step = _work(name, "ours")
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         step()
     events = sorted(profile.key_averages(), key=lambda event: -event.self_cpu_time_total)
     total = sum(event.self_cpu_time_total for event in events)
-    connection.send({event.key: event.self_cpu_time_total / total for event in events[:10]})
-
-
-def timed(name: str, compute: Compute, repeats: int) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Seconds per step of each version, and the shares of the operations that take most of a step of ours."""
-    context = multiprocessing.get_context("spawn")
-    ends, calls = {}, {}
-    for version in VERSIONS:
-        ours, theirs = context.Pipe()
-        context.Process(target=_serve, args=(theirs, name, version, compute), daemon=True).start()
-        theirs.close()  # so that the end of a process is seen
-
-        def call(end: Connection = ours) -> None:
-            end.send(True)
-            end.recv()
-
-        ends[version], calls[version] = ours, call
-    for call in calls.values():  # the first steps build and allocate
-        call()
-    times = interleaved(calls, repeats=repeats)
-    ends["ours"].send(False)
-    return times, ends["ours"].recv()
+    return {event.key: event.self_cpu_time_total / total for event in events[:10]}
 
 
 def _trainer(model: Autoregressive, batch: int, precision: str, channels_last: bool) -> Callable[[], None]:
@@ -255,7 +239,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, work in WORK.items():
         model, batch, kind = work.ours(), work.batch, work.peak
         more = _attention_flops(_ATTEND["width"], _ATTEND["layers"]) if name == "pixel_transformer" else 0.0
-        times, operations = timed(name, compute, options.repeats)
+        times: dict[str, list[float]] = {version: [] for version in VERSIONS}
+        with Workers(compute) as workers:
+            for round_, version in itertools.product(range(options.repeats + 2), VERSIONS):
+                seconds = workers.call(version, _seconds, name, version)
+                if round_ > 1:  # the first steps build and allocate
+                    times[version].append(seconds)
+            operations = workers.call("ours", _operations, name)
         best = {version: min(values) for version, values in times.items()}
         ratios = {version: median([p / o for p, o in zip(times[version], times["ours"], strict=True)]) for version in VERSIONS[1:]}
         rate = (_flops(model) + more) * batch / best["ours"] / 1e9

@@ -1,0 +1,57 @@
+"""One process per version of what is compared, so that each has its own allocator, threads and settings."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from genbench.device import setup
+from genbench.params import Compute
+
+__all__ = ["VERSIONS", "Workers"]
+
+VERSIONS = ("ours", "plain", "plain, memory kept")
+"""Ours is set up as a stage is; plain as a script is, with the C library's allocator as it comes; the third with the allocator set as ours."""
+
+
+def _serve(connection: Connection, version: str, compute: Compute) -> None:
+    if version == "plain":
+        torch.set_num_threads(compute.threads)
+    else:
+        setup(compute)
+    with contextlib.suppress(EOFError):
+        while True:
+            function, arguments = connection.recv()
+            connection.send(function(*arguments))
+
+
+class Workers:
+    """The processes of :data:`VERSIONS`; a context that ends them."""
+
+    def __init__(self, compute: Compute) -> None:
+        self.compute = compute
+        self.ends: dict[str, Connection] = {}
+
+    def __enter__(self) -> Workers:
+        context = multiprocessing.get_context("spawn")
+        for version in VERSIONS:
+            ours, theirs = context.Pipe()
+            context.Process(target=_serve, args=(theirs, version, self.compute), daemon=True).start()
+            theirs.close()  # so that the end of a process is seen
+            self.ends[version] = ours
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+        for end in self.ends.values():
+            end.close()
+
+    def call(self, version: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What ``function``, one of a module, returns in the process of a version."""
+        self.ends[version].send((function, arguments))
+        return self.ends[version].recv()
