@@ -20,7 +20,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 
 
 def setup(compute: Compute) -> torch.device:
-    """Set threads and deterministic algorithms, and return the device.
+    """Set threads, the C library's allocator and deterministic algorithms for this process, and return the device.
 
     Raises:
         UserError: CUDA is asked for and not there.
@@ -46,8 +46,9 @@ def setup(compute: Compute) -> torch.device:
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the next tensor, where it can be told so (glibc); elsewhere do nothing.
 
-    By default glibc gives each block over 32 MiB back to the system when it is freed, and a training step that asks for the same blocks
-    anew has every page of them filled with zeros again. The process then holds its peak memory until it ends.
+    By default glibc gives large blocks, and the free end of its heap, back to the system at once, and a training step that asks for the same
+    blocks anew has every page of them filled with zeros again. With this the process holds on to freed memory, up to 2 GiB at the heap's
+    end, until it ends; so its peak memory may be a little higher.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

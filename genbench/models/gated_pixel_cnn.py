@@ -15,6 +15,7 @@ from genbench.families.autoregressive import Autoregressive
 from genbench.nn.conv import pointwise
 from genbench.nn.gate import gate, init_before_gate
 from genbench.nn.heads import make_head
+from genbench.nn.labels import label_shifts
 
 __all__ = ["GatedPixelCNN"]
 
@@ -141,7 +142,7 @@ class _Layer(nn.Module):
         # Reads the vertical stack at its place and the horizontal one at its place and on the left: one large product in place of two.
         self.horizontal = nn.Conv2d((3 + self.reach) * channels, 2 * channels, 1)
         self.outer = nn.Conv2d(channels, channels, 1)
-        self.labels = nn.Embedding(classes, 4 * channels) if classes else None
+        self.labels = label_shifts(classes, 4 * channels) if classes else None
         init_before_gate(self.vertical)
         init_before_gate(self.horizontal)
 

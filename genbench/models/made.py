@@ -9,9 +9,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.base import Conditioning, DataSpec
-from genbench.errors import check_positive
+from genbench.errors import UserError, check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.heads import make_head
+from genbench.nn.labels import label_shifts
 from genbench.nn.masked import MaskedLinear
 
 __all__ = ["MADE"]
@@ -70,7 +71,7 @@ class MADE(Autoregressive):
     ) -> None:
         super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
         if not hidden or min(hidden) < 1:
-            raise ValueError(f"hidden: must be one or more positive sizes, got {list(hidden)}")
+            raise UserError(f"hidden: must be one or more positive sizes, got {list(hidden)}")
         check_positive(masks=masks)
         self.masks = masks
         degrees = [_degrees(size, layer, masks, spec.dims) for layer, size in enumerate(hidden)]
@@ -80,12 +81,10 @@ class MADE(Autoregressive):
         outputs = torch.arange(spec.dims).repeat_interleave(self.head.channels)
         self.out = MaskedLinear(outputs[None, :, None] >= degrees[-1][:, None, :])
         sizes = (*hidden, len(outputs))
-        self.labels = nn.ModuleList(nn.Embedding(spec.classes, size) for size in sizes) if self.conditional else None
+        self.labels = nn.ModuleList(label_shifts(spec.classes, size) for size in sizes) if self.conditional else None
         for layer, degree in enumerate(degrees):
             self.register_buffer(f"degrees_{layer}", degree)
         with torch.no_grad():
-            if self.labels is not None:
-                nn.init.zeros_(cast("nn.Embedding", self.labels[-1]).weight)
             self.out.bias.copy_(self.head.initial_bias().repeat(spec.dims))
 
     def _input(self, x: Tensor) -> Tensor:

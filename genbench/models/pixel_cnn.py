@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from genbench.base import Conditioning, DataSpec
-from genbench.errors import check_positive
+from genbench.errors import UserError, check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.conv import pointwise
 from genbench.nn.heads import make_head
+from genbench.nn.labels import label_shifts
 from genbench.nn.masked import MaskedConv2d, RowCache
 
 __all__ = ["PixelCNN"]
@@ -70,6 +71,8 @@ class PixelCNN(Autoregressive):
     ) -> None:
         super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
         check_positive(channels=channels, blocks=blocks, hidden=hidden)
+        if kernel < 1 or kernel % 2 == 0:
+            raise UserError(f"kernel: must be odd and at least 1, got {kernel}")
         self.first = MaskedConv2d("A", 1, 2 * channels, 7)
         self.positions = nn.Parameter(torch.zeros(2 * channels, spec.height, spec.width)) if positions else None
         classes = spec.classes if self.conditional else 0
@@ -129,7 +132,7 @@ class _Block(nn.Module):
         self.inner = nn.Conv2d(2 * channels, channels, 1)
         self.causal = MaskedConv2d("B", channels, channels, kernel)
         self.outer = nn.Conv2d(channels, 2 * channels, 1)
-        self.labels = nn.Embedding(classes, channels) if classes else None
+        self.labels = label_shifts(classes, channels) if classes else None
 
     def label(self, y: Tensor | None) -> Tensor | None:
         """What the label adds to the causal convolution's output (B, h), or None."""

@@ -13,6 +13,7 @@ from genbench.base import Conditioning, DataSpec
 from genbench.errors import UserError, check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.heads import make_head
+from genbench.nn.labels import label_shifts
 from genbench.nn.masked import MaskedConv2d, RowCache
 
 __all__ = ["RowLSTM"]
@@ -74,7 +75,7 @@ class RowLSTM(Autoregressive):
         super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
         check_positive(hidden=hidden, layers=layers, last=last)
         if kernel < 1 or kernel % 2 == 0:
-            raise UserError(f"kernel: must be odd, got {kernel}")
+            raise UserError(f"kernel: must be odd and at least 1, got {kernel}")
         self.first = MaskedConv2d("A", 1, 2 * hidden, 7)
         self.positions = nn.Parameter(torch.zeros(2 * hidden, spec.height, spec.width)) if positions else None
         classes = spec.classes if self.conditional else 0
@@ -138,7 +139,7 @@ class _Layer(nn.Module):
         self.inputs = nn.Linear((self.reach + 1) * 2 * hidden, 4 * hidden)
         self.states = nn.Linear(kernel * hidden, 4 * hidden, bias=False)
         self.outer = nn.Linear(hidden, 2 * hidden)
-        self.labels = nn.Embedding(classes, 4 * hidden) if classes else None
+        self.labels = label_shifts(classes, 4 * hidden) if classes else None
         with torch.no_grad():
             self.inputs.bias[hidden : 2 * hidden] += 1  # forget gates start open
 

@@ -14,6 +14,7 @@ from genbench.errors import UserError, check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.gate import gate, init_before_gate
 from genbench.nn.heads import make_head
+from genbench.nn.labels import label_shifts
 from genbench.nn.sequence import PixelSequence, SequenceCache
 
 __all__ = ["WaveNet"]
@@ -142,7 +143,7 @@ class _Layer(nn.Module):
         self.dilation, self.sizes = dilation, (channels, skip)
         self.inner = nn.Linear(2 * channels, 2 * channels)
         self.outer = nn.Linear(channels, channels + skip)
-        self.labels = nn.Embedding(classes, 2 * channels) if classes else None
+        self.labels = label_shifts(classes, 2 * channels) if classes else None
         init_before_gate(self.inner)
 
     def forward(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -66,7 +66,7 @@ class MaskedConv2d(nn.Conv2d):
         """What the rows above give a whole row, with the bias: (n, in, reach, W + 2·reach) to (n, W, out)."""
         if self.reach == 0:
             assert self.bias is not None
-            return self.bias.expand(rows.shape[0], rows.shape[3], -1)
+            return self.bias.expand(rows.shape[0], rows.shape[3], -1).clone()
         return F.conv2d(rows, self.weight[:, :, : self.reach], self.bias)[:, :, 0].transpose(1, 2).contiguous()
 
     def left_weight(self) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from genbench.base import DataSpec
 from genbench.errors import UserError
+from genbench.nn.labels import label_shifts
 
 __all__ = ["PixelSequence", "SequenceCache"]
 
@@ -37,7 +38,7 @@ class PixelSequence(nn.Module):
         self.start = nn.Parameter(torch.randn(width) * 0.5)
         self.rows = nn.Parameter(torch.randn(spec.height, width) * 0.5)
         self.columns = nn.Parameter(torch.randn(spec.width, width) * 0.5)
-        self.labels = nn.Embedding(spec.classes, width) if conditional else None
+        self.labels = label_shifts(spec.classes, width) if conditional else None
         with torch.no_grad():
             self.levels.weight.copy_(torch.outer(torch.linspace(-1, 1, spec.levels), torch.randn(width)))
 
