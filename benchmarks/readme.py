@@ -34,12 +34,22 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def _sampling(result: Mapping[str, Any]) -> list[str]:
     rows = [
-        [name, f"{r['parameters'] / 1e6:.2f} M", f"{r['cached_sec']:.2f} s", f"{r['naive_sec']:.0f} s", f"{r['ratio']:.0f}"]
+        [
+            name,
+            f"{r['parameters'] / 1e6:.2f} M",
+            f"{r['cached_sec']:.2f} s",
+            f"{r['naive_sec']:.0f} s",
+            f"{r['ratio']:.0f}",
+            f"{r['peak_memory_mb']:.0f} MB",
+        ]
         for name, r in sorted(result["results"].items())
     ]
     n = next(iter(result["results"].values()))["n"]
-    text = f"Sampling {n} images with the cache, against the naive loop with the same weights (784 times one timed full pass), float32:"
-    return [text, *_table(["model", "parameters", "cached", "naive", "times faster"], rows)]
+    text = [
+        f"Sampling {n} images with the cache, against the naive loop with the same weights (784 times one timed full pass), float32; peak memory",
+        "of a process that draws 1,200:",
+    ]
+    return [*text, *_table(["model", "parameters", "cached", "naive", "times faster", "peak memory"], rows)]
 
 
 def _autoregressive(result: Mapping[str, Any]) -> list[str]:
@@ -52,12 +62,15 @@ def _autoregressive(result: Mapping[str, Any]) -> list[str]:
             [f"{name}, {r['parameters'] / 1e6:.1f} M", *(f"{speed:.1f}" for speed in speeds), *(f"{ratio:.1f}" for ratio in ratios), share]
         )
     header = ["model", "images/s", "plain", "plain, memory kept", "times plain", "times plain, memory kept", "GFLOP/s"]
-    peaks = result["peak_gflops"]
+    peaks, attention = result["peak_gflops"], result["attention"]
     return [
         "Training steps against plain versions of the same networks (float32, contiguous, eager; full kernels with masks, attention as masked",
         "softmax), each version in a process of its own. *Memory kept*: with the allocator set as genbench sets it. Shares are of the bfloat16 peaks",
         f"measured in the same run, {peaks['convolution']:.0f} GFLOP/s for convolutions and {peaks['matrix']:.0f} for matrix products:",
         *_table(header, rows),
+        f"Of the transformer's attention alone, forward and backward: {1000 * attention['blocks']:.0f} ms in blocks as here, "
+        f"{1000 * attention['library']:.0f} ms as PyTorch has it.",
+        "",
     ]
 
 

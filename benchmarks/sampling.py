@@ -1,6 +1,7 @@
 """Cached sampling of the autoregressive models against the naive loop, with the same weights.
 
-The naive loop runs the whole network once per pixel, so its time is taken as 784 times one timed full pass over the same images.
+The peak memory is that of a fresh process that draws ``MEMORY_IMAGES`` images, in several blocks. The naive loop
+runs the whole network once per pixel, so its time is taken as 784 times one timed full pass over the same images.
 Writes benchmarks/results/sampling.json.
 
     python -m benchmarks.sampling [--n 256] [--repeats 3]
@@ -9,28 +10,46 @@ Writes benchmarks/results/sampling.json.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import torch
 
 from benchmarks.common import median, publish
+from genbench.base import GenerativeModel
 from genbench.data import SPECS
-from genbench.device import setup
+from genbench.device import peak_memory_mb, setup
 from genbench.families.autoregressive import Autoregressive
-from genbench.params import load_params
+from genbench.params import Compute, load_params
 from genbench.registry import model_class
 
 LARGE = {
-    "made, 3.4 M": ("made", "binary_mnist", {"hidden": [2048]}),
-    "made, 9.7 M": ("made", "binary_mnist", {"hidden": [2400, 2400]}),
-    "gated_pixel_cnn, 1.4 M": ("gated_pixel_cnn", "binary_mnist", {"channels": 80, "layers": 10, "hidden": 128}),
-    "wavenet, 1.1 M": ("wavenet", "binary_mnist", {"channels": 128, "skip": 192}),
-    "pixel_transformer, 1.1 M": ("pixel_transformer", "binary_mnist", {"width": 128, "layers": 6, "heads": 4}),
-    "row_lstm, 0.5 M": ("row_lstm", "binary_mnist", {"hidden": 64, "layers": 4}),
-    "lstm, 1.0 M": ("lstm", "binary_mnist", {"hidden": 320, "layers": 2, "window": 3}),
-    "pixel_cnn, 0.5 M": ("pixel_cnn", "binary_mnist", {"channels": 64, "blocks": 10, "hidden": 128}),
+    "made, one layer": ("made", "binary_mnist", {"hidden": [2048]}),
+    "made, two layers": ("made", "binary_mnist", {"hidden": [2400, 2400]}),
+    "gated_pixel_cnn, large": ("gated_pixel_cnn", "binary_mnist", {"channels": 80, "layers": 10, "hidden": 128}),
+    "wavenet, large": ("wavenet", "binary_mnist", {"channels": 128, "skip": 192}),
+    "pixel_transformer, large": ("pixel_transformer", "binary_mnist", {"width": 128, "layers": 6, "heads": 4}),
+    "row_lstm, large": ("row_lstm", "binary_mnist", {"hidden": 64, "layers": 4}),
+    "lstm, large": ("lstm", "binary_mnist", {"hidden": 320, "layers": 2, "window": 3}),
+    "pixel_cnn, large": ("pixel_cnn", "binary_mnist", {"channels": 64, "blocks": 10, "hidden": 128}),
 }
+
+
+MEMORY_IMAGES = 1_200
+
+
+def _peak_memory(model: str, dataset: str, arch: dict[str, Any], compute: Compute) -> float:
+    place = setup(compute)
+    drawn = model_class(model)(SPECS[dataset], **arch).eval()
+    drawn.sample(MEMORY_IMAGES, _labels(drawn, MEMORY_IMAGES), rng=torch.Generator().manual_seed(0))
+    return peak_memory_mb(place)
+
+
+def _labels(model: GenerativeModel, n: int) -> torch.Tensor | None:
+    return torch.arange(n) % model.spec.classes if model.conditional else None
 
 
 @torch.no_grad()
@@ -38,7 +57,7 @@ def speedup(model: Autoregressive, n: int, repeats: int = 3) -> dict[str, float]
     """Seconds of n samples, cached and naive, and their ratio."""
     rng = torch.Generator().manual_seed(0)
     model.eval()
-    y = torch.arange(n) % model.spec.classes if model.conditional else None
+    y = _labels(model, n)
     x = model.sample(n, y, rng=rng)
     model.logits(x, y)
     cached, full = [], []
@@ -76,8 +95,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if issubclass(cls, Autoregressive):
             torch.manual_seed(0)
             results[name] = speedup(cls(SPECS[dataset], **arch), options.n, options.repeats)
-    rows = [[name, f"{r['parameters'] / 1e6:.2f} M", r["cached_sec"], r["naive_sec"], f"{r['ratio']:.0f}"] for name, r in results.items()]
-    publish("sampling", ["model", "parameters", f"cached s ({options.n} images)", "naive s", "ratio"], rows, {"results": results})
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+                results[name]["peak_memory_mb"] = fresh.submit(_peak_memory, model, dataset, arch, params.compute).result()
+            print(name, results[name], flush=True)
+    rows = [
+        [name, f"{r['parameters'] / 1e6:.2f} M", r["cached_sec"], r["naive_sec"], f"{r['ratio']:.0f}", f"{r['peak_memory_mb']:.0f}"]
+        for name, r in results.items()
+    ]
+    publish("sampling", ["model", "parameters", f"cached s ({options.n} images)", "naive s", "ratio", "MB"], rows, {"results": results})
 
 
 if __name__ == "__main__":
