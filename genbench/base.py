@@ -122,7 +122,7 @@ class GenerativeModel(nn.Module, ABC):
     independent_draws: ClassVar[bool] = True
     """Whether images may be drawn in separate calls of ``sample``; False where a draw depends on the others, as without replacement."""
     sums_classes: ClassVar[bool] = True
-    """Whether exp(log_likelihood) is P or an unbiased estimate of it, so that it may be summed over classes and averaged over draws."""
+    """Whether exp(log_likelihood) may be summed over classes: it is P, an unbiased estimate of P, or below P whatever is drawn."""
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]]
     """Shapes with at most 512 states and constructor keywords for the contract tests."""
 

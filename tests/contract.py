@@ -11,6 +11,7 @@ import copy
 import functools
 import inspect
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ import torch
 from torch import Generator, Tensor
 
 from genbench import checkpoint
-from genbench.base import Conditioning, DataSpec, Encoder, GenerativeModel, Inpaintable, Latent, Likelihood, Traceable
+from genbench.base import Conditioning, DataSpec, Diagnosed, Encoder, GenerativeModel, Inpaintable, Latent, Likelihood, Traceable
 from genbench.families.autoregressive import Autoregressive
 from genbench.params import Entry
 
@@ -306,7 +307,8 @@ def scores(model: GenerativeModel, y: Tensor | None, repeats: int = 16) -> Score
     weights = np.exp(logs) if model.sums_classes else np.exp(logs.mean(0)) * (1 + logs - logs.mean(0))
     stderr = weights.std(0, ddof=1) / repeats**0.5
     mass_stderr = weights.sum(1).std(ddof=1) / repeats**0.5
-    return Scores(weights.mean(0), float(weights.sum(1).mean()), float(mass_stderr), float(stderr.sum()), two_sided=model.sums_classes)
+    unbiased = bool(draws)  # a bound without draws is no estimate of P, however often it is taken
+    return Scores(weights.mean(0), float(weights.sum(1).mean()), float(mass_stderr), float(stderr.sum()), two_sided=unbiased)
 
 
 def _log_likelihood(model: GenerativeModel, x: Tensor, y: Tensor | None, seed: int, **options: int) -> Tensor:
@@ -534,6 +536,17 @@ def check_encoder(model: GenerativeModel) -> None:
     if isinstance(model, Latent):
         assert z.shape == model.prior(6, y, rng=rng(1)).shape, "encode and prior give latents of other shapes"
         _are_images(model, model.decode(z, y, rng=rng(2)), 6, "reconstructions")
+
+
+def check_diagnosed(model: GenerativeModel) -> None:
+    """diagnostics gives finite numbers by rng alone, of any number of images."""
+    if not isinstance(model, Diagnosed):
+        return
+    x, y = data_for(model)
+    found, again = (model.diagnostics(x, y, rng=rng(1)) for _ in range(2))
+    assert found and found == again, f"diagnostics: {found}, then {again}"
+    assert all(math.isfinite(value) for value in found.values()), f"diagnostics must be finite, got {found}"
+    assert set(model.diagnostics(x[:1], None if y is None else y[:1], rng=rng(1))) == set(found)
 
 
 @torch.no_grad()

@@ -93,6 +93,7 @@ def test_bad_input(trained: Trained) -> None:
 def test_capabilities(trained: Trained) -> None:
     contract.check_latent(trained.model)
     contract.check_encoder(trained.model)
+    contract.check_diagnosed(trained.model)
     contract.check_traceable(trained.model)
     contract.check_inpaintable(trained.model)
 

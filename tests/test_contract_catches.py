@@ -48,6 +48,7 @@ def test_right_models_pass(case: Case, tmp_path: Path, monkeypatch: pytest.Monke
         contract.check_more_draws_tighten,
         contract.check_latent,
         contract.check_encoder,
+        contract.check_diagnosed,
         contract.check_traceable,
         contract.check_inpaintable,
     ):
@@ -257,6 +258,16 @@ class EncodesAnotherShape(ToyVAE):
         return super().encode(x, y, rng=rng)[:, :1]
 
 
+class DiagnosesByChance(ToyVAE):
+    def diagnostics(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> dict[str, float]:
+        return {"active_units": float(torch.rand(()))}
+
+
+class DiagnosesNothing(ToyVAE):
+    def diagnostics(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> dict[str, float]:
+        return {"active_units": float("nan")}
+
+
 class StopsEarly(ToyRBM):
     def frames(self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int = 20) -> Iterator[Tensor]:
         yield from super().frames(n, y, rng=rng, burn_in=burn_in)
@@ -302,6 +313,8 @@ BROKEN: list[tuple[type[GenerativeModel], bool, Callable[[GenerativeModel], None
     (BatchMean, False, contract.check_batch_mates, "batch mates"),
     (DecodesGlobally, False, contract.check_latent, "the same rng gave other bits"),
     (EncodesAnotherShape, False, contract.check_encoder, "other shapes"),
+    (DiagnosesByChance, False, contract.check_diagnosed, "then"),
+    (DiagnosesNothing, False, contract.check_diagnosed, "finite|then"),
     (StopsEarly, False, contract.check_traceable, "not the sample"),
     (RedrawsTheKnown, False, contract.check_inpaintable, "changes what is known"),
     (PastesOverASample, False, contract.check_inpaintable, r"do not follow P\(rest"),

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from genbench.base import DataSpec, GenerativeModel, Likelihood
 from genbench.data import strided
 from genbench.errors import UserError
-from genbench.likelihood import Plan, bits_per_dim, plan_for, score_chunk, score_options, summarise
+from genbench.likelihood import Plan, bits_per_dim, diagnose, plan_for, score_chunk, score_options, summarise
 from genbench.params import Entry, Protocol
 from tests.toys import ToyFVBN, ToyGAN, ToyVAE
 
@@ -153,3 +153,20 @@ def test_an_infinite_likelihood_is_an_error_that_names_the_image() -> None:
 def test_unknown_score_options_are_named() -> None:
     with pytest.raises(UserError, match=r"entries\.toy\.score\.draw: unknown parameter; did you mean 'draws'"):
         score_options(ToyVAE(DataSpec(3, 3, 2)), entry(draw=3))
+
+
+class Counting(ToyVAE):
+    """Says how many images it was shown, and whether with labels."""
+
+    def diagnostics(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> dict[str, float]:
+        return {"images": float(len(x)), "first": float(x[0].sum()), "labels": 0.0 if y is None else float(len(y))}
+
+
+def test_diagnostics_are_of_the_images_that_cheap_likelihoods_are_scored_on() -> None:
+    model, x, y = Counting(SPEC), images(), torch.arange(512) % 3
+    metrics = diagnose(model, x, y, entry(), PROTOCOL)
+    chosen = strided(512, 400)
+    assert {name: metric.value for name, metric in metrics.items()} == {"images": 400, "first": float(x[chosen[0]].sum()), "labels": 0}
+    assert {(metric.n, metric.kind, metric.stderr) for metric in metrics.values()} == {(400, None, None)}
+    assert diagnose(ToyFVBN(SPEC), x, y, entry(), PROTOCOL) == {}
+    assert diagnose(Counting(SPEC, conditional=True), x, y, entry(), PROTOCOL)["labels"].value == 400
