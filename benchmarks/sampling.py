@@ -4,25 +4,31 @@ The peak memory is that of a fresh process that draws ``MEMORY_IMAGES`` images, 
 runs the whole network once per pixel, so its time is taken as 784 times one timed full pass over the same images.
 Writes benchmarks/results/sampling.json.
 
-    python -m benchmarks.sampling [--n 256] [--repeats 3]
+    python -m benchmarks.sampling [--n 256] [--repeats 3] [--models 'pixel_transformer*']
+
+With ``--models`` the others' results of an earlier run are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import median, publish
+from benchmarks.common import RESULTS, median, publish
 from genbench.base import GenerativeModel
 from genbench.data import SPECS
-from genbench.device import peak_memory_mb, setup
+from genbench.device import setup
 from genbench.families.autoregressive import Autoregressive
+from genbench.files import read_json
 from genbench.params import Compute, load_params
 from genbench.registry import model_class
 
@@ -31,7 +37,8 @@ LARGE = {
     "made, two layers": ("made", "binary_mnist", {"hidden": [2400, 2400]}),
     "gated_pixel_cnn, large": ("gated_pixel_cnn", "binary_mnist", {"channels": 80, "layers": 10, "hidden": 128}),
     "wavenet, large": ("wavenet", "binary_mnist", {"channels": 128, "skip": 192}),
-    "pixel_transformer, large": ("pixel_transformer", "binary_mnist", {"width": 128, "layers": 6, "heads": 4}),
+    "pixel_transformer, deep": ("pixel_transformer", "binary_mnist", {"width": 128, "layers": 6, "heads": 4}),
+    "pixel_transformer, wide": ("pixel_transformer", "binary_mnist", {"width": 192, "layers": 3, "heads": 6}),
     "row_lstm, large": ("row_lstm", "binary_mnist", {"hidden": 64, "layers": 4}),
     "lstm, large": ("lstm", "binary_mnist", {"hidden": 320, "layers": 2, "window": 3}),
     "pixel_cnn, large": ("pixel_cnn", "binary_mnist", {"channels": 64, "blocks": 10, "hidden": 128}),
@@ -42,10 +49,11 @@ MEMORY_IMAGES = 1_200
 
 
 def _peak_memory(model: str, dataset: str, arch: dict[str, Any], compute: Compute) -> float:
-    place = setup(compute)
+    setup(compute)
     drawn = model_class(model)(SPECS[dataset], **arch).eval()
     drawn.sample(MEMORY_IMAGES, _labels(drawn, MEMORY_IMAGES), rng=torch.Generator().manual_seed(0))
-    return peak_memory_mb(place)
+    status = Path("/proc/self/status").read_text()  # getrusage would count what this process was before it became itself
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024  # type: ignore[index]
 
 
 def _labels(model: GenerativeModel, n: int) -> torch.Tensor | None:
@@ -85,14 +93,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--models", default="*")
     options = parser.parse_args(arguments)
     params = load_params("quick")
     setup(params.compute)
     work = {f"{e.name} (quick)": (e.model, e.dataset, dict(e.arch)) for e in params.entries.values()} | LARGE
-    results = {}
+    path = RESULTS / "sampling.json"
+    kept = read_json(path)["results"] if options.models != "*" and path.is_file() else {}
+    results = {name: result for name, result in kept.items() if name in work}
     for name, (model, dataset, arch) in work.items():
         cls = model_class(model)
-        if issubclass(cls, Autoregressive):
+        if issubclass(cls, Autoregressive) and fnmatch(name, options.models):
             torch.manual_seed(0)
             results[name] = speedup(cls(SPECS[dataset], **arch), options.n, options.repeats)
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
