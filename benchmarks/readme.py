@@ -1,7 +1,4 @@
-"""The README's tables of speed, from the committed results.
-
-python -m benchmarks.readme
-"""
+"""The README's tables of speed, from the committed results; ``python -m benchmarks.readme`` writes them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The training loss of the autoregressive models is the scored quantity: nats per image, summed over pixels."""
+"""What the autoregressive models share: the training loss is the scored quantity, and labels start without effect."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,3 +29,18 @@ def test_the_loss_is_the_mean_negative_log_likelihood_per_image(name: str, spec:
     x = torch.randint(0, spec.levels, (32, 1, spec.height, spec.width), dtype=torch.uint8, generator=rng)
     loss = model.training_loss(x, None, rng=rng, progress=0.5).loss
     assert loss.item() == pytest.approx(-model.log_likelihood(x, rng=rng).mean().item(), rel=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "spec", "arch"), CASES)
+def test_labels_start_without_effect(name: str, spec: DataSpec, arch: dict[str, Any]) -> None:
+    """Random differences between classes would have to be unlearned first; a moved table then makes a difference."""
+    torch.manual_seed(0)
+    model = model_class(name)(replace(spec, classes=3), **arch, conditional=True).eval()
+    x = torch.randint(0, spec.levels, (8, 1, spec.height, spec.width), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = [torch.full((8,), label) for label in (0, 2)]
+    assert torch.equal(*(model.logits(x, y) for y in labels))
+    for key, table in model.named_parameters():
+        if "labels" in key:
+            table.normal_()
+    assert not torch.equal(*(model.logits(x, y) for y in labels))

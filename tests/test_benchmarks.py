@@ -1,15 +1,19 @@
-"""The plain versions of the benchmarks are the same networks: with the same weights they give the same logits."""
+"""The plain versions of the benchmarks are the same networks, and the committed comparison of settings marks those that are in use."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+import yaml
 from torch import Generator, nn
 
 from benchmarks import autoregressive
+from benchmarks.common import RESULTS
 from genbench.base import DataSpec
+from genbench.files import read_json
 from genbench.models.gated_pixel_cnn import GatedPixelCNN
 from genbench.models.pixel_transformer import PixelTransformer
+from genbench.params import load_params
 
 SPEC = DataSpec(9, 8, 2)
 
@@ -58,3 +62,10 @@ def test_plain_gated_pixel_cnn() -> None:
     plain.last.load_state_dict(ours.last.state_dict())
     plain.out.load_state_dict(ours.out.state_dict())
     torch.testing.assert_close(plain.logits(images()), ours.logits(images()), rtol=1e-4, atol=1e-5)
+
+
+def test_the_marked_settings_are_those_in_use() -> None:
+    blocks = yaml.safe_load((load_params("quick").root / "params.yaml").read_text())["entries"]
+    for name, rows in read_json(RESULTS / "settings.json")["candidates"].items():
+        in_use = {key: blocks[name][key] for key in ("arch", "train")}
+        assert [row["chosen"] for row in rows] == [row["settings"] == in_use for row in rows], name
