@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +24,7 @@ import torch
 from benchmarks.common import RESULTS, median, publish
 from genbench.base import GenerativeModel
 from genbench.data import SPECS
-from genbench.device import setup
+from genbench.device import peak_memory_mb, setup
 from genbench.families.autoregressive import Autoregressive
 from genbench.files import read_json
 from genbench.params import Compute, load_params
@@ -52,8 +50,7 @@ def _peak_memory(model: str, dataset: str, arch: dict[str, Any], compute: Comput
     setup(compute)
     drawn = model_class(model)(SPECS[dataset], **arch).eval()
     drawn.sample(MEMORY_IMAGES, _labels(drawn, MEMORY_IMAGES), rng=torch.Generator().manual_seed(0))
-    status = Path("/proc/self/status").read_text()  # getrusage would count what this process was before it became itself
-    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024  # type: ignore[index]
+    return peak_memory_mb(torch.device("cpu"))
 
 
 def _labels(model: GenerativeModel, n: int) -> torch.Tensor | None:

@@ -141,7 +141,7 @@ class _Loop:
                 if self.resume is not None and (self.resume.due() or last == self.steps):
                     self._save()
         self.backend.release(self.model)
-        chunks = range(-(-min(_STATISTICS_IMAGES, len(self.x)) // self.batch))
+        chunks = range(max(1, min(_STATISTICS_IMAGES, len(self.x)) // self.batch))  # whole ones: one image alone has no variance
         estimate_statistics(self.model, [partial(self._loss_on, state, chunk) for state in self.phases for chunk in chunks])
         self.model.eval().requires_grad_(True)
         self.clock.seconds = time.monotonic() - self.started

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,11 +61,8 @@ def run(params: Params, entry: str) -> None:
 
 
 def _provenance(params: Params, device: torch.device, train: Mapping[str, Any]) -> dict[str, object]:
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=params.root, capture_output=True, text=True, check=False
-    )
     return {
-        "git": described.stdout.strip() or None if described.returncode == 0 else None,
+        "git": _version(params.root),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "genbench": genbench.__version__},
         "hardware": devices.hardware(device),
         "threads": params.compute.threads,
@@ -72,3 +70,14 @@ def _provenance(params: Params, device: torch.device, train: Mapping[str, Any]) 
         "precision": str(train.get("backend", {}).get(device.type, {}).get("precision", "float32")),
         "train": dict(train),
     }
+
+
+def _version(root: Path) -> str | None:
+    """The commit, with ``-dirty`` behind it if files differ from it or are new, other than those that a run itself writes; None outside of git."""
+    described = subprocess.run(["git", "describe", "--always", "--abbrev=12"], cwd=root, capture_output=True, text=True, check=False)
+    if described.returncode != 0:
+        return None
+    written = [":(exclude)reports", ":(exclude,glob)**/dvc.lock"]
+    command = ["git", "status", "--porcelain", "--", ".", *written]
+    changed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+    return described.stdout.strip() + ("-dirty" if changed else "")

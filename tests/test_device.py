@@ -27,3 +27,28 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_freed_memory_is_kept_for_the_next_tensor() -> None:
     faults = {how: int(subprocess.check_output([sys.executable, "-c", FAULTS, how])) for how in ("kept", "returned")}
     assert faults["kept"] < faults["returned"] / 10, faults  # a tensor of 64 MiB has 16384 pages, unless the system gives large ones
+
+
+PEAK = """
+import sys
+import torch
+from genbench.device import peak_memory_mb
+
+peak = peak_memory_mb(torch.device("cpu"))
+more = torch.ones(2**26)
+print(peak, peak_memory_mb(torch.device("cpu")))
+"""
+
+PARENT = """
+import subprocess, sys
+
+held = bytearray(b"x") * 2**30
+subprocess.run([sys.executable, "-c", sys.argv[1]], check=True, close_fds=False)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a parent's memory cannot be told from the own")
+def test_the_peak_memory_is_that_of_this_process_alone() -> None:
+    before, after = map(float, subprocess.check_output([sys.executable, "-c", PARENT, PEAK]).split())
+    assert 50 < before < 1000  # the parent has 1024 MB
+    assert 250 < after - before < 300  # the tensor has 256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
@@ -83,7 +84,7 @@ class MADE(Autoregressive):
         sizes = (*hidden, len(outputs))
         self.labels = nn.ModuleList(label_shifts(spec.classes, size) for size in sizes) if self.conditional else None
         for layer, degree in enumerate(degrees):
-            self.register_buffer(f"degrees_{layer}", degree)
+            self.register_buffer(f"degrees_{layer}", degree, persistent=False)  # like the masks, made anew with the model
         with torch.no_grad():
             self.out.bias.copy_(self.head.initial_bias().repeat(spec.dims))
 
@@ -195,5 +196,5 @@ def _degrees(size: int, layer: int, masks: int, dims: int) -> Tensor:
     even = 1 + torch.arange(size) * max(1, dims - 1) // size if dims > 1 else torch.ones(size, dtype=torch.long)
     if masks == 1:
         return even[None]
-    rng = torch.Generator().manual_seed(layer)  # a fixed structure; no entry's seed changes it
-    return torch.stack([even[torch.randperm(size, generator=rng)] for _ in range(masks)])
+    rng = random.Random(layer)  # a fixed structure that no entry's seed changes; Python keeps this sequence the same for good
+    return torch.stack([even[sorted(range(size), key=[rng.random() for _ in range(size)].__getitem__)] for _ in range(masks)])
