@@ -10,7 +10,7 @@ from genbench import metrics
 from genbench.backend import Backend
 from genbench.base import GenerativeModel
 from genbench.data import spec_of
-from genbench.errors import bind_options
+from genbench.errors import UserError, bind_options
 from genbench.fit import fit
 from genbench.likelihood import score_options
 from genbench.optim import check_optim
@@ -36,7 +36,9 @@ def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
     check_optim(model, entry.train, where=f"{where}.train")
     Backend.of(entry.train.get("backend", {}), torch.device(compute.device), where=f"{where}.train.backend")
     bind_options(model.sample, entry.sample, where=f"{where}.sample", skip=("n", "y", "rng"))
-    score_options(model, entry)
+    _, scoring = score_options(model, entry)
+    if scoring.get("draws", 1) < 1:
+        raise UserError(f"{where}.score.draws: must be at least 1, got {scoring['draws']}")
     return model
 
 

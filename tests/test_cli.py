@@ -625,6 +625,13 @@ def test_doctor_names_what_is_wrong_and_how_to_mend(root: Path, monkeypatch: pyt
     assert any(line.startswith("ok    python") for line in lines)
 
 
+def test_draws_below_one_are_found_before_a_run(root: Path) -> None:
+    small = {"latent": 2, "widths": [4], "hidden": 4}
+    edit_params(root, "vae", model="vae", arch=small, train={"steps": 1, "optim": {"loss": {"lr": 0.1}}}, score={"draws": 0})
+    with pytest.raises(UserError, match=r"entries\.vae\.score\.draws: must be at least 1, got 0"):
+        check_params(load_params())
+
+
 def test_pictures_depend_on_the_seed_alone(root: Path) -> None:
     small = {"hidden": [8], "head": "logistic_mixture", "mixtures": 2}
     arch = {**small, "conditional": True}

@@ -10,7 +10,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.base import DataSpec
+from genbench.data import Dataset
 from genbench.errors import UserError
+from genbench.fit import fit
 from genbench.models.dcgan import DCGAN
 
 SPEC = DataSpec(8, 8, 256)
@@ -48,10 +50,10 @@ def test_losses_are_the_formulas() -> None:
     assert np.abs(on_real).max() > 0.1
     disc = model.disc_loss(x, None, rng=Generator().manual_seed(1), progress=0.0)
     assert disc.loss.item() == pytest.approx(-np.log(sigmoid(on_real)).mean() - np.log(1 - sigmoid(on_fake)).mean(), rel=1e-5)
-    assert disc.logs["real"].item() == pytest.approx(sigmoid(on_real).mean(), rel=1e-5)
+    assert disc.logs["real"].item() == pytest.approx(on_real.mean(), rel=1e-5)
     gen = model.gen_loss(x, None, rng=Generator().manual_seed(1), progress=0.0)
     assert gen.loss.item() == pytest.approx(-np.log(sigmoid(on_fake)).mean(), rel=1e-5)
-    assert gen.logs["fake"].item() == pytest.approx(sigmoid(on_fake).mean(), rel=1e-5)
+    assert gen.logs["fake"].item() == pytest.approx(on_fake.mean(), rel=1e-5)
 
 
 def test_disc_phase_leaves_the_generator_alone() -> None:
@@ -98,7 +100,7 @@ def test_a_sure_discriminator_does_not_silence_the_generator() -> None:
 @pytest.mark.parametrize(("levels", "expected"), [(256, [0, 64, 191, 255]), (4, [0, 1, 2, 3]), (2, [0, 0, 1, 1])])
 def test_output_goes_to_the_nearest_level(levels: int, expected: list[int]) -> None:
     model = DCGAN(DataSpec(2, 2, levels), latent=4, widths=[8]).eval()
-    model.generator = nn.Sequential(nn.Unflatten(1, (1, 2, 2)))
+    model.generator.layers = nn.Sequential(nn.Unflatten(1, (1, 2, 2)))
     x = model.decode(torch.tensor([[-1.0, -0.5, 0.5, 1.0]]), rng=Generator())
     assert x.dtype == torch.uint8
     assert x.flatten().tolist() == expected
@@ -144,3 +146,21 @@ def test_errors_name_what_is_wrong() -> None:
         build().log_likelihood(real(), rng=Generator())
     with pytest.raises(ValueError, match=r"z: shape must be \(n, 4\), got \(2, 3\)"):
         build().decode(torch.zeros(2, 3), rng=Generator())
+
+
+def tiny_fit(images: int, batch_size: int) -> None:
+    spec = DataSpec(8, 8, 256)
+    x = torch.randint(0, 256, (images, 1, 8, 8), dtype=torch.uint8)
+    model = DCGAN(spec, latent=4, widths=[4], hidden=8)
+    data = Dataset("toy", spec, x, None, x[:1], None, x[:1], None)
+    fit(model, data, entry="toy", seed=0, steps=2, batch_size=batch_size, optim={"disc": {"lr": 0.01}, "gen": {"lr": 0.01}})
+
+
+def test_an_image_left_over_does_not_end_a_training() -> None:
+    """Batch norm has no statistics of one image."""
+    tiny_fit(images=9, batch_size=4)
+
+
+def test_a_batch_of_one_image_is_refused() -> None:
+    with pytest.raises(UserError, match="batch_size: DCGAN normalises over a batch and needs at least 2 images, got 1"):
+        tiny_fit(images=9, batch_size=1)

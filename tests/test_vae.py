@@ -8,12 +8,15 @@ import math
 import pytest
 import torch
 from torch import Generator, Tensor
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Normal
+from torch.distributions import kl_divergence as divergence
 
 from genbench.base import DataSpec
 from genbench.errors import UserError
-from genbench.models import vae
+from genbench.families import latent
+from genbench.families.latent import kl_divergence
 from genbench.models.vae import VAE
+from genbench.nn.autoencoder import to_cells
 
 SPECS = [(DataSpec(2, 4, 2), {}), (DataSpec(2, 2, 4), {"mixtures": 2}), (DataSpec(2, 2, 4), {"head": "categorical"})]
 STEP = 0.005
@@ -38,7 +41,7 @@ def every_image(spec: DataSpec) -> Tensor:
 @torch.no_grad()
 def log_p_on_grid(model: VAE, x: Tensor) -> Tensor:
     """log P(x|z), float64 (B, G), for every z of the grid."""
-    params = model.decoder(GRID[:, None])  # (G, H/2, W/2, 4, K)
+    params = model.decoder(GRID[:, None], None)  # (G, H/2, W/2, 4, K)
     cells = torch.nn.functional.pixel_unshuffle(x, 2).permute(0, 2, 3, 1)
     rows = [model.head.log_prob(params, cell.expand(params.shape[:-1])).double().flatten(1).sum(1) for cell in cells]
     return torch.stack(rows)
@@ -61,8 +64,8 @@ def test_many_draws_converge_to_log_p_from_below(spec: DataSpec, arch: dict[str,
     model, x = build(spec, **arch), every_image(spec)[::5]
     truth = log_p_by_quadrature(model, x)
     with torch.no_grad():  # a posterior as wide as the prior keeps the variance of the weights finite
-        model.encoder.layers[-1].weight.zero_()
-        model.encoder.layers[-1].bias.zero_()
+        model.encoder.out.weight.zero_()
+        model.encoder.out.bias.zero_()
     means = []
     for draws in (1, 8, 64):
         bound = torch.stack([model.log_likelihood(x, rng=Generator().manual_seed(s), draws=draws) for s in range(20)])
@@ -99,9 +102,9 @@ def test_elbo_falls_short_by_the_divergence_of_the_posterior(spec: DataSpec, arc
 
 def test_kl_is_that_of_the_distributions_library() -> None:
     g = Generator().manual_seed(0)
-    mean, log_std = torch.randn(6, 5, generator=g), torch.randn(6, 5, generator=g)
-    expected = kl_divergence(Normal(mean, log_std.exp()), Normal(0.0, 1.0)).sum(1)
-    torch.testing.assert_close(vae.kl_to_standard_normal(mean, log_std), expected)
+    mean, log_std, prior_mean, prior_log_std = torch.randn(4, 6, 5, generator=g).unbind()
+    expected = divergence(Normal(mean, log_std.exp()), Normal(prior_mean, prior_log_std.exp()))
+    torch.testing.assert_close(kl_divergence(mean, log_std, prior_mean, prior_log_std), expected)
 
 
 def test_logs_add_up_to_the_loss() -> None:
@@ -131,18 +134,18 @@ def test_pixels_keep_their_places() -> None:
     with torch.no_grad():
         for p in model.decoder.parameters():
             p.mul_(3)
-        model.decoder.layers[-1].weight.mul_(1e6)
-        model.decoder.layers[-1].bias.copy_(torch.tensor([50.0, -50.0, 50.0, -50.0]))  # sure even where no feature is active
+        model.decoder.up.layers[-1].weight.mul_(1e6)
+        model.decoder.up.layers[-1].bias.copy_(torch.tensor([50.0, -50.0, 50.0, -50.0]))  # sure even where no feature is active
         z = torch.randn(20, 2)
         x = model.decode(z, rng=Generator().manual_seed(0))
         assert 0.05 < x.float().mean() < 0.95
-        assert (model.log_p_x_given_z(vae.to_cells(x), z) > -0.01 * model.spec.dims).all()
+        assert (model.log_p_x_given_z(to_cells(x), z, None) > -0.01 * model.spec.dims).all()
 
 
 def test_score_does_not_depend_on_the_decoding_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = build(DataSpec(2, 4, 2)), every_image(DataSpec(2, 4, 2))
     whole = model.log_likelihood(x, rng=Generator().manual_seed(3), draws=4)
-    monkeypatch.setattr(vae, "DECODE_CHUNK", 7)
+    monkeypatch.setattr(latent, "DECODE_CHUNK", 7)
     torch.testing.assert_close(model.log_likelihood(x, rng=Generator().manual_seed(3), draws=4), whole, atol=1e-5, rtol=0)
 
 
@@ -162,6 +165,51 @@ def test_default_head_follows_the_levels() -> None:
     assert VAE(DataSpec(4, 4, 256), widths=[4], mixtures=4).head.channels == 12
 
 
+def test_beta_free_bits_and_warm_up_change_the_price_of_the_code_alone() -> None:
+    x = every_image(DataSpec(2, 4, 2))
+    torch.manual_seed(0)
+    plain = VAE(DataSpec(2, 4, 2), latent=3, widths=[8], hidden=16)
+    step = plain.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.25)
+    mean, log_std = plain.posterior(x)
+    each = divergence(Normal(mean, log_std.exp()), Normal(0.0, 1.0)).mean(0)
+    for options, expected in (
+        ({"kl_warmup": 0.5}, 0.5 * each.sum()),
+        ({"kl_warmup": 0.1}, each.sum()),
+        ({"free_bits": 1.0}, each.clamp(min=1).sum()),
+        ({"beta": 3.0}, 3 * each.sum()),
+        ({"beta": 3.0, "kl_warmup": 0.5}, 1.5 * each.sum()),
+    ):
+        other = VAE(DataSpec(2, 4, 2), latent=3, widths=[8], hidden=16, **options)
+        other.load_state_dict(plain.state_dict())
+        changed = other.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.25)
+        torch.testing.assert_close(changed.loss, step.logs["rec_nats"] + expected)
+        assert torch.equal(changed.logs["kl_nats"], step.logs["kl_nats"])  # what is logged stays the divergence
+
+
+def test_active_units_are_those_whose_mean_moves() -> None:
+    torch.manual_seed(0)
+    model = VAE(DataSpec(2, 4, 2), latent=5, widths=[8], hidden=16).eval()
+    with torch.no_grad():
+        model.encoder.out.weight.mul_(20)
+        model.encoder.out.weight[2:5] = 0  # three means that stay where their bias puts them
+    x = every_image(model.spec)
+    assert model.diagnostics(x, rng=Generator())["active_units"] == 2
+    assert model.diagnostics(x[:1], rng=Generator())["active_units"] == 0
+
+
+def test_rate_and_distortion_are_the_parts_of_the_bound() -> None:
+    torch.manual_seed(0)
+    model = VAE(DataSpec(2, 4, 2), latent=5, widths=[8], hidden=16).eval()
+    x = every_image(model.spec)
+    found = model.diagnostics(x, rng=Generator().manual_seed(0))
+    with torch.no_grad():
+        mean, log_std = model.posterior(x)
+        rate = divergence(Normal(mean, log_std.exp()), Normal(0.0, 1.0)).sum(1).mean()
+        loss = model.training_loss(x, None, rng=Generator().manual_seed(0), progress=1.0).loss
+    assert found["rate_nats"] == pytest.approx(float(rate), rel=1e-5)
+    assert found["rate_nats"] + found["distortion_nats"] == pytest.approx(float(loss), rel=1e-5)
+
+
 def test_a_fresh_network_starts_near_uniform_pixels() -> None:
     """Its loss is below 1.2 times that of uniform levels, so that training does not begin with a collapse."""
     torch.manual_seed(0)
@@ -178,6 +226,12 @@ def test_errors_name_what_is_wrong() -> None:
         VAE(DataSpec(28, 28, 256), widths=[])
     with pytest.raises(UserError, match="latent: must be at least 1, got 0"):
         VAE(DataSpec(28, 28, 256), latent=0)
+    with pytest.raises(UserError, match=r"beta: must not be negative, got -0.5"):
+        VAE(DataSpec(28, 28, 256), beta=-0.5)
+    with pytest.raises(UserError, match=r"free_bits: must not be negative, got -1"):
+        VAE(DataSpec(28, 28, 256), free_bits=-1.0)
+    with pytest.raises(UserError, match=r"kl_warmup: must be a share in \[0, 1\], got 2"):
+        VAE(DataSpec(28, 28, 256), kl_warmup=2.0)
     with pytest.raises(UserError, match="bernoulli is for 2 levels only"):
         VAE(DataSpec(28, 28, 256), head="bernoulli")
     model = build(DataSpec(2, 4, 2))

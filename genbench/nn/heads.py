@@ -248,12 +248,15 @@ def _at_least_float32(params: Tensor) -> Tensor:
     return params if params.dtype in (torch.float32, torch.float64) else params.float()
 
 
-def make_head(name: str, levels: int, *, mixtures: int = 5) -> Head:
+def make_head(name: str | None, levels: int, *, mixtures: int = 5) -> Head:
     """The head called ``name``: "bernoulli" (2 levels only), "categorical" or "logistic_mixture" (of ``mixtures`` components).
+
+    None is bernoulli for 2 levels, else logistic_mixture.
 
     Raises:
         UserError: an unknown name, or levels that the head does not take.
     """
+    name = name or ("bernoulli" if levels == 2 else "logistic_mixture")
     if name == "bernoulli":
         return Bernoulli(levels)
     if name == "categorical":
