@@ -159,15 +159,28 @@ def interpolate(
     entry: EntryName,
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path("interpolation.png"),
     real: Annotated[bool, typer.Option("--real", help="Between test images instead of random latents.")] = False,
+    classes: Annotated[bool, typer.Option("--classes", help="The same random numbers under every label of a conditional model.")] = False,
     rows: Annotated[int, typer.Option("--rows", min=1, help="Pairs of images.")] = 6,
-    steps: Annotated[int, typer.Option("--steps", min=2, help="Images per row.")] = 11,
+    steps: Annotated[int | None, typer.Option("--steps", min=2, help="Images per row; 11 if not given.")] = None,
     seed: Seed = 0,
     profile: Profile = "quick",
     device: Device = None,
     threads: Threads = None,
 ) -> None:
     """Draw ways between images through the latent space."""
-    call("genbench.pictures:interpolate", profile, entry, out, real=real, rows=rows, steps=steps, seed=seed, device=device, threads=threads)
+    call(
+        "genbench.pictures:interpolate",
+        profile,
+        entry,
+        out,
+        real=real,
+        classes=classes,
+        rows=rows,
+        steps=steps,
+        seed=seed,
+        device=device,
+        threads=threads,
+    )
 
 
 @app.command(**_examples("genbench reconstruct vae --out pairs.png --n 50"))

@@ -39,7 +39,9 @@ def everything(model: GenerativeModel, x: Tensor, y: Tensor | None, *, rng_for: 
 
 def _latent_visuals(model: GenerativeModel, x: Tensor, y: Tensor | None, rng_for: Callable[[str], Generator]) -> Iterator[Visual]:
     of_one_class = ", both of one class" if model.conditional else ""
-    caption = f"Each row joins two random latents{of_one_class}, along the sphere."
+    real_valued = _real_valued(model, rng_for("probe"))
+    way = "along the sphere" if real_valued else "one code after another"
+    caption = f"Each row joins two random latents{of_one_class}, {way}."
     picture = interpolation(model, rng=rng_for("interpolation"))
     yield Visual("interpolation.png", "interpolation", "Between random images", caption, images.png(picture))
     if isinstance(model, Encoder):
@@ -50,11 +52,16 @@ def _latent_visuals(model: GenerativeModel, x: Tensor, y: Tensor | None, rng_for
         picture = reconstructions(model, x, y, rng=rng_for("reconstruction"))
         yield Visual("reconstruction.png", "reconstruction", "Reconstructions", caption, images.png(picture))
     if model.conditional:
-        caption = "One latent a row, decoded under each label in turn."
+        caption = (
+            "A row has latents drawn by the same random numbers under each label in turn: what is alike in it is not told by the label."
+        )
         picture = classes(model, rng=rng_for("classes"))
-        yield Visual("classes.png", "interpolation", "One latent under every label", caption, images.png(picture))
-    if _real_valued(model, rng_for("probe")):
-        caption = "One latent coordinate a row, from low to high, all else unchanged: the coordinates that change the image most."
+        yield Visual("classes.png", "interpolation", "The same random numbers under every label", caption, images.png(picture))
+    if real_valued:
+        caption = (
+            "One latent coordinate a row, from 2.5 standard deviations of the prior below its mean to as many above, all else unchanged: the "
+            "coordinates that change the image most."
+        )
         picture = traversal(model, rng=rng_for("traversal"))
         yield Visual("traversal.png", "traversal", "Latent coordinates", caption, images.png(picture))
 

@@ -80,12 +80,29 @@ def sample(profile: str, entry: str, file: Path, *, n: int = 64, labels: str | N
     _write(file, images.png(images.grid(torch.cat(parts), levels=model.spec.levels, columns=columns)))
 
 
-def interpolate(profile: str, entry: str, file: Path, *, real: bool = False, rows: int = 6, steps: int = 11, seed: int = 0) -> None:
-    """Draw ways through the latent space into a PNG, between random latents or, if ``real``, between test images."""
+def interpolate(
+    profile: str,
+    entry: str,
+    file: Path,
+    *,
+    real: bool = False,
+    classes: bool = False,
+    rows: int = 6,
+    steps: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Draw ways through the latent space into a PNG: between random latents, if ``real`` between test images, if ``classes`` from label to label."""
     _check_suffix(file, ".png")
+    if real and classes:
+        raise UserError("--real and --classes exclude each other")
+    if classes and steps is not None:
+        raise UserError("--steps and --classes exclude each other: there is one image per label")
     params, block, model, rng = _load(profile, entry, "interpolate", seed)
+    if classes:
+        _write(file, images.png(visuals.classes(model, rng=rng, rows=rows)))
+        return
     x, y = _test_images(params, block, seed) if real else (None, None)
-    picture = visuals.interpolation(model, x, y, rng=rng, rows=rows, steps=steps, mode="images" if real else "prior")
+    picture = visuals.interpolation(model, x, y, rng=rng, rows=rows, steps=steps or 11, mode="images" if real else "prior")
     _write(file, images.png(picture))
 
 

@@ -4,7 +4,7 @@
 |---------------------|--------------------------------|-----------------------------------------------------------------------------|
 | ``interpolation``   | ``Latent``                     | from one random image to another, along the latent space                    |
 | ``interpolation``   | ``Latent`` and ``Encoder``     | with ``mode="images"``: from one real image to another                      |
-| ``classes``         | ``Latent``, a conditional model| one latent under each label                                                 |
+| ``classes``         | ``Latent``, a conditional model| one latent under each label, by the same random numbers                     |
 | ``traversal``       | ``Latent``, real-valued        | one latent coordinate after another turned from low to high                 |
 | ``reconstructions`` | ``Latent`` and ``Encoder``     | real images above what is left of them after encoding and decoding          |
 | ``process``         | ``Traceable``                  | frames of an animation of sampling; ``strip`` shows a few moments on paper  |
@@ -24,6 +24,7 @@ from torch import Generator, Tensor
 from genbench import images
 from genbench.base import Encoder, GenerativeModel, Inpaintable, Latent, Traceable
 from genbench.errors import UserError
+from genbench.latent_paths import between, prior_scale, turned
 from genbench.registry import model_class, model_names
 
 __all__ = [
@@ -77,28 +78,6 @@ def exemplars(x: Tensor, y: Tensor | None, n: int) -> Tensor:
 # ---------------------------------------------------------------------- latent space
 
 
-def _between(a: Tensor, b: Tensor, steps: int) -> Tensor:
-    """Latents (n, steps, ...) from ``a`` to ``b`` (n, ...), both ends included.
-
-    Real-valued latents move on a sphere (Shoemake, "Animating rotation with quaternion curves", 1985), where a Gaussian prior has its mass.
-    Codes, which have no in-between, change over one position after another.
-    """
-    t = torch.linspace(0, 1, steps, device=a.device)
-    u, v = a.flatten(1)[:, None], b.flatten(1)[:, None]  # (n, 1, D)
-    if not a.is_floating_point():
-        position = (torch.arange(u.shape[-1], device=a.device) + 0.5) / u.shape[-1]
-        path = torch.where(position < t[:, None], v, u)
-    else:
-        cosine = torch.nn.functional.cosine_similarity(u, v, dim=-1)[..., None].clamp(-1, 1)
-        angle, t = cosine.acos(), t[:, None].to(a.dtype)
-        sine = angle.sin()
-        sphere = ((1 - t) * angle).sin() / sine * u + (t * angle).sin() / sine * v
-        path = torch.where(sine > 1e-3, sphere, (1 - t) * u + t * v)
-    path = path.clone()
-    path[:, 0], path[:, -1] = u[:, 0], v[:, 0]
-    return path.unflatten(-1, a.shape[1:])
-
-
 @torch.no_grad()
 def interpolation(
     model: GenerativeModel,
@@ -134,7 +113,7 @@ def interpolation(
     assert isinstance(model, Latent)
     labels = labels_for(model, None, rows)
     ends = [model.prior(rows, labels, rng=rng) for _ in range(2)]
-    path = _between(ends[0], ends[1], steps).flatten(0, 1)
+    path = between(ends[0], ends[1], steps, prior_scale(model, labels, rows, rng=rng)).flatten(0, 1)
     return images.grid(model.decode(path, _repeat(labels, steps), rng=rng), levels=model.spec.levels, columns=steps)
 
 
@@ -146,7 +125,8 @@ def _between_images(model: GenerativeModel, x: Tensor | None, y: Tensor | None, 
     first, last = _pairs(model, x, y, rows)
     a, b = (x[index].to(model.device) for index in (first, last))
     labels = labels_for(model, None if y is None else y[first], rows)
-    path = _between(model.encode(a, labels, rng=rng), model.encode(b, labels, rng=rng), steps).flatten(0, 1)
+    ends = [model.encode(images_, labels, rng=rng) for images_ in (a, b)]
+    path = between(ends[0], ends[1], steps, prior_scale(model, labels, rows, rng=rng)).flatten(0, 1)
     shown = model.decode(path, _repeat(labels, steps), rng=rng).unflatten(0, (rows, steps))
     page = torch.cat([a[:, None], shown, b[:, None]], dim=1).flatten(0, 1)
     return images.grid(page, levels=model.spec.levels, columns=steps + 2)
@@ -163,13 +143,17 @@ def _pairs(model: GenerativeModel, x: Tensor, y: Tensor | None, n: int) -> tuple
 
 @torch.no_grad()
 def classes(model: GenerativeModel, *, rng: Generator, rows: int = 6) -> np.ndarray:
-    """One random latent a row, decoded under each label, a column each."""
+    """A random latent a row, drawn from the prior of each label by the same random numbers and decoded under it, a column each."""
     _require(model, "decode latents", Latent)
     if not model.conditional:
         raise UserError(f"this {type(model).__name__} is unconditional and has no labels to decode under; train one with conditional: true")
     assert isinstance(model, Latent)
     count = model.spec.classes
-    z = model.prior(rows, labels_for(model, None, rows), rng=rng).repeat_interleave(count, 0)
+    state, drawn = rng.get_state(), []
+    for label in range(count):
+        rng.set_state(state)
+        drawn.append(model.prior(rows, torch.full((rows,), label, device=model.device), rng=rng))
+    z = torch.stack(drawn, 1).flatten(0, 1)
     labels = torch.arange(count, device=model.device).repeat(rows)
     return images.grid(model.decode(z, labels, rng=rng), levels=model.spec.levels, columns=count)
 
@@ -178,7 +162,7 @@ def classes(model: GenerativeModel, *, rng: Generator, rows: int = 6) -> np.ndar
 def traversal(
     model: GenerativeModel, *, rng: Generator, rows: int = 6, steps: int = 11, reach: float = 2.5, candidates: int = 64
 ) -> np.ndarray:
-    """One latent coordinate a row, turned from ``-reach`` to ``reach`` in one and the same random latent.
+    """One latent coordinate a row, turned from ``-reach`` to ``reach`` standard deviations of the prior in one and the same random latent.
 
     The rows are the coordinates that change the image most, of at most ``candidates`` spread over the latent.
     """
@@ -188,20 +172,17 @@ def traversal(
     z = model.prior(1, label, rng=rng)
     if not z.is_floating_point():
         raise UserError(f"the latents of {type(model).__name__} are codes ({z.dtype}) without low and high; interpolate them instead")
+    scale = prior_scale(model, label, 1, rng=rng)
     tried = torch.linspace(0, z.numel() - 1, min(candidates, z.numel())).long().unique()
-    low, high = (_decode_turned(model, z, tried, torch.tensor([sign * reach]), label, rng) for sign in (-1, 1))
+
+    def shown(coordinates: Tensor, values: Tensor) -> Tensor:
+        latents = turned(z, coordinates, values, scale)
+        return model.decode(latents, _repeat(label, len(latents)), rng=rng)
+
+    low, high = (shown(tried, torch.tensor([sign * reach])) for sign in (-1, 1))
     effect = (high.float() - low.float()).abs().mean((1, 2, 3)).cpu()
     best = tried[effect.argsort(descending=True, stable=True)[:rows]]
-    shown = _decode_turned(model, z, best, torch.linspace(-reach, reach, steps), label, rng)
-    return images.grid(shown, levels=model.spec.levels, columns=steps)
-
-
-def _decode_turned(model: Latent, z: Tensor, coordinates: Tensor, values: Tensor, label: Tensor | None, rng: Generator) -> Tensor:
-    """Images of ``z`` (1, ...) with each of ``coordinates`` set to each of ``values``, coordinate by coordinate."""
-    n = len(coordinates) * len(values)
-    turned = z.flatten(1).repeat(n, 1)
-    turned[torch.arange(n), coordinates.repeat_interleave(len(values))] = values.repeat(len(coordinates)).to(z)
-    return model.decode(turned.unflatten(-1, z.shape[1:]), _repeat(label, n), rng=rng)
+    return images.grid(shown(best, torch.linspace(-reach, reach, steps)), levels=model.spec.levels, columns=steps)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""`genbench inpaint`: which images and which of their pixels are kept, and what it refuses."""
+"""`genbench inpaint`: which images and which of their pixels are kept, and what it refuses; `genbench interpolate` from label to label."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from genbench.registry import build
 @pytest.fixture
 def trained(params: Params, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A project with untrained weights of two entries, as the working folder."""
-    for name in ("made", "binary-made", "dcgan"):
+    for name in ("made", "binary-made", "dcgan", "hinge_gan_cond"):
         entry = params.entry(name)
         torch.manual_seed(0)
         path = params.run(name) / "weights.safetensors"
@@ -101,3 +101,24 @@ def test_bad_input(trained: Params, arguments: tuple[str, ...], said: str) -> No
     assert code == 1
     assert message.startswith("error: ") and said in message
     assert not Path("completion.png").exists()
+
+
+def test_one_latent_under_every_label(trained: Params) -> None:
+    invoke = CliRunner().invoke
+    done = invoke(app, ["interpolate", "hinge_gan_cond", "--classes", "--rows", "3", "--out", "c.png"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    tiles = shown("c.png", 10)
+    assert tiles.shape == (3, 10, 28, 28)
+    for arguments, part in (
+        (("made",), "MADE cannot interpolate: it is not Latent. Models that can: cvae, dcgan, hinge_gan"),
+        (("dcgan", "--classes"), "unconditional and has no labels"),
+        (
+            ("hinge_gan_cond", "--real"),
+            "HingeGAN cannot interpolate between real images: it is not Encoder. Models that can: cvae, vae, vq_vae",
+        ),
+        (("hinge_gan_cond", "--real", "--classes"), "--real and --classes exclude each other"),
+    ):
+        done = invoke(app, ["interpolate", *arguments, "--out", "d.png"])
+        assert done.exit_code == 1
+        assert part in done.stderr
+    assert not Path("d.png").exists()

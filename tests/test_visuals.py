@@ -94,30 +94,6 @@ def greys(x: Tensor) -> np.ndarray:
 # ---------------------------------------------------------------------- latent space
 
 
-def test_paths_join_their_ends_along_the_sphere() -> None:
-    a, b = (torch.nn.functional.normalize(torch.randn(5, 3, 4, generator=rng(s)).flatten(1), dim=1).view(5, 3, 4) for s in (1, 2))
-    path = visuals._between(a, b, 9)
-    assert path.shape == (5, 9, 3, 4)
-    assert torch.equal(path[:, 0], a) and torch.equal(path[:, -1], b)
-    torch.testing.assert_close(path.flatten(2).norm(dim=2), torch.ones(5, 9))
-    steps = path.flatten(2).diff(dim=1).norm(dim=2)
-    torch.testing.assert_close(steps, steps[:, :1].expand(-1, 8), rtol=1e-4, atol=1e-5)  # equal angles
-
-
-@pytest.mark.parametrize("factor", [1.0, 0.5, -1.0])
-def test_paths_between_parallel_latents_are_straight(factor: float) -> None:
-    a = torch.randn(2, 6, generator=rng(1))
-    path = visuals._between(a, factor * a, 5)
-    torch.testing.assert_close(path[:, 2], (1 + factor) / 2 * a)
-
-
-def test_codes_change_over_one_after_another() -> None:
-    a, b = torch.zeros(1, 2, 2, dtype=torch.int64), torch.full((1, 2, 2), 7)
-    path = visuals._between(a, b, 5)
-    assert path.dtype == torch.int64 and set(path.unique().tolist()) == {0, 7}
-    assert (path == 7).flatten(2).sum(2).tolist() == [[0, 1, 2, 3, 4]]
-
-
 def test_interpolation_starts_and_ends_at_the_random_latents() -> None:
     model = Sheet()
     shown = tiles(visuals.interpolation(model, rng=rng(3), rows=2, steps=5), columns=5)
@@ -159,6 +135,28 @@ def test_classes_decode_one_latent_under_each_label() -> None:
         expected = np.zeros((3, 3))
         expected[label] = 255
         np.testing.assert_array_equal(shown[:, label], [expected, expected])
+
+
+def test_classes_draw_from_the_prior_of_each_label_by_the_same_random_numbers() -> None:
+    class Shifted(ToyVAE):
+        """Its prior is shifted by ten times the label; its decoder, which reads no label, shows the shift and the sign of the noise."""
+
+        def prior(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+            assert y is not None
+            return torch.randn(n, 1, generator=rng) + 10 * y[:, None]
+
+        def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+            label = (z / 10).round()
+            shown = torch.zeros(len(z), 1, 3, 3, dtype=torch.uint8)
+            shown[:, 0, 0] = (label == torch.arange(3)).to(torch.uint8)
+            shown[:, 0, 1, 0] = (z - 10 * label > 0)[:, 0].to(torch.uint8)
+            return shown
+
+    shown = tiles(visuals.classes(Shifted(DataSpec(3, 3, 2, 3), conditional=True), rng=rng(), rows=8), columns=3, size=3)
+    for label in range(3):
+        np.testing.assert_array_equal(shown[:, label, 0], np.tile(255 * np.eye(3)[label], (8, 1)))
+    np.testing.assert_array_equal(shown[:, :, 1, 0], np.repeat(shown[:, :1, 1, 0], 3, axis=1))
+    assert len(set(shown[:, 0, 1, 0].tolist())) == 2
 
 
 def test_traversal_begins_with_the_coordinate_that_matters() -> None:
