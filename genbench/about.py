@@ -97,7 +97,8 @@ def _scores(params: Params, name: str) -> list[str]:
 def _score(key: str, metric: Metric) -> str:
     error = "" if metric.stderr is None else f" ± {metric.stderr:.2g}"
     kind = "" if metric.kind is None else f", {metric.kind.replace('_', ' ')}"
-    return f"{key}: {metric.value:.4g}{error} ({metric.n} images{kind}, {'higher' if metric.higher_is_better else 'lower'} is better)"
+    direction = {True: ", higher is better", False: ", lower is better", None: ""}[metric.higher_is_better]
+    return f"{key}: {metric.value:.4g}{error} ({metric.n} images{kind}{direction})"
 
 
 def open_report(profile: str) -> None:

@@ -117,7 +117,7 @@ def diagnose(model: GenerativeModel, x: Tensor, y: Tensor | None, entry: Entry, 
     labels = y[chosen].to(model.device) if y is not None and model.conditional else None
     rng = generator_for("diagnostics", entry.name, entry.seed, device=model.device)
     values = model.diagnostics(x[chosen].to(model.device), labels, rng=rng)
-    return {name: Metric(value, None, len(chosen), higher_is_better=True) for name, value in values.items()}
+    return {name: Metric(value, None, len(chosen), higher_is_better=None) for name, value in values.items()}
 
 
 def summarise(

@@ -25,14 +25,14 @@ class Metric:
         stderr: standard error, or None where none is defined.
         n: images that it was computed from.
         kind: for likelihoods ``exact``, ``lower_bound`` (of log P) or ``estimate``; None for all others.
-        higher_is_better: direction.
+        higher_is_better: direction; None for a diagnostic, which says how a model works and not how good it is.
         detail: what a reader needs to interpret it (draws, splits, subset size, ...).
     """
 
     value: float
     stderr: float | None
     n: int
-    higher_is_better: bool
+    higher_is_better: bool | None
     kind: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
 

@@ -19,6 +19,7 @@ from genbench.report.collect import Outcome
 from genbench.report.published import merged, published
 from genbench.report.rows import without_seeds
 from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, number, plus_minus
+from genbench.report.variants import inside, variants
 from genbench.report.view import table
 from genbench.results import Visual
 
@@ -107,7 +108,7 @@ def _render(
         protocol=[(text, f"{board['protocol'][key]:,}") for key, text in _PROTOCOL.items()],
         kinds=[(KIND_NAMES[kind], MARKS.get(kind, "–"), sentence) for kind, sentence in KIND_SENTENCES.items()],
         marks=MARKS,
-        datasets=[_dataset(board, name) for name in names],
+        datasets=[_dataset(board, outcomes, name) for name in names],
         samples=samples,
         real=real,
         visuals=visuals,
@@ -137,7 +138,7 @@ def _visuals(outcomes: Sequence[Outcome], budget: _Budget) -> tuple[dict[str, li
     return {o.entry.name: [(v, addresses[o.entry.name, v.file]) for v in o.visuals] for o in outcomes if o.visuals}, spilled
 
 
-def _dataset(board: Mapping[str, Any], name: str) -> dict[str, Any]:
+def _dataset(board: Mapping[str, Any], outcomes: Sequence[Outcome], name: str) -> dict[str, Any]:
     rows = [row for row in board["rows"] if row["dataset"] == name]
     single = [row for row in rows if row["status"] != "aggregate"]
     missing = [gap for gap in board["missing"] if gap["dataset"] == name]
@@ -154,6 +155,8 @@ def _dataset(board: Mapping[str, Any], name: str) -> dict[str, Any]:
         "selection": selection,
         "everything": everything,
         "conditional": any(row["conditional"] for row in single),
+        "variants": variants(rows, {outcome.entry.name: outcome.entry for outcome in outcomes}),
+        "inside": inside(rows),
     }
 
 

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["COLUMNS", "KIND_NAMES", "KIND_SENTENCES", "MARKS", "Column", "columns", "count", "duration", "number", "plus_minus"]
+__all__ = [
+    "COLUMNS",
+    "DIAGNOSTICS",
+    "KIND_NAMES",
+    "KIND_SENTENCES",
+    "MARKS",
+    "Column",
+    "columns",
+    "count",
+    "diagnostics",
+    "duration",
+    "number",
+    "plus_minus",
+]
 
 KIND_NAMES = {"exact": "exact", "lower_bound": "bound", "estimate": "estimate", "none": "no likelihood"}
 
@@ -29,7 +42,7 @@ class Column:
     key: str
     label: str
     title: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     main: bool = False
 
 
@@ -53,14 +66,39 @@ COLUMNS = (
     Column("is_inception", "IS Inc.", "Inception Score, Inception network", True),
 )
 
+DIAGNOSTICS = (
+    Column("rate_nats", "rate nats", "What the latents of a test image cost: their KL divergence from the prior, or -log P(codes)", None),
+    Column("distortion_nats", "distortion nats", "What the pixels of a test image cost once its latents are known: -log P(x|z)", None),
+    Column("active_units", "active units", "Latent dimensions whose posterior mean varies from image to image", None),
+    Column(
+        "code_perplexity",
+        "code perplexity",
+        "How many codes are in use, rare ones counting less; the codebook's size where all are even",
+        None,
+    ),
+)
+"""Numbers that say how a model works and not how good it is: in tables of their own."""
+
 
 def columns(rows: Collection[Mapping[str, Any]]) -> list[Column]:
     """The columns that these rows need: the known metrics in their order, then others by name."""
-    present = {key: metric for row in rows for key, metric in row["metrics"].items()}
-    present.update({key: {"higher_is_better": False} for row in rows for key in row["withheld"] if key not in present})
-    known = [column for column in COLUMNS if column.key in present]
-    others = sorted(present.keys() - {column.key for column in COLUMNS})
-    return known + [Column(key, key.replace("_", " "), key, bool(present[key]["higher_is_better"])) for key in others]
+    present = _directions(rows)
+    present.update({key: False for row in rows for key in row["withheld"] if key not in present})
+    return _select(COLUMNS, {key: direction for key, direction in present.items() if direction is not None})
+
+
+def diagnostics(rows: Collection[Mapping[str, Any]]) -> list[Column]:
+    """The columns of the diagnostics of these rows, in the same order."""
+    return _select(DIAGNOSTICS, {key: direction for key, direction in _directions(rows).items() if direction is None})
+
+
+def _directions(rows: Collection[Mapping[str, Any]]) -> dict[str, bool | None]:
+    return {key: metric["higher_is_better"] for row in rows for key, metric in row["metrics"].items()}
+
+
+def _select(known: Sequence[Column], present: Mapping[str, bool | None]) -> list[Column]:
+    others = sorted(present.keys() - {column.key for column in known})
+    return [c for c in known if c.key in present] + [Column(key, key.replace("_", " "), key, present[key]) for key in others]
 
 
 def number(value: float, digits: int = 4) -> str:

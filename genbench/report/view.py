@@ -11,7 +11,7 @@ from genbench.report.published import Line, best_of_family, literature
 from genbench.report.rows import KINDS
 from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, Column, columns, count, duration, number, plus_minus
 
-__all__ = ["Cell", "Group", "Table", "TableRow", "table"]
+__all__ = ["Cell", "Group", "Table", "TableRow", "cell", "cost_cell", "table"]
 
 Row = Mapping[str, Any]
 
@@ -111,19 +111,21 @@ def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
         family=row["family"],
         tags=tuple(tags),
         notes=tuple(notes),
-        cells={column.key: _cell(row, column, rows, table) for column in table.columns},
+        cells={column.key: cell(row, column, rows, table) for column in table.columns},
         published=None if row["control"] else best_of_family(row["dataset"], row["family"]),
-        parameters=_cost(cost, "parameters", count),
-        training=_cost(cost, "train_seconds", duration),
-        sampling=_cost(cost, "sample_ms_per_image", lambda ms: f"{number(ms, 3)} ms"),
+        parameters=cost_cell(cost, "parameters", count),
+        training=cost_cell(cost, "train_seconds", duration),
+        sampling=cost_cell(cost, "sample_ms_per_image", lambda ms: f"{number(ms, 3)} ms"),
     )
 
 
-def _cost(cost: Mapping[str, float], key: str, form: Any) -> Cell:
+def cost_cell(cost: Mapping[str, float], key: str, form: Any) -> Cell:
+    """A cost, empty where it is not known."""
     return Cell(form(cost[key]), value=cost[key], title=f"{cost[key]:,.6g}") if key in cost else Cell()
 
 
-def _cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
+def cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
+    """What a table shows of a row in a column; best and place are among ``rows``."""
     if column.key in row["withheld"]:
         return Cell("withheld", notes=(table.note(f"{row['entry']}: {row['withheld'][column.key]}"),))
     if column.key not in row["metrics"]:
@@ -159,6 +161,8 @@ def _is_best(row: Row, column: Column, rows: Sequence[Row]) -> bool:
         single = not other["control"] and other["status"] != "aggregate"
         return single and metric is not None and metric["kind"] != "estimate"
 
+    if column.higher_is_better is None:
+        return False
     values = [other["metrics"][column.key]["value"] for other in rows if competes(other)]
     best = max if column.higher_is_better else min
     return len(set(values)) > 1 and competes(row) and row["metrics"][column.key]["value"] == best(values)

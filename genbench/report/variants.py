@@ -1,0 +1,112 @@
+"""Entries of one model side by side: what their settings differ in, and what that does to their scores."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from genbench.params import Entry
+from genbench.report.text import Column, columns, count, diagnostics, duration
+from genbench.report.view import Cell, Table, cost_cell
+from genbench.report.view import cell as leaderboard_cell
+
+__all__ = ["Variant", "Variants", "inside", "variants"]
+
+Row = Mapping[str, Any]
+
+_SHOWN = ("bits_per_dim", "conditional_nats", "fid_mnist", "label_fidelity")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An entry of the table: ``settings`` are those that not all of the table's entries share."""
+
+    entry: str
+    settings: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Variants:
+    """Entries of one model and data set, in the order of params.yaml."""
+
+    model: str
+    columns: tuple[Column, ...]
+    rows: tuple[Variant, ...]
+
+
+def variants(rows: Sequence[Row], entries: Mapping[str, Entry]) -> list[Variants]:
+    """The models of which these rows of one data set have several, not counting those that differ in the seed alone."""
+    groups: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in sorted(_single(rows), key=lambda row: list(entries).index(row["entry"])):
+        if not row["control"]:
+            groups[row["model"]].setdefault(str(sorted(_settings(entries[row["entry"]]).items())), row)
+    return [_variants(model, list(group.values()), entries) for model, group in groups.items() if len(group) > 1]
+
+
+def inside(rows: Sequence[Row]) -> Variants | None:
+    """The diagnostics of the rows that have some, as a table; None where none has."""
+    shown = tuple(diagnostics(rows))
+    known = [row for row in _single(rows) if any(column.key in row["metrics"] for column in shown)]
+    found = tuple(Variant(row["entry"], (), tuple(_cell(row, column, known) for column in shown)) for row in known)
+    return Variants("", shown, found) if found else None
+
+
+def _cell(row: Row, column: Column, rows: Sequence[Row]) -> Cell:
+    """As in the leaderboard, but for its footnotes: why a score is withheld shows when one points at it."""
+    if column.key in row["withheld"]:
+        return Cell("withheld", title=row["withheld"][column.key])
+    return leaderboard_cell(row, column, rows, Table([column]))
+
+
+def _single(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["status"] != "aggregate"]
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    """All that an entry sets but its seed, flat; the options of ``arch`` by their own names."""
+    parts = {"train.": entry.train, "sample.": entry.sample, "score.": entry.score}
+    return {**entry.arch, **{prefix + key: value for prefix, part in parts.items() for key, value in _flat(part)}}
+
+
+def _flat(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in part.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", leaf) for inner, leaf in _flat(value))
+        else:
+            yield key, value
+
+
+def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of what differs; options of training only where all have them, since each phase of training has its own."""
+    names = dict.fromkeys(key for one in settings for key in one)
+    shown = [key for key in names if not key.startswith("train.") or all(key in one for one in settings)]
+    return [key for key in shown if any(one.get(key) != settings[0].get(key) for one in settings)]
+
+
+def _variants(model: str, rows: Sequence[Row], entries: Mapping[str, Entry]) -> Variants:
+    settings = [_settings(entries[row["entry"]]) for row in rows]
+    differing = _differing(settings)
+    scores = [column for column in columns(rows) if column.key in _SHOWN]
+    inner = diagnostics(rows)
+    costs = (Column("parameters", "parameters", "Trainable parameters", None), Column("train_seconds", "training", "Training time", None))
+    found = [
+        Variant(
+            row["entry"],
+            tuple(f"{key.removeprefix('train.')}: {_plain(one[key])}" for key in differing if key in one),
+            (
+                *(_cell(row, column, rows) for column in scores),
+                cost_cell(row["cost"], "parameters", count),
+                cost_cell(row["cost"], "train_seconds", duration),
+                *(_cell(row, column, rows) for column in inner),
+            ),
+        )
+        for row, one in zip(rows, settings, strict=True)
+    ]
+    return Variants(model, (*scores, *costs, *inner), tuple(found))
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
