@@ -1,0 +1,55 @@
+"""The committed profiles: they hold the same entries, every option in them is one, and every entry of the smallest trains, samples and scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Generator
+
+from genbench.base import Likelihood
+from genbench.check import check_params
+from genbench.data import SPECS, Dataset
+from genbench.fit import fit
+from genbench.params import load_params
+from genbench.registry import build
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICK, SMOKE = (load_params(profile, root=ROOT) for profile in ("quick", "smoke"))
+
+
+@pytest.mark.parametrize("profile", ["quick", "smoke", "full"])
+def test_every_option_is_one(profile: str) -> None:
+    assert check_params(load_params(profile, root=ROOT)) == {}
+
+
+@pytest.mark.parametrize("profile", ["smoke", "full"])
+def test_the_other_profiles_hold_every_entry_of_quick(profile: str) -> None:
+    other = load_params(profile, root=ROOT).entries
+    for name, entry in QUICK.entries.items():
+        assert name in other
+        same = [(e.model, e.dataset, e.seed, e.arch.get("conditional", False), e.arch.get("joint", False)) for e in (entry, other[name])]
+        assert same[0] == same[1], name
+
+
+@pytest.mark.parametrize("name", SMOKE.entries)
+def test_an_entry_of_smoke_trains_samples_and_scores(name: str) -> None:
+    entry = SMOKE.entry(name)
+    spec = SPECS[entry.dataset]
+    torch.manual_seed(0)
+    x = torch.randint(0, spec.levels, (64, 1, 28, 28), dtype=torch.uint8)
+    y = torch.arange(64) % 10 if spec.classes else None
+    data = Dataset(entry.dataset, spec, x, y, x[:8], None if y is None else y[:8], x[:8], None if y is None else y[:8])
+    arch = {**entry.arch, "size": 64} if entry.model == "train_copy" else entry.arch
+    model = build(dataclasses.replace(entry, arch=arch), spec)
+    train = {**entry.train, "steps": min(4, entry.train.get("steps", 0)), "validations": 1}
+    fit(model, data, entry=name, seed=0, **train)
+    labels = torch.tensor([3, 7]) if model.conditional else None
+    drawn = model.sample(2, labels, rng=Generator().manual_seed(0), **entry.sample)
+    assert (drawn.shape, drawn.dtype) == ((2, 1, 28, 28), torch.uint8)
+    assert int(drawn.max()) < spec.levels
+    if model.likelihood is not Likelihood.NONE:
+        log_p = model.log_likelihood(x[:2], labels, rng=Generator().manual_seed(0), **entry.score)
+        assert bool((log_p < 0).all())
