@@ -20,7 +20,13 @@ def block() -> str:
     """What stands between the marks."""
     results = {path.stem: read_json(path) for path in RESULTS.glob("*.json")}
     return "\n".join(
-        [*_sampling(results["sampling"]), *_autoregressive(results["autoregressive"]), *_training(results["training"]), *_rest(results)]
+        [
+            *_sampling(results["sampling"]),
+            *_autoregressive(results["autoregressive"]),
+            *_plain_loop(results["plain_loop"]),
+            *_training(results["training"]),
+            *_rest(results),
+        ]
     )
 
 
@@ -68,6 +74,22 @@ def _autoregressive(result: Mapping[str, Any]) -> list[str]:
         f"Of the transformer's attention alone, forward and backward: {1000 * attention['blocks']:.0f} ms in blocks as here, "
         f"{1000 * attention['library']:.0f} ms as PyTorch has it.",
         "",
+    ]
+
+
+def _plain_loop(result: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for name, r in result["results"].items():
+        most = ", ".join(f"{key.removeprefix('aten::').strip('_')} {100 * share:.0f} %" for key, share in list(r["operations"].items())[:3])
+        speeds = (f"{speed:.0f}" for speed in r["images_per_second"].values())
+        rows.append([name, str(r["batch_size"]), *speeds, f"{r['ratio']:.1f}", f"{r['ratio_memory_kept']:.1f}", most])
+    header = ["entry", "batch", "images/s", "plain", "plain, memory kept", "times plain", "times plain, memory kept", "most of ours"]
+    fast, slow = (result["convolution_gflops"][precision] for precision in ("bfloat16", "float32"))
+    return [
+        "Training by `fit` against a plain loop over the same network: float32, contiguous, batches from a DataLoader over PIL images, Adam. Precision",
+        f"alone makes a convolution {fast / slow:.1f} times faster on this machine ({fast:.0f} against {slow:.0f} GFLOP/s, bfloat16 with channels last",
+        "against float32), and the many small operations of a small batch less so:",
+        *_table(header, rows),
     ]
 
 

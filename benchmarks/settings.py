@@ -1,19 +1,22 @@
 """How the settings of an entry are chosen: candidates trained alike and compared on the validation split, never on the test split.
 
-    python -m benchmarks.settings made - train.optim.loss.lr=2.5e-3 "train.optim.loss.lr=1.0e-2 arch.hidden=[800]"
+    python -m benchmarks.settings [--threads 1] made - train.optim.loss.lr=2.5e-3 "train.optim.loss.lr=1.0e-2 arch.hidden=[800]"
 
 Each further argument is a candidate: ``field=value`` pairs with spaces between them that replace fields of the entry in params.yaml;
-``-`` is the entry as it stands. The figure is bits/dim of validation images for models with a likelihood, else FID against the validation
-images. Candidates that ``results/settings.json`` holds for the same code are not trained again; the one that params.yaml holds is marked.
+``-`` is the entry as it stands. The figure is bits/dim of validation images for models with a likelihood (given the labels, for conditional
+ones), else FID against the validation images; what the samples of models with a latent space are like is noted beside it. Candidates that
+``results/settings.json`` holds for the same code are not trained again; the one that params.yaml holds is marked.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import dataclasses
+import fcntl
 import shlex
-import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -21,7 +24,7 @@ import yaml
 
 from benchmarks.common import RESULTS, machine
 from genbench import data, device, features
-from genbench.base import GenerativeModel, Likelihood
+from genbench.base import GenerativeModel, Latent, Likelihood
 from genbench.check import check_params
 from genbench.code import Sources, entry_fingerprint
 from genbench.files import read_json, write_json
@@ -39,8 +42,9 @@ DRAWS = 64
 SAMPLES = 5000
 
 
-def figure(model: GenerativeModel, dataset: data.Dataset, entry: Entry) -> tuple[str, float]:
-    """Name and value of what the candidates are compared by; lower is better."""
+def figures(model: GenerativeModel, dataset: data.Dataset, entry: Entry) -> dict[str, float]:
+    """The figure by which the candidates are compared, lower is better, and behind it what the samples show of models that sample quickly."""
+    found = {}
     if model.likelihood is not Likelihood.NONE:
         chosen = torch.from_numpy(data.strided(len(dataset.valid_x), LIKELIHOOD_IMAGES))
         x = dataset.valid_x[chosen]
@@ -52,11 +56,14 @@ def figure(model: GenerativeModel, dataset: data.Dataset, entry: Entry) -> tuple
                 rng = generator_for("settings", entry.name, begin)
                 labels = None if y is None else y[begin : begin + CHUNK]
                 total -= model.log_likelihood(x[begin : begin + CHUNK], labels, rng=rng, **options).sum().item()
-        return "bits_per_dim", bits_per_dim(total / len(x), dataset.spec.dims)
-    labels = torch.arange(SAMPLES) % dataset.spec.classes if model.conditional else None
-    images = model.sample(SAMPLES, labels, rng=generator_for("settings", entry.name), **entry.sample)
-    sets = [FeatureSet(features.EXTRACTOR, *features.extract(x, dataset.spec.levels)) for x in (images, dataset.valid_x)]
-    return "fid_mnist", score(["fid"], *sets, seed=0)[0]["fid_mnist"].value
+        found["bits_per_dim"] = bits_per_dim(total / len(x), dataset.spec.dims)
+    if isinstance(model, Latent):
+        labels = torch.arange(SAMPLES) % dataset.spec.classes if model.conditional else None
+        images = model.sample(SAMPLES, labels, rng=generator_for("settings", entry.name), **entry.sample)
+        sets = [FeatureSet(features.EXTRACTOR, *features.extract(x, dataset.spec.levels)) for x in (images, dataset.valid_x)]
+        sets[0] = dataclasses.replace(sets[0], labels=labels)
+        found |= {name: metric.value for name, metric in score(["fid", "class_shares", "label_fidelity"], *sets, seed=0)[0].items()}
+    return found
 
 
 def candidate(params: Params, name: str, text: str) -> dict[str, Any]:
@@ -76,37 +83,53 @@ def candidate(params: Params, name: str, text: str) -> dict[str, Any]:
     return block
 
 
-def main(name: str, texts: list[str]) -> None:
-    """Train and compare the candidates of an entry."""
-    params = load_params("quick")
-    place = device.setup(params.compute)
-    code = entry_fingerprint(Sources(), "train", params.entry(name), params.metrics).hash
+def record(name: str, row: dict[str, Any] | None, in_use: dict[str, Any]) -> None:
+    """Put a candidate's row into the results, in place of one with the same settings, and mark the settings in use. Several runs may do so."""
     path = RESULTS / "settings.json"
-    result = read_json(path) if path.is_file() else {"machine": machine(), "candidates": {}}
-    done = result["candidates"].setdefault(name, [])
-    for text in texts:
+    with (RESULTS / ".settings.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = read_json(path) if path.is_file() else {"machine": machine(), "candidates": {}}
+        rows = result["candidates"].setdefault(name, [])
+        if row is not None:
+            rows[:] = [other for other in rows if other["settings"] != row["settings"]] + [row]
+        for other in rows:
+            other["chosen"] = other["settings"] == in_use
+        write_json(path, result)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train and compare the candidates of an entry."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, help="in place of compute.threads: two runs with a thread each may go side by side")
+    parser.add_argument("name")
+    parser.add_argument("candidates", nargs="*", default=["-"])
+    given = parser.parse_args(arguments)
+    name, params = given.name, load_params("quick")
+    threads = given.threads or params.compute.threads
+    place = device.setup(dataclasses.replace(params.compute, threads=threads))
+    code = entry_fingerprint(Sources(), "train", params.entry(name), params.metrics).hash
+    in_use = {key: candidate(params, name, "-")[key] for key in ("arch", "train")}
+    path = RESULTS / "settings.json"
+    done = read_json(path)["candidates"].get(name, []) if path.is_file() else []
+    for text in given.candidates:
         block = candidate(params, name, text)
         settings = {key: block[key] for key in ("arch", "train")}
         if any((row["settings"], row.get("code")) == (settings, code) for row in done):
             continue
-        done[:] = [row for row in done if row["settings"] != settings]
         entry = Entry(name=name, **block)
         dataset = data.load(params.data(entry.dataset), entry.dataset)
         torch.manual_seed(seed_for("init", name, entry.seed))
         model = build(entry, dataset.spec)
         start = time.monotonic()
         fit(model, dataset, entry=name, seed=entry.seed, device=place, **entry.train)
-        seconds = time.monotonic() - start
-        metric, value = figure(model, dataset, entry)
-        print(f"{name}  {text}  {metric} {value:.4f}  {seconds:.0f} s", flush=True)
-        done.append(
-            {"candidate": text, "settings": settings, "metric": metric, "value": value, "train_seconds": round(seconds), "code": code}
-        )
-        write_json(path, result)
-    for row in done:
-        row["chosen"] = row["settings"] == {key: candidate(params, name, "-")[key] for key in ("arch", "train")}
-    write_json(path, result)
+        seconds = round(time.monotonic() - start)
+        found = figures(model, dataset, entry)
+        print(f"{name}  {text}  {'  '.join(f'{key} {value:.4f}' for key, value in found.items())}  {seconds} s", flush=True)
+        (metric, value), *also = found.items()
+        row = {"candidate": text, "settings": settings, "metric": metric, "value": value, "also": dict(also)}
+        record(name, {**row, "train_seconds": seconds, "threads": threads, "code": code}, in_use)
+    record(name, None, in_use)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:] or ["-"])
+    main()
