@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from genbench import cli_pictures
 from genbench.call import call
+from genbench.cli_options import DatasetName, Device, EntryName, Labels, Profile, Threads, examples
 from genbench.forkserver import delegate
 
 __all__ = ["app", "main"]
@@ -24,29 +25,16 @@ app = typer.Typer(
     epilog="Start with `genbench run --profile smoke` (minutes), then `genbench run`; `genbench COMMAND --help` has examples.",
 )
 
-Profile = Annotated[str, typer.Option("--profile", "-p", help="smoke, quick or full: how much is trained and scored.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N instead of compute.device in params.yaml.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads instead of compute.threads in params.yaml.")]
-EntryName = Annotated[str, typer.Argument(metavar="ENTRY", help="Name under `entries` in params.yaml.")]
-DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="mnist or binary_mnist.")]
-Labels = Annotated[str | None, typer.Option("--labels", help="Labels of a conditional entry, e.g. 0,1,2; repeated as often as needed.")]
-Seed = Annotated[int, typer.Option("--seed", help="Another seed draws other images.")]
-
 
 def _stage(stage: str, key: str | None, profile: str, device: str | None = None, threads: int | None = None, **options: object) -> None:
     resumes = stage in ("train", "sample", "score_likelihood")
     call("genbench.stage:run_stage", profile, stage, key, device=device, threads=threads, resumes=resumes, **options)
 
 
-def _examples(*lines: str) -> Mapping[str, Any]:
-    # Typer wraps the epilog as one paragraph unless a \b line stands before it.
-    return {"epilog": "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)}
-
-
 # ---------------------------------------------------------------------- the whole benchmark
 
 
-@app.command(**_examples("genbench run", "genbench run --profile smoke", "genbench run --entries 'vae,pixel*' --threads 4"))
+@app.command(**examples("genbench run", "genbench run --profile smoke", "genbench run --entries 'vae,pixel*' --threads 4"))
 def run(
     profile: Profile = "quick",
     entries: Annotated[
@@ -60,7 +48,7 @@ def run(
     call("genbench.run:run_pipeline", profile, entries, force=force, device=device, threads=threads, resumes=True)
 
 
-@app.command(**_examples("genbench report --open"))
+@app.command(**examples("genbench report --open"))
 def report(profile: Profile = "quick", open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False) -> None:
     """Write the comparison report of what is finished."""
     _stage("report", None, profile)
@@ -68,7 +56,7 @@ def report(profile: Profile = "quick", open_: Annotated[bool, typer.Option("--op
         call("genbench.about:open_report", profile)
 
 
-@app.command(**_examples("genbench track", "genbench track --uri http://localhost:5000"))
+@app.command(**examples("genbench track", "genbench track --uri http://localhost:5000"))
 def track(
     profile: Profile = "quick",
     uri: Annotated[
@@ -80,7 +68,7 @@ def track(
     _stage("track", None, profile, **options)
 
 
-@app.command(**_examples("genbench ui", "genbench ui --port 5001"))
+@app.command(**examples("genbench ui", "genbench ui --port 5001"))
 def ui(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the web page.")] = 5000,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
@@ -92,13 +80,13 @@ def ui(
 # ---------------------------------------------------------------------- one data set
 
 
-@app.command(**_examples("genbench prepare mnist"))
+@app.command(**examples("genbench prepare mnist"))
 def prepare(dataset: DatasetName, profile: Profile = "quick") -> None:
     """Download a data set, check it and write its splits."""
     _stage("prepare", dataset, profile)
 
 
-@app.command(**_examples("genbench features mnist", "genbench features --retrain --threads 4"))
+@app.command(**examples("genbench features mnist", "genbench features --retrain --threads 4"))
 def features(
     dataset: Annotated[str | None, typer.Argument(metavar="[DATASET]", help="mnist (default) or binary_mnist.")] = None,
     retrain: Annotated[
@@ -120,14 +108,14 @@ def features(
 # ---------------------------------------------------------------------- one entry
 
 
-@app.command(**_examples("genbench train made", "genbench train vae --profile full --device cuda"))
+@app.command(**examples("genbench train made", "genbench train vae --profile full --device cuda"))
 def train(entry: EntryName, profile: Profile = "quick", device: Device = None, threads: Threads = None) -> None:
     """Train one entry; resumes where it was interrupted."""
     _stage("train", entry, profile, device, threads)
 
 
 @app.command(
-    **_examples(
+    **examples(
         "genbench sample made",
         "genbench sample made --png digits.png --n 100 --seed 1",
         "genbench sample vae_cond --png sevens.png --labels 7",
@@ -154,91 +142,8 @@ def sample(
     _stage("sample", entry, profile, device, threads)
 
 
-@app.command(**_examples("genbench interpolate vae --out between.png", "genbench interpolate vae --real --rows 8"))
-def interpolate(
-    entry: EntryName,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path("interpolation.png"),
-    real: Annotated[bool, typer.Option("--real", help="Between test images instead of random latents.")] = False,
-    classes: Annotated[bool, typer.Option("--classes", help="The same random numbers under every label of a conditional model.")] = False,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Pairs of images.")] = 6,
-    steps: Annotated[int | None, typer.Option("--steps", min=2, help="Images per row; 11 if not given.")] = None,
-    seed: Seed = 0,
-    profile: Profile = "quick",
-    device: Device = None,
-    threads: Threads = None,
-) -> None:
-    """Draw ways between images through the latent space."""
-    call(
-        "genbench.pictures:interpolate",
-        profile,
-        entry,
-        out,
-        real=real,
-        classes=classes,
-        rows=rows,
-        steps=steps,
-        seed=seed,
-        device=device,
-        threads=threads,
-    )
-
-
-@app.command(**_examples("genbench reconstruct vae --out pairs.png --n 50"))
-def reconstruct(
-    entry: EntryName,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path("reconstruction.png"),
-    n: Annotated[int, typer.Option("--n", min=1, help="Test images.")] = 30,
-    seed: Seed = 0,
-    profile: Profile = "quick",
-    device: Device = None,
-    threads: Threads = None,
-) -> None:
-    """Draw test images above their reconstructions."""
-    call("genbench.pictures:reconstruct", profile, entry, out, n=n, seed=seed, device=device, threads=threads)
-
-
-@app.command(**_examples("genbench animate pixel_cnn --out drawing.gif"))
-def animate(
-    entry: EntryName,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The animation, a GIF.")] = Path("process.gif"),
-    n: Annotated[int, typer.Option("--n", min=1, help="Images that are drawn at once.")] = 20,
-    labels: Labels = None,
-    seed: Seed = 0,
-    profile: Profile = "quick",
-    device: Device = None,
-    threads: Threads = None,
-) -> None:
-    """Animate how an entry draws its samples."""
-    call("genbench.pictures:animate", profile, entry, out, n=n, labels=labels, seed=seed, device=device, threads=threads)
-
-
 @app.command(
-    **_examples(
-        "genbench inpaint pixel_cnn", "genbench inpaint made --digits 3,8 --rows 10 --draws 12", "genbench inpaint made --mask known.png"
-    )
-)
-def inpaint(
-    entry: EntryName,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path("completion.png"),
-    rows: Annotated[int | None, typer.Option("--rows", min=0, help="Upper rows that are known; default: half of the image.")] = None,
-    mask: Annotated[Path | None, typer.Option("--mask", help="A PNG of the images' size instead, white where they are known.")] = None,
-    digits: Annotated[str | None, typer.Option("--digits", help="Labels of the test images to complete, e.g. 3,8.")] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="Test images.")] = 10,
-    draws: Annotated[int, typer.Option("--draws", min=1, help="Completions of each.")] = 6,
-    seed: Seed = 0,
-    profile: Profile = "quick",
-    device: Device = None,
-    threads: Threads = None,
-) -> None:
-    """Draw completions of test images of which a part is hidden."""
-    if rows is not None and mask is not None:
-        raise typer.BadParameter("does not go with --mask", param_hint="--rows")
-    asked: dict[str, Any] = {"rows": rows, "mask": mask, "digits": digits, "n": n, "draws": draws, "seed": seed}
-    call("genbench.pictures:inpaint", profile, entry, out, **asked, device=device, threads=threads)
-
-
-@app.command(
-    **_examples(
+    **examples(
         "genbench score made",
         "genbench score made --inception --inception-weights weights.pth",
         "dvc commit -f score_samples@made    (keeps the Inception scores through the next `genbench run`)",
@@ -257,6 +162,9 @@ def score(
         raise typer.BadParameter("goes with --inception", param_hint="--inception-weights")
     weights: dict[str, Any] = {"inception": inception, "inception_weights": inception_weights}
     call("genbench.stage:score", profile, entry, **weights, device=device, threads=threads, resumes=True)
+
+
+app.add_typer(cli_pictures.app)
 
 
 # ---------------------------------------------------------------------- stages that users need not call
@@ -295,13 +203,13 @@ def models() -> None:
     call("genbench.about:print_models")
 
 
-@app.command(**_examples("genbench info vae"))
+@app.command(**examples("genbench info vae"))
 def info(entry: EntryName, profile: Profile = "quick") -> None:
     """Explain an entry: its idea, its parameters, its scores."""
     call("genbench.about:print_info", profile, entry)
 
 
-@app.command(**_examples("genbench seeds 3", "genbench seeds 5 made vae --profile full"))
+@app.command(**examples("genbench seeds 3", "genbench seeds 5 made vae --profile full"))
 def seeds(
     n: Annotated[int, typer.Argument(metavar="N", help="Seeds that each entry has afterwards, with its own.")],
     entries: Annotated[
@@ -313,19 +221,19 @@ def seeds(
     call("genbench.about:print_seeds", profile, n, entries or [])
 
 
-@app.command("new-model", **_examples("genbench new-model my_model", "genbench run --entries my_model"))
+@app.command("new-model", **examples("genbench new-model my_model", "genbench run --entries my_model"))
 def new_model(name: Annotated[str, typer.Argument(metavar="NAME", help="File and entry name, e.g. my_model.")]) -> None:
     """Write a first version of a new model, and its entries."""
     call("genbench.about:print_new_model", name)
 
 
-@app.command(**_examples("genbench clean", "genbench clean --all"))
+@app.command(**examples("genbench clean", "genbench clean --all"))
 def clean(everything: Annotated[bool, typer.Option("--all", help="Also what unfinished entries would resume from.")] = False) -> None:
     """Remove checkpoints that no entry needs any more."""
     call("genbench.clean:clean", everything=everything)
 
 
-@app.command(**_examples("genbench doctor", "genbench doctor --profile full --device cuda"))
+@app.command(**examples("genbench doctor", "genbench doctor --profile full --device cuda"))
 def doctor(profile: Profile = "quick", device: Device = None, threads: Threads = None) -> None:
     """Check what a run needs, from disk to GPU."""
     call("genbench.doctor:print_checks", profile, device=device, threads=threads)

@@ -18,7 +18,7 @@ from genbench.files import write_bytes
 from genbench.params import Entry, Params, load_params
 from genbench.seeding import generator_for
 
-__all__ = ["animate", "inpaint", "interpolate", "reconstruct", "sample"]
+__all__ = ["animate", "inpaint", "interpolate", "reconstruct", "sample", "traverse"]
 
 
 def _load(profile: str, entry: str, purpose: str, seed: int) -> tuple[Params, Entry, GenerativeModel, Generator]:
@@ -112,6 +112,13 @@ def reconstruct(profile: str, entry: str, file: Path, *, n: int = 30, seed: int 
     params, block, model, rng = _load(profile, entry, "reconstruct", seed)
     x, y = _test_images(params, block, seed)
     _write(file, images.png(visuals.reconstructions(model, x, y, rng=rng, n=n)))
+
+
+def traverse(profile: str, entry: str, file: Path, *, rows: int = 6, steps: int = 11, seed: int = 0) -> None:
+    """Draw latent coordinates from low to high into a PNG, those that change the image most."""
+    _check_suffix(file, ".png")
+    _, _, model, rng = _load(profile, entry, "traverse", seed)
+    _write(file, images.png(visuals.traversal(model, rng=rng, rows=rows, steps=steps)))
 
 
 def animate(profile: str, entry: str, file: Path, *, n: int = 20, labels: str | None = None, seed: int = 0) -> None:

@@ -117,8 +117,22 @@ def test_one_latent_under_every_label(trained: Params) -> None:
             "HingeGAN cannot interpolate between real images: it is not Encoder. Models that can: cvae, vae, vq_vae",
         ),
         (("hinge_gan_cond", "--real", "--classes"), "--real and --classes exclude each other"),
+        (("hinge_gan_cond", "--steps", "3", "--classes"), "--steps and --classes exclude each other"),
     ):
         done = invoke(app, ["interpolate", *arguments, "--out", "d.png"])
         assert done.exit_code == 1
         assert part in done.stderr
+    assert not Path("d.png").exists()
+
+
+def test_latent_coordinates_from_low_to_high(trained: Params) -> None:
+    invoke = CliRunner().invoke
+    done = invoke(app, ["traverse", "dcgan", "--rows", "2", "--steps", "5", "--out", "t.png"])
+    assert (done.exit_code, done.stderr) == (0, "")
+    tiles = shown("t.png", 5)
+    assert tiles.shape == (2, 5, 28, 28)
+    assert (tiles[:, 0] != tiles[:, -1]).any(axis=(1, 2)).all()
+    done = invoke(app, ["traverse", "made", "--out", "d.png"])
+    assert done.exit_code == 1
+    assert "MADE cannot traverse latents: it is not Latent. Models that can: " in done.stderr
     assert not Path("d.png").exists()
