@@ -1,7 +1,7 @@
 """Every entry of the profile `full` trains: some steps on one small batch on this machine, with the loss at the beginning and at the end.
 
 It says that the configuration fits the models and that the losses fall, not how good the models become. Needs the prepared data of the
-profile (`genbench prepare mnist --profile full`). Writes benchmarks/results/full_steps.json.
+profile (`genbench prepare mnist --profile full`). Writes benchmarks/results/full_steps.json; with `--entries` the others keep their rows.
 
     python -m benchmarks.full_steps [--steps 12] [--batch 4] [--entries 'binary-*']
 """
@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import publish
+from benchmarks.common import RESULTS, publish
 from genbench import data
 from genbench.device import setup
+from genbench.files import read_json
 from genbench.fit import fit
 from genbench.params import load_params
 from genbench.registry import build
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     params, quick = load_params("full"), load_params("quick")
     setup(quick.compute)
-    results: dict[str, Any] = {}
+    path = RESULTS / "full_steps.json"
+    results: dict[str, Any] = read_json(path)["results"] if options.entries and path.is_file() else {}
     for name in match_entries(params, options.entries):
         entry = params.entry(name)
         torch.manual_seed(seed_for("init", name, entry.seed))
