@@ -24,7 +24,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     bench.add("alpha", "alpha", bits=1.1)
     bench.add("floor", "floor", fid=0.5)
     bench.add("floor_again", "floor", fid=0.6, size=1)
-    for name, rate in (("one", 120.0), ("two", 100.0)):
+    for name, rate in (("one", 120.25), ("two", 100.0)):
         path = bench.params.run(name) / "likelihood.json"
         record = read_record(path)
         write_record(path, replace(record, metrics={**record.metrics, "rate_nats": Metric(rate, None, 100, None)}))
@@ -37,7 +37,7 @@ def test_entries_of_one_model_stand_side_by_side_with_what_differs(bench: Bench)
     assert [(row.entry, row.settings) for row in found.rows] == [("one", ("joint: true",)), ("two", ("joint: false",))]
     keys = [column.key for column in found.columns]
     assert keys == ["bits_per_dim", "fid_mnist", "parameters", "train_seconds", "rate_nats"]
-    assert [[cell.value for cell in row.cells] for row in found.rows] == [[1.4, 7.0, 1234, 12.5, 120.0], [1.2, 4.0, 1234, 12.5, 100.0]]
+    assert [[cell.value for cell in row.cells] for row in found.rows] == [[1.4, 7.0, 1234, 12.5, 120.25], [1.2, 4.0, 1234, 12.5, 100.0]]
     assert [[cell.best for cell in row.cells] for row in found.rows] == [[False] * 5, [True, True, False, False, False]]
 
 
@@ -50,7 +50,10 @@ def test_a_setting_that_one_entry_leaves_out_is_shown_where_it_is_given(bench: B
 
 def test_entries_that_differ_in_sampling_or_optimisation_alone_are_variants_too(bench: Bench) -> None:
     rows = [row for row in bench.board()["rows"] if row["seed"] == 0]
-    blocks = {name: replace(bench.entries[name], arch={"size": 8}, train={"optim": {"loss": {"lr": 0.1}}}) for name in ("one", "two")}
+    blocks = {
+        name: replace(bench.entries[name], arch={"size": 8}, train={"optim": {"loss": {"lr": 0.1}}, "validations": 1 + (name == "two")})
+        for name in ("one", "two")
+    }
     blocks["one"] = replace(blocks["one"], sample={"steps": 20})
     (found,) = variants(rows, {**bench.entries, **blocks})
     assert [row.settings for row in found.rows] == [("sample.steps: 20",), ()]
@@ -80,7 +83,8 @@ def test_diagnostics_have_a_table_of_their_own(bench: Bench) -> None:
     assert [column.key for column in diagnostics(rows)] == ["rate_nats"]
     found = inside(rows)
     assert found is not None
-    assert {row.entry: row.cells[0].value for row in found.rows} == {"one": 120.0, "two": 100.0}
+    assert {row.entry: row.cells[0].value for row in found.rows} == {"one": 120.25, "two": 100.0}
+    assert {row.entry: row.cells[0].text for row in found.rows} == {"one": "120.2", "two": "100"}  # what is whole is a count
     assert not any(cell.best for row in found.rows for cell in row.cells)
     assert inside([row for row in rows if row["entry"] == "alpha"]) is None
 

@@ -16,6 +16,8 @@ __all__ = ["Variant", "Variants", "inside", "variants"]
 
 Row = Mapping[str, Any]
 
+_UNSAID = ("train.validations", "train.validate_images", "train.backend.")
+"""What changes no comparison of interest."""
 _SHOWN = ("bits_per_dim", "conditional_nats", "fid_mnist", "label_fidelity")
 
 
@@ -82,7 +84,7 @@ def _flat(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of what differs; options of training only where all have them, since each phase of training has its own."""
     names = dict.fromkeys(key for one in settings for key in one)
-    shown = [key for key in names if not key.startswith("train.") or all(key in one for one in settings)]
+    shown = [key for key in names if not key.startswith("train.") or (all(key in one for one in settings) and not key.startswith(_UNSAID))]
     return [key for key in shown if any(one.get(key) != settings[0].get(key) for one in settings)]
 
 

@@ -132,7 +132,8 @@ def cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
         return Cell()
     metric = row["metrics"][column.key]
     error = metric["detail"].get("sd", metric["stderr"])
-    value, _, spread = plus_minus(metric["value"], error).partition(" ± ")
+    counted = column.higher_is_better is None and float(metric["value"]).is_integer()  # a diagnostic that counts something
+    value, _, spread = (f"{metric['value']:.0f}", "", "") if counted else plus_minus(metric["value"], error).partition(" ± ")
     return Cell(
         text=value,
         error=spread,
