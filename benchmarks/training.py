@@ -2,6 +2,7 @@
 
 Writes benchmarks/results/training.json. The bare loop has the same batches, optimiser, clipping and weight average, and nothing else: no schedule,
 no seeding, no log, no check for finite values, no checkpoints. The choice of ``backend`` in params.yaml is made from the second table.
+Entries of one phase, or of phases that take turns; the others keep their rows.
 
     python -m benchmarks.training [--entries made,pixel_cnn,vae,dcgan] [--steps 60] [--compile]
 """
@@ -17,10 +18,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.common import median, publish
+from benchmarks.common import RESULTS, median, publish
 from genbench.base import GenerativeModel
 from genbench.data import Dataset, spec_of
 from genbench.device import setup
+from genbench.files import read_json
 from genbench.fit import fit
 from genbench.params import Entry, load_params
 from genbench.registry import build
@@ -126,6 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = options.entries.split(",")
     costs = {name: overhead(params.entry(name), options.steps, options.repeats) for name in names}
     speeds = {name: backends(params.entry(name), options.steps, options.compile) for name in names}
+    path = RESULTS / "training.json"
+    if path.is_file():  # entries that are not measured now keep their rows
+        before = read_json(path)
+        costs, speeds = {**before["overhead"], **costs}, {**before["images_per_second"], **speeds}
     rows: list[list[object]] = [[name, cost["bare_ms"], cost["fit_ms"], cost["ratio"]] for name, cost in costs.items()]
     publish(
         "training", ["entry", "bare loop ms/step", "fit ms/step", "fit over bare"], rows, {"overhead": costs, "images_per_second": speeds}
