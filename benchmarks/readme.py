@@ -80,7 +80,8 @@ def _autoregressive(result: Mapping[str, Any]) -> list[str]:
 def _plain_loop(result: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, r in result["results"].items():
-        most = ", ".join(f"{key.removeprefix('aten::').strip('_')} {100 * share:.0f} %" for key, share in list(r["operations"].items())[:3])
+        largest = sorted(r["operations"].items(), key=lambda item: -item[1])[:3]
+        most = ", ".join(f"{key.removeprefix('aten::').strip('_')} {100 * share:.0f} %" for key, share in largest)
         speeds = (f"{speed:.0f}" for speed in r["images_per_second"].values())
         rows.append([name, str(r["batch_size"]), *speeds, f"{r['ratio']:.1f}", f"{r['ratio_memory_kept']:.1f}", most])
     header = ["entry", "batch", "images/s", "plain", "plain, memory kept", "times plain", "times plain, memory kept", "most of ours"]
