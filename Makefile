@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench test lint ui clean lock
+.PHONY: help install bench test lint ui clean lock profiles
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' Makefile
@@ -50,3 +50,6 @@ clean: $(INSTALLED) ## remove checkpoints that no entry needs
 lock: ## compile requirements.in again (needs uv)
 	$(UV) pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 requirements.in -o requirements.lock
 	$(UV) pip compile --quiet --universal --no-annotate --no-header --python-version 3.11 requirements.in -o constraints.txt
+
+profiles: ## copy dvc.yaml into each profile
+	for profile in profiles/*/; do cp dvc.yaml $$profile; done

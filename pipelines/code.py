@@ -1,4 +1,4 @@
-"""Stage `code`: a fingerprint of the sources behind each stage of each entry."""
+"""Stage `code`: what each stage of each entry depends on besides files: a fingerprint of its sources, and its parameters."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from genbench.code import ENTRY_STAGES, SHARED_STAGES, SOURCE_ROOT, Sources, ent
 from genbench.errors import UserError
 from genbench.files import read_json, write_json
 from genbench.params import Params
+from genbench.settings import entry_settings, shared_settings
 
 __all__ = ["run"]
 
 
 def run(params: Params) -> None:
     """Write ``runs/<profile>/code/<entry>/<stage>.json`` and ``runs/<profile>/code/_stages/<stage>.json``.
+
+    Each stage depends on its own file. Were its parameters named in dvc.yaml, DVC would parse the whole of params.yaml once for each stage, and
+    the time of an idle `dvc repro` would grow with the square of the number of entries.
 
     Files that are right already stay untouched: outside DVC each command comes here, and two may run at once.
 
@@ -31,10 +35,15 @@ def run(params: Params) -> None:
             f"install this one: pip install --no-deps --no-build-isolation -e {params.root}"
         )
     sources, folder = Sources(), params.runs / "code"
-    wanted = {folder / "_stages" / f"{stage}.json": asdict(shared_fingerprint(sources, stage)) for stage in SHARED_STAGES}
+    wanted: dict[Path, dict[str, Any]] = {}
+    for stage in SHARED_STAGES:
+        settings = shared_settings(params, stage)
+        wanted[params.fingerprint("_stages", stage)] = asdict(shared_fingerprint(sources, stage)) | {"settings": settings}
     for entry in params.entries.values():
         for stage in ENTRY_STAGES:
-            wanted[params.fingerprint(entry.name, stage)] = asdict(entry_fingerprint(sources, stage, entry, params.metrics))
+            settings = entry_settings(params, stage, entry)
+            fingerprint = entry_fingerprint(sources, stage, entry, params.metrics)
+            wanted[params.fingerprint(entry.name, stage)] = asdict(fingerprint) | {"settings": settings}
     params.checkpoints.mkdir(parents=True, exist_ok=True)
     with (params.checkpoints / f"{params.profile}-code.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -136,7 +136,7 @@ def _create(root: Path, tools: Path) -> Project:
     for name in ("dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
         (root / name).parent.mkdir(exist_ok=True)
         shutil.copy(REPOSITORY / name, root / name)
-    shutil.copytree(REPOSITORY / "profiles", root / "profiles", symlinks=True)
+    shutil.copytree(REPOSITORY / "profiles", root / "profiles")
     shutil.rmtree(root / "profiles" / "full")
     for stage in (*STAGES, "prepare", "features", "report", "track"):
         (root / "pipelines" / f"{stage}.py").write_text('"""A stage."""\n')
@@ -203,7 +203,7 @@ def test_metric_scores_again_and_trains_nothing(finished: Project) -> None:
 def test_protocol_reaches_the_stages_that_it_concerns(finished: Project) -> None:
     finished.params(lambda raw: raw["protocol"].update(likelihood_images=3))
     ran, _ = finished.repro()
-    assert ran == _entry("alpha", "score_likelihood") | _entry("beta", "score_likelihood") | ENDS
+    assert ran == {"code"} | _entry("alpha", "score_likelihood") | _entry("beta", "score_likelihood") | ENDS
 
 
 def test_family_runs_its_models_and_a_comment_runs_nothing(finished: Project) -> None:
@@ -232,6 +232,13 @@ def test_failing_entry_lets_the_others_go_on_and_the_report_stand(finished: Proj
     assert finished.repro()[0] == _entry("alpha") | ENDS
 
 
+def test_profiles_run_the_same_pipeline() -> None:
+    copies = sorted((REPOSITORY / "profiles").glob("*/dvc.yaml"))
+    assert len(copies) == 2
+    for path in copies:
+        assert not path.is_symlink() and path.read_bytes() == (REPOSITORY / "dvc.yaml").read_bytes(), f"{path}: run make profiles"
+
+
 def test_profile_has_its_own_lock_and_metrics(finished: Project) -> None:
     before = (finished.root / "dvc.lock").read_bytes()
     ran, _ = finished.repro("profiles/smoke/dvc.yaml")
@@ -246,3 +253,15 @@ def test_profile_has_its_own_lock_and_metrics(finished: Project) -> None:
     new = {line[3:] for line in status.splitlines() if line.startswith("??")}
     reports = {f"reports/{profile}/{file}" for profile in ("quick", "smoke") for file in ("metrics.json", "leaderboard.csv")}
     assert new - {"calls.txt"} == reports | {"dvc.lock", "profiles/smoke/dvc.lock"}
+
+
+def test_diff_with_a_commit_names_what_changed(finished: Project) -> None:
+    for command in (["add", "--all"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "run"]):
+        assert finished.run("git", *command).returncode == 0
+    finished.params(lambda raw: raw["entries"]["alpha"]["arch"].update(width=9))
+    changed = json.loads(finished.dvc("params", "diff", "--json").stdout)["params.yaml"]
+    assert {name: value["new"] for name, value in changed.items()} == {"entries.alpha.arch.width": 9}
+    metrics = finished.root / "reports" / "quick" / "metrics.json"
+    metrics.write_text(metrics.read_text().replace("1.0", "3.0"))
+    scores = json.loads(finished.dvc("metrics", "diff", "--json").stdout)["reports/quick/metrics.json"]
+    assert scores["alpha.fid_mnist"]["diff"] == 2.0

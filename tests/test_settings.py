@@ -1,0 +1,67 @@
+"""Which stages of which entries an edit of params.yaml concerns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genbench.code import ENTRY_STAGES
+from genbench.params import Compute, Entry, Params, Protocol
+from genbench.settings import entry_settings, shared_settings
+
+PARAMS = Params(
+    root=Path(),
+    profile="quick",
+    entries={},
+    datasets=("mnist",),
+    metrics=("fid",),
+    protocol=Protocol(4, 2, 4, 2, 10, 8),
+    compute=Compute(),
+)
+ENTRY = Entry("made", "made", "mnist", 0, {"width": 1}, {"steps": 1}, {"temperature": 1.0}, {"draws": 1})
+
+
+def _concerned(params: Params = PARAMS, entry: Entry = ENTRY) -> set[str]:
+    return {stage for stage in ENTRY_STAGES if entry_settings(params, stage, entry) != entry_settings(PARAMS, stage, ENTRY)}
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"arch": {"width": 2}}, {"train"}),
+        ({"train": {"steps": 2}}, {"train"}),
+        ({"sample": {}}, {"sample"}),
+        ({"score": {"draws": 2}}, {"score_likelihood"}),
+        ({"seed": 1}, {"train", "sample", "visuals", "score_likelihood"}),
+        ({"model": "vae"}, {"train", "sample", "visuals", "score_likelihood"}),
+        ({"dataset": "binary_mnist"}, set(ENTRY_STAGES)),
+    ],
+)
+def test_edit_of_an_entry_concerns_the_stages_that_read_it(change: dict[str, Any], stages: set[str]) -> None:
+    assert _concerned(entry=replace(ENTRY, **change)) == stages
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"samples": 5}, {"sample"}),
+        ({"sample_chunk": 3}, {"sample"}),
+        ({"likelihood_images": 3}, {"score_likelihood"}),
+        ({"likelihood_images_many_passes": 1}, {"score_likelihood"}),
+        ({"many_passes": 9}, {"score_likelihood"}),
+        ({"feature_reference_images": 9}, set()),
+    ],
+)
+def test_edit_of_the_protocol_concerns_the_stages_that_read_it(change: dict[str, int], stages: set[str]) -> None:
+    params = replace(PARAMS, protocol=replace(PARAMS.protocol, **change))
+    assert _concerned(params) == stages
+    concerns_features = shared_settings(params, "features") != shared_settings(PARAMS, "features")
+    assert concerns_features == ("feature_reference_images" in change)
+
+
+def test_metrics_concern_the_sample_scores_alone_and_hardware_nothing() -> None:
+    assert _concerned(replace(PARAMS, metrics=("fid", "kid"))) == {"score_samples"}
+    assert _concerned(replace(PARAMS, compute=Compute("cuda", 8))) == set()
