@@ -22,6 +22,7 @@ __all__ = [
     "Likelihood",
     "Phase",
     "Step",
+    "Termed",
     "Traceable",
 ]
 
@@ -252,6 +253,14 @@ class Diagnosed(Protocol):
 
     def diagnostics(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> dict[str, float]:
         """Name → value, from images uint8 (N, 1, H, W) of any number: active latents, perplexity of codes."""
+
+
+@runtime_checkable
+class Termed(Protocol):
+    """Has a likelihood bound that is a sum over steps, and can say what each costs."""
+
+    def bound_terms(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+        """Nats (T + 1,) that the terms cost on average over images uint8 (N, 1, H, W): of steps 1..T, then of the prior; their sum is the bound."""
 
 
 @runtime_checkable

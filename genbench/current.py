@@ -52,12 +52,12 @@ def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | N
     nats = record.metrics.get("nats")
     if nats is None:  # no likelihood, or withheld
         return None
-    # Which of the two numbers holds only the built model can say.
-    limits = (params.protocol.likelihood_images, params.protocol.likelihood_images_many_passes)
+    # Which of these numbers holds only the built model can say.
+    limits = {params.protocol.images_for(passes) for passes in (1, params.protocol.many_passes, params.protocol.very_many_passes)}
     allowed = [min(limit, SIZES["test"]) for limit in limits]
     options = {"draws", *entry.score} & {"draws", *nats.detail}
     pairs = {f"score.{name}": (nats.detail.get(name), entry.score.get(name)) for name in sorted(options)}
-    difference = _difference({"test images": (nats.n, nats.n if nats.n in allowed else allowed[0]), **pairs})
+    difference = _difference({"test images": (nats.n, nats.n if nats.n in allowed else max(allowed)), **pairs})
     return difference or _other_file(record.made_from, "weights", params.run(entry.name) / "weights.safetensors")
 
 

@@ -76,8 +76,7 @@ def plan_for(model: GenerativeModel, entry: Entry, protocol: Protocol, total: in
     draws = inspect.signature(model.log_likelihood).parameters.get("draws")
     all_classes = model.conditional and model.sums_classes
     passes = model.likelihood_passes(**options) * (model.spec.classes if all_classes else 1)
-    many = passes >= protocol.many_passes
-    index = strided(total, protocol.likelihood_images_many_passes if many else protocol.likelihood_images)
+    index = strided(total, protocol.images_for(passes))
     plans = [Plan("nats", index, options, all_classes)]
     if draws is not None:
         plans.append(Plan("elbo_nats", strided(total, protocol.likelihood_images), {**options, "draws": 1}, False))

@@ -37,8 +37,10 @@ class Protocol:
         samples: images sampled per entry.
         sample_chunk: images per independently seeded chunk of sampling.
         likelihood_images: test images for likelihoods of fewer than ``many_passes`` network passes per image.
-        likelihood_images_many_passes: test images for all others.
-        many_passes: passes per image from which on the smaller number holds.
+        likelihood_images_many_passes: test images for more passes.
+        many_passes: passes per image from which on that number holds.
+        likelihood_images_very_many_passes: test images for still more passes: integrals along an ODE.
+        very_many_passes: passes per image from which on that number holds.
         feature_reference_images: test images whose features are the reference of the sample scores.
     """
 
@@ -47,12 +49,22 @@ class Protocol:
     likelihood_images: int
     likelihood_images_many_passes: int
     many_passes: int
+    likelihood_images_very_many_passes: int
+    very_many_passes: int
     feature_reference_images: int
 
     def __post_init__(self) -> None:
         for f in fields(self):
             if getattr(self, f.name) < 1:
                 raise UserError(f"protocol.{f.name}: must be at least 1, got {getattr(self, f.name)}")
+        if self.very_many_passes <= self.many_passes:
+            raise UserError(f"protocol.very_many_passes: must be above many_passes {self.many_passes}, got {self.very_many_passes}")
+
+    def images_for(self, passes: int) -> int:
+        """Test images for a likelihood of so many network passes per image."""
+        if passes >= self.very_many_passes:
+            return self.likelihood_images_very_many_passes
+        return self.likelihood_images_many_passes if passes >= self.many_passes else self.likelihood_images
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ __all__ = ["entry_settings", "shared_settings"]
 _ENTRY: Mapping[str, tuple[str, ...]] = {
     "train": ("model", "dataset", "seed", "arch", "train"),
     "sample": ("model", "dataset", "seed", "sample"),
-    "visuals": ("model", "dataset", "seed"),
+    "visuals": ("model", "dataset", "seed", "sample"),
     "score_likelihood": ("model", "dataset", "seed", "score"),
     "score_samples": ("dataset",),
 }
@@ -20,7 +20,13 @@ _ENTRY: Mapping[str, tuple[str, ...]] = {
 _PROTOCOL: Mapping[str, tuple[str, ...]] = {
     "features": ("feature_reference_images",),
     "sample": ("samples", "sample_chunk"),
-    "score_likelihood": ("likelihood_images", "likelihood_images_many_passes", "many_passes"),
+    "score_likelihood": (
+        "likelihood_images",
+        "likelihood_images_many_passes",
+        "many_passes",
+        "likelihood_images_very_many_passes",
+        "very_many_passes",
+    ),
 }
 
 

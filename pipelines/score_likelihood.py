@@ -19,6 +19,7 @@ from genbench.progress import Progress
 from genbench.results import Record, write_record
 from genbench.resume import Workspace, workspace
 from genbench.seeding import generator_for
+from genbench.settings import shared_settings
 
 __all__ = ["run"]
 
@@ -41,7 +42,7 @@ def run(params: Params, entry: str) -> None:
         "data": sha256(params.data(block.dataset)),
         "score": block.score,
         "seed": block.seed,
-        "protocol": [params.protocol.likelihood_images, params.protocol.likelihood_images_many_passes, params.protocol.many_passes],
+        "protocol": shared_settings(params, "score_likelihood"),
         "device": device.type,
         "threads": params.compute.threads,
         "torch": torch.__version__,

@@ -96,7 +96,7 @@ def project(tmp_path: Path, mnist: data.Dataset, binary_mnist: data.Dataset) -> 
     raw = yaml.safe_load((REPOSITORY / "profiles" / "smoke" / "params.yaml").read_text())
     raw |= {"root": ".", "profile": "quick", "params_file": "params.yaml", "compute": {"device": "cpu", "threads": 1}}
     raw["protocol"] |= {"samples": 20, "sample_chunk": 10, "feature_reference_images": 100}
-    raw["protocol"] |= {"likelihood_images": 20, "likelihood_images_many_passes": 4}
+    raw["protocol"] |= {"likelihood_images": 20, "likelihood_images_many_passes": 4, "likelihood_images_very_many_passes": 2}
     for entry in raw["entries"].values():
         if entry["train"].get("steps", 0) > 5:
             entry["train"] |= {"steps": 5}

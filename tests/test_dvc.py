@@ -33,6 +33,8 @@ PARAMS: dict[str, Any] = {
         "likelihood_images": 4,
         "likelihood_images_many_passes": 2,
         "many_passes": 10,
+        "likelihood_images_very_many_passes": 2,
+        "very_many_passes": 200,
         "feature_reference_images": 8,
     },
     "compute": {"device": "cpu", "threads": 1},

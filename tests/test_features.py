@@ -214,7 +214,7 @@ def scored(tmp_path: Path, mnist: Dataset) -> Params:
     assert mnist.train_y is not None
     block = Entry("made", "made", "mnist", 0, {}, {}, {}, {})
     metrics = ("fid", "inception_score", "kid", "precision_recall", "density_coverage", "label_fidelity", "class_shares")
-    params = Params(tmp_path, "quick", {"made": block}, ("mnist",), metrics, Protocol(60, 20, 40, 40, 10, 40), Compute(threads=1))
+    params = Params(tmp_path, "quick", {"made": block}, ("mnist",), metrics, Protocol(60, 20, 40, 40, 10, 40, 200, 40), Compute(threads=1))
     write_npz(params.data("mnist"), {"test_x": mnist.test_x[:80, 0].numpy(), "test_y": np.zeros(80, np.uint8)})
     write_npz(params.run("made") / "samples.npz", {"images": mnist.train_x[:60, 0].numpy(), "labels": mnist.train_y[:60].numpy()})
     return params

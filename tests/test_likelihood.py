@@ -24,6 +24,8 @@ PROTOCOL = Protocol(
     likelihood_images=400,
     likelihood_images_many_passes=40,
     many_passes=10,
+    likelihood_images_very_many_passes=20,
+    very_many_passes=200,
     feature_reference_images=100,
 )
 SPEC = DataSpec(3, 3, 2, 3)
@@ -109,6 +111,8 @@ def test_few_passes_use_all_images() -> None:
     assert len(plan_for(ToyVAE(DataSpec(3, 3, 2)), entry(draws=9), PROTOCOL, 400)[0].index) == 400
     assert len(plan_for(ToyVAE(DataSpec(3, 3, 2)), entry(draws=10), PROTOCOL, 400)[0].index) == 40
     assert len(plan_for(ToyVAE(SPEC, conditional=True), entry(draws=4), PROTOCOL, 400)[0].index) == 40, "4 draws times 3 classes"
+    assert len(plan_for(ToyVAE(DataSpec(3, 3, 2)), entry(draws=199), PROTOCOL, 400)[0].index) == 40
+    assert len(plan_for(ToyVAE(DataSpec(3, 3, 2)), entry(draws=200), PROTOCOL, 400)[0].index) == 20
 
 
 def test_no_likelihood_no_plan() -> None:

@@ -60,6 +60,7 @@ class Bench:
     def __init__(self, root: Path) -> None:
         entries: dict[str, Entry] = {}
         images = {"likelihood_images": 100, "likelihood_images_many_passes": 10, "many_passes": 10, "feature_reference_images": 100}
+        images |= {"likelihood_images_very_many_passes": 10, "very_many_passes": 200}
         protocol = Protocol(samples=100, sample_chunk=50, **images)
         self.params = Params(root, "quick", entries, ("mnist", "binary_mnist"), ("fid",), protocol, Compute())
         self.entries = entries

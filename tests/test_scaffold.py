@@ -31,6 +31,8 @@ protocol:
   likelihood_images: 64
   likelihood_images_many_passes: 16
   many_passes: 10
+  likelihood_images_very_many_passes: 16
+  very_many_passes: 200
   feature_reference_images: 64
 compute: {{device: cpu, threads: 1}}
 """

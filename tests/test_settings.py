@@ -18,7 +18,7 @@ PARAMS = Params(
     entries={},
     datasets=("mnist",),
     metrics=("fid",),
-    protocol=Protocol(4, 2, 4, 2, 10, 8),
+    protocol=Protocol(4, 2, 4, 2, 10, 1, 200, 8),
     compute=Compute(),
 )
 ENTRY = Entry("made", "made", "mnist", 0, {"width": 1}, {"steps": 1}, {"temperature": 1.0}, {"draws": 1})
@@ -33,7 +33,7 @@ def _concerned(params: Params = PARAMS, entry: Entry = ENTRY) -> set[str]:
     [
         ({"arch": {"width": 2}}, {"train"}),
         ({"train": {"steps": 2}}, {"train"}),
-        ({"sample": {}}, {"sample"}),
+        ({"sample": {}}, {"sample", "visuals"}),
         ({"score": {"draws": 2}}, {"score_likelihood"}),
         ({"seed": 1}, {"train", "sample", "visuals", "score_likelihood"}),
         ({"model": "vae"}, {"train", "sample", "visuals", "score_likelihood"}),
@@ -52,6 +52,8 @@ def test_edit_of_an_entry_concerns_the_stages_that_read_it(change: dict[str, Any
         ({"likelihood_images": 3}, {"score_likelihood"}),
         ({"likelihood_images_many_passes": 1}, {"score_likelihood"}),
         ({"many_passes": 9}, {"score_likelihood"}),
+        ({"likelihood_images_very_many_passes": 2}, {"score_likelihood"}),
+        ({"very_many_passes": 100}, {"score_likelihood"}),
         ({"feature_reference_images": 9}, set()),
     ],
 )

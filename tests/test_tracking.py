@@ -94,7 +94,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Pa
         "datasets": ["mnist", "binary_mnist"],
         "metrics": ["fid"],
         "protocol": {"samples": 120, "sample_chunk": 60, "likelihood_images": 100, "likelihood_images_many_passes": 10}
-        | {"many_passes": 10, "feature_reference_images": 100},
+        | {"many_passes": 10, "likelihood_images_very_many_passes": 10, "very_many_passes": 200, "feature_reference_images": 100},
         "compute": {},
         "entries": entries,
     }

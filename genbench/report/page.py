@@ -33,6 +33,8 @@ _PROTOCOL = {
     "likelihood_images": "test images for a likelihood",
     "likelihood_images_many_passes": "test images where an image takes many network passes",
     "many_passes": "network passes per image that count as many",
+    "likelihood_images_very_many_passes": "test images where an image takes very many network passes",
+    "very_many_passes": "network passes per image that count as very many",
     "feature_reference_images": "test images that samples are compared with",
 }
 
