@@ -1,0 +1,175 @@
+"""A small U-Net that reads a time and, on request, a label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genbench.base import DataSpec
+from genbench.errors import UserError, check_positive, near
+from genbench.nn.conv import conv3x3
+from genbench.nn.norm import ConditionalBatchNorm2d
+
+__all__ = ["UNet"]
+
+NORMS = ("group", "batch")
+GROUP = 16
+"""Channels of a group of the group norm: one of the two settings of Wu, He, "Group Normalization", 2018; the faster one on a CPU."""
+
+
+class UNet(nn.Module):
+    """Images and a time to as many output channels, at the images' resolution.
+
+    Down through the resolutions, residual blocks at each, attention at the lowest, and up again with what was seen on the way down. Images are cut
+    into patches first, so that no convolution runs on more places than needed. Ronneberger, Fischer, Brox, "U-Net", 2015,
+    https://arxiv.org/abs/1505.04597; the blocks are those of Ho, Jain, Abbeel, 2020.
+
+    Arguments:
+        spec: whose images it reads; height and width divisible by ``patch``.
+        inputs, outputs: channels of the input and of the output.
+        widths: channels at each resolution, the highest first.
+        blocks: residual blocks at each resolution on the way down; one more on the way up.
+        patch: edge of the patches that images are cut into.
+        norm: ``group``, labels joining the time; or ``batch``, labels giving each norm its gain and shift.
+        classes: number of labels; 0 for none. One more stands for "no label".
+        heads: of the attention.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        inputs: int = 1,
+        outputs: int = 1,
+        widths: Sequence[int],
+        blocks: int,
+        patch: int,
+        norm: str,
+        heads: int,
+        classes: int = 0,
+    ) -> None:
+        super().__init__()
+        if norm not in NORMS:
+            raise UserError(f"norm: unknown {norm!r}{near(norm, NORMS)}")
+        if not widths or any(w < 1 or w % GROUP for w in widths):
+            raise UserError(f"widths: must be one or more multiples of {GROUP}, got {list(widths)}")
+        check_positive(blocks=blocks, patch=patch)
+        if spec.height % patch or spec.width % patch:
+            raise UserError(f"patch: must divide {spec.height} x {spec.width}, got {patch}")
+        self.patch, self.width = patch, widths[0]
+        time = 4 * widths[0]
+        self.time = nn.Sequential(nn.Linear(widths[0], time), nn.SiLU(), nn.Linear(time, time))
+        self.labels = nn.Embedding(classes + 1, time) if classes and norm == "group" else None
+        table = classes + 1 if classes and norm == "batch" else 0
+        self.first = conv3x3(inputs * patch**2, widths[0])
+        self.down, self.up, self.shrink, self.grow = nn.ModuleList(), nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        seen, channels = [widths[0]], widths[0]
+        for level, width in enumerate(widths):
+            for _ in range(blocks):
+                self.down.append(_Block(channels, width, time, norm, table))
+                channels = width
+                seen.append(channels)
+            if level < len(widths) - 1:
+                self.shrink.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
+                seen.append(channels)
+        self.middle = nn.ModuleList([_Block(channels, channels, time, norm, table), _Block(channels, channels, time, norm, table)])
+        self.attention = _Attention(channels, heads, norm, table)
+        for level, width in reversed(list(enumerate(widths))):
+            for _ in range(blocks + 1):
+                self.up.append(_Block(channels + seen.pop(), width, time, norm, table))
+                channels = width
+            if level:
+                self.grow.append(conv3x3(channels, channels))
+        self.blocks, self.levels = blocks, len(widths)
+        self.norm = _norm(norm, channels, table)
+        self.out = _zero(conv3x3(channels, outputs * patch**2))
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """(B, inputs, H, W), times (B,) in [0, 1] and labels (B,), ``classes`` for no label, to (B, outputs, H, W)."""
+        time = self.time(_waves(t, self.width))
+        if self.labels is not None:
+            time = time + self.labels(y)
+        h = self.first(F.pixel_unshuffle(x, self.patch))
+        seen, blocks = [h], iter(self.down)
+        for level in range(self.levels):
+            for _ in range(self.blocks):
+                h = next(blocks)(h, time, y)
+                seen.append(h)
+            if level < self.levels - 1:
+                h = self.shrink[level](h)
+                seen.append(h)
+        h = self.middle[1](self.attention(self.middle[0](h, time, y), y), time, y)
+        blocks = iter(self.up)
+        for level in range(self.levels):
+            for _ in range(self.blocks + 1):
+                h = next(blocks)(torch.cat([h, seen.pop()], 1), time, y)
+            if level < self.levels - 1:
+                h = self.grow[level](_doubled(h, seen[-1].shape[-2:]))
+        out = F.pixel_shuffle(self.out(F.silu(_normed(self.norm, h, y))), self.patch)
+        return out.float() if out.dtype == torch.bfloat16 else out
+
+
+class _Block(nn.Module):
+    """x + conv(silu(norm(conv(silu(norm(x))) + time)))."""
+
+    def __init__(self, inputs: int, outputs: int, time: int, norm: str, table: int) -> None:
+        super().__init__()
+        self.norm_first, self.norm_last = _norm(norm, inputs, table), _norm(norm, outputs, table)
+        self.first, self.last = conv3x3(inputs, outputs), _zero(conv3x3(outputs, outputs))
+        self.time = nn.Linear(time, outputs)
+        self.around = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, time: Tensor, y: Tensor | None) -> Tensor:
+        h = self.first(F.silu(_normed(self.norm_first, x, y))) + self.time(F.silu(time))[:, :, None, None]
+        return self.around(x) + self.last(F.silu(_normed(self.norm_last, h, y)))
+
+
+class _Attention(nn.Module):
+    """Self-attention over all places (Vaswani et al., 2017), added to its input."""
+
+    def __init__(self, channels: int, heads: int, norm: str, table: int) -> None:
+        super().__init__()
+        if heads < 1 or channels % heads:
+            raise UserError(f"heads: must divide the lowest resolution's channels {channels}, got {heads}")
+        self.heads = heads
+        self.norm = _norm(norm, channels, table)
+        self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), _zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        q, k, v = self.qkv(_normed(self.norm, x, y)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(3, 4).unbind(1)
+        # Written out: with so few places it is several times as fast on a CPU as the library's blockwise attention.
+        weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(3)
+        h = (weights @ v).transpose(2, 3).flatten(1, 2)
+        return x + self.out(h.unflatten(2, x.shape[2:]))
+
+
+def _norm(kind: str, channels: int, table: int) -> nn.Module:
+    return nn.GroupNorm(channels // GROUP, channels) if kind == "group" else ConditionalBatchNorm2d(channels, table)
+
+
+def _normed(norm: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:
+    return norm(x, y) if isinstance(norm, ConditionalBatchNorm2d) else norm(x)
+
+
+def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+    """A layer that puts out zero at first, so that a block starts as the identity."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+def _waves(t: Tensor, width: int) -> Tensor:
+    """Sines and cosines (B, width) of times (B,) in [0, 1], of angular frequencies from 1 to 1000: those that tell steps of a thousandth apart."""
+    frequencies = torch.exp(torch.linspace(0, math.log(1000), width // 2, device=t.device))
+    angles = t[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+def _doubled(x: Tensor, size: Sequence[int]) -> Tensor:
+    """Each place four times, cut to ``size`` where an odd one was halved; by views, since the library's gradient is not deterministic on CUDA."""
+    b, c, h, w = x.shape
+    return x[:, :, :, None, :, None].expand(b, c, h, 2, w, 2).reshape(b, c, 2 * h, 2 * w)[:, :, : size[0], : size[1]]
