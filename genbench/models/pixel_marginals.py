@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood, Phase
+from genbench.nn.histograms import draw_pixels, log_histograms
 
 __all__ = ["PixelMarginals"]
 
@@ -41,12 +42,7 @@ class PixelMarginals(GenerativeModel):
 
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
         """Count the levels of each pixel, starting from one of each."""
-        counts = torch.ones_like(self.log_probs)
-        places = torch.arange(self.spec.dims, device=x.device) * self.spec.levels
-        for part in x.flatten(1).split(10_000):
-            found = torch.bincount((part.long() + places).flatten(), minlength=counts.numel())
-            counts += found.view_as(counts)
-        self.log_probs.copy_(counts.log() - counts.sum(1, keepdim=True).log())
+        self.log_probs.copy_(log_histograms(x, self.spec.levels))
 
     def phases(self) -> Sequence[Phase]:
         """Nothing to optimise."""
@@ -64,5 +60,4 @@ class PixelMarginals(GenerativeModel):
         """Images uint8 (n, 1, H, W), each pixel drawn from its histogram."""
         self.check_count(n)
         self.check_labels(n, y)
-        pixels_DN = torch.multinomial(self.log_probs.exp(), n, replacement=True, generator=rng)
-        return pixels_DN.T.to(torch.uint8).reshape(n, 1, self.spec.height, self.spec.width)
+        return draw_pixels(self.log_probs, n, rng=rng).to(torch.uint8).reshape(n, 1, self.spec.height, self.spec.width)

@@ -1,0 +1,302 @@
+"""Convolutional energy-based model on the grid of pixel levels."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from genbench.base import DataSpec, Step
+from genbench.errors import UserError, check_positive, near
+from genbench.families.energy import EnergyBased
+from genbench.nn.conv import check_stages, conv3x3
+from genbench.nn.histograms import draw_pixels, log_histograms
+
+__all__ = ["EBM"]
+
+SAMPLERS, STARTS = ("langevin", "grid"), ("noise", "buffer")
+
+
+class EBM(EnergyBased):
+    r"""A network gives each image an energy; the probability of an image is :math:`P(x) = e^{-E(x)} / Z` over all images of the grid of levels.
+
+    The gradient of the log-likelihood is :math:`-\nabla E` at the data plus its mean under the model, for which persistent chains stand, some of
+    which start anew at each step. They move by Langevin steps on relaxed pixels at unit temperature,
+    :math:`x \leftarrow x - \frac{s^2}{2} \nabla E(x) + s\, \epsilon`, or on the grid itself. AIS and, unless
+    it is told otherwise, sampling move on the grid, by Metropolis steps whose proposals change the pixels i of a random block at once,
+    with h the data's histograms (where they count),
+
+    .. math:: q(x' \mid x) \propto \prod_i h_i(x'_i)
+        \exp\left(-\tfrac12 \nabla_i E(x)\, (x'_i - x_i) - \frac{(x'_i - x_i)^2}{2 \alpha}\right)
+
+    from independent pixels with the data's histograms at the start of the path to the model at its end.
+
+    References:
+        Implicit Generation and Generalization in Energy-Based Models, Du, Mordatch, 2019, https://arxiv.org/abs/1903.08689 (replay buffer)
+        On the Anatomy of MCMC-Based Maximum Likelihood Learning of Energy-Based Models, Nijkamp et al., 2020, https://arxiv.org/abs/1903.12370
+        A Langevin-like Sampler for Discrete Distributions, Zhang, Liu, Liu, 2022, https://arxiv.org/abs/2206.09914 (moves on the grid)
+        Oops I Took A Gradient, Grathwohl et al., 2021, https://arxiv.org/abs/2102.04509 (AIS of such models)
+
+    Arguments:
+        spec: the data set; height and width divisible by ``2 ** len(widths)``.
+        widths: channels at half, quarter, ... resolution.
+        hidden: width of the dense layer.
+        chains: images of the replay buffer.
+        fresh: share of the chains that start anew at each step.
+        moves: steps of the chains for each training step.
+        sampler: how they move in training, ``langevin`` or ``grid``.
+        step: s of the Langevin steps, in units where levels span [-1, 1].
+        reach: alpha of the moves on the grid, in the same units.
+        block: pixels that such a move may change; 0 for all, of which with many levels none would be accepted.
+        penalty: weight of the mean squared energies, which keeps them near 0.
+        spectral: spectral normalisation of all layers.
+        scale: what the energies of such a network of bounded slopes are multiplied with at first; it is learned.
+        reference: let the network tilt independent pixels with the data's histograms, in place of building everything by itself; grid moves only.
+        burn_in: moves of the chain behind a sample.
+
+    Example:
+        >>> model = EBM(DataSpec(4, 4, 2), widths=(8,), hidden=8, chains=16)
+        >>> rng = Generator().manual_seed(0)
+        >>> info = model.prepare_likelihood(rng=rng, chains=20, temperatures=50)
+        >>> model.log_likelihood(model.sample(2, rng=rng, burn_in=10), rng=rng).shape
+        torch.Size([2])
+    """
+
+    sampler_name: ClassVar[str] = "metropolis"
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
+        (
+            DataSpec(2, 4, 2),
+            {"widths": [8], "hidden": 8, "chains": 64, "moves": 5, "sampler": "grid", "reach": 1.0, "reference": True, "burn_in": 400},
+        ),
+        (DataSpec(2, 2, 4), {"widths": [8], "hidden": 8, "chains": 64, "moves": 10, "reach": 1.0, "step": 0.3, "block": 3, "burn_in": 200}),
+    )
+
+    chain: Tensor
+    histogram: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        widths: Sequence[int] = (32, 64),
+        hidden: int = 128,
+        chains: int = 4096,
+        fresh: float = 0.05,
+        moves: int = 20,
+        sampler: str = "langevin",
+        step: float = 0.05,
+        reach: float = 0.5,
+        block: int = 0,
+        penalty: float = 0.0,
+        spectral: bool = True,
+        scale: float = 1.0,
+        reference: bool = False,
+        burn_in: int = 1000,
+    ) -> None:
+        super().__init__(spec, burn_in=burn_in)
+        check_stages(spec, widths)
+        check_positive(hidden=hidden, chains=chains, moves=moves)
+        if sampler not in SAMPLERS:
+            raise UserError(f"sampler: unknown {sampler!r}{near(sampler, SAMPLERS)}")
+        if not 0 <= fresh <= 1:
+            raise UserError(f"fresh: must be a share in [0, 1], got {fresh}")
+        if reference and sampler != "grid":
+            raise UserError("reference: histograms have no slope for Langevin steps; set sampler: grid, or reference: false")
+        if not 0 <= block <= spec.dims:
+            raise UserError(f"block: must be 0 (all) to {spec.dims} pixels, got {block}")
+        if penalty < 0:
+            raise UserError(f"penalty: must be at least 0, got {penalty}")
+        if step <= 0 or reach <= 0 or scale <= 0:
+            raise UserError(f"step, reach, scale: must be positive, got {step}, {reach} and {scale}")
+        self.fresh, self.moves, self.sampler, self.step, self.reach, self.penalty = fresh, moves, sampler, step, reach, penalty
+        self.block, self.reference = block or spec.dims, reference
+        layers: list[nn.Module] = []
+        for inputs, width in zip([1, *widths[:-1]], widths, strict=True):
+            layers += [nn.PixelUnshuffle(2), conv3x3(4 * inputs, width), nn.SiLU()]
+        cells = spec.dims // 4 ** len(widths)
+        layers += [nn.Flatten(), nn.Linear(widths[-1] * cells, hidden), nn.SiLU(), nn.Linear(hidden, 1)]
+        if spectral:
+            layers = [spectral_norm(layer) if isinstance(layer, nn.Conv2d | nn.Linear) else layer for layer in layers]
+        self.network = nn.Sequential(*layers)
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
+        shape = (spec.height, spec.width, spec.levels)
+        self.register_buffer("histogram", torch.full(shape, -torch.tensor(float(spec.levels)).log().item()))
+        self.register_buffer("values", torch.linspace(-1, 1, spec.levels), persistent=False)
+        self.register_buffer("chain", torch.zeros(chains, 1, spec.height, spec.width))
+
+    # ------------------------------------------------------------------ the distribution
+
+    def energy(self, v: Tensor) -> Tensor:
+        """The network's energy (n,) of relaxed images (n, 1, H, W), whose levels lie evenly in [-1, 1]; without that of a reference."""
+        return self.scale * self.network(v)[:, 0].float()
+
+    def log_f(self, x: Tensor, beta: float = 1.0) -> Tensor:
+        """The path from the data's histograms to the model, float64 (n,), of levels int64 (n, H, W)."""
+        first = self.histogram.expand(len(x), -1, -1, -1).gather(3, x[..., None]).flatten(1).sum(1, dtype=torch.float64)
+        return self._share(beta) * first - beta * self.energy(self.get_buffer("values")[x][:, None]).double()
+
+    def _share(self, beta: float) -> float:
+        """Of the histograms on the path: a reference stays, else they fade."""
+        return 1.0 if self.reference else 1.0 - beta
+
+    def start(self, n: int, *, rng: Generator) -> Tensor:
+        """Independent pixels of the data's histograms, int64 (n, H, W)."""
+        return draw_pixels(self.histogram.flatten(0, 1), n, rng=rng).view(n, self.spec.height, self.spec.width)
+
+    def log_z_start(self) -> float:
+        """The histograms are normalised."""
+        return 0.0
+
+    def to_images(self, x: Tensor) -> Tensor:
+        """Levels (n, H, W) to images uint8 (n, 1, H, W)."""
+        return x[:, None].to(torch.uint8)
+
+    def from_images(self, x: Tensor) -> Tensor:
+        """The way back, int64."""
+        return x[:, 0].long()
+
+    def move(self, x: Tensor, beta: float = 1.0, *, rng: Generator) -> Tensor:
+        """A Metropolis step whose proposal follows the gradient in a random block of pixels at once."""
+        n, dims = len(x), self.spec.dims
+        if self.block < dims:
+            places = torch.rand(n, dims, generator=rng, device=x.device).topk(self.block, 1).indices
+        else:
+            places = torch.arange(dims, device=x.device).expand(n, -1)
+        x = x.flatten(1)
+        here, forward = self._proposal(x, places, beta)
+        proposed = x.scatter(1, places, _categorical(forward, rng))
+        there, backward = self._proposal(proposed, places, beta)
+        ratio = there - here + _log_mass(backward, x.gather(1, places)) - _log_mass(forward, proposed.gather(1, places))
+        accepted = torch.rand(n, generator=rng, device=x.device, dtype=torch.float64).log() < ratio
+        return torch.where(accepted[:, None], proposed, x).view(n, self.spec.height, self.spec.width)
+
+    def _proposal(self, x: Tensor, places: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+        """Log f of states (n, D), float64 (n,), and log-probabilities (n, block, L) of what the pixels at ``places`` are proposed to become."""
+        values, rows = self.get_buffer("values"), self.histogram.flatten(0, 1)
+        with torch.enable_grad():
+            v = values[x].view(-1, 1, self.spec.height, self.spec.width).requires_grad_()
+            energy = self.energy(v)
+            slope = -torch.autograd.grad(energy.sum(), v)[0].flatten(1)
+        own = rows.gather(1, x.T).T
+        log_f = self._share(beta) * own.sum(1, dtype=torch.float64) - beta * energy.detach().double()
+        change = values - values[x.gather(1, places)][..., None]
+        # The histograms' part is known for each level, the energy's from its slope alone: half of that balances the way back (Zhang et al.).
+        gain = self._share(beta) * rows[places] + 0.5 * beta * slope.gather(1, places)[..., None] * change
+        return log_f, (gain - change.square() / (2 * self.reach)).log_softmax(-1)
+
+    # ------------------------------------------------------------------ training
+
+    @torch.no_grad()
+    def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
+        """Histograms of the pixels, and chains that start from them."""
+        self.histogram.copy_(log_histograms(x, self.spec.levels).view_as(self.histogram))
+        self.chain.copy_(self.get_buffer("values")[self.start(len(self.chain), rng=rng)][:, None])
+
+    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        """Mean energy of the data less that of chains after some moves. Carries which chains, and where they are now."""
+        self.check_images(x)
+        n, place = min(len(x), len(self.chain)), x.device
+        chosen = torch.randperm(len(self.chain), generator=rng, device=place)[:n]
+        with torch.no_grad():
+            anew = torch.rand(n, generator=rng, device=place) < self.fresh
+            v = self.chain[chosen]
+            v[anew] = self.get_buffer("values")[self.start(int(anew.sum()), rng=rng)][:, None]
+            training = self.training
+            self.eval()  # spectral normalisation would change the energy from move to move
+            v = self._moved(v, self.moves, self.sampler, rng)
+            self.train(training)
+        data, model = self.energy(self.spec.signed(x)), self.energy(v)
+        loss = data.mean() - model.mean()
+        if self.penalty:
+            loss = loss + self.penalty * (data.square().mean() + model.square().mean())
+        return Step(loss, {"data": data.detach().mean(), "chains": model.detach().mean()}, (chosen, v))
+
+    def _moved(self, v: Tensor, moves: int, sampler: str, rng: Generator) -> Tensor:
+        """Relaxed images (n, 1, H, W) after some moves of a sampler."""
+        if sampler == "grid":
+            x = self._nearest(v)
+            for _ in range(moves):
+                x = self.move(x, rng=rng)
+            return self.get_buffer("values")[x][:, None]
+        for _ in range(moves):
+            with torch.enable_grad():
+                v = v.detach().requires_grad_()
+                slope = torch.autograd.grad(self.energy(v).sum(), v)[0]
+            noise = torch.randn(v.shape, generator=rng, device=v.device)
+            v = (v.detach() - 0.5 * self.step**2 * slope + self.step * noise).clamp(-1, 1)
+        return v
+
+    def _nearest(self, v: Tensor) -> Tensor:
+        """The nearest levels, int64 (n, H, W)."""
+        return ((v[:, 0] + 1) / 2 * (self.spec.levels - 1)).round().long()
+
+    def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
+        """The chains go on from where they are."""
+        if isinstance(carry, tuple):
+            chosen, v = carry
+            self.chain[chosen] = v
+
+    # ------------------------------------------------------------------ sampling
+
+    @torch.no_grad()
+    def frames(
+        self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int | None = None, sampler: str = "grid", start: str = "noise"
+    ) -> Iterator[Tensor]:
+        """States of the chains, after each of their moves."""
+        if sampler not in SAMPLERS:
+            raise UserError(f"sampler: unknown {sampler!r}{near(sampler, SAMPLERS)}")
+        if start not in STARTS:
+            raise UserError(f"start: unknown {start!r}{near(start, STARTS)}")
+        if (sampler, start) == ("grid", "noise"):
+            yield from super().frames(n, y, rng=rng, burn_in=burn_in)
+            return
+        self.check_count(n)
+        self.check_labels(n, y)
+        burn_in = self.burn_in if burn_in is None else burn_in
+        check_positive(burn_in=burn_in)
+        if sampler == "langevin" and self.reference:
+            raise UserError("sampler: this entry has a reference, whose histograms have no slope for Langevin steps; use grid")
+        if start == "buffer":
+            v = self.chain[torch.randint(len(self.chain), (n,), generator=rng, device=self.device)]
+        else:
+            v = self.get_buffer("values")[self.start(n, rng=rng)][:, None]
+        for _ in range(burn_in):
+            v = self._moved(v, 1, sampler, rng)
+            yield self._nearest(v)[:, None].to(torch.uint8)
+
+    def sample(
+        self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int | None = None, sampler: str = "grid", start: str = "noise"
+    ) -> Tensor:
+        """The last states of chains, uint8 (n, 1, H, W).
+
+        Arguments:
+            n: images.
+            y: always None.
+            rng: source of randomness.
+            burn_in: moves of a chain, if not as many as the constructor says.
+            sampler: ``grid``, or ``langevin``, cheaper and not quite the scored distribution.
+            start: ``noise``, from which chains on the grid are annealed; or ``buffer``, the chains of training, which have run for long.
+        """
+        return deque(self.frames(n, y, rng=rng, burn_in=burn_in, sampler=sampler, start=start), maxlen=1)[0]
+
+    def describe_sampler(self, **options: object) -> tuple[str, bool]:
+        """``metropolis-1000``, or ``langevin-20 from the replay buffer``."""
+        name, matches = super().describe_sampler(**options)
+        langevin, buffer = options.get("sampler", "grid") == "langevin", options.get("start", "noise") == "buffer"
+        name = name.replace(self.sampler_name, "langevin") if langevin else name
+        return f"{name} from the replay buffer" if buffer else name, matches and not langevin and not buffer
+
+
+def _categorical(log_p: Tensor, rng: Generator) -> Tensor:
+    """Draws int64 (...,) from log-probabilities (..., L), by the Gumbel trick's exponential form."""
+    exponential = torch.empty_like(log_p).exponential_(generator=rng)
+    return (log_p - exponential.log()).argmax(-1)
+
+
+def _log_mass(log_p: Tensor, x: Tensor) -> Tensor:
+    """Log-probability float64 (n,) of levels (n, block), from log-probabilities (n, block, L)."""
+    return log_p.gather(2, x[..., None]).flatten(1).sum(1, dtype=torch.float64)
