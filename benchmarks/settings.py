@@ -29,7 +29,7 @@ from genbench.check import check_params
 from genbench.code import Sources, entry_fingerprint
 from genbench.files import read_json, write_json
 from genbench.fit import fit
-from genbench.likelihood import bits_per_dim
+from genbench.likelihood import bits_per_dim, score_options
 from genbench.metrics import score
 from genbench.metrics.base import FeatureSet
 from genbench.params import Entry, Params, load_params
@@ -49,7 +49,9 @@ def figures(model: GenerativeModel, dataset: data.Dataset, entry: Entry) -> dict
         chosen = torch.from_numpy(data.strided(len(dataset.valid_x), LIKELIHOOD_IMAGES))
         x = dataset.valid_x[chosen]
         y = dataset.valid_y[chosen] if model.conditional and dataset.valid_y is not None else None
-        options = {"draws": min(DRAWS, entry.score["draws"])} if "draws" in entry.score else {}
+        options = score_options(model, entry)[1]
+        if "draws" in options:
+            options["draws"] = min(DRAWS, options["draws"])
         total = 0.0
         with torch.no_grad():
             for begin in range(0, len(x), CHUNK):

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from genbench import images
-from genbench.base import Encoder, GenerativeModel, Inpaintable, Latent, Traceable
+from genbench.base import Encoder, GenerativeModel, Inpaintable, Latent, Termed, Traceable
 from genbench.results import Visual
-from genbench.visuals import classes, completions, interpolation, labels_for, process, reconstructions, strip, traversal
+from genbench.visuals import classes, completions, exemplars, interpolation, labels_for, process, reconstructions, strip, traversal
 
 __all__ = ["everything"]
 
+TERM_IMAGES = 10
 
-def everything(model: GenerativeModel, x: Tensor, y: Tensor | None, *, rng_for: Callable[[str], Generator]) -> Iterator[Visual]:
+
+def everything(
+    model: GenerativeModel,
+    x: Tensor,
+    y: Tensor | None,
+    *,
+    rng_for: Callable[[str], Generator],
+    sampler: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[Visual]:
     """All pictures that the model is capable of.
 
     Arguments:
@@ -23,14 +34,29 @@ def everything(model: GenerativeModel, x: Tensor, y: Tensor | None, *, rng_for: 
         x: test images to choose from.
         y: their labels, or None.
         rng_for: a generator for the name of a picture, so that no picture depends on the others.
+        sampler: keywords of ``sample`` with which the entry samples, for the pictures of its process.
     """
     if isinstance(model, Latent):
         yield from _latent_visuals(model, x, y, rng_for)
     if isinstance(model, Traceable):
-        data = images.gif(process(model, rng=rng_for("process")))
+        data = images.gif(process(model, rng=rng_for("process"), sampler=sampler))
         yield Visual("process.gif", "process", "How it samples", "The states of sampling from the first to the finished images.", data)
         caption = "The same at evenly spread moments, one image a row, from left to right."
-        yield Visual("process.png", "process", "How it samples, step by step", caption, images.png(strip(model, rng=rng_for("strip"))))
+        yield Visual(
+            "process.png",
+            "process",
+            "How it samples, step by step",
+            caption,
+            images.png(strip(model, rng=rng_for("strip"), sampler=sampler)),
+        )
+    if isinstance(model, Termed):
+        from genbench.term_chart import term_chart  # imports matplotlib
+
+        chosen = exemplars(x, y, TERM_IMAGES)
+        labels = labels_for(model, None if y is None else y[chosen], TERM_IMAGES)
+        terms = model.bound_terms(x[chosen].to(model.device), labels, rng=rng_for("terms"))
+        caption = f"What each step of the bound costs, on average over {TERM_IMAGES} test images, and the sum up to each step."
+        yield Visual("terms.png", "terms", "Where the nats go", caption, term_chart(terms.cpu().numpy()))
     if isinstance(model, Inpaintable):
         caption = "Left a test image, beside it the part that the model is given (the rest is grey), then completions that it draws."
         picture = completions(model, x, y, rng=rng_for("completion"))
@@ -39,7 +65,8 @@ def everything(model: GenerativeModel, x: Tensor, y: Tensor | None, *, rng_for: 
 
 def _latent_visuals(model: GenerativeModel, x: Tensor, y: Tensor | None, rng_for: Callable[[str], Generator]) -> Iterator[Visual]:
     of_one_class = ", both of one class" if model.conditional else ""
-    real_valued = _real_valued(model, rng_for("probe"))
+    probe = _probe(model, rng_for("probe"))
+    real_valued = probe.is_floating_point()
     way = "along the sphere" if real_valued else "one code after another"
     caption = f"Each row joins two random latents{of_one_class}, {way}."
     picture = interpolation(model, rng=rng_for("interpolation"))
@@ -57,7 +84,7 @@ def _latent_visuals(model: GenerativeModel, x: Tensor, y: Tensor | None, rng_for
         )
         picture = classes(model, rng=rng_for("classes"))
         yield Visual("classes.png", "interpolation", "The same random numbers under every label", caption, images.png(picture))
-    if real_valued:
+    if real_valued and probe.numel() < model.spec.dims:  # one of as many coordinates as there are pixels says nothing by itself
         caption = (
             "One latent coordinate a row, from 2.5 standard deviations of the prior below its mean to as many above, all else unchanged: the "
             "coordinates that change the image most."
@@ -67,6 +94,7 @@ def _latent_visuals(model: GenerativeModel, x: Tensor, y: Tensor | None, rng_for
 
 
 @torch.no_grad()
-def _real_valued(model: GenerativeModel, rng: Generator) -> bool:
+def _probe(model: GenerativeModel, rng: Generator) -> Tensor:
+    """One latent, for its form."""
     assert isinstance(model, Latent)
-    return model.prior(1, labels_for(model, None, 1), rng=rng).is_floating_point()
+    return model.prior(1, labels_for(model, None, 1), rng=rng)

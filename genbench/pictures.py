@@ -124,8 +124,9 @@ def traverse(profile: str, entry: str, file: Path, *, rows: int = 6, steps: int 
 def animate(profile: str, entry: str, file: Path, *, n: int = 20, labels: str | None = None, seed: int = 0) -> None:
     """Draw the process of sampling into a GIF."""
     _check_suffix(file, ".gif")
-    _, _, model, rng = _load(profile, entry, "animate", seed)
-    frames = visuals.process(model, n, _labels(model, labels, n), rng=rng, columns=math.ceil(math.sqrt(n)))
+    _, block, model, rng = _load(profile, entry, "animate", seed)
+    columns = math.ceil(math.sqrt(n))
+    frames = visuals.process(model, n, _labels(model, labels, n), rng=rng, columns=columns, sampler=block.sample)
     _write(file, images.gif(frames, max_bytes=4_000_000))
 
 

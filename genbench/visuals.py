@@ -17,6 +17,11 @@ conditional models and only help to choose images for the others. ``rng`` lives 
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Generator, Tensor
@@ -205,11 +210,18 @@ def reconstructions(
 
 
 @torch.no_grad()
-def trace(model: GenerativeModel, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-    """All states of sampling ``n`` images, uint8 (frames, n, 1, H, W) on the CPU; without ``y`` every class in turn."""
+def trace(
+    model: GenerativeModel, n: int, y: Tensor | None = None, *, rng: Generator, sampler: Mapping[str, Any] = MappingProxyType({})
+) -> Tensor:
+    """All states of sampling ``n`` images, uint8 (frames, n, 1, H, W) on the CPU; without ``y`` every class in turn.
+
+    ``sampler`` holds keywords of ``sample``, such as an entry's; those that ``frames`` does not take change no state but the last.
+    """
     _require(model, "show how it samples", Traceable)
     assert isinstance(model, Traceable)
-    return torch.stack([frame.cpu().clone() for frame in model.frames(n, labels_for(model, y, n), rng=rng)])
+    taken = inspect.signature(model.frames).parameters
+    options = {key: value for key, value in sampler.items() if key in taken}
+    return torch.stack([frame.cpu().clone() for frame in model.frames(n, labels_for(model, y, n), rng=rng, **options)])
 
 
 def _moments(states: Tensor, most: int) -> Tensor:
@@ -217,15 +229,31 @@ def _moments(states: Tensor, most: int) -> Tensor:
     return states[torch.linspace(0, len(states) - 1, min(most, len(states))).round().long()]
 
 
-def process(model: GenerativeModel, n: int = 20, y: Tensor | None = None, *, rng: Generator, columns: int = 5) -> list[np.ndarray]:
+def process(
+    model: GenerativeModel,
+    n: int = 20,
+    y: Tensor | None = None,
+    *,
+    rng: Generator,
+    columns: int = 5,
+    sampler: Mapping[str, Any] = MappingProxyType({}),
+) -> list[np.ndarray]:
     """The sampling of ``n`` images as frames for ``images.gif``, at most ``FRAMES``; the last shows the samples."""
-    states = _moments(trace(model, n, y, rng=rng), FRAMES)
+    states = _moments(trace(model, n, y, rng=rng, sampler=sampler), FRAMES)
     return [images.grid(state, levels=model.spec.levels, columns=columns) for state in states]
 
 
-def strip(model: GenerativeModel, n: int = 6, y: Tensor | None = None, *, rng: Generator, columns: int = 11) -> np.ndarray:
+def strip(
+    model: GenerativeModel,
+    n: int = 6,
+    y: Tensor | None = None,
+    *,
+    rng: Generator,
+    columns: int = 11,
+    sampler: Mapping[str, Any] = MappingProxyType({}),
+) -> np.ndarray:
     """The sampling of ``n`` images, a row each, at ``columns`` evenly spread moments."""
-    states = _moments(trace(model, n, y, rng=rng), columns)
+    states = _moments(trace(model, n, y, rng=rng, sampler=sampler), columns)
     return images.grid(states.transpose(0, 1).flatten(0, 1), levels=model.spec.levels, columns=len(states))
 
 

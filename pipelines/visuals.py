@@ -22,7 +22,7 @@ def run(params: Params, entry: str) -> None:
     rng_for = functools.partial(generator_for, "visuals", entry, block.seed, device=place)
     with replace_directory(params.run(entry) / "visuals") as folder:
         listed = []
-        for visual in gallery.everything(model, x, y, rng_for=rng_for):
+        for visual in gallery.everything(model, x, y, rng_for=rng_for, sampler=block.sample):
             write_bytes(folder / visual.file, visual.data)
             listed.append({key: value for key, value in asdict(visual).items() if key != "data"})
         write_json(folder / "visuals.json", listed)

@@ -51,7 +51,7 @@ class Coin(GenerativeModel):
 '''
 ENTRIES = {
     *(f"{prefix}{control}" for prefix in ("", "binary-") for control in ("pixel_marginals", "train_copy")),
-    *("gated_pixel_cnn", "gated_pixel_cnn_cond", "cvae", "vq_vae", "hinge_gan_cond"),
+    *("gated_pixel_cnn", "gated_pixel_cnn_cond", "cvae", "vq_vae", "hinge_gan_cond", "real_nvp", "ddpm_cond", "binary-rbm"),
 }
 """Of each family one or two: with labels and without, with one phase of training and with two that run in turn or one after the other."""
 

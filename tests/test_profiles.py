@@ -13,6 +13,7 @@ from genbench.base import Likelihood
 from genbench.check import check_params
 from genbench.data import SPECS, Dataset
 from genbench.fit import fit
+from genbench.likelihood import score_options
 from genbench.params import load_params
 from genbench.registry import build
 
@@ -51,5 +52,7 @@ def test_an_entry_of_smoke_trains_samples_and_scores(name: str) -> None:
     assert (drawn.shape, drawn.dtype) == ((2, 1, 28, 28), torch.uint8)
     assert int(drawn.max()) < spec.levels
     if model.likelihood is not Likelihood.NONE:
-        log_p = model.log_likelihood(x[:2], labels, rng=Generator().manual_seed(0), **entry.score)
+        preparing, scoring = score_options(model, entry)
+        model.prepare_likelihood(rng=Generator().manual_seed(0), **preparing)
+        log_p = model.log_likelihood(x[:2], labels, rng=Generator().manual_seed(0), **scoring)
         assert bool((log_p < 0).all())

@@ -14,6 +14,7 @@ from genbench import checkpoint, gallery, images, visuals
 from genbench.base import DataSpec, GenerativeModel, Likelihood
 from genbench.errors import UserError
 from genbench.files import read_json
+from genbench.models.ddpm import DDPM
 from genbench.params import Params
 from genbench.registry import build, model_class
 from genbench.seeding import generator_for
@@ -288,6 +289,10 @@ def seeded(kind: str) -> Generator:
         (ToyRBM(DataSpec(3, 3, 2)), {"process.gif", "process.png"}),
         (ToyFVBN(DataSpec(3, 3, 2, 2), conditional=True), {"process.gif", "process.png", "completion.png"}),
         (ToyVAE(DataSpec(3, 3, 2)), {"interpolation.png", "interpolation-images.png", "reconstruction.png", "traversal.png"}),
+        (
+            DDPM(DataSpec(3, 3, 2), steps=6, widths=(16,), blocks=1, patch=1),  # its latents are as large as its images
+            {"interpolation.png", "interpolation-images.png", "reconstruction.png", "process.gif", "process.png", "terms.png"},
+        ),
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, nn.Module) else "",
 )
