@@ -34,7 +34,7 @@ class FlowMatching(NoiseLatents):
 
     Pixels are dequantised by uniform noise, as for the flows; the divergence is estimated by :math:`e^T (\partial v / \partial x)\, e` with random
     signs e (Hutchinson), without bias, so that the score is on average at most
-    log P(x), but for the solver's error: with 25 steps 0.4 nats in 784 pixels that are all as narrow as a level, by a closed form.
+    log P(x), but for the solver's error: with 25 steps below 2 nats in 784 pixels that are all as narrow as a level (tested).
 
     References:
         Flow Matching for Generative Modeling, Lipman, Chen, Ben-Hamu, Nickel, Le, 2023, https://arxiv.org/abs/2210.02747
