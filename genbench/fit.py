@@ -1,8 +1,7 @@
 """The one training loop. It branches on no model's name and no model's type.
 
 Randomness is counter-based: the noise of repeat r of step t of phase p is a function of (entry, seed, p, t, r), the
-order of an epoch one of
-(entry, seed, p, epoch). So a resumed run needs no random state, and reaches the same bits as one that was never stopped.
+order of an epoch one of (entry, seed, p, epoch). So a resumed run needs no random state, and reaches the same bits as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from genbench.seeding import generator_for, seed_for
 
 __all__ = ["fit"]
 
-_STATISTICS_IMAGES = 10_000
+_STATISTICS_IMAGES, _STATISTICS_CHUNK = 5_000, 250  # of the passes that estimate batch-norm statistics
 
 
 def fit(
@@ -141,7 +140,7 @@ class _Loop:
                 if self.resume is not None and (self.resume.due() or last == self.steps):
                     self._save()
         self.backend.release(self.model)
-        chunks = range(max(1, min(_STATISTICS_IMAGES, len(self.x)) // self.batch))  # whole ones: one image alone has no variance
+        chunks = range(max(1, min(_STATISTICS_IMAGES, len(self.x)) // _STATISTICS_CHUNK))  # whole ones: one image alone has no variance
         estimate_statistics(self.model, [partial(self._loss_on, state, chunk) for state in self.phases for chunk in chunks])
         self.model.eval().requires_grad_(True)
         self.clock.seconds = time.monotonic() - self.started
@@ -267,7 +266,7 @@ class _Loop:
     def _loss_on(self, state: PhaseState, chunk: int) -> None:
         """A phase's loss on a chunk of the training images, for its effect on batch-norm statistics."""
         self._seed("statistics", state.phase.name, chunk)
-        rows = slice(chunk * self.batch, min((chunk + 1) * self.batch, _STATISTICS_IMAGES))
+        rows = slice(chunk * _STATISTICS_CHUNK, (chunk + 1) * _STATISTICS_CHUNK)
         state.phase.loss(self.x[rows], None if self.y is None else self.y[rows], rng=self.rng, progress=1.0)
 
     # ------------------------------------------------------------------ checkpoints

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from genbench.base import DataSpec
 from genbench.errors import UserError
-from genbench.nn.unet import UNet, _Attention, _doubled
+from genbench.nn.unet import UNet, _Attention
 
 SPEC = DataSpec(12, 20, 256, 3)
 
@@ -82,10 +82,15 @@ def test_attention_carries_what_convolutions_do_not_reach() -> None:
     assert not reaches()
 
 
-def test_doubling_is_the_librarys_and_cuts() -> None:
-    x = noise(2, 3, 4, 4)
-    assert torch.equal(_doubled(x, (8, 8)), F.interpolate(x, scale_factor=2, mode="nearest"))
-    assert torch.equal(_doubled(x, (7, 8)), F.interpolate(x, scale_factor=2, mode="nearest")[:, :, :7])
+def test_what_grows_keeps_its_place() -> None:
+    """Each place of the lower resolution becomes four; where an odd size was halved, the last row or column is left out."""
+    net, found = build(DataSpec(5, 8, 256), patch=1), []
+    rows, columns = torch.arange(6)[:, None], torch.arange(8)
+    places = (100 * rows + columns).float().expand(2, 16, 6, 8)
+    net.grow[0].register_forward_hook(lambda *_: F.pixel_unshuffle(places, 2))
+    net.up[2].register_forward_pre_hook(lambda _, args: found.append(args[0][:, :16]))
+    net(noise(2, 1, 5, 8), torch.rand(2))
+    assert torch.equal(found[0], places[:, :, :5])
 
 
 def test_a_fresh_network_puts_out_zero() -> None:

@@ -25,7 +25,8 @@ class UNet(nn.Module):
     """Images and a time to as many output channels, at the images' resolution.
 
     Down through the resolutions, residual blocks at each, attention at the lowest, and up again with what was seen on the way down. Images are cut
-    into patches first, so that no convolution runs on more places than needed. Ronneberger, Fischer, Brox, "U-Net", 2015,
+    into patches first, so that no convolution runs on more places than needed; for the same reason the way up makes four places of one by
+    sub-pixel convolution (Shi et al., 2016, https://arxiv.org/abs/1609.05158). Ronneberger, Fischer, Brox, "U-Net", 2015,
     https://arxiv.org/abs/1505.04597; the blocks are those of Ho, Jain, Abbeel, 2020.
 
     Arguments:
@@ -83,7 +84,8 @@ class UNet(nn.Module):
                 self.up.append(_Block(channels + seen.pop(), width, time, norm, table))
                 channels = width
             if level:
-                self.grow.append(conv3x3(channels, channels))
+                channels = widths[level - 1]
+                self.grow.append(conv3x3(width, 4 * channels))
         self.blocks, self.levels = blocks, len(widths)
         self.norm = _norm(norm, channels, table)
         self.out = _zero(conv3x3(channels, outputs * patch**2))
@@ -108,7 +110,8 @@ class UNet(nn.Module):
             for _ in range(self.blocks + 1):
                 h = next(blocks)(torch.cat([h, seen.pop()], 1), time, y)
             if level < self.levels - 1:
-                h = self.grow[level](_doubled(h, seen[-1].shape[-2:]))
+                height, width = seen[-1].shape[-2:]
+                h = F.pixel_shuffle(self.grow[level](h), 2)[:, :, :height, :width]  # cut where an odd size was halved
         out = F.pixel_shuffle(self.out(F.silu(_normed(self.norm, h, y))), self.patch)
         return out.float() if out.dtype == torch.bfloat16 else out
 
@@ -167,9 +170,3 @@ def _waves(t: Tensor, width: int) -> Tensor:
     frequencies = torch.exp(torch.linspace(0, math.log(1000), width // 2, device=t.device))
     angles = t[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], 1)
-
-
-def _doubled(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Each place four times, cut to ``size`` where an odd one was halved; by views, since the library's gradient is not deterministic on CUDA."""
-    b, c, h, w = x.shape
-    return x[:, :, :, None, :, None].expand(b, c, h, 2, w, 2).reshape(b, c, 2 * h, 2 * w)[:, :, : size[0], : size[1]]
