@@ -1,6 +1,7 @@
 # Needs Python 3.11 or newer and nothing else: `make bench` and `make test` set up .venv themselves.
 PYTHON ?= python3
 PROFILE ?= quick
+JOBS ?= logical
 UV ?= uv
 
 VENV := .venv
@@ -34,7 +35,7 @@ bench: $(INSTALLED) ## train, score and compare everything (PROFILE=smoke|quick|
 	$(RUN) genbench run --profile $(PROFILE)
 
 test: $(INSTALLED) ## the tests (TESTS="tests/test_cli.py -k help" for some of them)
-	$(RUN) python -m pytest $(TESTS)
+	$(RUN) python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile $(TESTS)
 
 lint: $(INSTALLED) ## style and types
 	$(RUN) ruff check .

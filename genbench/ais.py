@@ -21,6 +21,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -30,11 +31,11 @@ __all__ = ["ESS_FLOOR", "AISResult", "ais", "reverse_ais", "schedule"]
 ESS_FLOOR = 10.0
 """Effective chains below which log Z, and each likelihood that rests on it, is withheld: fewer say little even of their own spread."""
 
-LogDensity = Callable[[Tensor, float], Tensor]
-"""``(x, beta) -> (chains,)``: log of the unnormalised density f_beta, float64."""
+LogDensity = Callable[[Any, float], Tensor]
+"""``(x, beta) -> (chains,)``: log of the unnormalised density f_beta, float64, of all chains' states."""
 
-Transition = Callable[..., Tensor]
-"""``(x, beta, *, rng) -> x``: a move that leaves f_beta invariant."""
+Transition = Callable[..., Any]
+"""``(x, beta, *, rng) -> x``: a move that leaves f_beta invariant. States may be of any type, and may carry what their density has cost to find."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +87,13 @@ def schedule(steps: int, *, pieces: Sequence[tuple[float, float]] = ((1.0, 1.0),
     return torch.cat([torch.zeros(1, dtype=torch.float64), *parts])
 
 
-def ais(log_prob: LogDensity, transition: Transition, x0: Tensor, log_z0: float, betas: Tensor, *, rng: Generator) -> AISResult:
+def ais(log_prob: LogDensity, transition: Transition, x0: Any, log_z0: float, betas: Tensor, *, rng: Generator) -> AISResult:
     """Estimate log Z of the density at beta = 1.
 
     Arguments:
         log_prob: log f_beta of states; must return float64.
         transition: moves states so that f_beta stays invariant.
-        x0: (chains, ...) independent exact samples of the distribution at beta = 0.
+        x0: independent exact samples of the distribution at beta = 0, one per chain.
         log_z0: log Z of the density at beta = 0.
         betas: (T + 1,) from 0 to 1, increasing; see :func:`schedule`.
         rng: randomness of the transitions.
@@ -105,7 +106,7 @@ def ais(log_prob: LogDensity, transition: Transition, x0: Tensor, log_z0: float,
     return _summary(log_z0 + _anneal(log_prob, transition, x0, betas.tolist(), rng), sign=1)
 
 
-def reverse_ais(log_prob: LogDensity, transition: Transition, x1: Tensor, log_z0: float, betas: Tensor, *, rng: Generator) -> AISResult:
+def reverse_ais(log_prob: LogDensity, transition: Transition, x1: Any, log_z0: float, betas: Tensor, *, rng: Generator) -> AISResult:
     """Estimate log Z from samples of the target, going down to beta = 0.
 
     From exact samples the expectation of ``log_z`` is an upper bound of log Z, as that of :func:`ais` is a lower one; the two enclose it.
@@ -114,7 +115,7 @@ def reverse_ais(log_prob: LogDensity, transition: Transition, x1: Tensor, log_z0
     Arguments:
         log_prob: as in :func:`ais`.
         transition: as in :func:`ais`.
-        x1: (chains, ...) samples of the target.
+        x1: samples of the target, one per chain.
         log_z0: as in :func:`ais`.
         betas: as in :func:`ais`, increasing.
         rng: randomness of the transitions.
@@ -123,17 +124,17 @@ def reverse_ais(log_prob: LogDensity, transition: Transition, x1: Tensor, log_z0
     return _summary(_anneal(log_prob, transition, x1, betas.flip(0).tolist(), rng) - log_z0, sign=-1)
 
 
-def _anneal(log_prob: LogDensity, transition: Transition, x: Tensor, path: list[float], rng: Generator) -> Tensor:
+def _anneal(log_prob: LogDensity, transition: Transition, x: Any, path: list[float], rng: Generator) -> Tensor:
     """Log of the product of density ratios along ``path``, (chains,)."""
-    total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    total = torch.zeros((), dtype=torch.float64)
     for step, (beta, following) in enumerate(itertools.pairwise(path), start=1):
         increment = log_prob(x, following) - log_prob(x, beta)
-        if increment.dtype != torch.float64 or increment.shape != total.shape:
-            raise ValueError(f"log_prob: must return float64 ({len(x)},), got {increment.dtype} {tuple(increment.shape)}")
+        if increment.dtype != torch.float64 or increment.ndim != 1:
+            raise ValueError(f"log_prob: must return float64 (chains,), got {increment.dtype} {tuple(increment.shape)}")
         if not bool(increment.isfinite().all()):
             bad = int((~increment.isfinite()).sum())
             raise FloatingPointError(f"AIS: the density ratio from beta {beta:g} to {following:g} is not finite for {bad} chains")
-        total += increment
+        total = total + increment
         if step < len(path) - 1:  # the state after the last ratio is not used
             x = transition(x, following, rng=rng)
     return total

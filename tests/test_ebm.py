@@ -15,8 +15,9 @@ from genbench.models.ebm import EBM
 SPEC = DataSpec(2, 2, 3)
 
 
-def states() -> Tensor:
-    return torch.tensor(list(itertools.product(range(3), repeat=4))).view(-1, 2, 2)
+def grid() -> Tensor:
+    """All 81 images, levels (81, 4)."""
+    return torch.tensor(list(itertools.product(range(3), repeat=4)))
 
 
 def build(**arch: object) -> EBM:
@@ -31,7 +32,7 @@ def build(**arch: object) -> EBM:
 
 @torch.no_grad()
 def probabilities(model: EBM, beta: float) -> Tensor:
-    log_p = model.log_f(states(), beta)
+    log_p = model.log_f(model.states(grid()), beta)
     return (log_p - log_p.logsumexp(0)).exp()
 
 
@@ -48,23 +49,25 @@ def test_a_move_leaves_the_density_on_the_path_invariant(beta: float, reference:
     model, n = build(sampler="grid", reference=reference, block=3 if reference else 0), 60_000
     p = probabilities(model, beta)
     rng = Generator().manual_seed(0)
-    x = states()[torch.multinomial(p, n, replacement=True, generator=rng)]
-    moved = model.move(x, beta, rng=rng)
-    index = (moved.flatten(1) * torch.tensor([27, 9, 3, 1])).sum(1)
+    x = grid()[torch.multinomial(p, n, replacement=True, generator=rng)]
+    moved = model.move(model.states(x), beta, rng=rng)
+    index = (moved.x * torch.tensor([27, 9, 3, 1])).sum(1)
     found = torch.bincount(index, minlength=81).double() / n
     assert (found - p).abs().max() < 5 * (p * (1 - p) / n).sqrt().max()
-    assert (moved != x).flatten(1).any(1).float().mean() > 0.2
+    assert (moved.x != x).any(1).float().mean() > 0.2
+    for known, found_anew in zip(moved, model.states(moved.x), strict=True):  # what chains carry with them is true of where they are
+        torch.testing.assert_close(known, found_anew)
 
 
 @torch.no_grad()
 def test_a_reference_stays_on_the_whole_path() -> None:
     """P(x) is proportional to the histograms times exp(-E), without one to exp(-E)."""
-    x = states()
+    x = grid()
     for reference, factor in ((True, 1.0), (False, 0.0)):
         model = build(sampler="grid", reference=reference)
-        histograms = sum(model.histogram[i, j][x[:, i, j]] for i in (0, 1) for j in (0, 1))
-        energy = model.energy((x.float() - 1)[:, None])
-        torch.testing.assert_close(model.log_f(x), (factor * histograms - energy).double(), rtol=1e-4, atol=1e-4)
+        histograms = sum(model.histogram[i, j][x[:, 2 * i + j]] for i in (0, 1) for j in (0, 1))
+        energy = model.energy((x.float() - 1).view(-1, 1, 2, 2))
+        torch.testing.assert_close(model.log_f(model.states(x)), (factor * histograms - energy).double(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("reference", [False, True])
@@ -74,8 +77,8 @@ def test_the_path_begins_at_the_histograms(reference: bool) -> None:
     expected = model.histogram.exp()
     p = probabilities(model, 0.0).float()
     for level in range(3):
-        torch.testing.assert_close((p[:, None, None] * (states() == level)).sum(0), expected[..., level])
-    drawn = model.start(40_000, rng=Generator().manual_seed(0))
+        torch.testing.assert_close((p[:, None] * (grid() == level)).sum(0).view(2, 2), expected[..., level])
+    drawn = model.to_images(model.start(40_000, rng=Generator().manual_seed(0)))[:, 0]
     torch.testing.assert_close((drawn == 1).float().mean(0), expected[..., 1], atol=0.012, rtol=0)
 
 
@@ -84,10 +87,10 @@ def test_ais_finds_log_z(reference: bool) -> None:
     model = build(sampler="grid", reference=reference)
     info = model.prepare_likelihood(rng=Generator().manual_seed(0), chains=500, temperatures=300)
     with torch.no_grad():
-        exact = float(model.log_f(states()).logsumexp(0))
+        exact = float(model.log_f(model.states(grid())).logsumexp(0))
     assert info["log_z"] == pytest.approx(exact, abs=5 * info["log_z_stderr"] + 0.01)
     assert info["log_z_stderr"] < 0.05
-    x = states()[:, None].to(torch.uint8)
+    x = grid().view(-1, 1, 2, 2).to(torch.uint8)
     assert model.log_likelihood(x, rng=Generator()).exp().sum().item() == pytest.approx(1, abs=0.1)
 
 
@@ -177,7 +180,7 @@ def test_moves_of_blocks_are_accepted_at_full_size() -> None:
     for beta in (0.0, 0.5, 1.0):
         state = model.start(20, rng=rng)
         moved = model.move(state, beta, rng=rng)
-        changed = (moved != state).flatten(1)
+        changed = moved.x != state.x
         assert changed.sum(1).max() <= 16
         assert changed.any(1).float().mean() > 0.15, beta
 

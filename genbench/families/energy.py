@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -20,8 +20,11 @@ __all__ = ["PIECES", "EnergyBased"]
 PIECES = ((0.5, 0.1), (0.9, 0.3), (1.0, 0.6))
 """Most intermediate distributions stand near the target, where the states of an energy-based model change fastest."""
 
+State = TypeVar("State")
+"""The states of n chains: whatever a model needs for its moves."""
 
-class EnergyBased(GenerativeModel):
+
+class EnergyBased(GenerativeModel, Generic[State]):
     r"""Base of the energy-based models: AIS, likelihood, and sampling by a long Markov chain on the grid.
 
     .. math:: P(x) = e^{-E(x)} / Z, \qquad Z = \sum_{x \in \{0, \dots, L-1\}^D} e^{-E(x)}, \qquad f_0 \text{ known}, \; f_1 = e^{-E}
@@ -47,27 +50,27 @@ class EnergyBased(GenerativeModel):
     # ------------------------------------------------------------------ what a subclass gives
 
     @abstractmethod
-    def log_f(self, x: Tensor, beta: float = 1.0) -> Tensor:
-        """Unnormalised log density (n,) float64 of states (n, ...) on the path; at 1 it is -E."""
+    def log_f(self, x: State, beta: float = 1.0) -> Tensor:
+        """Unnormalised log density (n,) float64 of n states on the path; at 1 it is -E."""
 
     @abstractmethod
-    def move(self, x: Tensor, beta: float = 1.0, *, rng: Generator) -> Tensor:
-        """States (n, ...) after a move that leaves the density at ``beta`` invariant."""
+    def move(self, x: State, beta: float = 1.0, *, rng: Generator) -> State:
+        """States after a move that leaves the density at ``beta`` invariant."""
 
     @abstractmethod
-    def start(self, n: int, *, rng: Generator) -> Tensor:
-        """Independent states (n, ...) of the density at beta = 0."""
+    def start(self, n: int, *, rng: Generator) -> State:
+        """Independent states of the density at beta = 0."""
 
     @abstractmethod
     def log_z_start(self) -> float:
         """The normaliser's logarithm at beta = 0."""
 
     @abstractmethod
-    def to_images(self, x: Tensor) -> Tensor:
-        """States (n, ...) as images uint8 (n, 1, H, W)."""
+    def to_images(self, x: State) -> Tensor:
+        """States as images uint8 (n, 1, H, W)."""
 
     @abstractmethod
-    def from_images(self, x: Tensor) -> Tensor:
+    def from_images(self, x: Tensor) -> State:
         """The way back."""
 
     # ------------------------------------------------------------------ scoring and sampling

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,13 +15,22 @@ from genbench.errors import UserError, check_positive, near
 from genbench.families.energy import EnergyBased
 from genbench.nn.conv import check_stages, conv3x3
 from genbench.nn.histograms import draw_pixels, log_histograms
+from genbench.nn.level_proposal import LevelProposal
 
 __all__ = ["EBM"]
 
 SAMPLERS, STARTS = ("langevin", "grid"), ("noise", "buffer")
 
 
-class EBM(EnergyBased):
+class States(NamedTuple):
+    """States of n chains, with what it has cost to know where they are: levels int64 (n, D), energies (n,), and their slopes (n, D)."""
+
+    x: Tensor
+    energy: Tensor
+    slope: Tensor
+
+
+class EBM(EnergyBased[States]):
     r"""A network gives each image an energy; the probability of an image is :math:`P(x) = e^{-E(x)} / Z` over all images of the grid of levels.
 
     The gradient of the log-likelihood is :math:`-\nabla E` at the data plus its mean under the model, for which persistent chains stand, some of
@@ -134,59 +143,69 @@ class EBM(EnergyBased):
         """The network's energy (n,) of relaxed images (n, 1, H, W), whose levels lie evenly in [-1, 1]; without that of a reference."""
         return self.scale * self.network(v)[:, 0].float()
 
-    def log_f(self, x: Tensor, beta: float = 1.0) -> Tensor:
-        """The path from the data's histograms to the model, float64 (n,), of levels int64 (n, H, W)."""
-        first = self.histogram.expand(len(x), -1, -1, -1).gather(3, x[..., None]).flatten(1).sum(1, dtype=torch.float64)
-        return self._share(beta) * first - beta * self.energy(self.get_buffer("values")[x][:, None]).double()
+    def states(self, x: Tensor) -> States:
+        """Of levels int64 (n, D): one forward and one backward pass."""
+        with torch.enable_grad():
+            v = self._relaxed(x).requires_grad_()
+            energy = self.energy(v)
+            slope = torch.autograd.grad(energy.sum(), v)[0].flatten(1)
+        return States(x, energy.detach(), slope)
+
+    def log_f(self, x: States, beta: float = 1.0) -> Tensor:
+        """The path from the data's histograms to the model, float64 (n,)."""
+        first = self.histogram.flatten(0, 1).gather(1, x.x.T).sum(0, dtype=torch.float64)
+        return self._share(beta) * first - beta * x.energy.double()
 
     def _share(self, beta: float) -> float:
         """Of the histograms on the path: a reference stays, else they fade."""
         return 1.0 if self.reference else 1.0 - beta
 
-    def start(self, n: int, *, rng: Generator) -> Tensor:
-        """Independent pixels of the data's histograms, int64 (n, H, W)."""
-        return draw_pixels(self.histogram.flatten(0, 1), n, rng=rng).view(n, self.spec.height, self.spec.width)
+    def start(self, n: int, *, rng: Generator) -> States:
+        """Independent pixels of the data's histograms."""
+        return self.states(self._drawn(n, rng))
+
+    def _drawn(self, n: int, rng: Generator) -> Tensor:
+        """Levels int64 (n, D) of the data's histograms."""
+        return draw_pixels(self.histogram.flatten(0, 1), n, rng=rng)
 
     def log_z_start(self) -> float:
         """The histograms are normalised."""
         return 0.0
 
-    def to_images(self, x: Tensor) -> Tensor:
-        """Levels (n, H, W) to images uint8 (n, 1, H, W)."""
-        return x[:, None].to(torch.uint8)
+    def to_images(self, x: States) -> Tensor:
+        """Their levels as images uint8 (n, 1, H, W)."""
+        return x.x.to(torch.uint8).view(-1, 1, self.spec.height, self.spec.width)
 
-    def from_images(self, x: Tensor) -> Tensor:
-        """The way back, int64."""
-        return x[:, 0].long()
+    def from_images(self, x: Tensor) -> States:
+        """The way back."""
+        return self.states(x.flatten(1).long())
 
-    def move(self, x: Tensor, beta: float = 1.0, *, rng: Generator) -> Tensor:
+    def _relaxed(self, x: Tensor) -> Tensor:
+        """Levels (n, D) as images (n, 1, H, W) in [-1, 1]."""
+        return self.get_buffer("values")[x].view(-1, 1, self.spec.height, self.spec.width)
+
+    def move(self, x: States, beta: float = 1.0, *, rng: Generator) -> States:
         """A Metropolis step whose proposal follows the gradient in a random block of pixels at once."""
-        n, dims = len(x), self.spec.dims
+        n, dims = x.x.shape
         if self.block < dims:
-            places = torch.rand(n, dims, generator=rng, device=x.device).topk(self.block, 1).indices
+            places = torch.rand(n, dims, generator=rng, device=x.x.device).topk(self.block, 1).indices
         else:
-            places = torch.arange(dims, device=x.device).expand(n, -1)
-        x = x.flatten(1)
-        here, forward = self._proposal(x, places, beta)
-        proposed = x.scatter(1, places, _categorical(forward, rng))
-        there, backward = self._proposal(proposed, places, beta)
-        ratio = there - here + _log_mass(backward, x.gather(1, places)) - _log_mass(forward, proposed.gather(1, places))
-        accepted = torch.rand(n, generator=rng, device=x.device, dtype=torch.float64).log() < ratio
-        return torch.where(accepted[:, None], proposed, x).view(n, self.spec.height, self.spec.width)
+            places = torch.arange(dims, device=x.x.device).expand(n, -1)
+        forward = self._proposal(x, places, beta)
+        proposed = self.states(x.x.scatter(1, places, forward.draw(rng)))
+        backward = self._proposal(proposed, places, beta)
+        there_and_back = backward.log_mass(x.x.gather(1, places)) - forward.log_mass(proposed.x.gather(1, places))
+        ratio = self.log_f(proposed, beta) - self.log_f(x, beta) + there_and_back
+        accepted = torch.rand(n, generator=rng, device=x.x.device, dtype=torch.float64).log() < ratio
+        row = accepted[:, None]
+        return States(
+            torch.where(row, proposed.x, x.x), torch.where(accepted, proposed.energy, x.energy), torch.where(row, proposed.slope, x.slope)
+        )
 
-    def _proposal(self, x: Tensor, places: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-        """Log f of states (n, D), float64 (n,), and log-probabilities (n, block, L) of what the pixels at ``places`` are proposed to become."""
-        values, rows = self.get_buffer("values"), self.histogram.flatten(0, 1)
-        with torch.enable_grad():
-            v = values[x].view(-1, 1, self.spec.height, self.spec.width).requires_grad_()
-            energy = self.energy(v)
-            slope = -torch.autograd.grad(energy.sum(), v)[0].flatten(1)
-        own = rows.gather(1, x.T).T
-        log_f = self._share(beta) * own.sum(1, dtype=torch.float64) - beta * energy.detach().double()
-        change = values - values[x.gather(1, places)][..., None]
-        # The histograms' part is known for each level, the energy's from its slope alone: half of that balances the way back (Zhang et al.).
-        gain = self._share(beta) * rows[places] + 0.5 * beta * slope.gather(1, places)[..., None] * change
-        return log_f, (gain - change.square() / (2 * self.reach)).log_softmax(-1)
+    def _proposal(self, x: States, places: Tensor, beta: float) -> LevelProposal:
+        """What the pixels at ``places`` (n, block) may become."""
+        gain = self._share(beta) * self.histogram.flatten(0, 1)[places]
+        return LevelProposal(x.x.gather(1, places), gain, -beta * x.slope.gather(1, places), self.get_buffer("values"), self.reach)
 
     # ------------------------------------------------------------------ training
 
@@ -194,7 +213,7 @@ class EBM(EnergyBased):
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
         """Histograms of the pixels, and chains that start from them."""
         self.histogram.copy_(log_histograms(x, self.spec.levels).view_as(self.histogram))
-        self.chain.copy_(self.get_buffer("values")[self.start(len(self.chain), rng=rng)][:, None])
+        self.chain.copy_(self._relaxed(self._drawn(len(self.chain), rng)))
 
     def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
         """Mean energy of the data less that of chains after some moves. Carries which chains, and where they are now."""
@@ -204,7 +223,7 @@ class EBM(EnergyBased):
         with torch.no_grad():
             anew = torch.rand(n, generator=rng, device=place) < self.fresh
             v = self.chain[chosen]
-            v[anew] = self.get_buffer("values")[self.start(int(anew.sum()), rng=rng)][:, None]
+            v[anew] = self._relaxed(self._drawn(int(anew.sum()), rng))
             training = self.training
             self.eval()  # spectral normalisation would change the energy from move to move
             v = self._moved(v, self.moves, self.sampler, rng)
@@ -218,21 +237,25 @@ class EBM(EnergyBased):
     def _moved(self, v: Tensor, moves: int, sampler: str, rng: Generator) -> Tensor:
         """Relaxed images (n, 1, H, W) after some moves of a sampler."""
         if sampler == "grid":
-            x = self._nearest(v)
+            x = self.states(self._levels(v))
             for _ in range(moves):
                 x = self.move(x, rng=rng)
-            return self.get_buffer("values")[x][:, None]
+            return self._relaxed(x.x)
         for _ in range(moves):
-            with torch.enable_grad():
-                v = v.detach().requires_grad_()
-                slope = torch.autograd.grad(self.energy(v).sum(), v)[0]
-            noise = torch.randn(v.shape, generator=rng, device=v.device)
-            v = (v.detach() - 0.5 * self.step**2 * slope + self.step * noise).clamp(-1, 1)
+            v = self._langevin(v, rng)
         return v
 
-    def _nearest(self, v: Tensor) -> Tensor:
-        """The nearest levels, int64 (n, H, W)."""
-        return ((v[:, 0] + 1) / 2 * (self.spec.levels - 1)).round().long()
+    def _langevin(self, v: Tensor, rng: Generator) -> Tensor:
+        """Relaxed images after one step."""
+        with torch.enable_grad():
+            v = v.detach().requires_grad_()
+            slope = torch.autograd.grad(self.energy(v).sum(), v)[0]
+        noise = torch.randn(v.shape, generator=rng, device=v.device)
+        return (v.detach() - 0.5 * self.step**2 * slope + self.step * noise).clamp(-1, 1)
+
+    def _levels(self, v: Tensor) -> Tensor:
+        """The nearest levels int64 (n, D)."""
+        return ((v.flatten(1) + 1) / 2 * (self.spec.levels - 1)).round().long()
 
     def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
         """The chains go on from where they are."""
@@ -263,10 +286,16 @@ class EBM(EnergyBased):
         if start == "buffer":
             v = self.chain[torch.randint(len(self.chain), (n,), generator=rng, device=self.device)]
         else:
-            v = self.get_buffer("values")[self.start(n, rng=rng)][:, None]
+            v = self._relaxed(self._drawn(n, rng))
+        if sampler == "langevin":
+            for _ in range(burn_in):
+                v = self._langevin(v, rng)
+                yield self._levels(v).view_as(v).to(torch.uint8)
+            return
+        x = self.states(self._levels(v))
         for _ in range(burn_in):
-            v = self._moved(v, 1, sampler, rng)
-            yield self._nearest(v)[:, None].to(torch.uint8)
+            x = self.move(x, rng=rng)
+            yield self.to_images(x)
 
     def sample(
         self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int | None = None, sampler: str = "grid", start: str = "noise"
@@ -289,14 +318,3 @@ class EBM(EnergyBased):
         langevin, buffer = options.get("sampler", "grid") == "langevin", options.get("start", "noise") == "buffer"
         name = name.replace(self.sampler_name, "langevin") if langevin else name
         return f"{name} from the replay buffer" if buffer else name, matches and not langevin and not buffer
-
-
-def _categorical(log_p: Tensor, rng: Generator) -> Tensor:
-    """Draws int64 (...,) from log-probabilities (..., L), by the Gumbel trick's exponential form."""
-    exponential = torch.empty_like(log_p).exponential_(generator=rng)
-    return (log_p - exponential.log()).argmax(-1)
-
-
-def _log_mass(log_p: Tensor, x: Tensor) -> Tensor:
-    """Log-probability float64 (n,) of levels (n, block), from log-probabilities (n, block, L)."""
-    return log_p.gather(2, x[..., None]).flatten(1).sum(1, dtype=torch.float64)

@@ -19,7 +19,7 @@ __all__ = ["RBM"]
 _RARE = 0.005  # share of a pixel's own level below which the start's biases do not go
 
 
-class RBM(EnergyBased):
+class RBM(EnergyBased[Tensor]):
     r"""Binary pixels v and binary hidden units h, joined by weights; none within a layer, so each layer is independent given the other.
 
     .. math:: P(v) = \frac1Z \sum_h e^{b^T v + c^T h + h^T W v} = e^{-F(v)} / Z, \qquad -F(v) = b^T v + \sum_j \log(1 + e^{c_j + W_j v})
