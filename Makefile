@@ -1,6 +1,7 @@
 # Needs Python 3.11 or newer and nothing else: `make bench` and `make test` set up .venv themselves.
 PYTHON ?= python3
 PROFILE ?= quick
+# Test processes: one per core, at most 4, since each holds the data and torch.
 JOBS ?= logical
 UV ?= uv
 
@@ -34,7 +35,7 @@ install: $(INSTALLED) ## the environment in .venv, from the locked and hashed ve
 bench: $(INSTALLED) ## train, score and compare everything (PROFILE=smoke|quick|full)
 	$(RUN) genbench run --profile $(PROFILE)
 
-test: $(INSTALLED) ## the tests (TESTS="tests/test_cli.py -k help" for some of them)
+test: $(INSTALLED) ## the tests (TESTS="tests/test_cli.py -k help" for some of them, JOBS=0 in one process)
 	$(RUN) python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile $(TESTS)
 
 lint: $(INSTALLED) ## style and types

@@ -4,7 +4,7 @@
 
 Each further argument is a candidate: ``field=value`` pairs with spaces between them that replace fields of the entry in params.yaml;
 ``-`` is the entry as it stands. The figure is bits/dim of validation images for models with a likelihood (given the labels, for conditional
-ones), else FID against the validation images; what the samples of models with a latent space are like is noted beside it. Candidates that
+ones), else FID against the validation images; what the samples of models that are not autoregressive are like is noted beside it. Candidates that
 ``results/settings.json`` holds for the same code are not trained again; the one that params.yaml holds is marked.
 """
 
@@ -24,7 +24,7 @@ import yaml
 
 from benchmarks.common import RESULTS, machine
 from genbench import data, device, features
-from genbench.base import GenerativeModel, Latent, Likelihood
+from genbench.base import GenerativeModel, Likelihood
 from genbench.check import check_params
 from genbench.code import Sources, entry_fingerprint
 from genbench.files import read_json, write_json
@@ -32,7 +32,7 @@ from genbench.fit import fit
 from genbench.likelihood import bits_per_dim, score_options
 from genbench.metrics import score
 from genbench.metrics.base import FeatureSet
-from genbench.params import Entry, Params, load_params
+from genbench.params import Entry, Params, Protocol, load_params
 from genbench.registry import build
 from genbench.seeding import generator_for, seed_for
 
@@ -40,16 +40,23 @@ LIKELIHOOD_IMAGES = 1000
 CHUNK = 100
 DRAWS = 64
 SAMPLES = 5000
+FIELDS = ("arch", "train", "sample", "score")
+"""Of an entry: what its figures depend on. Rows of before have the first two alone."""
 
 
-def figures(model: GenerativeModel, dataset: data.Dataset, entry: Entry) -> dict[str, float]:
-    """The figure by which the candidates are compared, lower is better, and behind it what the samples show of models that sample quickly."""
-    found = {}
+def figures(model: GenerativeModel, dataset: data.Dataset, entry: Entry, protocol: Protocol) -> dict[str, float]:
+    """The figure by which the candidates are compared, lower is better, and behind it what the samples show of models that are not autoregressive.
+
+    A likelihood whose normaliser is not to be trusted is no figure: it would be too good.
+    """
+    found, prepared = {}, {}
     if model.likelihood is not Likelihood.NONE:
-        chosen = torch.from_numpy(data.strided(len(dataset.valid_x), LIKELIHOOD_IMAGES))
+        preparing, options = score_options(model, entry)
+        prepared = model.prepare_likelihood(rng=generator_for("settings", entry.name, "prepare"), **preparing)
+        images = min(LIKELIHOOD_IMAGES, protocol.images_for(model.likelihood_passes(**options)))
+        chosen = torch.from_numpy(data.strided(len(dataset.valid_x), images))
         x = dataset.valid_x[chosen]
         y = dataset.valid_y[chosen] if model.conditional and dataset.valid_y is not None else None
-        options = score_options(model, entry)[1]
         if "draws" in options:
             options["draws"] = min(DRAWS, options["draws"])
         total = 0.0
@@ -58,14 +65,15 @@ def figures(model: GenerativeModel, dataset: data.Dataset, entry: Entry) -> dict
                 rng = generator_for("settings", entry.name, begin)
                 labels = None if y is None else y[begin : begin + CHUNK]
                 total -= model.log_likelihood(x[begin : begin + CHUNK], labels, rng=rng, **options).sum().item()
-        found["bits_per_dim"] = bits_per_dim(total / len(x), dataset.spec.dims)
-    if isinstance(model, Latent):
+        if prepared.get("ess", 0) >= prepared.get("ess_floor", 0):
+            found["bits_per_dim"] = bits_per_dim(total / len(x), dataset.spec.dims)
+    if model.family != "autoregressive":
         labels = torch.arange(SAMPLES) % dataset.spec.classes if model.conditional else None
         images = model.sample(SAMPLES, labels, rng=generator_for("settings", entry.name), **entry.sample)
         sets = [FeatureSet(features.EXTRACTOR, *features.extract(x, dataset.spec.levels)) for x in (images, dataset.valid_x)]
         sets[0] = dataclasses.replace(sets[0], labels=labels)
         found |= {name: metric.value for name, metric in score(["fid", "class_shares", "label_fidelity"], *sets, seed=0)[0].items()}
-    return found
+    return found | {name: value for name, value in prepared.items() if name in ("ess", "log_z_stderr")}
 
 
 def candidate(params: Params, name: str, text: str) -> dict[str, Any]:
@@ -85,6 +93,11 @@ def candidate(params: Params, name: str, text: str) -> dict[str, Any]:
     return block
 
 
+def alike(kept: dict[str, Any], block: dict[str, Any]) -> bool:
+    """Whether a row was made with the settings of an entry, as far as it holds them."""
+    return all(block[key] == value for key, value in kept.items())
+
+
 def record(name: str, row: dict[str, Any] | None, in_use: dict[str, Any]) -> None:
     """Put a candidate's row into the results, in place of one with the same settings, and mark the settings in use. Several runs may do so."""
     path = RESULTS / "settings.json"
@@ -93,9 +106,9 @@ def record(name: str, row: dict[str, Any] | None, in_use: dict[str, Any]) -> Non
         result = read_json(path) if path.is_file() else {"machine": machine(), "candidates": {}}
         rows = result["candidates"].setdefault(name, [])
         if row is not None:
-            rows[:] = [other for other in rows if other["settings"] != row["settings"]] + [row]
+            rows[:] = [other for other in rows if not alike(other["settings"], row["settings"])] + [row]
         for other in rows:
-            other["chosen"] = other["settings"] == in_use
+            other["chosen"] = alike(other["settings"], in_use)
         write_json(path, result)
 
 
@@ -110,12 +123,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threads = given.threads or params.compute.threads
     place = device.setup(dataclasses.replace(params.compute, threads=threads))
     code = entry_fingerprint(Sources(), "train", params.entry(name), params.metrics).hash
-    in_use = {key: candidate(params, name, "-")[key] for key in ("arch", "train")}
+    in_use = {key: candidate(params, name, "-")[key] for key in FIELDS}
     path = RESULTS / "settings.json"
     done = read_json(path)["candidates"].get(name, []) if path.is_file() else []
     for text in given.candidates:
         block = candidate(params, name, text)
-        settings = {key: block[key] for key in ("arch", "train")}
+        settings = {key: block[key] for key in FIELDS}
         if any((row["settings"], row.get("code")) == (settings, code) for row in done):
             continue
         entry = Entry(name=name, **block)
@@ -125,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start = time.monotonic()
         fit(model, dataset, entry=name, seed=entry.seed, device=place, **entry.train)
         seconds = round(time.monotonic() - start)
-        found = figures(model, dataset, entry)
+        found = figures(model, dataset, entry, params.protocol)
         print(f"{name}  {text}  {'  '.join(f'{key} {value:.4f}' for key, value in found.items())}  {seconds} s", flush=True)
         (metric, value), *also = found.items()
         row = {"candidate": text, "settings": settings, "metric": metric, "value": value, "also": dict(also)}

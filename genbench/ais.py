@@ -35,7 +35,7 @@ LogDensity = Callable[[Any, float], Tensor]
 """``(x, beta) -> (chains,)``: log of the unnormalised density f_beta, float64, of all chains' states."""
 
 Transition = Callable[..., Any]
-"""``(x, beta, *, rng) -> x``: a move that leaves f_beta invariant. States may be of any type, and may carry what their density has cost to find."""
+"""``(x, beta, *, rng) -> x``: a move that leaves f_beta invariant. States may be of any type, and may carry their densities along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _anneal(log_prob: LogDensity, transition: Transition, x: Any, path: list[flo
     total = torch.zeros((), dtype=torch.float64)
     for step, (beta, following) in enumerate(itertools.pairwise(path), start=1):
         increment = log_prob(x, following) - log_prob(x, beta)
-        if increment.dtype != torch.float64 or increment.ndim != 1:
+        if increment.dtype != torch.float64 or increment.ndim != 1 or (step > 1 and increment.shape != total.shape):
             raise ValueError(f"log_prob: must return float64 (chains,), got {increment.dtype} {tuple(increment.shape)}")
         if not bool(increment.isfinite().all()):
             bad = int((~increment.isfinite()).sum())

@@ -30,7 +30,8 @@ from genbench.seeding import generator_for, seed_for
 
 __all__ = ["fit"]
 
-_STATISTICS_IMAGES, _STATISTICS_CHUNK = 5_000, 250  # of the passes that estimate batch-norm statistics
+_STATISTICS_IMAGES, _STATISTICS_CHUNK = 5_000, 250
+"""Training images behind batch-norm statistics, and images of a pass: enough that a variance within a pass is that of the data, in any batch size."""
 
 
 def fit(

@@ -197,5 +197,14 @@ def test_bad_input_is_refused() -> None:
         ais(rbm.log_prob, rbm.transition, x0, 0.0, torch.tensor([0.0, 0.5]), rng=rng)
     with pytest.raises(ValueError, match="log_prob: must return float64"):
         ais(lambda x, beta: rbm.log_prob(x, beta).float(), rbm.transition, x0, 0.0, schedule(2), rng=rng)
+    with pytest.raises(ValueError, match=r"log_prob: must return float64 \(chains,\), got torch.float64 \(1,\)"):
+        ais(
+            lambda x, beta: rbm.log_prob(x, beta)[: 1 if beta > 0.4 else 4],
+            rbm.transition,
+            x0,
+            0.0,
+            torch.tensor([0, 0.2, 0.5, 1.0]),
+            rng=rng,
+        )
     with pytest.raises(FloatingPointError, match=r"from beta 0\.5 to 1 is not finite for 4 chains"):
         ais(lambda x, beta: rbm.log_prob(x, beta) + (math.inf if beta == 1 else 0), rbm.transition, x0, 0.0, schedule(2), rng=rng)

@@ -51,11 +51,11 @@ def test_a_move_leaves_the_density_on_the_path_invariant(beta: float, reference:
     rng = Generator().manual_seed(0)
     x = grid()[torch.multinomial(p, n, replacement=True, generator=rng)]
     moved = model.move(model.states(x), beta, rng=rng)
-    index = (moved.x * torch.tensor([27, 9, 3, 1])).sum(1)
+    index = (moved.levels * torch.tensor([27, 9, 3, 1])).sum(1)
     found = torch.bincount(index, minlength=81).double() / n
     assert (found - p).abs().max() < 5 * (p * (1 - p) / n).sqrt().max()
-    assert (moved.x != x).any(1).float().mean() > 0.2
-    for known, found_anew in zip(moved, model.states(moved.x), strict=True):  # what chains carry with them is true of where they are
+    assert (moved.levels != x).any(1).float().mean() > 0.2
+    for known, found_anew in zip(moved, model.states(moved.levels), strict=True):  # what chains carry with them is true of where they are
         torch.testing.assert_close(known, found_anew)
 
 
@@ -164,15 +164,15 @@ def test_samplers_are_named() -> None:
     assert model.describe_sampler() == ("metropolis-1000", True)
     assert model.describe_sampler(burn_in=5) == ("metropolis-5", False)
     assert model.describe_sampler(burn_in=2000, sampler="grid", start="noise") == ("metropolis-2000", True)
-    assert model.describe_sampler(start="buffer", burn_in=5) == ("metropolis-5 from the replay buffer", False)
-    assert model.describe_sampler(sampler="langevin", start="buffer") == ("langevin-1000 from the replay buffer", False)
+    assert model.describe_sampler(start="buffer", burn_in=5) == ("metropolis-5 from 16 chains of training", False)
+    assert model.describe_sampler(sampler="langevin", start="buffer") == ("langevin-1000 from 16 chains of training", False)
     assert model.describe_sampler(sampler="langevin") == ("langevin-1000", False)
 
 
 def test_moves_of_blocks_are_accepted_at_full_size() -> None:
     """With 784 pixels of 256 levels, on the whole path, of a network that has learned nothing."""
     torch.manual_seed(0)
-    model = EBM(DataSpec(28, 28, 256), widths=[8], hidden=8, chains=4, block=16)
+    model = EBM(DataSpec(28, 28, 256), widths=[8], hidden=8, chains=4, block=16).eval()
     rng = Generator().manual_seed(0)
     x = (torch.rand(200, 1, 28, 28, generator=rng) * 200).to(torch.uint8)
     x[:, :, :8] = 0
@@ -180,7 +180,7 @@ def test_moves_of_blocks_are_accepted_at_full_size() -> None:
     for beta in (0.0, 0.5, 1.0):
         state = model.start(20, rng=rng)
         moved = model.move(state, beta, rng=rng)
-        changed = moved.x != state.x
+        changed = moved.levels != state.levels
         assert changed.sum(1).max() <= 16
         assert changed.any(1).float().mean() > 0.15, beta
 
@@ -198,6 +198,29 @@ def test_the_losss_gradient_is_that_of_the_energies() -> None:
     found = torch.autograd.grad(step.loss, parameters, allow_unused=True)
     for ours, theirs in zip(found, torch.autograd.grad(expected, parameters, allow_unused=True), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+def test_the_losss_halves_are_of_one_network() -> None:
+    """Spectral normalisation changes it from pass to pass: chains that stand at the data have no loss."""
+    torch.manual_seed(0)
+    model = EBM(SPEC, widths=[8], hidden=8, chains=16, fresh=0.0, step=1e-6, moves=1, scale=100.0)
+    x = torch.randint(0, 3, (16, 1, 2, 2), dtype=torch.uint8)
+    model.init_from_data(x, None, rng=Generator().manual_seed(0))
+    model.chain.copy_(x.float() - 1)
+    step = model.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.0)
+    assert abs(step.loss.item()) < 1e-3
+
+
+def test_chains_do_not_move_in_train_mode() -> None:
+    with pytest.raises(ValueError, match=r"call eval\(\) first"):
+        build().train().prepare_likelihood(rng=Generator().manual_seed(0))
+
+
+def test_samples_from_the_buffer_take_each_chain_once() -> None:
+    model = build(step=1e-6)
+    model.chain.copy_((torch.arange(16).view(16, 1, 1, 1) // torch.tensor([[27, 9], [3, 1]])) % 3 - 1.0)
+    x = model.sample(16, rng=Generator().manual_seed(0), sampler="langevin", start="buffer", burn_in=1)
+    assert len(x.flatten(1).unique(dim=0)) == 16
 
 
 def test_moves_in_training_leave_the_spectral_norm_alone() -> None:

@@ -50,11 +50,11 @@ class EnergyBased(GenerativeModel, Generic[State]):
     # ------------------------------------------------------------------ what a subclass gives
 
     @abstractmethod
-    def log_f(self, x: State, beta: float = 1.0) -> Tensor:
+    def log_f(self, state: State, beta: float = 1.0) -> Tensor:
         """Unnormalised log density (n,) float64 of n states on the path; at 1 it is -E."""
 
     @abstractmethod
-    def move(self, x: State, beta: float = 1.0, *, rng: Generator) -> State:
+    def move(self, state: State, beta: float = 1.0, *, rng: Generator) -> State:
         """States after a move that leaves the density at ``beta`` invariant."""
 
     @abstractmethod
@@ -66,7 +66,7 @@ class EnergyBased(GenerativeModel, Generic[State]):
         """The normaliser's logarithm at beta = 0."""
 
     @abstractmethod
-    def to_images(self, x: State) -> Tensor:
+    def to_images(self, state: State) -> Tensor:
         """States as images uint8 (n, 1, H, W)."""
 
     @abstractmethod
@@ -109,10 +109,10 @@ class EnergyBased(GenerativeModel, Generic[State]):
         self.check_count(n)
         self.check_labels(n, y)
         check_positive(burn_in=burn_in)
-        x = self.start(n, rng=rng)
+        state = self.start(n, rng=rng)
         for step in range(burn_in):
-            x = self.move(x, min(1.0, 2 * (step + 1) / burn_in), rng=rng)
-            yield self.to_images(x)
+            state = self.move(state, min(1.0, 2 * (step + 1) / burn_in), rng=rng)
+            yield self.to_images(state)
 
     def sample(self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int | None = None) -> Tensor:
         """The last states of chains, uint8 (n, 1, H, W).

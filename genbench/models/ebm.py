@@ -15,6 +15,7 @@ from genbench.errors import UserError, check_positive, near
 from genbench.families.energy import EnergyBased
 from genbench.nn.conv import check_stages, conv3x3
 from genbench.nn.histograms import draw_pixels, log_histograms
+from genbench.nn.langevin import langevin_step
 from genbench.nn.level_proposal import LevelProposal
 
 __all__ = ["EBM"]
@@ -23,9 +24,9 @@ SAMPLERS, STARTS = ("langevin", "grid"), ("noise", "buffer")
 
 
 class States(NamedTuple):
-    """States of n chains, with what it has cost to know where they are: levels int64 (n, D), energies (n,), and their slopes (n, D)."""
+    """Of n chains: levels int64 (n, D), and so that no move computes them twice the network's energies (n,) and their gradients by pixels (n, D)."""
 
-    x: Tensor
+    levels: Tensor
     energy: Tensor
     slope: Tensor
 
@@ -33,22 +34,21 @@ class States(NamedTuple):
 class EBM(EnergyBased[States]):
     r"""A network gives each image an energy; the probability of an image is :math:`P(x) = e^{-E(x)} / Z` over all images of the grid of levels.
 
-    The gradient of the log-likelihood is :math:`-\nabla E` at the data plus its mean under the model, for which persistent chains stand, some of
-    which start anew at each step. They move by Langevin steps on relaxed pixels at unit temperature,
-    :math:`x \leftarrow x - \frac{s^2}{2} \nabla E(x) + s\, \epsilon`, or on the grid itself. AIS and, unless
-    it is told otherwise, sampling move on the grid, by Metropolis steps whose proposals change the pixels i of a random block at once,
-    with h the data's histograms (where they count),
-
-    .. math:: q(x' \mid x) \propto \prod_i h_i(x'_i)
-        \exp\left(-\tfrac12 \nabla_i E(x)\, (x'_i - x_i) - \frac{(x'_i - x_i)^2}{2 \alpha}\right)
-
-    from independent pixels with the data's histograms at the start of the path to the model at its end.
+    The gradient of the log-likelihood is :math:`-\nabla_\theta E` at the data plus its mean under the model, for which persistent chains stand, some
+    of which start anew at each step. They move by Langevin steps on relaxed pixels (:mod:`genbench.nn.langevin`) or on the grid itself. AIS and,
+    unless it is told otherwise, sampling move on the grid. Their path leads from independent pixels with the data's histograms h to the model,
+    :math:`f_\beta(x) = h(x)^{1 - \beta} e^{-\beta E(x)}`; with a reference, :math:`E(x) = U(x) - \log h(x)` for a network U and
+    :math:`f_\beta(x) = h(x)\, e^{-\beta U(x)}`. A Metropolis step proposes new levels for a random block of pixels by what h says of each level
+    and by the network's gradient (:class:`genbench.nn.level_proposal.LevelProposal`).
 
     References:
         Implicit Generation and Generalization in Energy-Based Models, Du, Mordatch, 2019, https://arxiv.org/abs/1903.08689 (replay buffer)
         On the Anatomy of MCMC-Based Maximum Likelihood Learning of Energy-Based Models, Nijkamp et al., 2020, https://arxiv.org/abs/1903.12370
         A Langevin-like Sampler for Discrete Distributions, Zhang, Liu, Liu, 2022, https://arxiv.org/abs/2206.09914 (moves on the grid)
         Oops I Took A Gradient, Grathwohl et al., 2021, https://arxiv.org/abs/2102.04509 (AIS of such models)
+
+    Differs: Langevin steps are neither adjusted nor on the grid, so chains that move by them stand for a density on relaxed pixels; the score is that
+    of the levels alone.
 
     Arguments:
         spec: the data set; height and width divisible by ``2 ** len(widths)``.
@@ -59,7 +59,7 @@ class EBM(EnergyBased[States]):
         moves: steps of the chains for each training step.
         sampler: how they move in training, ``langevin`` or ``grid``.
         step: s of the Langevin steps, in units where levels span [-1, 1].
-        reach: alpha of the moves on the grid, in the same units.
+        reach: alpha of the moves on the grid, in squares of the same units.
         block: pixels that such a move may change; 0 for all, of which with many levels none would be accepted.
         penalty: weight of the mean squared energies, which keeps them near 0.
         spectral: spectral normalisation of all layers.
@@ -68,7 +68,7 @@ class EBM(EnergyBased[States]):
         burn_in: moves of the chain behind a sample.
 
     Example:
-        >>> model = EBM(DataSpec(4, 4, 2), widths=(8,), hidden=8, chains=16)
+        >>> model = EBM(DataSpec(4, 4, 2), widths=(8,), hidden=8, chains=16).eval()
         >>> rng = Generator().manual_seed(0)
         >>> info = model.prepare_likelihood(rng=rng, chains=20, temperatures=50)
         >>> model.log_likelihood(model.sample(2, rng=rng, burn_in=10), rng=rng).shape
@@ -144,17 +144,23 @@ class EBM(EnergyBased[States]):
         return self.scale * self.network(v)[:, 0].float()
 
     def states(self, x: Tensor) -> States:
-        """Of levels int64 (n, D): one forward and one backward pass."""
+        """Of levels int64 (n, D): one forward and one backward pass.
+
+        Raises:
+            ValueError: in train mode, where spectral normalisation changes the energy from pass to pass.
+        """
+        if self.training:
+            raise ValueError("EBM: energies of chains are those of a fixed network; call eval() first")
         with torch.enable_grad():
             v = self._relaxed(x).requires_grad_()
             energy = self.energy(v)
             slope = torch.autograd.grad(energy.sum(), v)[0].flatten(1)
         return States(x, energy.detach(), slope)
 
-    def log_f(self, x: States, beta: float = 1.0) -> Tensor:
+    def log_f(self, state: States, beta: float = 1.0) -> Tensor:
         """The path from the data's histograms to the model, float64 (n,)."""
-        first = self.histogram.flatten(0, 1).gather(1, x.x.T).sum(0, dtype=torch.float64)
-        return self._share(beta) * first - beta * x.energy.double()
+        first = self.histogram.flatten(0, 1).gather(1, state.levels.T).sum(0, dtype=torch.float64)
+        return self._share(beta) * first - beta * state.energy.double()
 
     def _share(self, beta: float) -> float:
         """Of the histograms on the path: a reference stays, else they fade."""
@@ -172,9 +178,9 @@ class EBM(EnergyBased[States]):
         """The histograms are normalised."""
         return 0.0
 
-    def to_images(self, x: States) -> Tensor:
+    def to_images(self, state: States) -> Tensor:
         """Their levels as images uint8 (n, 1, H, W)."""
-        return x.x.to(torch.uint8).view(-1, 1, self.spec.height, self.spec.width)
+        return state.levels.to(torch.uint8).view(-1, 1, self.spec.height, self.spec.width)
 
     def from_images(self, x: Tensor) -> States:
         """The way back."""
@@ -184,28 +190,32 @@ class EBM(EnergyBased[States]):
         """Levels (n, D) as images (n, 1, H, W) in [-1, 1]."""
         return self.get_buffer("values")[x].view(-1, 1, self.spec.height, self.spec.width)
 
-    def move(self, x: States, beta: float = 1.0, *, rng: Generator) -> States:
+    def move(self, state: States, beta: float = 1.0, *, rng: Generator) -> States:
         """A Metropolis step whose proposal follows the gradient in a random block of pixels at once."""
-        n, dims = x.x.shape
+        n, dims = state.levels.shape
         if self.block < dims:
-            places = torch.rand(n, dims, generator=rng, device=x.x.device).topk(self.block, 1).indices
+            places = torch.rand(n, dims, generator=rng, device=state.levels.device).topk(self.block, 1).indices
         else:
-            places = torch.arange(dims, device=x.x.device).expand(n, -1)
-        forward = self._proposal(x, places, beta)
-        proposed = self.states(x.x.scatter(1, places, forward.draw(rng)))
+            places = torch.arange(dims, device=state.levels.device).expand(n, -1)
+        forward = self._proposal(state, places, beta)
+        proposed = self.states(state.levels.scatter(1, places, forward.draw(rng)))
         backward = self._proposal(proposed, places, beta)
-        there_and_back = backward.log_mass(x.x.gather(1, places)) - forward.log_mass(proposed.x.gather(1, places))
-        ratio = self.log_f(proposed, beta) - self.log_f(x, beta) + there_and_back
-        accepted = torch.rand(n, generator=rng, device=x.x.device, dtype=torch.float64).log() < ratio
+        back_and_forth = backward.log_mass(state.levels.gather(1, places)) - forward.log_mass(proposed.levels.gather(1, places))
+        ratio = self.log_f(proposed, beta) - self.log_f(state, beta) + back_and_forth
+        accepted = torch.rand(n, generator=rng, device=state.levels.device, dtype=torch.float64).log() < ratio
         row = accepted[:, None]
         return States(
-            torch.where(row, proposed.x, x.x), torch.where(accepted, proposed.energy, x.energy), torch.where(row, proposed.slope, x.slope)
+            torch.where(row, proposed.levels, state.levels),
+            torch.where(accepted, proposed.energy, state.energy),
+            torch.where(row, proposed.slope, state.slope),
         )
 
-    def _proposal(self, x: States, places: Tensor, beta: float) -> LevelProposal:
+    def _proposal(self, state: States, places: Tensor, beta: float) -> LevelProposal:
         """What the pixels at ``places`` (n, block) may become."""
         gain = self._share(beta) * self.histogram.flatten(0, 1)[places]
-        return LevelProposal(x.x.gather(1, places), gain, -beta * x.slope.gather(1, places), self.get_buffer("values"), self.reach)
+        return LevelProposal(
+            state.levels.gather(1, places), gain, -beta * state.slope.gather(1, places), self.get_buffer("values"), self.reach
+        )
 
     # ------------------------------------------------------------------ training
 
@@ -225,10 +235,10 @@ class EBM(EnergyBased[States]):
             v = self.chain[chosen]
             v[anew] = self._relaxed(self._drawn(int(anew.sum()), rng))
             training = self.training
-            self.eval()  # spectral normalisation would change the energy from move to move
+            self.eval()
             v = self._moved(v, self.moves, self.sampler, rng)
             self.train(training)
-        data, model = self.energy(self.spec.signed(x)), self.energy(v)
+        data, model = self.energy(torch.cat([self.spec.signed(x), v])).split([len(x), n])  # in one pass: of one spectral norm
         loss = data.mean() - model.mean()
         if self.penalty:
             loss = loss + self.penalty * (data.square().mean() + model.square().mean())
@@ -237,21 +247,13 @@ class EBM(EnergyBased[States]):
     def _moved(self, v: Tensor, moves: int, sampler: str, rng: Generator) -> Tensor:
         """Relaxed images (n, 1, H, W) after some moves of a sampler."""
         if sampler == "grid":
-            x = self.states(self._levels(v))
+            state = self.states(self._levels(v))
             for _ in range(moves):
-                x = self.move(x, rng=rng)
-            return self._relaxed(x.x)
+                state = self.move(state, rng=rng)
+            return self._relaxed(state.levels)
         for _ in range(moves):
-            v = self._langevin(v, rng)
+            v = langevin_step(self.energy, v, self.step, rng=rng)
         return v
-
-    def _langevin(self, v: Tensor, rng: Generator) -> Tensor:
-        """Relaxed images after one step."""
-        with torch.enable_grad():
-            v = v.detach().requires_grad_()
-            slope = torch.autograd.grad(self.energy(v).sum(), v)[0]
-        noise = torch.randn(v.shape, generator=rng, device=v.device)
-        return (v.detach() - 0.5 * self.step**2 * slope + self.step * noise).clamp(-1, 1)
 
     def _levels(self, v: Tensor) -> Tensor:
         """The nearest levels int64 (n, D)."""
@@ -284,18 +286,19 @@ class EBM(EnergyBased[States]):
         if sampler == "langevin" and self.reference:
             raise UserError("sampler: this entry has a reference, whose histograms have no slope for Langevin steps; use grid")
         if start == "buffer":
-            v = self.chain[torch.randint(len(self.chain), (n,), generator=rng, device=self.device)]
+            order = torch.randperm(len(self.chain), generator=rng, device=self.device)
+            v = self.chain[order[torch.arange(n, device=self.device) % len(order)]]  # each chain once before any comes again
         else:
             v = self._relaxed(self._drawn(n, rng))
         if sampler == "langevin":
             for _ in range(burn_in):
-                v = self._langevin(v, rng)
+                v = langevin_step(self.energy, v, self.step, rng=rng)
                 yield self._levels(v).view_as(v).to(torch.uint8)
             return
-        x = self.states(self._levels(v))
+        state = self.states(self._levels(v))
         for _ in range(burn_in):
-            x = self.move(x, rng=rng)
-            yield self.to_images(x)
+            state = self.move(state, rng=rng)
+            yield self.to_images(state)
 
     def sample(
         self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int | None = None, sampler: str = "grid", start: str = "noise"
@@ -308,13 +311,14 @@ class EBM(EnergyBased[States]):
             rng: source of randomness.
             burn_in: moves of a chain, if not as many as the constructor says.
             sampler: ``grid``, or ``langevin``, cheaper and not quite the scored distribution.
-            start: ``noise``, from which chains on the grid are annealed; or ``buffer``, the chains of training, which have run for long.
+            start: ``noise``, from which chains on the grid are annealed; or ``buffer``, the chains of training, which have run for long; samples that go on
+                from the same chain resemble each other.
         """
         return deque(self.frames(n, y, rng=rng, burn_in=burn_in, sampler=sampler, start=start), maxlen=1)[0]
 
     def describe_sampler(self, **options: object) -> tuple[str, bool]:
-        """``metropolis-1000``, or ``langevin-20 from the replay buffer``."""
+        """``metropolis-1000``, or ``langevin-20 from 512 chains of training``."""
         name, matches = super().describe_sampler(**options)
         langevin, buffer = options.get("sampler", "grid") == "langevin", options.get("start", "noise") == "buffer"
         name = name.replace(self.sampler_name, "langevin") if langevin else name
-        return f"{name} from the replay buffer" if buffer else name, matches and not langevin and not buffer
+        return f"{name} from {len(self.chain)} chains of training" if buffer else name, matches and not langevin and not buffer

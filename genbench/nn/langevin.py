@@ -1,0 +1,31 @@
+"""Langevin steps on relaxed pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+__all__ = ["langevin_step"]
+
+
+def langevin_step(energy: Callable[[Tensor], Tensor], v: Tensor, step: float, *, rng: Generator) -> Tensor:
+    r"""One step at unit temperature, unadjusted and projected onto the box [-1, 1].
+
+    .. math:: v \leftarrow \mathrm{clip}\left(v - \tfrac{s^2}{2} \nabla E(v) + s\, \epsilon\right), \qquad \epsilon \sim \mathcal{N}(0, I)
+
+    References:
+        Bayesian Learning via Stochastic Gradient Langevin Dynamics, Welling, Teh, ICML 2011, eq. 2, with the gradient of all terms
+
+    Arguments:
+        energy: E, of images (n, ...) to (n,).
+        v: images in [-1, 1].
+        step: s.
+        rng: source of randomness.
+    """
+    with torch.enable_grad():
+        v = v.detach().requires_grad_()
+        slope = torch.autograd.grad(energy(v).sum(), v)[0]
+    noise = torch.randn(v.shape, generator=rng, device=v.device)
+    return (v.detach() - 0.5 * step**2 * slope + step * noise).clamp(-1, 1)
