@@ -43,10 +43,10 @@ def test_the_energy_is_not_flat() -> None:
     assert p.max() > 5 * p.median()
 
 
-@pytest.mark.parametrize("reference", [False, True])
+@pytest.mark.parametrize(("reference", "block", "reach"), [(False, 0, 1.0), (True, 3, 1.0), (True, 2, 0.0)])
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
-def test_a_move_leaves_the_density_on_the_path_invariant(beta: float, reference: bool) -> None:
-    model, n = build(sampler="grid", reference=reference, block=3 if reference else 0), 60_000
+def test_a_move_leaves_the_density_on_the_path_invariant(beta: float, reference: bool, block: int, reach: float) -> None:
+    model, n = build(sampler="grid", reference=reference, block=block, reach=reach), 60_000
     p = probabilities(model, beta)
     rng = Generator().manual_seed(0)
     x = grid()[torch.multinomial(p, n, replacement=True, generator=rng)]
@@ -120,7 +120,7 @@ def test_errors_name_what_is_wrong() -> None:
     for match, arch in (
         ("sampler: unknown 'langevn'; did you mean 'langevin'", {"sampler": "langevn"}),
         (r"fresh: must be a share in \[0, 1\], got 2", {"fresh": 2}),
-        ("step, reach, scale: must be positive, got 0, 1.0 and 1.0", {"step": 0}),
+        ("step, scale: must be positive, and reach not negative, got 0, 1.0 and 1.0", {"step": 0}),
         ("widths: 2 stages need height and width divisible by 4", {"widths": [8, 8]}),
         ("reference: histograms have no slope for Langevin steps", {"reference": True}),
         ("burn_in: must be at least 1, got 0", {"burn_in": 0}),

@@ -59,7 +59,7 @@ class EBM(EnergyBased[States]):
         moves: steps of the chains for each training step.
         sampler: how they move in training, ``langevin`` or ``grid``.
         step: s of the Langevin steps, in units where levels span [-1, 1].
-        reach: alpha of the moves on the grid, in squares of the same units.
+        reach: alpha of the moves on the grid, in squares of the same units; 0 for no bound, which suits two levels.
         block: pixels that such a move may change; 0 for all, of which with many levels none would be accepted.
         penalty: weight of the mean squared energies, which keeps them near 0.
         spectral: spectral normalisation of all layers.
@@ -119,8 +119,8 @@ class EBM(EnergyBased[States]):
             raise UserError(f"block: must be 0 (all) to {spec.dims} pixels, got {block}")
         if penalty < 0:
             raise UserError(f"penalty: must be at least 0, got {penalty}")
-        if step <= 0 or reach <= 0 or scale <= 0:
-            raise UserError(f"step, reach, scale: must be positive, got {step}, {reach} and {scale}")
+        if step <= 0 or scale <= 0 or reach < 0:
+            raise UserError(f"step, scale: must be positive, and reach not negative, got {step}, {scale} and {reach}")
         self.fresh, self.moves, self.sampler, self.step, self.reach, self.penalty = fresh, moves, sampler, step, reach, penalty
         self.block, self.reference = block or spec.dims, reference
         layers: list[nn.Module] = []
