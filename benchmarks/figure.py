@@ -22,7 +22,9 @@ ENTRIES = [
     *("gated_pixel_cnn", "pixel_transformer", "lstm"),
     *("wavenet", "made", "binary-gated_pixel_cnn"),
     *("vae", "cvae", "vq_vae"),
-    *("dcgan", "hinge_gan"),
+    *("dcgan", "hinge_gan", "real_nvp"),
+    *("ddpm", "ddpm_cond", "flow_matching"),
+    *("ebm", "binary-rbm"),
 ]
 SHOWN, COLUMNS, BESIDE = 40, 10, 3
 TITLE, GAP = 30, 12  # pixels

@@ -23,6 +23,7 @@ from genbench.base import Conditioning, DataSpec, Likelihood
 from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_bytes, write_json, write_npz, write_text
 from genbench.params import Compute, Entry, Params, Protocol
+from genbench.registry import model_class, model_names
 from genbench.report import collect as collecting
 from genbench.report import leaderboard_schema, validate
 from genbench.report.charts import Point, curves, scatter
@@ -789,6 +790,12 @@ def test_the_commit_is_shown_whole(bench: Bench) -> None:
 
 
 # ---------------------------------------------------------------------- published results
+
+
+def test_published_results_stand_beside_the_models_of_their_family() -> None:
+    """Both write a family's name alike; ``circuit`` has no model here."""
+    ours = {model_class(name).family for name in model_names()} - {"control"}
+    assert {row["family"] for block in ("mnist", "binary_mnist", "fid") for row in literature()[block]["rows"]} == ours | {"circuit"}
 
 
 def test_literature_is_whole() -> None:
