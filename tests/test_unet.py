@@ -93,6 +93,19 @@ def test_what_grows_keeps_its_place() -> None:
     assert torch.equal(found[0], places[:, :, :5])
 
 
+def test_the_output_follows_the_scale_of_the_input_despite_group_norm() -> None:
+    """A thousandfold and a ten-thousandfold image: without the path around the last norm both outputs are the same."""
+    net, x, t = build().double(), noise(1, 1, 12, 20).double(), torch.tensor([0.5]).double()
+
+    def ratio() -> float:
+        return float(net(1e4 * x, t).norm() / net(1e3 * x, t).norm())
+
+    assert ratio() == pytest.approx(10, rel=0.05)
+    with torch.no_grad():
+        net.around.weight.zero_()
+    assert ratio() == pytest.approx(1, rel=0.05)
+
+
 def test_a_fresh_network_puts_out_zero() -> None:
     net = UNet(SPEC, widths=(16, 32), blocks=1, patch=2, norm="group", heads=2)
     assert bool((net(noise(2, 1, 12, 20), torch.rand(2)) == 0).all())

@@ -27,7 +27,7 @@ class UNet(nn.Module):
     Down through the resolutions, residual blocks at each, attention at the lowest, and up again with what was seen on the way down. Images are cut
     into patches first, so that no convolution runs on more places than needed; for the same reason the way up makes four places of one by
     sub-pixel convolution (Shi et al., 2016, https://arxiv.org/abs/1609.05158). Ronneberger, Fischer, Brox, "U-Net", 2015,
-    https://arxiv.org/abs/1505.04597; the blocks are those of Ho, Jain, Abbeel, 2020.
+    https://arxiv.org/abs/1505.04597; the blocks are those of Ho, Jain, Abbeel, 2020. With group norm a linear path leads around the last norm.
 
     Arguments:
         spec: whose images it reads; height and width divisible by ``patch``.
@@ -89,6 +89,8 @@ class UNet(nn.Module):
         self.blocks, self.levels = blocks, len(widths)
         self.norm = _norm(norm, channels, table)
         self.out = _zero(conv3x3(channels, outputs * patch**2))
+        # Group norm takes away how strong its input is, and so how much noise is left: a sampler with a little too much of it would never learn that.
+        self.around = _zero(nn.Conv2d(channels, outputs * patch**2, 1)) if norm == "group" else None
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """(B, inputs, H, W), times (B,) in [0, 1] and labels (B,), ``classes`` for no label, to (B, outputs, H, W)."""
@@ -112,7 +114,10 @@ class UNet(nn.Module):
             if level < self.levels - 1:
                 height, width = seen[-1].shape[-2:]
                 h = F.pixel_shuffle(self.grow[level](h), 2)[:, :, :height, :width]  # cut where an odd size was halved
-        out = F.pixel_shuffle(self.out(F.silu(_normed(self.norm, h, y))), self.patch)
+        out = self.out(F.silu(_normed(self.norm, h, y)))
+        if self.around is not None:
+            out = out + self.around(h)
+        out = F.pixel_shuffle(out, self.patch)
         return out.float() if out.dtype == torch.bfloat16 else out
 
 
