@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import Generator
 
 from genbench import metrics
 from genbench.backend import Backend
-from genbench.base import GenerativeModel
+from genbench.base import GenerativeModel, Traceable
 from genbench.data import spec_of
-from genbench.errors import UserError, bind_options
+from genbench.errors import UserError, bind_options, check_positive
 from genbench.fit import fit
 from genbench.likelihood import score_options
 from genbench.optim import check_optim
@@ -21,7 +23,7 @@ __all__ = ["check_entry", "check_params"]
 
 
 def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
-    """Check all blocks of an entry against the signatures that they are passed to; returns its untrained model.
+    """Check all blocks of an entry, and of their values those that a model checks before it is trained; returns the untrained model.
 
     Arguments:
         entry: the entry.
@@ -36,10 +38,32 @@ def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
     check_optim(model, entry.train, where=f"{where}.train")
     Backend.of(entry.train.get("backend", {}), torch.device(compute.device), where=f"{where}.train.backend")
     bind_options(model.sample, entry.sample, where=f"{where}.sample", skip=("n", "y", "rng"))
-    _, scoring = score_options(model, entry)
-    if scoring.get("draws", 1) < 1:
-        raise UserError(f"{where}.score.draws: must be at least 1, got {scoring['draws']}")
+    preparing, scoring = score_options(model, entry)
+    with _named(f"{where}.score"):
+        check_positive(**{key: value for key, value in {**preparing, "draws": scoring.get("draws", 1)}.items() if isinstance(value, int)})
+        model.likelihood_passes(**scoring)
+    if entry.sample and isinstance(model, Traceable):
+        with _named(f"{where}.sample"):
+            _start_sampling(model, entry)
     return model
+
+
+def _start_sampling(model: GenerativeModel, entry: Entry) -> None:
+    """Draw the first frame of one image: models check the values of their sampler's options when they begin."""
+    assert isinstance(model, Traceable)
+    y = torch.zeros(1, dtype=torch.int64) if model.conditional else None
+    was_training = model.training
+    next(iter(model.eval().frames(1, y, rng=Generator().manual_seed(0), **entry.sample)))
+    model.train(was_training)
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """A mistake that a model finds in its options, with the block's place before its name."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}.{error}") from error
 
 
 def check_params(params: Params, names: Iterable[str] | None = None) -> dict[str, str]:

@@ -634,6 +634,27 @@ def test_draws_below_one_are_found_before_a_run(root: Path) -> None:
         check_params(load_params())
 
 
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"model": "ddpm", "sample": {"guidance": 2}}, "sample.guidance: this entry is unconditional"),
+        ({"model": "ddpm", "sample": {"ddim_steps": 2000}}, "sample.ddim_steps: must be 0 (none) to 1000, got 2000"),
+        ({"model": "ddpm", "score": {"terms": 5000}}, "score.terms: must be 0 (all) to 1000, got 5000"),
+        ({"model": "flow_matching", "sample": {"solver": "rk5"}}, "sample.solver: unknown 'rk5'; did you mean 'rk4'"),
+        ({"model": "flow_matching", "score": {"solver": "euler"}}, "score.solver: unknown parameter"),
+        ({"model": "flow_matching", "score": {"probes": -1}}, "score.probes: must be 0 (exact) or more, got -1"),
+        ({"model": "ebm", "sample": {"start": "bufer"}}, "sample.start: unknown 'bufer'; did you mean 'buffer'"),
+        ({"model": "ebm", "sample": {"burn_in": 0}}, "sample.burn_in: must be at least 1, got 0"),
+        ({"model": "ebm", "score": {"chains": 0}}, "score.chains: must be at least 1, got 0"),
+    ],
+)
+def test_bad_options_of_samplers_and_scores_are_found_before_a_run(root: Path, block: dict[str, object], message: str) -> None:
+    edit_params(root, "vae", train={"steps": 1, "optim": {"loss": {"lr": 0.1}}}, **block)
+    with pytest.raises(UserError) as error:
+        check_params(load_params(), ["vae"])
+    assert f"entries.vae.{message}" in str(error.value)
+
+
 def test_pictures_depend_on_the_seed_alone(root: Path) -> None:
     small = {"hidden": [8], "head": "logistic_mixture", "mixtures": 2}
     arch = {**small, "conditional": True}

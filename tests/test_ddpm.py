@@ -90,9 +90,10 @@ def test_the_levels_masses_sum_to_one_and_are_the_librarys(log_std: float) -> No
     assert bool(found.isfinite().all())  # also where the mass is below the smallest number
 
 
-def test_the_bound_is_the_sum_of_its_terms() -> None:
+@pytest.mark.parametrize("variance", ["beta", "posterior", "learned"])
+def test_the_bound_is_the_sum_of_its_terms(variance: str) -> None:
     """Against a direct sum, with the same noise."""
-    model, x = build(), images()
+    model, x = build(variance=variance), images()
     found = model.log_likelihood(x, rng=Generator().manual_seed(0))
     rng = Generator().manual_seed(0)
     x0 = model.spec.signed(x)
@@ -105,17 +106,25 @@ def test_the_bound_is_the_sum_of_its_terms() -> None:
             noise = torch.randn(x0.shape, generator=rng)
             beta, share = model.get_buffer("beta")[step], model.alpha_bar[step]
             x_t = share.sqrt().float() * x0 + (1 - share).sqrt().float() * noise
-            guess = model.network(x_t, t / 8)
+            out = model.network(x_t, t / 8)
+            guess = out[:, :1]
             mean = (x_t.double() - beta / (1 - share).sqrt() * guess.double()) / (1 - beta).sqrt()
+            posterior = [
+                beta * (1 - model.alpha_bar[s - 1]) / (1 - model.alpha_bar[s]) for s, beta in enumerate(model.get_buffer("beta")) if s
+            ]
+            least = posterior[max(step, 2) - 1]  # at step 1 that of step 2
+            spread = {"beta": beta.sqrt(), "posterior": least.sqrt()}.get(variance)
+            if spread is None:
+                upwards = (out[:, 1:].double() + 1) / 2
+                spread = (beta**upwards * least ** (1 - upwards)).sqrt()
             if step == 1:
                 edges = (2 * torch.arange(1, 8, dtype=torch.float64) - 1) / 7 - 1
-                cdf = Normal(mean[..., None], beta.sqrt()).cdf(edges)
+                cdf = Normal(mean[..., None], spread.expand_as(mean)[..., None]).cdf(edges)
                 mass = torch.cat([cdf[..., :1], cdf.diff(dim=-1), 1 - cdf[..., -1:]], -1)
                 term = -mass.gather(-1, x.long()[..., None]).log()[..., 0]
             else:
                 true = model._posterior_mean(x0.double(), x_t.double(), t)
-                std = model.get_buffer("posterior_var")[step].sqrt()
-                term = kl_divergence(Normal(true, std), Normal(mean, beta.sqrt()))
+                term = kl_divergence(Normal(true, posterior[step - 1].sqrt()), Normal(mean, spread))
             total -= term.flatten(1).sum(1)
     torch.testing.assert_close(found, total, rtol=1e-5, atol=1e-4)
 
@@ -199,8 +208,10 @@ def test_errors_name_what_is_wrong() -> None:
         build().sample(1, rng=rng, guidance=1.0)
     with pytest.raises(UserError, match="guidance: this entry never saw hidden labels"):
         build(conditional=True).sample(1, torch.tensor([0]), rng=rng, guidance=1.0)
-    with pytest.raises(ValueError, match=r"terms: must be 0 \(all\) to 8, got 9"):
+    with pytest.raises(UserError, match=r"terms: must be 0 \(all\) to 8, got 9"):
         build().log_likelihood(images(1), rng=rng, terms=9)
+    with pytest.raises(UserError, match=r"terms: must be 0 \(all\) to 8, got -1"):
+        build().likelihood_passes(terms=-1)
 
 
 def test_the_last_step_draws_from_the_discretised_decoder() -> None:
@@ -246,6 +257,16 @@ def test_the_learned_variance_adds_a_little_of_the_bound_to_the_loss() -> None:
     bound = 8 * model._term(x, x0, x_t, t, guess, log_var).mean()
     torch.testing.assert_close(loss.double(), simple + 0.001 * bound)
     assert bound > 0
+
+
+def test_the_bound_teaches_the_learned_variance_alone() -> None:
+    """Its gradient stops at the noise: by the simple loss's that of the noise is the whole, by the bound's that of the variance."""
+    model, x, kept = build(variance="learned"), images(6), []
+    model.network.register_forward_hook(lambda _, __, out: (out.retain_grad(), kept.append(out))[0])
+    model.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.0).loss.backward()
+    noise = model._drawn(model.spec.signed(x), None, Generator().manual_seed(0))[1]
+    torch.testing.assert_close(kept[0].grad[:, :1], (kept[0][:, :1] - noise).detach() / 6)
+    assert kept[0].grad[:, 1:].abs().min() > 0
 
 
 def test_hidden_labels_are_as_many_as_said_and_steps_are_spread() -> None:

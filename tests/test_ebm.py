@@ -53,7 +53,7 @@ def test_a_move_leaves_the_density_on_the_path_invariant(beta: float, reference:
     moved = model.move(model.states(x), beta, rng=rng)
     index = (moved.levels * torch.tensor([27, 9, 3, 1])).sum(1)
     found = torch.bincount(index, minlength=81).double() / n
-    assert (found - p).abs().max() < 5 * (p * (1 - p) / n).sqrt().max()
+    assert ((found - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 2 / n).all()
     assert (moved.levels != x).any(1).float().mean() > 0.2
     for known, found_anew in zip(moved, model.states(moved.levels), strict=True):  # what chains carry with them is true of where they are
         torch.testing.assert_close(known, found_anew)

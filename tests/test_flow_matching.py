@@ -119,6 +119,8 @@ def test_errors_name_what_is_wrong() -> None:
         model.sample(1, rng=Generator(), solver="euler", ode_steps=0)
     with pytest.raises(UserError, match=r"probes: must be 0 \(exact\) or more, got -1"):
         model.log_likelihood(x, rng=Generator(), probes=-1)
+    with pytest.raises(UserError, match=r"probes: must be 0 \(exact\) or more, got -1"):
+        model.likelihood_passes(probes=-1)
     with pytest.raises(UserError, match="tolerance: must be between 0 and 1, got 0"):
         model.sample(1, rng=Generator(), solver="dopri5", tolerance=0)
     with pytest.raises(UserError, match="times: unknown 'uniforn'; did you mean 'uniform'"):
@@ -146,6 +148,22 @@ def test_the_solvers_error_is_small_where_pixels_are_narrow() -> None:
     v = 2 * torch.rand(x.shape, generator=Generator().manual_seed(0)) / 256 - 1
     density = Normal(Narrow.centre, Narrow.std).log_prob(v.double()).flatten(1).sum(1) + 784 * math.log(2 / 256)
     assert (found - density).abs().max() < 2.0  # of thousands of nats; float32 has its share
+
+
+def test_passes_count_the_evaluations() -> None:
+    model, calls = build(), []
+    network = model.network
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+            calls.append(len(x))
+            return network(x, t, y)
+
+    model.network = Counting()  # type: ignore[assignment]
+    model.log_likelihood(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), rng=Generator().manual_seed(0))
+    assert model.likelihood_passes() == 3 * len(calls)  # each with a backward pass twice as long
+    assert model.likelihood_passes(probes=2) == 5 * len(calls)
+    assert model.likelihood_passes(probes=0) == (1 + 2 * 4) * len(calls)
 
 
 def test_times_in_the_middle() -> None:

@@ -167,7 +167,7 @@ class GaussianDiffusion(NoiseLatents):
     def _strata(self, terms: int) -> list[int]:
         """Edges of the strata of steps: each step its own, or some that widen with the step, since the terms fall with it."""
         if not 0 <= terms <= self.steps:
-            raise ValueError(f"terms: must be 0 (all) to {self.steps}, got {terms}")
+            raise UserError(f"terms: must be 0 (all) to {self.steps}, got {terms}")
         if terms in (0, self.steps):
             return list(range(1, self.steps + 2))
         edges = [1]
@@ -178,7 +178,7 @@ class GaussianDiffusion(NoiseLatents):
 
     def likelihood_passes(self, **options: Any) -> int:
         """One per term."""
-        return int(options.get("terms", 0)) or self.steps
+        return len(self._strata(int(options.get("terms", 0)))) - 1
 
     # ------------------------------------------------------------------ sampling
 

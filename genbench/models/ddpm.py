@@ -14,7 +14,7 @@ from genbench.nn.unet import UNet
 
 __all__ = ["DDPM"]
 
-_BOUND_WEIGHT = 0.001  # of the bound beside the simple loss where the variance is learned, as in the paper
+_BOUND_WEIGHT = 0.001  # of the bound beside the simple loss where the variance is learned; the paper has this weight beside twice this loss
 
 
 class DDPM(GaussianDiffusion):

@@ -20,8 +20,7 @@ __all__ = ["FlowMatching"]
 FRAMES = 25
 TIMES = ("uniform", "logit_normal")
 TOLERANCE = 1e-4
-_EVALUATIONS = {"euler": 1, "midpoint": 2, "rk4": 4, "dopri5": 4}
-"""Solvers of torchdiffeq, and how often each evaluates the velocity in a step; ``dopri5`` about as often as ``rk4`` all in all."""
+SOLVERS = ("euler", "midpoint", "rk4", "dopri5")  # as torchdiffeq calls them
 
 
 class FlowMatching(NoiseLatents):
@@ -120,40 +119,26 @@ class FlowMatching(NoiseLatents):
     # ------------------------------------------------------------------ scoring
 
     @torch.no_grad()
-    def log_likelihood(
-        self,
-        x: Tensor,
-        y: Tensor | None = None,
-        *,
-        rng: Generator,
-        solver: str = "rk4",
-        ode_steps: int | None = None,
-        probes: int = 1,
-        tolerance: float = TOLERANCE,
-    ) -> Tensor:
-        """Log p(x + u) for one draw of u, float64 (B,).
+    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator, probes: int = 1) -> Tensor:
+        """Log p(x + u) for one draw of u, float64 (B,), by the solver of the model, ``rk4`` with ``ode_steps`` steps: another is another model.
 
         Arguments:
             x: images.
             y: labels.
             rng: source of randomness.
-            solver: as in :meth:`sample`.
-            ode_steps: as in :meth:`sample`.
-            tolerance: as in :meth:`sample`.
             probes: random signs behind the estimate of the divergence; 0 for the exact one (D times as much work).
         """
         self.check_images(x)
         self.check_labels(len(x), y)
-        times = self._times(solver, ode_steps, x.device, tolerance).flip(0)
-        if probes < 0:
-            raise UserError(f"probes: must be 0 (exact) or more, got {probes}")
+        self._check_probes(probes)
+        times = self._times("rk4", None, x.device).flip(0)
         data = self._dequantized(x, rng)
         signs = torch.randint(0, 2, (probes, *data.shape), generator=rng, device=x.device).float() * 2 - 1
 
         def both(t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             return self._velocity_and_divergence(state[0], t, y, signs)
 
-        states = odeint(both, (data, data.new_zeros(len(x))), times, method=solver, atol=tolerance, rtol=tolerance)
+        states = odeint(both, (data, data.new_zeros(len(x))), times, method="rk4")
         z, change = (state[-1].double() for state in states)
         return log_standard_normal(z) + change + self.spec.dims * math.log(2 / self.spec.levels)
 
@@ -170,9 +155,14 @@ class FlowMatching(NoiseLatents):
         return velocity.detach(), total / max(1, len(signs))
 
     def likelihood_passes(self, **options: Any) -> int:
-        """A forward pass and, for each probe, a backward one, about twice as long, at each of the solver's evaluations."""
-        evaluations = _EVALUATIONS[options.get("solver", "rk4")] * int(options.get("ode_steps") or self.ode_steps)
-        return evaluations * (1 + 2 * (int(options.get("probes", 1)) or self.spec.dims))
+        """A forward pass and, for each probe, a backward one, about twice as long, at each of the four evaluations of a step."""
+        probes = int(options.get("probes", 1))
+        self._check_probes(probes)
+        return 4 * self.ode_steps * (1 + 2 * (probes or self.spec.dims))
+
+    def _check_probes(self, probes: int) -> None:
+        if probes < 0:
+            raise UserError(f"probes: must be 0 (exact) or more, got {probes}")
 
     # ------------------------------------------------------------------ sampling and latents
 
@@ -254,8 +244,8 @@ class FlowMatching(NoiseLatents):
 
         Steps shorten towards the images, where the velocity changes fastest: there the noise left is as small as the pixels' own.
         """
-        if solver not in _EVALUATIONS:
-            raise UserError(f"solver: unknown {solver!r}{near(solver, _EVALUATIONS)}")
+        if solver not in SOLVERS:
+            raise UserError(f"solver: unknown {solver!r}{near(solver, SOLVERS)}")
         if not 0 < tolerance < 1:
             raise UserError(f"tolerance: must be between 0 and 1, got {tolerance}")
         steps = self.ode_steps if ode_steps is None else ode_steps
