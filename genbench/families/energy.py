@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Generic, TypeVar
 
 import torch
@@ -15,10 +15,7 @@ from genbench.ais import ESS_FLOOR, ais, schedule
 from genbench.base import DataSpec, GenerativeModel, Likelihood
 from genbench.errors import check_positive
 
-__all__ = ["PIECES", "EnergyBased"]
-
-PIECES = ((0.5, 0.1), (0.9, 0.3), (1.0, 0.6))
-"""Most intermediate distributions stand near the target, where the states of an energy-based model change fastest."""
+__all__ = ["EnergyBased"]
 
 State = TypeVar("State")
 """The states of n chains: whatever a model needs for its moves."""
@@ -38,6 +35,8 @@ class EnergyBased(GenerativeModel, Generic[State]):
 
     likelihood: ClassVar[Likelihood] = Likelihood.ESTIMATE
     family: ClassVar[str] = "energy"
+    pieces: ClassVar[Sequence[tuple[float, float]]] = ((0.5, 0.1), (0.9, 0.3), (1.0, 0.6))
+    """Of the path of AIS (:func:`genbench.ais.schedule`): where the steps of its temperatures are short."""
 
     log_z: Tensor
 
@@ -88,7 +87,7 @@ class EnergyBased(GenerativeModel, Generic[State]):
             ess_floor: effective chains below which the likelihood is withheld.
         """
         check_positive(chains=chains, temperatures=temperatures)
-        betas = schedule(temperatures, pieces=PIECES if temperatures >= 10 * len(PIECES) else ((1.0, 1.0),))
+        betas = schedule(temperatures, pieces=self.pieces if temperatures >= 10 * len(self.pieces) else ((1.0, 1.0),))
         result = ais(self.log_f, self.move, self.start(chains, rng=rng), self.log_z_start(), betas, rng=rng)
         self.log_z.fill_(result.log_z)
         return result.report(ess_floor=ess_floor)

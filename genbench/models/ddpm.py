@@ -51,8 +51,11 @@ class DDPM(GaussianDiffusion):
     """
 
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
-        (DataSpec(2, 4, 2), {"steps": 6, "last": 0.7, "widths": [16], "blocks": 1, "patch": 1}),
-        (DataSpec(2, 2, 4), {"steps": 6, "last": 0.7, "widths": [16, 16], "blocks": 1, "patch": 1, "norm": "batch", "variance": "learned"}),
+        (DataSpec(2, 4, 2), {"steps": 6, "first": 0.1, "last": 0.7, "widths": [16], "blocks": 1, "patch": 1}),
+        (
+            DataSpec(2, 2, 4),
+            {"steps": 6, "first": 0.05, "last": 0.7, "widths": [16, 16], "blocks": 1, "patch": 1, "norm": "batch", "variance": "learned"},
+        ),
     )
 
     def __init__(

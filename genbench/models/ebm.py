@@ -76,6 +76,8 @@ class EBM(EnergyBased[States]):
     """
 
     sampler_name: ClassVar[str] = "metropolis"
+    # The weights' variance then grows about evenly along the path of a trained model; with most steps near its end it is twice as large.
+    pieces: ClassVar[Sequence[tuple[float, float]]] = ((0.5, 0.3), (0.9, 0.4), (1.0, 0.3))
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
         (
             DataSpec(2, 4, 2),

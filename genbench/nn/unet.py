@@ -97,7 +97,10 @@ class UNet(nn.Module):
         time = self.time(_waves(t, self.width))
         if self.labels is not None:
             time = time + self.labels(y)
-        h = self.first(F.pixel_unshuffle(x, self.patch))
+        h = F.pixel_unshuffle(x, self.patch)
+        if h.device.type == "cpu":  # where this layout of the features is the faster one, in float32 as in bfloat16
+            h = h.contiguous(memory_format=torch.channels_last)
+        h = self.first(h)
         seen, blocks = [h], iter(self.down)
         for level in range(self.levels):
             for _ in range(self.blocks):
