@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from genbench.device import hardware
 from genbench.files import write_json
+from genbench.nn.unet import UNet
 
-__all__ = ["interleaved", "machine", "median", "publish"]
+__all__ = ["contiguous", "interleaved", "machine", "median", "publish"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -28,6 +30,14 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def contiguous(model: nn.Module) -> nn.Module:
+    """The model as a plain loop has it, whose U-Nets keep PyTorch's layout of the features."""
+    for module in model.modules():
+        if isinstance(module, UNet):
+            module.first.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    return model
 
 
 def interleaved(work: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:

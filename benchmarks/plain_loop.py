@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.functional import pil_to_tensor
 
-from benchmarks.common import RESULTS, median, publish
+from benchmarks.common import RESULTS, contiguous, median, publish
 from benchmarks.processes import VERSIONS, Workers
 from benchmarks.training import IMAGES, synthetic
 from genbench.files import read_json
@@ -60,6 +60,7 @@ def plain(entry: Entry, steps: int) -> float:
     """Images per second of the plain loop, all steps but the first fifth."""
     data = synthetic(entry.dataset)
     model = build(entry, data.spec).train()
+    contiguous(model)
     model.init_from_data(data.train_x, data.train_y if model.conditional else None, rng=torch.Generator().manual_seed(0))
     loader = DataLoader(_Images(data.train_x, data.train_y), batch_size=entry.train["batch_size"], shuffle=True, drop_last=True)
     batches: Iterator[Any] = itertools.chain.from_iterable(iter(loader) for _ in itertools.count())

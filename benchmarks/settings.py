@@ -40,8 +40,8 @@ LIKELIHOOD_IMAGES = 1000
 CHUNK = 100
 DRAWS = 64
 SAMPLES = 5000
-FIELDS = ("arch", "train", "sample", "score")
-"""Of an entry: what its figures depend on. Rows of before have the first two alone."""
+FIELDS = ("model", "arch", "train", "sample", "score")
+"""Of an entry: what its figures depend on. Rows of before have the first three alone."""
 
 
 def figures(model: GenerativeModel, dataset: data.Dataset, entry: Entry, protocol: Protocol) -> dict[str, float]:
@@ -72,7 +72,10 @@ def figures(model: GenerativeModel, dataset: data.Dataset, entry: Entry, protoco
         images = model.sample(SAMPLES, labels, rng=generator_for("settings", entry.name), **entry.sample)
         sets = [FeatureSet(features.EXTRACTOR, *features.extract(x, dataset.spec.levels)) for x in (images, dataset.valid_x)]
         sets[0] = dataclasses.replace(sets[0], labels=labels)
-        found |= {name: metric.value for name, metric in score(["fid", "class_shares", "label_fidelity"], *sets, seed=0)[0].items()}
+        found |= {
+            name: metric.value
+            for name, metric in score(["fid", "precision_recall", "class_shares", "label_fidelity"], *sets, seed=0)[0].items()
+        }
     return found | {name: value for name, value in prepared.items() if name in ("ess", "log_z_stderr")}
 
 

@@ -215,12 +215,14 @@ def trace(
 ) -> Tensor:
     """All states of sampling ``n`` images, uint8 (frames, n, 1, H, W) on the CPU; without ``y`` every class in turn.
 
-    ``sampler`` holds keywords of ``sample``, such as an entry's; those that ``frames`` does not take change no state but the last.
+    ``sampler`` holds keywords of ``sample``, such as an entry's; those that ``frames`` does not take change no state but the last. A sampler that
+    goes on from chains of training (``start``) is shown from the beginning of a chain, and as long as the model has it by default.
     """
     _require(model, "show how it samples", Traceable)
     assert isinstance(model, Traceable)
     taken = inspect.signature(model.frames).parameters
-    options = {key: value for key, value in sampler.items() if key in taken}
+    left_out = ("start", "burn_in") if "start" in sampler else ()
+    options = {key: value for key, value in sampler.items() if key in taken and key not in left_out}
     return torch.stack([frame.cpu().clone() for frame in model.frames(n, labels_for(model, y, n), rng=rng, **options)])
 
 

@@ -15,6 +15,7 @@ from genbench.base import DataSpec, GenerativeModel, Likelihood
 from genbench.errors import UserError
 from genbench.files import read_json
 from genbench.models.ddpm import DDPM
+from genbench.models.ebm import EBM
 from genbench.params import Params
 from genbench.registry import build, model_class
 from genbench.seeding import generator_for
@@ -202,6 +203,16 @@ def test_long_processes_are_thinned() -> None:
     model = ToyRBM(DataSpec(3, 3, 2))
     assert len(visuals.trace(model, 2, rng=rng())) == 200
     assert len(visuals.process(model, 2, rng=rng())) == visuals.FRAMES
+
+
+def test_a_sampler_that_goes_on_from_other_chains_is_shown_from_its_beginning() -> None:
+    torch.manual_seed(0)
+    model = EBM(DataSpec(4, 4, 2), widths=[8], hidden=8, chains=8, burn_in=30).eval()
+    model.chain.fill_(1.0)
+    shown = visuals.trace(model, 2, rng=rng(), sampler={"sampler": "langevin", "start": "buffer", "burn_in": 3})
+    assert len(shown) == 30
+    assert torch.equal(shown, visuals.trace(model, 2, rng=rng(), sampler={"sampler": "langevin"}))
+    assert 0 < shown[0].float().mean() < 1  # the chains of training are white
 
 
 def test_completions_show_the_image_its_known_part_and_the_draws() -> None:

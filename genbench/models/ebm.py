@@ -63,7 +63,7 @@ class EBM(EnergyBased[States]):
         block: pixels that such a move may change; 0 for all, of which with many levels none would be accepted.
         penalty: weight of the mean squared energies, which keeps them near 0.
         spectral: spectral normalisation of all layers.
-        scale: what the energies of such a network of bounded slopes are multiplied with at first; it is learned.
+        scale: what the energies of such a network of bounded slopes are multiplied with at first; it is learned, but moves little.
         reference: let the network tilt independent pixels with the data's histograms, in place of building everything by itself; grid moves only.
         burn_in: moves of the chain behind a sample.
 
@@ -76,7 +76,7 @@ class EBM(EnergyBased[States]):
     """
 
     sampler_name: ClassVar[str] = "metropolis"
-    # The weights' variance then grows about evenly along the path of a trained model; with most steps near its end it is twice as large.
+    # Of a trained model, the variance of the weights then grows all along the path, and not for the most part before its middle.
     pieces: ClassVar[Sequence[tuple[float, float]]] = ((0.5, 0.3), (0.9, 0.4), (1.0, 0.3))
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
         (
@@ -319,7 +319,7 @@ class EBM(EnergyBased[States]):
         return deque(self.frames(n, y, rng=rng, burn_in=burn_in, sampler=sampler, start=start), maxlen=1)[0]
 
     def describe_sampler(self, **options: object) -> tuple[str, bool]:
-        """``metropolis-1000``, or ``langevin-20 from 512 chains of training``."""
+        """``metropolis-1000``, or ``langevin-40 from 2048 chains of training``."""
         name, matches = super().describe_sampler(**options)
         langevin, buffer = options.get("sampler", "grid") == "langevin", options.get("start", "noise") == "buffer"
         name = name.replace(self.sampler_name, "langevin") if langevin else name

@@ -98,7 +98,7 @@ class UNet(nn.Module):
         if self.labels is not None:
             time = time + self.labels(y)
         h = F.pixel_unshuffle(x, self.patch)
-        if h.device.type == "cpu":  # where this layout of the features is the faster one, in float32 as in bfloat16
+        if h.device.type == "cpu":  # whose convolutions are faster on features in this layout
             h = h.contiguous(memory_format=torch.channels_last)
         h = self.first(h)
         seen, blocks = [h], iter(self.down)

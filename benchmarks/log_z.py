@@ -1,0 +1,69 @@
+"""How far the normalisers of the trained energy-based models can be trusted.
+
+Annealed importance sampling as the entry has it, with several times as many temperatures, and backwards from the model's own samples. Forwards
+log Z is on average too small, so the score too good; the more temperatures, the less. Backwards it is on average too large if the samples are
+exact; those of a Markov chain are not quite, so that it is a diagnostic and no bound. Nats are those of validation images. Needs the trained
+entries; writes benchmarks/results/log_z.json.
+
+    python -m benchmarks.log_z [--entries binary-ebm,binary-rbm] [--times 4]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+import genbench
+from benchmarks.common import publish
+from genbench import data
+from genbench.ais import ais, reverse_ais, schedule
+from genbench.device import setup
+from genbench.families.energy import EnergyBased
+from genbench.params import Params, load_params
+from genbench.seeding import generator_for
+
+IMAGES = 1000
+
+
+@torch.no_grad()
+def measure(params: Params, name: str, times: int) -> dict[str, dict[str, float]]:
+    """Log Z, its standard error, the effective number of chains and the nats that follow, for each way."""
+    entry = params.entry(name)
+    dataset = data.load(params.data(entry.dataset), entry.dataset)
+    model: EnergyBased[Any] = genbench.load(params.run(name))  # type: ignore[assignment]
+    if not isinstance(model, EnergyBased):
+        raise SystemExit(f"{name} is no energy-based model")
+    x = dataset.valid_x[torch.from_numpy(data.strided(len(dataset.valid_x), IMAGES))]
+    energy = -float(model.log_f(model.from_images(x)).mean())
+    chains, temperatures, zero = entry.score["chains"], entry.score["temperatures"], model.log_z_start()
+    found = {}
+    for way, steps in (("as scored", temperatures), (f"{times} times the temperatures", times * temperatures), ("backwards", temperatures)):
+        rng, betas = generator_for("benchmark", name, way), schedule(steps, pieces=model.pieces)
+        if way == "backwards":
+            samples = model.from_images(model.sample(chains, rng=rng))
+            result = reverse_ais(model.log_f, model.move, samples, zero, betas, rng=rng)
+        else:
+            result = ais(model.log_f, model.move, model.start(chains, rng=rng), zero, betas, rng=rng)
+        found[way] = {"log_z": result.log_z, "stderr": result.stderr, "ess": result.ess, "nats": energy + result.log_z}
+        print(name, way, found[way], flush=True)
+    return {way: {"chains": chains, **values} for way, values in found.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--entries", default="binary-ebm,binary-rbm")
+    parser.add_argument("--times", type=int, default=4)
+    options = parser.parse_args(arguments)
+    params = load_params("quick")
+    setup(params.compute)
+    results = {name: measure(params, name, options.times) for name in options.entries.split(",")}
+    rows = [[name, way, r["log_z"], r["stderr"], r["ess"], r["nats"]] for name, ways in results.items() for way, r in ways.items()]
+    publish("log_z", ["entry", "way", "log Z", "±", "effective chains", "nats"], rows, {"images": IMAGES, "results": results})
+
+
+if __name__ == "__main__":
+    main()
