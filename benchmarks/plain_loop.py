@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         for profile, name in itertools.product(options.profiles.split(","), options.entries.split(",")):
             batch = load_params(profile).entry(name).train["batch_size"]
-            steps = min(200, max(20, 1600 // batch))  # up to 200 have a row of the history each
+            steps = min(200, max(20, 6400 // batch))  # up to 200 have a row of the history each
             speeds: dict[str, list[float]] = {version: [] for version in VERSIONS}
             for round_, version in itertools.product(range(options.repeats + 1), VERSIONS):
                 speed = workers.call(version, measure, version, profile, name, steps)

@@ -14,6 +14,7 @@ from genbench.models.glow import Glow
 from genbench.models.real_nvp import RealNVP
 from genbench.nn.bijections import ActNorm, Bijection, Coupling, InvertibleMixing, Squeeze
 from genbench.nn.splines import BINS, BOUND, spline
+from genbench.params import load_params
 
 CASES: dict[str, Callable[[], tuple[Bijection, tuple[int, int, int]]]] = {
     "squeeze": lambda: (Squeeze(), (1, 4, 2)),
@@ -149,6 +150,21 @@ def test_the_density_of_a_flow_is_the_change_of_variables_from_pixels_to_latents
     jacobian = torch.autograd.functional.jacobian(lambda w: model.log_density(w)[0].flatten(), v).reshape(8, 8)
     expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum() + torch.linalg.slogdet(jacobian).logabsdet
     torch.testing.assert_close(log_p[0], expected)
+
+
+def test_the_flow_of_quick_leads_back_in_float32() -> None:
+    """At the images' real size, of logits as pixels have them."""
+    torch.manual_seed(0)
+    model = RealNVP(DataSpec(28, 28, 256), **load_params("quick").entry("real_nvp").arch).eval()
+    x = torch.randint(0, 256, (256, 1, 28, 28), dtype=torch.uint8)
+    model.init_from_data(x, None, rng=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+        h = (0.05 + 0.9 * torch.rand(16, 1, 28, 28)).logit()
+        z, _ = model.flow(h)
+        assert (z - h.flatten(1)).abs().mean() > 0.1
+        torch.testing.assert_close(model.flow.inverse(z), h, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("cls", [RealNVP, Glow])

@@ -74,6 +74,27 @@ def test_ais_finds_log_z(height: int, hidden: int) -> None:
     assert info["log_z"] == pytest.approx(log_z_over_hidden(model), abs=5 * info["log_z_stderr"] + 1e-3)
 
 
+def test_ais_finds_log_z_of_a_trained_model_of_real_size() -> None:
+    """784 pixels, and few hidden units that have learned to tell noisy patterns apart."""
+    torch.manual_seed(0)
+    model, rng = RBM(DataSpec(28, 28, 2), hidden=12, chains=64), Generator().manual_seed(0)
+    patterns = (torch.rand(4, 1, 4, 4, generator=rng) < 0.4).float().repeat_interleave(7, 2).repeat_interleave(7, 3)
+    x = torch.bernoulli(0.05 + 0.9 * patterns[torch.arange(256) % 4], generator=rng).to(torch.uint8)
+    model.init_from_data(x, None, rng=rng)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        step = model.training_loss(x, None, rng=rng, progress=0.0)
+        step.loss.backward()
+        optimizer.step()
+        model.after_step("loss", step.carry, rng=rng, progress=0.0)
+    info = model.prepare_likelihood(rng=rng, chains=1000, temperatures=1500)
+    exact = log_z_over_hidden(model)
+    assert exact - model.log_z_start() > 20  # far from the independent pixels that AIS starts from
+    assert info["log_z"] == pytest.approx(exact, abs=0.1)
+    assert info["log_z_stderr"] < 0.1
+
+
 def test_the_likelihood_is_normalised() -> None:
     model = build()
     model.log_z.fill_(log_z_over_hidden(model))
