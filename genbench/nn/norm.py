@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["ConditionalBatchNorm2d"]
@@ -30,5 +31,5 @@ class ConditionalBatchNorm2d(nn.Module):
         x = self.norm(x)
         if self.labels is None:
             return x
-        gain, shift = self.labels(y)[:, :, None, None].chunk(2, 1)
-        return gain * x + shift
+        gain, shift = self.labels(y).to(x.dtype)[:, :, None, None].chunk(2, 1)  # in float32 they would take the features with them
+        return torch.addcmul(shift, gain, x)

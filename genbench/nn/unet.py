@@ -97,6 +97,7 @@ class UNet(nn.Module):
         time = self.time(_waves(t, self.width))
         if self.labels is not None:
             time = time + self.labels(y)
+        time = F.silu(time)
         h = F.pixel_unshuffle(x, self.patch)
         if h.device.type == "cpu":  # whose convolutions are faster on features in this layout
             h = h.contiguous(memory_format=torch.channels_last)
@@ -125,7 +126,7 @@ class UNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """x + conv(silu(norm(conv(silu(norm(x))) + time)))."""
+    """x + conv(silu(norm(conv(silu(norm(x))) + linear(time))))."""
 
     def __init__(self, inputs: int, outputs: int, time: int, norm: str, table: int) -> None:
         super().__init__()
@@ -135,7 +136,7 @@ class _Block(nn.Module):
         self.around = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor, y: Tensor | None) -> Tensor:
-        h = self.first(F.silu(_normed(self.norm_first, x, y))) + self.time(F.silu(time))[:, :, None, None]
+        h = self.first(F.silu(_normed(self.norm_first, x, y))) + self.time(time)[:, :, None, None]
         return self.around(x) + self.last(F.silu(_normed(self.norm_last, h, y)))
 
 
