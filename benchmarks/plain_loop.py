@@ -6,7 +6,7 @@ of its own, and runs are taken in turn: ours, set up as a stage is; the plain on
 Writes benchmarks/results/plain_loop.json, with the operations that take most of the time of ours, and with what the precision alone brings
 a convolution on this machine, memory kept in both: the ratio that a network of nothing but convolutions would have.
 
-    python -m benchmarks.plain_loop [--entries vae,vq_vae,dcgan,hinge_gan] [--profiles quick,full] [--repeats 3]
+    python -m benchmarks.plain_loop [--entries vae,vq_vae,dcgan,hinge_gan] [--profiles quick,full] [--repeats 3] [--images 6400]
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--entries", default="vae,vq_vae,dcgan,hinge_gan")
     parser.add_argument("--profiles", default="quick,full")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--images", type=int, default=6400, help="of a run, in 10 to 200 steps")
     options = parser.parse_args(arguments)
     compute = load_params("quick").compute
     torch.set_num_threads(compute.threads)
@@ -135,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         for profile, name in itertools.product(options.profiles.split(","), options.entries.split(",")):
             batch = load_params(profile).entry(name).train["batch_size"]
-            steps = min(200, max(20, 6400 // batch))  # up to 200 have a row of the history each
+            steps = min(200, max(10, options.images // batch))  # up to 200 have a row of the history each
             speeds: dict[str, list[float]] = {version: [] for version in VERSIONS}
             for round_, version in itertools.product(range(options.repeats + 1), VERSIONS):
                 speed = workers.call(version, measure, version, profile, name, steps)

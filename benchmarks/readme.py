@@ -102,6 +102,7 @@ def _diffusion_sampling(result: Mapping[str, Any]) -> list[str]:
         rows.append(
             [entry, steps, *(f"{ms:.1f}" for ms in r["ms_per_image"].values()), f"{r['ratio']:.1f}", f"{r['ratio_memory_kept']:.1f}"]
         )
+    rows.sort(key=lambda row: (row[0], int(row[1])))
     header = ["entry", "steps", "ms/image", "plain", "plain, memory kept", "times plain", "times plain, memory kept"]
     return [
         f"Sampling {result['images']} images with the networks of `quick`, by number of steps (of the midpoint method, which runs the network twice in",
