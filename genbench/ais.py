@@ -26,7 +26,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["ESS_FLOOR", "AISResult", "ais", "reverse_ais", "schedule"]
+from genbench.errors import UserError, check_positive
+
+__all__ = ["ESS_FLOOR", "AISResult", "ais", "check_ais", "reverse_ais", "schedule"]
 
 ESS_FLOOR = 10.0
 """Effective chains below which log Z, and each likelihood that rests on it, is withheld: fewer say little even of their own spread."""
@@ -36,6 +38,15 @@ LogDensity = Callable[[Any, float], Tensor]
 
 Transition = Callable[..., Any]
 """``(x, beta, *, rng) -> x``: a move that leaves f_beta invariant. States may be of any type, and may carry their densities along."""
+
+
+def check_ais(*, chains: int = 500, temperatures: int = 300, ess_floor: float = ESS_FLOOR) -> None:
+    """UserError unless the counts are positive, the floor is :data:`ESS_FLOOR` or higher and the chains could reach it."""
+    check_positive(chains=chains, temperatures=temperatures)
+    if not ess_floor >= ESS_FLOOR:
+        raise UserError(f"ess_floor: must be at least {ESS_FLOOR:g}, below which no estimate is to be trusted, got {ess_floor}")
+    if chains < ess_floor:
+        raise UserError(f"chains: {chains} can never count as the {ess_floor:g} of ess_floor that a likelihood needs; take more chains")
 
 
 @dataclass(frozen=True, slots=True)

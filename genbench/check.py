@@ -9,10 +9,12 @@ import torch
 from torch import Generator
 
 from genbench import metrics
+from genbench.ais import check_ais
 from genbench.backend import Backend
 from genbench.base import GenerativeModel, Traceable
 from genbench.data import spec_of
 from genbench.errors import UserError, bind_options, check_positive
+from genbench.families.energy import EnergyBased
 from genbench.fit import fit
 from genbench.likelihood import score_options
 from genbench.optim import check_optim
@@ -41,6 +43,8 @@ def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
     preparing, scoring = score_options(model, entry)
     with _named(f"{where}.score"):
         check_positive(**{key: value for key, value in {**preparing, "draws": scoring.get("draws", 1)}.items() if isinstance(value, int)})
+        if isinstance(model, EnergyBased):
+            check_ais(**{key: preparing[key] for key in ("chains", "temperatures", "ess_floor") if key in preparing})
         model.likelihood_passes(**scoring)
     if entry.sample and isinstance(model, Traceable):
         with _named(f"{where}.sample"):

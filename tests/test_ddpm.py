@@ -202,8 +202,12 @@ def test_errors_name_what_is_wrong() -> None:
         build(label_dropout=0.1)
     with pytest.raises(UserError, match="guidance: must be a number of at least 0, got -1"):
         build(conditional=True, label_dropout=0.1).sample(1, torch.tensor([0]), rng=rng, guidance=-1)
-    with pytest.raises(UserError, match="ddim_steps: must be at least 1, got 0"):
+    with pytest.raises(UserError, match="ddim_steps: must be 1 to 8, got 0"):
         build().decode(torch.zeros(1, 16), rng=rng, ddim_steps=0)
+    with pytest.raises(UserError, match="ddim_steps: must be 1 to 8, got 9"):
+        build().encode(images(1), rng=rng, ddim_steps=9)
+    with pytest.raises(UserError, match="steps, first, last: with these 100 steps 0.36 of an image's variance is left at the last one"):
+        DDPM(SPEC, steps=100, widths=(16,), patch=1)
     with pytest.raises(UserError, match="guidance: this entry is unconditional"):
         build().sample(1, rng=rng, guidance=1.0)
     with pytest.raises(UserError, match="guidance: this entry never saw hidden labels"):

@@ -52,6 +52,31 @@ def test_the_density_is_that_of_the_carried_noise(probes: int) -> None:
     torch.testing.assert_close(found, density, rtol=1e-4, atol=1e-4)
 
 
+class OneSign(FlowMatching):
+    """Broken: one sign for all pixels of an image, so that they are not independent."""
+
+    def _velocity_and_divergence(self, x: Tensor, t: Tensor, y: Tensor | None, signs: Tensor) -> tuple[Tensor, Tensor]:
+        return super()._velocity_and_divergence(x, t, y, signs[..., :1, :1].expand_as(signs))
+
+
+@pytest.mark.parametrize(("cls", "right"), [(FlowMatching, True), (OneSign, False)])
+def test_random_signs_estimate_the_divergence_without_bias(cls: type[FlowMatching], right: bool) -> None:
+    """Of a network in which each pixel's velocity depends on the others, where one probe is not exact."""
+    torch.manual_seed(0)
+    model = cls(SPEC, widths=(16,), patch=1).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+    x = torch.randn(1, 1, 2, 2, generator=Generator().manual_seed(1))
+    exact = model._velocity_and_divergence(x, torch.tensor(0.4), None, x.new_zeros(0, *x.shape))[1]
+    n = 4000
+    signs = torch.randint(0, 2, (1, n, 1, 2, 2), generator=Generator().manual_seed(2)).float() * 2 - 1
+    found = model._velocity_and_divergence(x.expand(n, -1, -1, -1), torch.tensor(0.4), None, signs)[1]
+    error = float(found.std()) / math.sqrt(n)
+    assert float(found.std()) > 0.05 * abs(float(exact)) or not right
+    assert (abs(float(found.mean() - exact)) < 4.5 * error + 1e-4) is right
+
+
 @pytest.mark.parametrize(
     ("solver", "steps", "tolerance"), [("rk4", 25, 1e-5), ("dopri5", 1, 1e-3), ("midpoint", 40, 1e-3), ("euler", 400, 3e-3)]
 )

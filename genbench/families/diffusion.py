@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import Conditioning, DataSpec, Likelihood
-from genbench.errors import UserError, check_positive, near
+from genbench.errors import UserError, near
 from genbench.families.noise_latents import NoiseLatents, spread
 from genbench.nn.noise_schedule import Schedule
 from genbench.nn.normal import discretised_normal, normal_kl
@@ -273,19 +273,24 @@ class GaussianDiffusion(NoiseLatents):
     # ------------------------------------------------------------------ latents, by DDIM
 
     @torch.no_grad()
-    def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator, ddim_steps: int = 50) -> Tensor:
-        """Images uint8 (n, 1, H, W) of latents (n, D) by the deterministic sampler."""
+    def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator, ddim_steps: int | None = None) -> Tensor:
+        """Images uint8 (n, 1, H, W) of latents (n, D) by the deterministic sampler, in 50 steps, or T if there are fewer, unless told."""
         self.check_latents(z, y)
-        check_positive(ddim_steps=ddim_steps)
-        return self._levels(self._follow(self.as_maps(z), self._times(min(ddim_steps, self.steps)), y))
+        return self._levels(self._follow(self.as_maps(z), self._latent_times(ddim_steps), y))
 
     @torch.no_grad()
-    def encode(self, x: Tensor, y: Tensor | None = None, *, rng: Generator, ddim_steps: int = 50) -> Tensor:
-        """Latents (B, D) that the deterministic sampler leads back to about these images."""
+    def encode(self, x: Tensor, y: Tensor | None = None, *, rng: Generator, ddim_steps: int | None = None) -> Tensor:
+        """Latents (B, D) that the deterministic sampler leads back to about these images, in as many steps."""
         self.check_images(x)
         self.check_labels(len(x), y)
-        check_positive(ddim_steps=ddim_steps)
-        return self._follow(self.spec.signed(x), self._times(min(ddim_steps, self.steps))[::-1], y).flatten(1)
+        return self._follow(self.spec.signed(x), self._latent_times(ddim_steps)[::-1], y).flatten(1)
+
+    def _latent_times(self, ddim_steps: int | None) -> list[int]:
+        if ddim_steps is None:
+            return self._times(min(50, self.steps))
+        if not 1 <= ddim_steps <= self.steps:
+            raise UserError(f"ddim_steps: must be 1 to {self.steps}, got {ddim_steps}")
+        return self._times(ddim_steps)
 
     def _follow(self, x: Tensor, times: Sequence[int], y: Tensor | None) -> Tensor:
         for now, then in itertools.pairwise(times):

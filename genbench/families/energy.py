@@ -11,7 +11,7 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from genbench.ais import ESS_FLOOR, ais, schedule
+from genbench.ais import ESS_FLOOR, ais, check_ais, schedule
 from genbench.base import DataSpec, GenerativeModel, Likelihood
 from genbench.errors import check_positive
 
@@ -84,9 +84,12 @@ class EnergyBased(GenerativeModel, Generic[State]):
             rng: source of randomness.
             chains: independent runs.
             temperatures: steps from the start to the target.
-            ess_floor: effective chains below which the likelihood is withheld.
+            ess_floor: effective chains below which the likelihood is withheld; the package's own or higher.
+
+        Raises:
+            UserError: there are fewer chains than the floor, or it is too low to protect from anything.
         """
-        check_positive(chains=chains, temperatures=temperatures)
+        check_ais(chains=chains, temperatures=temperatures, ess_floor=ess_floor)
         betas = schedule(temperatures, pieces=self.pieces if temperatures >= 10 * len(self.pieces) else ((1.0, 1.0),))
         result = ais(self.log_f, self.move, self.start(chains, rng=rng), self.log_z_start(), betas, rng=rng)
         self.log_z.fill_(result.log_z)

@@ -44,7 +44,7 @@ class DDPM(GaussianDiffusion):
         conditional: read labels.
 
     Example:
-        >>> model = DDPM(DataSpec(8, 8, 256), steps=10, widths=(16,), patch=1).eval()
+        >>> model = DDPM(DataSpec(8, 8, 256), steps=10, last=0.7, widths=(16,), patch=1).eval()
         >>> rng = Generator().manual_seed(0)
         >>> model.log_likelihood(model.sample(2, rng=rng), rng=rng).shape
         torch.Size([2])

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from genbench.base import DataSpec, Step
 from genbench.families.diffusion import GaussianDiffusion
-from genbench.nn.noise_schedule import cosine_schedule
+from genbench.nn.noise_schedule import log_snr_schedule
 from genbench.nn.unet import UNet
 
 __all__ = ["DDPMVLB"]
@@ -20,16 +20,13 @@ __all__ = ["DDPMVLB"]
 class DDPMVLB(GaussianDiffusion):
     r"""Diffusion whose loss is the bound that is scored: each step weighs what its term weighs.
 
-    .. math:: \log \frac{\bar\alpha_t}{1 - \bar\alpha_t} = -2 \log \tan(\pi s_t / 2), \qquad s_t \text{ linear in } t
-
-    This ratio runs from 13.3 to -5: so little noise is left at the last step that it settles each pixel's level almost by itself, where the linear
-    schedule of the DDPM loses most of a bit for each pixel. For the network to see differences smaller than a level, it reads sines and cosines of the
+    The logarithm of the signal-to-noise ratio falls linearly from 15 to -5: the first step settles each pixel's level, and no step loses much of what
+    is known of it. Steps that are evenly spaced otherwise cost more where the levels of grey pixels are told apart: with the cosine schedule, two nats
+    for each of them, however good the network is. For the network to see differences smaller than a level, it reads sines and cosines of the
     pixels with periods of one and two levels beside them.
 
     References:
-        Variational Diffusion Models, Kingma, Salimans, Poole, Ho, 2021, https://arxiv.org/abs/2107.00630 (bound, Fourier features, limits of the ratio)
-        Understanding Diffusion Objectives as the ELBO with Simple Data Augmentation, Kingma, Gao, 2023, https://arxiv.org/abs/2303.00848 (cosine)
-        Improved Denoising Diffusion Probabilistic Models, Nichol, Dhariwal, 2021, https://arxiv.org/abs/2102.09672
+        Variational Diffusion Models, Kingma, Salimans, Poole, Ho, 2021, https://arxiv.org/abs/2107.00630 (bound, Fourier features, schedule)
 
     Differs: T discrete steps, whose variance is the posterior's; the schedule is fixed.
 
@@ -58,7 +55,7 @@ class DDPMVLB(GaussianDiffusion):
         spec: DataSpec,
         *,
         steps: int = 1000,
-        first: float = 13.3,
+        first: float = 15.0,
         last: float = -5.0,
         widths: Sequence[int] = (32, 64),
         blocks: int = 2,
@@ -68,7 +65,7 @@ class DDPMVLB(GaussianDiffusion):
         label_dropout: float = 0.0,
         conditional: bool = False,
     ) -> None:
-        schedule = cosine_schedule(steps, first, last)
+        schedule = log_snr_schedule(steps, first, last)
         super().__init__(spec, schedule=schedule, variance="posterior", label_dropout=label_dropout, conditional=conditional)
         classes = spec.classes if self.conditional else 0
         self.network = UNet(spec, inputs=5, widths=widths, blocks=blocks, patch=patch, norm=norm, heads=heads, classes=classes)

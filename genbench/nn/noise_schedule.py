@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,10 @@ from torch import Tensor
 
 from genbench.errors import UserError
 
-__all__ = ["Schedule", "cosine_schedule", "linear_schedule"]
+__all__ = ["Schedule", "linear_schedule", "log_snr_schedule"]
+
+LEFT = 0.1
+"""Share of an image's variance that may be left at step T, since samplers start from noise alone: 0.00004 in Ho et al., 2020."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +41,12 @@ def linear_schedule(steps: int, first: float, last: float) -> Schedule:
     return _schedule((-beta).log1p().cumsum(0))
 
 
-def cosine_schedule(steps: int, first: float, last: float) -> Schedule:
-    r"""Log signal-to-noise ratios :math:`-2 \log \tan(\pi t / 2)` from ``first`` to ``last``, at evenly spaced t.
-
-    Nichol, Dhariwal, 2021, in the form of Kingma, Gao, "Understanding Diffusion Objectives as the ELBO", 2023, table 1.
-    """
+def log_snr_schedule(steps: int, first: float, last: float) -> Schedule:
+    """Log signal-to-noise ratios that fall linearly from ``first`` to ``last`` (Kingma, Salimans, Poole, Ho, 2021, appendix F)."""
     check_steps(steps)
     if not first > last:
         raise UserError(f"first, last: log signal-to-noise ratios must fall, got {first} and {last}")
-    begin, end = (math.atan(math.exp(-ratio / 2)) for ratio in (first, last))
-    ratios = -2 * torch.linspace(begin, end, steps, dtype=torch.float64).tan().log()
-    return _schedule(torch.nn.functional.logsigmoid(ratios))
+    return _schedule(torch.nn.functional.logsigmoid(torch.linspace(first, last, steps, dtype=torch.float64)))
 
 
 def check_steps(steps: int) -> None:
@@ -60,6 +57,12 @@ def check_steps(steps: int) -> None:
 
 def _schedule(log_alpha_bar: Tensor) -> Schedule:
     """From log alpha_bar of steps 1..T."""
+    left = float(log_alpha_bar[-1].exp())
+    if left > LEFT:
+        raise UserError(
+            f"steps, first, last: with these {len(log_alpha_bar)} steps {left:.2g} of an image's variance is left at the last one, where samplers "
+            f"start from noise alone; at most {LEFT} may be: take more steps, or another last"
+        )
     log_alpha_bar = torch.cat([torch.zeros(1, dtype=torch.float64), log_alpha_bar])
     noise = -log_alpha_bar.expm1()
     beta = torch.cat([torch.zeros(1, dtype=torch.float64), -log_alpha_bar.diff().expm1()])
