@@ -647,7 +647,10 @@ def test_draws_below_one_are_found_before_a_run(root: Path) -> None:
         ({"model": "ebm", "sample": {"burn_in": 0}}, "sample.burn_in: must be at least 1, got 0"),
         ({"model": "ebm", "score": {"chains": 0}}, "score.chains: must be at least 1, got 0"),
         ({"model": "ebm", "score": {"chains": 5}}, "score.chains: 5 can never count as the 10 of ess_floor that a likelihood needs"),
-        ({"model": "ebm", "score": {"ess_floor": 0.0}}, "score.ess_floor: must be at least 10, below which no estimate is to be trusted, got 0"),
+        (
+            {"model": "ebm", "score": {"ess_floor": 0.0}},
+            "score.ess_floor: must be at least 10, below which no estimate is to be trusted, got 0",
+        ),
         ({"model": "ddpm", "arch": {"steps": 100}}, "arch: steps, first, last: with these 100 steps 0.36 of an image's variance is left"),
     ],
 )

@@ -206,7 +206,7 @@ def test_errors_name_what_is_wrong() -> None:
         build().decode(torch.zeros(1, 16), rng=rng, ddim_steps=0)
     with pytest.raises(UserError, match="ddim_steps: must be 1 to 8, got 9"):
         build().encode(images(1), rng=rng, ddim_steps=9)
-    with pytest.raises(UserError, match="steps, first, last: with these 100 steps 0.36 of an image's variance is left at the last one"):
+    with pytest.raises(UserError, match=r"steps, first, last: with these 100 steps 0\.36 of an image's variance is left at the last one"):
         DDPM(SPEC, steps=100, widths=(16,), patch=1)
     with pytest.raises(UserError, match="guidance: this entry is unconditional"):
         build().sample(1, rng=rng, guidance=1.0)

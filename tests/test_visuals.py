@@ -301,7 +301,9 @@ def seeded(kind: str) -> Generator:
         (ToyFVBN(DataSpec(3, 3, 2, 2), conditional=True), {"process.gif", "process.png", "completion.png"}),
         (ToyVAE(DataSpec(3, 3, 2)), {"interpolation.png", "interpolation-images.png", "reconstruction.png", "traversal.png"}),
         (
-            DDPM(DataSpec(3, 3, 2), steps=6, first=0.1, last=0.7, widths=(16,), blocks=1, patch=1),  # its latents are as large as its images
+            DDPM(
+                DataSpec(3, 3, 2), steps=6, first=0.1, last=0.7, widths=(16,), blocks=1, patch=1
+            ),  # its latents are as large as its images
             {"interpolation.png", "interpolation-images.png", "reconstruction.png", "process.gif", "process.png", "terms.png"},
         ),
     ],
