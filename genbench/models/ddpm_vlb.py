@@ -1,4 +1,4 @@
-"""Diffusion trained on its variational bound, with a cosine schedule of log signal-to-noise ratios."""
+"""Diffusion trained on its variational bound, with evenly spaced log signal-to-noise ratios."""
 
 from __future__ import annotations
 
