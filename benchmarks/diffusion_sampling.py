@@ -1,4 +1,4 @@
-"""Milliseconds per image of the samplers of diffusion and flow matching, by number of steps: as the entries draw, against a plain float32 loop.
+"""Milliseconds per image of the samplers of diffusion and flow matching, by number of steps: in bfloat16, against a plain float32 loop.
 
 The same network and sampler, untrained, since the time does not depend on the weights. Each version has a process of its own: ours is set up as a
 stage is and draws in bfloat16, as the entries of `quick` do; the plain one is a script that runs the network on contiguous float32 features, with the

@@ -106,7 +106,7 @@ def _diffusion_sampling(result: Mapping[str, Any]) -> list[str]:
     header = ["entry", "steps", "ms/image", "plain", "plain, memory kept", "times plain", "times plain, memory kept"]
     return [
         f"Sampling {result['images']} images with the networks of `quick`, by number of steps (of the midpoint method, which runs the network twice in",
-        "each, for `flow_matching`), in bfloat16 as these entries draw, against the same sampler on contiguous float32 features:",
+        "each, for `flow_matching`, whose entry draws with `rk4`), in bfloat16, against the same sampler on contiguous float32 features:",
         *_table(header, rows),
     ]
 

@@ -69,4 +69,11 @@ def test_the_marked_settings_are_those_in_use() -> None:
     blocks = yaml.safe_load((load_params("quick").root / "params.yaml").read_text())["entries"]
     for name, rows in read_json(RESULTS / "settings.json")["candidates"].items():
         assert [row["chosen"] for row in rows] == [alike(row["settings"], blocks[name]) for row in rows], name
+        assert any(row["chosen"] for row in rows), f"{name}: no candidate has its settings; python -m benchmarks.settings {name}"
         assert all({"arch", "train"} <= set(row["settings"]) for row in rows)
+
+
+def test_all_that_full_trains_has_been_tried() -> None:
+    """It runs nowhere else than on a GPU; that its models train at all is seen by some steps on a CPU."""
+    trained = {name for name, entry in load_params("full").entries.items() if entry.train}
+    assert set(read_json(RESULTS / "full_steps.json")["results"]) == trained
