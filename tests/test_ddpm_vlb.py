@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
+from benchmarks.schedules import PIXELS, BestDenoiser
 from genbench.base import DataSpec
 from genbench.errors import UserError
 from genbench.models.ddpm_vlb import DDPMVLB
-from genbench.nn.noise_schedule import linear_schedule, log_snr_schedule
+from genbench.nn.noise_schedule import Schedule, linear_schedule, log_snr_schedule
 
 
 def build(**arch: Any) -> DDPMVLB:
@@ -79,33 +80,17 @@ def test_the_last_term_is_small_where_little_noise_is_left() -> None:
     assert float(term.mean()) / 16 < 0.02
 
 
-LEVELS = range(108, 148)
-"""Of the one pixel below: all equally likely, so that its entropy is known."""
-
-
-class BestDenoiser(DDPMVLB):
-    """The conditional mean of the noise in a pixel that has one of :data:`LEVELS`: no network can do better."""
-
-    def denoise(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        step = (t * self.steps).round().long()
-        alpha, sigma = (values[step][:, None, None, None].sqrt() for values in (self.alpha_bar, self.noise))
-        levels = self.spec.signed(torch.tensor(LEVELS, dtype=torch.uint8)).double()
-        odds = (-((x_t - alpha * levels) ** 2) / (2 * sigma**2)).softmax(3)
-        return ((x_t - alpha * (odds * levels).sum(3, keepdim=True)) / sigma).float()
-
-
 def test_the_steps_cost_nothing_of_themselves() -> None:
     """With the best denoiser the bound is the entropy, so a network's bound is loose by its own errors alone; a DDPM's schedule is not so."""
-    model = BestDenoiser(DataSpec(1, 1, 256), widths=(16,), patch=1).eval()
-    x = torch.tensor(LEVELS, dtype=torch.uint8)[:, None, None, None].repeat(20, 1, 1, 1)
+    model, levels = DDPMVLB(DataSpec(1, 1, 256), widths=(16,), patch=1), PIXELS["grey"]
+    x = torch.tensor(levels, dtype=torch.uint8)[:, None, None, None].repeat(20, 1, 1, 1)
 
-    def excess() -> float:
-        return -float(model.log_likelihood(x, rng=Generator().manual_seed(0)).mean()) - math.log(len(LEVELS))
+    def excess(schedule: Schedule) -> float:
+        best = BestDenoiser(schedule, model.variance, levels).eval()
+        return -float(best.log_likelihood(x, rng=Generator().manual_seed(0)).mean()) - math.log(len(levels))
 
-    assert excess() == pytest.approx(0.0, abs=0.06)
-    for name in ("beta", "alpha_bar", "noise", "posterior_var"):
-        setattr(model, name, getattr(linear_schedule(1000, 1e-4, 0.02), name))
-    assert excess() > 0.3
+    assert excess(Schedule(model.beta, model.alpha_bar, model.noise, model.posterior_var)) == pytest.approx(0.0, abs=0.06)
+    assert excess(linear_schedule(1000, 1e-4, 0.02)) > 0.3
 
 
 def test_errors_name_what_is_wrong() -> None:
