@@ -1,4 +1,4 @@
-"""How the arithmetic of training is done on a type of device: precision, memory layout, compilation. Set in params.yaml, never chosen at run time."""
+"""How the arithmetic of training is done on a type of device: precision, memory layout, compilation. Set in params.yaml, never chosen by a measurement."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from genbench import precision as precisions
 from genbench.errors import UserError, bind_options, near
 
 __all__ = ["Backend"]
-
-_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,8 @@ class Backend:
     """Precision, layout and compilation of training.
 
     Attributes:
-        precision: ``float32``, or ``bfloat16`` for autocast; weights, optimiser and averages stay float32.
+        precision: ``float32``; ``bfloat16`` for autocast, weights, optimiser and averages staying float32; ``auto``, which is bfloat16 where the
+            device computes it natively. :meth:`of` puts in its place which one that is.
         channels_last: convolution weights in NHWC.
         compile: compile the model's parts with torch.compile.
         device: type of the device that this was chosen for.
@@ -43,12 +43,16 @@ class Backend:
                 raise UserError(f"{where}.{name}: unknown device type{near(name, ('cpu', 'cuda'))}")
         block = backend.get(device.type) or {}
         options = bind_options(cls, block, where=f"{where}.{device.type}", skip=("device",))
-        result = cls(**options, device=device.type)
-        if result.precision not in _PRECISIONS:
-            raise UserError(f"{where}.{device.type}.precision: unknown {result.precision!r}{near(result.precision, _PRECISIONS)}")
+        given = options.get("precision", cls.__dataclass_fields__["precision"].default)
+        precisions.check_precision(given, where=f"{where}.{device.type}.precision")
+        result = cls(**{**options, "precision": precisions.resolve(given, device)}, device=device.type)
         if result.compile:
             check_compiler(f"{where}.{device.type}.compile")
         return result
+
+    def check(self, model: nn.Module, *, where: str) -> None:
+        """Raise UserError if the device lacks one of the model's operations in this precision."""
+        precisions.check_operations(model, self.precision, self.device, where=f"{where}.{self.device}.precision")
 
     def prepare(self, model: nn.Module) -> None:
         """Bring a model into this layout and compile its parts."""
@@ -69,9 +73,7 @@ class Backend:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context in which a loss is computed."""
-        if self.precision == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device, _PRECISIONS[self.precision])
+        return precisions.autocast(self.precision, self.device)
 
 
 def check_compiler(where: str) -> None:

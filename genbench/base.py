@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor, nn
 
+from genbench.precision import resolved
+
 __all__ = [
     "Conditioning",
     "DataSpec",
@@ -181,7 +183,7 @@ class GenerativeModel(nn.Module, ABC):
     def describe_sampler(self, **options: object) -> tuple[str, bool]:
         """Name of the sampler that ``sample(**options)`` is, and whether it draws from the scored distribution."""
         defaults = {k: p.default for k, p in inspect.signature(self.sample).parameters.items()}
-        changed = {k: v for k, v in options.items() if defaults.get(k) != v}
+        changed = {k: v for k, v in resolved(options, self.device).items() if defaults.get(k) != v}
         if not changed:
             return self.sampler_name, True
         return f"{self.sampler_name} ({', '.join(f'{k}={v}' for k, v in sorted(changed.items()))})", False

@@ -13,7 +13,13 @@ __all__ = ["call"]
 
 
 def call(
-    function: str, *args: object, device: str | None = None, threads: int | None = None, resumes: bool = False, **options: object
+    function: str,
+    *args: object,
+    device: str | None = None,
+    threads: int | None = None,
+    resumes: bool = False,
+    isa_of: str | None = None,
+    **options: object,
 ) -> Any:
     """Import ``module:name`` and call it; errors that say how to mend become one line, and an int that is not 0 the exit code.
 
@@ -23,6 +29,7 @@ def call(
         device: for GENBENCH_DEVICE; it goes to the environment, because the processes that DVC starts inherit it.
         threads: for GENBENCH_THREADS.
         resumes: whether the same command goes on where this one was interrupted.
+        isa_of: profile whose ``compute.isa`` must be set first, since the module imports torch.
         options: its keywords.
     """
     if device is not None:
@@ -31,6 +38,11 @@ def call(
         os.environ["GENBENCH_THREADS"] = str(threads)
     module, _, name = function.partition(":")
     try:
+        if isa_of is not None:
+            from genbench.params import load_params
+            from genbench.processor import set_isa
+
+            set_isa(load_params(isa_of).compute.isa)
         result = getattr(importlib.import_module(module), name)(*args, **options)
     except KeyboardInterrupt:
         print(f"\ninterrupted{': the same command goes on from the last checkpoint' if resumes else ''}", file=sys.stderr)

@@ -19,9 +19,10 @@ from genbench.fit import fit
 from genbench.likelihood import score_options
 from genbench.optim import check_optim
 from genbench.params import Compute, Entry, Params
+from genbench.precision import check_operations, computes_bfloat16
 from genbench.registry import BrokenModel, build
 
-__all__ = ["check_entry", "check_params"]
+__all__ = ["check_entry", "check_params", "emulating"]
 
 
 def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
@@ -38,8 +39,10 @@ def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
     model, where = build(entry, spec_of(entry.dataset)), f"entries.{entry.name}"
     bind_options(fit, entry.train, where=f"{where}.train", skip=("model", "data", "entry", "seed", "device", "resume"))
     check_optim(model, entry.train, where=f"{where}.train")
-    Backend.of(entry.train.get("backend", {}), torch.device(compute.device), where=f"{where}.train.backend")
+    device = torch.device(compute.device)
+    Backend.of(entry.train.get("backend", {}), device, where=f"{where}.train.backend").check(model, where=f"{where}.train.backend")
     bind_options(model.sample, entry.sample, where=f"{where}.sample", skip=("n", "y", "rng"))
+    check_operations(model, entry.sample.get("precision", "float32"), device, where=f"{where}.sample.precision")
     preparing, scoring = score_options(model, entry)
     with _named(f"{where}.score"):
         check_positive(**{key: value for key, value in {**preparing, "draws": scoring.get("draws", 1)}.items() if isinstance(value, int)})
@@ -94,3 +97,15 @@ def check_params(params: Params, names: Iterable[str] | None = None) -> dict[str
         except BrokenModel as error:
             broken[name] = str(error)
     return broken
+
+
+def emulating(params: Params, names: Iterable[str] | None = None) -> list[str]:
+    """The entries that ask for bfloat16, in training or sampling, on a device that only emulates it."""
+    device = torch.device(params.compute.device)
+    if computes_bfloat16(device):
+        return []
+    asked = {}
+    for name in params.entries if names is None else names:
+        entry = params.entries[name]
+        asked[name] = (entry.train.get("backend", {}).get(device.type, {}).get("precision"), entry.sample.get("precision"))
+    return [name for name, precisions in asked.items() if "bfloat16" in precisions]

@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 
 
-def _stage(stage: str, key: str | None, profile: str, device: str | None = None, threads: int | None = None, **options: object) -> None:
+def _stage(stage: str, key: str | None, profile: str, device: str | None = None, threads: int | None = None, **options: Any) -> None:
     resumes = stage in ("train", "sample", "score_likelihood")
     call("genbench.stage:run_stage", profile, stage, key, device=device, threads=threads, resumes=resumes, **options)
 
@@ -134,7 +134,7 @@ def sample(
     """Draw the samples that are scored, or a picture of some."""
     if png is not None:
         drawn: dict[str, Any] = {"n": n or 64, "labels": labels, "seed": seed or 0}
-        call("genbench.pictures:sample", profile, entry, png, **drawn, device=device, threads=threads)
+        call("genbench.pictures:sample", profile, entry, png, **drawn, device=device, threads=threads, isa_of=profile)
         return
     for name, value in (("--n", n), ("--labels", labels), ("--seed", seed)):
         if value is not None:

@@ -45,6 +45,7 @@ def interpolate(
         seed=seed,
         device=device,
         threads=threads,
+        isa_of=profile,
     )
 
 
@@ -60,7 +61,9 @@ def traverse(
     threads: Threads = None,
 ) -> None:
     """Draw one latent coordinate after another from low to high."""
-    call("genbench.pictures:traverse", profile, entry, out, rows=rows, steps=steps, seed=seed, device=device, threads=threads)
+    call(
+        "genbench.pictures:traverse", profile, entry, out, rows=rows, steps=steps, seed=seed, device=device, threads=threads, isa_of=profile
+    )
 
 
 @app.command(**examples("genbench reconstruct vae --out pairs.png --n 50"))
@@ -74,7 +77,7 @@ def reconstruct(
     threads: Threads = None,
 ) -> None:
     """Draw test images above their reconstructions."""
-    call("genbench.pictures:reconstruct", profile, entry, out, n=n, seed=seed, device=device, threads=threads)
+    call("genbench.pictures:reconstruct", profile, entry, out, n=n, seed=seed, device=device, threads=threads, isa_of=profile)
 
 
 @app.command(**examples("genbench animate pixel_cnn --out drawing.gif"))
@@ -89,7 +92,7 @@ def animate(
     threads: Threads = None,
 ) -> None:
     """Animate how an entry draws its samples."""
-    call("genbench.pictures:animate", profile, entry, out, n=n, labels=labels, seed=seed, device=device, threads=threads)
+    call("genbench.pictures:animate", profile, entry, out, n=n, labels=labels, seed=seed, device=device, threads=threads, isa_of=profile)
 
 
 @app.command(
@@ -114,4 +117,4 @@ def inpaint(
     if rows is not None and mask is not None:
         raise typer.BadParameter("does not go with --mask", param_hint="--rows")
     asked: dict[str, Any] = {"rows": rows, "mask": mask, "digits": digits, "n": n, "draws": draws, "seed": seed}
-    call("genbench.pictures:inpaint", profile, entry, out, **asked, device=device, threads=threads)
+    call("genbench.pictures:inpaint", profile, entry, out, **asked, device=device, threads=threads, isa_of=profile)

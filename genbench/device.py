@@ -1,4 +1,4 @@
-"""Where tensors live: device, threads, deterministic algorithms, memory use."""
+"""Where tensors live: device, threads, instruction set, deterministic algorithms, memory use."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import re
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from genbench.errors import UserError
 from genbench.params import Compute
+from genbench.processor import kind_of, set_isa
 
-__all__ = ["hardware", "keep_freed_memory", "peak_memory_mb", "setup"]
+__all__ = ["hardware", "identity", "keep_freed_memory", "peak_memory_mb", "setup"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 
@@ -24,8 +26,9 @@ def setup(compute: Compute) -> torch.device:
     """Set threads, the C library's allocator and deterministic algorithms for this process, and return the device.
 
     Raises:
-        UserError: CUDA is asked for and not there.
+        UserError: CUDA is asked for and not there; ``compute.isa`` is, and torch was imported without it.
     """
+    set_isa(compute.isa)
     torch.set_num_threads(compute.threads)
     device = torch.device(compute.device)
     if device.type == "cpu":
@@ -42,6 +45,11 @@ def setup(compute: Compute) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+def identity(compute: Compute, device: torch.device) -> dict[str, Any]:
+    """What of the machine the bits of a result depend on, as JSON values: device, threads and kind."""
+    return {"device": device.type, "threads": compute.threads, "kind": kind_of(device, compute.isa).record()}
 
 
 def keep_freed_memory() -> None:

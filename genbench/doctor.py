@@ -14,6 +14,7 @@ from pathlib import Path
 
 from genbench.errors import UserError
 from genbench.params import Params, find_root, load_params, params_path, profiles
+from genbench.processor import set_isa
 
 __all__ = ["Check", "checks", "print_checks"]
 
@@ -52,6 +53,7 @@ def checks(profile: str) -> Iterator[Check]:
         root = find_root()
         params = {name: load_params(name, root=root) for name in profiles(root)}
         chosen = load_params(profile, root=root)
+        set_isa(chosen.compute.isa)
     except UserError as error:
         yield Check("fail", "project", str(error), "`git diff` shows what was changed")
         return

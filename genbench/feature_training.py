@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from genbench.data import Dataset
 from genbench.errors import UserError
 from genbench.features import BATCH, FeatureNet
+from genbench.precision import autocast
 from genbench.seeding import generator_for, seed_for
 
 __all__ = ["Accuracy", "TrainedNet", "accuracy", "augment", "recover_labels", "test_accuracies", "train_feature_net"]
@@ -121,7 +122,7 @@ def _train_epoch(
     for step, index in enumerate(order.split(batch_size)[: len(x) // batch_size]):
         rng = generator_for("features", "augment", seed, epoch, step)
         batch = augment(x[index].float() / 255, rng=rng, binary=step % 2 == 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("auto", "cpu"):
             loss = F.cross_entropy(net(batch)[1].float(), y[index])
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"feature net: the loss is {loss.item()} in epoch {epoch}, step {step}; lower lr")

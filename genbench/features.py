@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from genbench.errors import UserError
 from genbench.files import sha256
+from genbench.precision import full_precision
 
 __all__ = [
     "BATCH",
@@ -133,7 +134,7 @@ def extract(images: Tensor, levels: int, *, device: torch.device | str = "cpu", 
     check_images(images, levels)
     net = (load_net() if net is None else net).to(device).eval()
     features, logits = [], []
-    with torch.autocast(torch.device(device).type, enabled=False):
+    with full_precision(device):
         for batch in images.split(BATCH):
             f, z = net(batch.to(device).float() / (levels - 1))
             features.append(f.cpu())

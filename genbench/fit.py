@@ -99,6 +99,7 @@ class _Loop:
     ) -> None:
         self.model, self.entry, self.seed, self.device, self.resume, self.steps = model, entry, seed, device, resume, steps
         self.backend = Backend.of(backend or {}, device, where=f"entries.{entry}.train.backend")
+        self.backend.check(model, where=f"entries.{entry}.train.backend")
         self.x, self.y = data.train_x.to(device), self._labels(data.train_y)
         chosen = torch.from_numpy(strided(len(data.valid_x), validate_images))
         self.valid_x = data.valid_x[chosen].to(device)

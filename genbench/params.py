@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from genbench.errors import UserError, bind_options, near
+from genbench.processor import check_isa
 
 __all__ = ["Compute", "Entry", "Params", "Protocol", "find_root", "load_params", "params_path", "profiles"]
 
@@ -69,16 +70,33 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Where the work is done. No DVC parameter: it is hardware, recorded in the provenance; GENBENCH_DEVICE and GENBENCH_THREADS override it."""
+    """Where the work is done. No DVC parameter: it is hardware, recorded in the provenance.
+
+    GENBENCH_DEVICE, GENBENCH_THREADS and GENBENCH_ISA override it.
+
+    Attributes:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: of the CPU.
+        isa: ``native``, or ``avx2`` for bits that do not depend on the processor (:mod:`genbench.processor`).
+    """
 
     device: str = "cpu"
     threads: int = 2
+    isa: str = "native"
 
     def __post_init__(self) -> None:
-        if self.device.split(":")[0] not in ("cpu", "cuda"):
+        kind = self.device.split(":")[0]
+        if kind == "mps":
+            raise UserError("compute.device: mps is not supported, since it has no float64, in which likelihoods are summed; set it to cpu")
+        if kind not in ("cpu", "cuda"):
             raise UserError(f"compute.device: must be cpu, cuda or cuda:N, got {self.device!r}")
         if self.threads < 1:
             raise UserError(f"compute.threads: must be at least 1, got {self.threads}")
+        check_isa(self.isa)
+        if kind == "cuda" and self.isa != "native":
+            raise UserError(
+                f"compute.isa: {self.isa} is for the CPU, and compute.device is {self.device!r}; set one of them to its default"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +226,9 @@ def _params(raw: Any, root: Path, place: Mapping[str, str]) -> Params:
     if not isinstance(raw["entries"], dict) or not raw["entries"]:
         raise UserError("entries: must be a mapping with at least one entry")
     compute = dict(_mapping(raw, "compute"))
-    if "GENBENCH_DEVICE" in os.environ:
-        compute["device"] = os.environ["GENBENCH_DEVICE"]
+    for key in ("device", "isa"):
+        if f"GENBENCH_{key.upper()}" in os.environ:
+            compute[key] = os.environ[f"GENBENCH_{key.upper()}"]
     if "GENBENCH_THREADS" in os.environ:
         try:
             compute["threads"] = int(os.environ["GENBENCH_THREADS"])

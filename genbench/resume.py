@@ -1,6 +1,7 @@
 """Unfinished work on disk: one locked folder per piece of work, checkpoints replaced atomically, chunks kept as they are finished.
 
-The folder's name is a hash of all that determines the result, so work is resumed only by a run that would reach the same bits.
+The folder's name is a hash of all that determines the result, so work is resumed only by a run that would reach the same bits. What was begun on
+another kind of processor, in another precision or with other threads stays where it is, and is named.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import glob
 import hashlib
 import io
 import json
 import os
 import pickle
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,9 +28,15 @@ import psutil
 import torch
 
 from genbench.errors import UserError
-from genbench.files import explain, read_npz, write_bytes, write_npz
+from genbench.files import explain, read_json, read_npz, write_bytes, write_json, write_npz
+from genbench.processor import in_words
 
-__all__ = ["Workspace", "workspace"]
+__all__ = ["IDENTITY", "MACHINE", "Workspace", "workspace"]
+
+IDENTITY = "identity.json"
+"""File in each folder of unfinished work: what it is the beginning of."""
+MACHINE = ("device", "threads", "kind", "precision")
+"""What of an identity is the machine's: as :func:`genbench.device.identity` gives it, and the precision that it resolves to."""
 
 _SHELLS = ("sh", "bash", "dash", "zsh", "fish")
 
@@ -121,6 +130,10 @@ def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait
             _acquire(lock.fileno(), folder, name, wait)
             if os.environ.get("GENBENCH_FRESH") == "1":
                 _clear(folder)
+            write_json(folder / IDENTITY, identity)
+            if not _begun(folder):
+                for told in _begun_elsewhere(folder, name, identity):
+                    print(told, file=sys.stderr, flush=True)
             lock.truncate(0)
             lock.write(f"process {os.getpid()} on {platform.node()}, since {since}")
             lock.flush()
@@ -128,6 +141,34 @@ def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait
             raise explain(error, folder / "lock") from error
         seconds = float(os.environ.get("GENBENCH_CHECKPOINT_SECONDS", "30"))
         yield Workspace(folder, seconds, watched, time.monotonic())
+
+
+def _begun(folder: Path) -> bool:
+    """Whether a folder holds unfinished work, not only its lock and its identity."""
+    return any(path.name not in ("lock", IDENTITY) for path in folder.iterdir())
+
+
+def _begun_elsewhere(folder: Path, name: str, identity: Mapping[str, Any]) -> Iterator[str]:
+    """What to say of unfinished work that differs from this by nothing but the machine's part in it."""
+    mine = json.loads(json.dumps(identity))
+    for other in sorted(folder.parent.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 16}")):
+        if other == folder or not (other / IDENTITY).is_file() or not _begun(other):
+            continue
+        with contextlib.suppress(ValueError):
+            theirs = read_json(other / IDENTITY)
+            differ = [key for key in MACHINE if theirs.get(key) != mine.get(key)]
+            if differ and {k: v for k, v in theirs.items() if k not in MACHINE} == {k: v for k, v in mine.items() if k not in MACHINE}:
+                yield (
+                    f"{name}: work that was begun {_circumstances(theirs)} is not continued {_circumstances(mine)}, since the result would be neither's; "
+                    f"starting anew. The same command where it was begun goes on from {other}"
+                )
+
+
+def _circumstances(identity: Mapping[str, Any]) -> str:
+    """``in bfloat16 on AMD, AVX512_BF16 with 2 threads``, from an identity."""
+    precision = f"in {identity['precision']} " if "precision" in identity else ""
+    kind = in_words(identity["kind"]) if "kind" in identity else identity.get("device", "another machine")
+    return f"{precision}on {kind}, with {identity.get('threads', '?')} thread{'s' if identity.get('threads') != 1 else ''}"
 
 
 def _clear(folder: Path) -> None:

@@ -22,6 +22,7 @@ from genbench.errors import UserError, near
 from genbench.files import read_json
 from genbench.forkserver import forkserver
 from genbench.params import Params, find_root, load_params, profiles
+from genbench.processor import set_isa
 
 __all__ = ["check_workspace", "match_entries", "pipeline_targets", "run_pipeline"]
 
@@ -47,11 +48,15 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
     if profile not in loaded:
         raise UserError(f"{profile!r} is no profile{near(profile, loaded)}")
     params = loaded[profile]
+    set_isa(params.compute.isa)
     names = match_entries(params, patterns)
     check_workspace(root)
-    from genbench.check import check_params  # imports torch
+    from genbench.check import check_params, emulating  # imports torch
+    from genbench.precision import EMULATED
 
     broken = check_params(params, names)
+    for name in emulating(params, names):
+        print(f"warning: {name} asks for bfloat16, and {EMULATED}", file=sys.stderr)
     for name, reason in broken.items():
         print(f"{name}: {reason}. The other entries go on", file=sys.stderr)
     if outdated_plugins(params):  # DVC sees only the project's files; a plug-in's are elsewhere

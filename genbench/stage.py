@@ -16,6 +16,7 @@ from genbench.code import ENTRY_STAGES, check_unchanged
 from genbench.errors import UserError, near
 from genbench.files import write_json
 from genbench.params import Params, load_params
+from genbench.processor import set_isa
 
 __all__ = ["retrain_features", "run_stage", "run_stages", "score"]
 
@@ -44,6 +45,7 @@ def run_stage(profile: str, stage: str, key: str | None = None, **options: objec
 def run_stages(profile: str, stages: list[str], key: str | None = None, **options: object) -> None:
     """Like :func:`run_stage` for several stages of one key, in order; ``options`` go to the last one."""
     params = load_params(profile)
+    set_isa(params.compute.isa)
     _check_key(params, stages[0], key)
     if "DVC_STAGE" not in os.environ and any(stage in (*_DATASET_STAGES, *ENTRY_STAGES) for stage in stages):
         importlib.import_module("pipelines.code").run(params)
@@ -66,7 +68,9 @@ def score(profile: str, entry: str, *, inception: bool = False, inception_weight
 
 def retrain_features(profile: str) -> None:
     """Train the feature net anew and print how it compares with the pinned one."""
-    importlib.import_module("pipelines.features").retrain(load_params(profile))
+    params = load_params(profile)
+    set_isa(params.compute.isa)
+    importlib.import_module("pipelines.features").retrain(params)
 
 
 def _check_key(params: Params, stage: str, key: str | None) -> None:

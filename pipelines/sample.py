@@ -14,6 +14,7 @@ from genbench.checkpoint import load
 from genbench.errors import bind_options
 from genbench.files import read_json, sha256, write_json, write_npz
 from genbench.params import Entry, Params
+from genbench.precision import check_operations, resolve
 from genbench.progress import Progress
 from genbench.resume import workspace
 from genbench.seeding import generator_for
@@ -42,6 +43,8 @@ def run(params: Params, entry: str) -> None:
     device = devices.setup(params.compute)
     model = load(out, device=device)
     bind_options(model.sample, block.sample, where=f"entries.{entry}.sample", skip=("n", "y", "rng"))
+    precision = resolve(block.sample.get("precision", "float32"), device)
+    check_operations(model, precision, device, where=f"entries.{entry}.sample.precision")
     name, matches = model.describe_sampler(**block.sample)
     size = protocol.sample_chunk if model.independent_draws else protocol.samples
     count = -(-protocol.samples // size)
@@ -51,9 +54,8 @@ def run(params: Params, entry: str) -> None:
         "sample": block.sample,
         "seed": block.seed,
         "chunk": size,
-        "device": device.type,
-        "threads": params.compute.threads,
-        "torch": torch.__version__,
+        "precision": precision,
+        **devices.identity(params.compute, device),
     }
     with workspace(params.checkpoints, f"{params.profile}-{entry}-sample", identity) as work:
         chunks = []
@@ -72,6 +74,7 @@ def run(params: Params, entry: str) -> None:
             "weights": identity["weights"],
             "sample_ms_per_image": 1000 * sum(float(c["seconds"]) for c in chunks) / (count * size),
             "peak_memory_mb": devices.peak_memory_mb(device),
-            "device": device.type,
+            "precision": precision,
+            **devices.identity(params.compute, device),
         }
         write_json(out / "sampling.json", about)

@@ -30,7 +30,8 @@ def run(params: Params, entry: str) -> None:
     device = devices.setup(params.compute)
     model = load(out, device=device)
     model.to(memory_format=torch.channels_last)  # the faster layout for convolutions
-    made_from = {"weights": sha256(out / "weights.safetensors")}
+    machine = devices.identity(params.compute, device)
+    made_from = {"weights": sha256(out / "weights.safetensors"), "kind": machine["kind"]}
     if model.likelihood is Likelihood.NONE:
         write_npz(out / "nats.npz", {})
         write_record(out / "likelihood.json", Record(entry, {}, made_from=made_from))
@@ -43,9 +44,7 @@ def run(params: Params, entry: str) -> None:
         "score": block.score,
         "seed": block.seed,
         "protocol": shared_settings(params, "score_likelihood"),
-        "device": device.type,
-        "threads": params.compute.threads,
-        "torch": torch.__version__,
+        **machine,
     }
     with workspace(params.checkpoints, f"{params.profile}-{entry}-score_likelihood", identity) as work:
         prepared = _prepare(model, block, work)

@@ -46,7 +46,7 @@ def run(params: Params, entry: str, *, inception: bool = False, inception_weight
 
         more, reasons = score(METRICS, *_inception_sets(params, block.dataset, images, levels, inception_weights, place), seed=seed)
         metrics, withheld = metrics | more, withheld | reasons
-    made_from = {"samples": sha256(path), "metrics": list(params.metrics)}
+    made_from = {"samples": sha256(path), "metrics": list(params.metrics), "kind": device.identity(params.compute, place)["kind"]}
     write_record(params.run(entry) / "quality.json", Record(entry, metrics, withheld, made_from))
 
 

@@ -12,6 +12,7 @@ import torch
 
 import genbench
 from genbench import device as devices
+from genbench.backend import Backend
 from genbench.checkpoint import save
 from genbench.data import load
 from genbench.errors import bind_options
@@ -31,6 +32,7 @@ def run(params: Params, entry: str) -> None:
     block, out = params.entry(entry), params.run(entry)
     options = bind_options(fit, block.train, where=f"entries.{entry}.train", skip=("model", "data", "entry", "seed", "device", "resume"))
     device = devices.setup(params.compute)
+    precision = Backend.of(block.train.get("backend", {}), device, where=f"entries.{entry}.train.backend").precision
     data = load(params.data(block.dataset), block.dataset)
     identity = {
         "code": read_json(params.fingerprint(entry, "train"))["hash"],
@@ -39,9 +41,8 @@ def run(params: Params, entry: str) -> None:
         "arch": block.arch,
         "train": block.train,
         "data": sha256(params.data(block.dataset)),
-        "device": device.type,
-        "threads": params.compute.threads,
-        "torch": torch.__version__,
+        "precision": precision,
+        **devices.identity(params.compute, device),
     }
     with workspace(params.checkpoints, f"{params.profile}-{entry}-train", identity) as work:
         torch.manual_seed(seed_for("init", entry, block.seed))
@@ -57,17 +58,16 @@ def run(params: Params, entry: str) -> None:
             "peak_memory_mb": devices.peak_memory_mb(device),
         }
         write_json(out / "cost.json", cost)
-        write_json(out / "provenance.json", _provenance(params, device, block.train))
+        write_json(out / "provenance.json", _provenance(params, device, precision, block.train))
 
 
-def _provenance(params: Params, device: torch.device, train: Mapping[str, Any]) -> dict[str, object]:
+def _provenance(params: Params, device: torch.device, precision: str, train: Mapping[str, Any]) -> dict[str, object]:
     return {
         "git": _version(params.root),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "genbench": genbench.__version__},
         "hardware": devices.hardware(device),
-        "threads": params.compute.threads,
-        "device": device.type,
-        "precision": str(train.get("backend", {}).get(device.type, {}).get("precision", "float32")),
+        **devices.identity(params.compute, device),
+        "precision": precision,
         "train": dict(train),
     }
 

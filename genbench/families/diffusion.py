@@ -17,6 +17,8 @@ from genbench.errors import UserError, near
 from genbench.families.noise_latents import NoiseLatents, spread
 from genbench.nn.noise_schedule import Schedule
 from genbench.nn.normal import discretised_normal, normal_kl
+from genbench.nn.roots import square_root
+from genbench.precision import autocast, check_precision
 
 __all__ = ["VARIANCES", "GaussianDiffusion"]
 
@@ -83,7 +85,7 @@ class GaussianDiffusion(NoiseLatents):
 
     def _noised(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t (B, 1, H, W) of images in [-1, 1] at steps t (B,)."""
-        return _at(self.alpha_bar, t).sqrt().float() * x0 + _at(self.noise, t).sqrt().float() * noise
+        return square_root(_at(self.alpha_bar, t)).float() * x0 + square_root(_at(self.noise, t)).float() * noise
 
     def _noise(self, x_t: Tensor, t: Tensor, y: Tensor | None, guidance: float = 0.0) -> tuple[Tensor, Tensor]:
         """The network's estimate of the noise, and the log-variance of the reverse step, (B, 1, H, W) each."""
@@ -102,16 +104,17 @@ class GaussianDiffusion(NoiseLatents):
 
     def _mean(self, x_t: Tensor, t: Tensor, noise: Tensor, *, clip: bool = False) -> Tensor:
         """Mean of the reverse step, float64."""
-        beta, spread = _at(self.beta, t), _at(self.noise, t).sqrt()
+        beta, spread = _at(self.beta, t), square_root(_at(self.noise, t))
         if clip:
-            x0 = ((x_t - spread * noise) / _at(self.alpha_bar, t).sqrt()).clamp(-1, 1)
+            x0 = ((x_t - spread * noise) / square_root(_at(self.alpha_bar, t))).clamp(-1, 1)
             return self._posterior_mean(x0, x_t, t)
-        return (x_t - beta / spread * noise) / (1 - beta).sqrt()
+        return (x_t - beta / spread * noise) / square_root(1 - beta)
 
     def _posterior_mean(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x_0), float64."""
         beta = _at(self.beta, t)
-        return (_at(self.alpha_bar, t - 1).sqrt() * beta * x0 + (1 - beta).sqrt() * _at(self.noise, t - 1) * x_t) / _at(self.noise, t)
+        kept = square_root(_at(self.alpha_bar, t - 1)) * beta * x0 + square_root(1 - beta) * _at(self.noise, t - 1) * x_t
+        return kept / _at(self.noise, t)
 
     def _drawn(self, x0: Tensor, y: Tensor | None, rng: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """For a loss: steps t (B,), evenly spread over the batch, noise, x_t, and labels, some of them hidden."""
@@ -134,7 +137,7 @@ class GaussianDiffusion(NoiseLatents):
 
     def _prior_term(self, x0: Tensor) -> Tensor:
         """KL(q(x_T | x_0) || N(0, I)), float64 (B,)."""
-        mean, log_var = self.alpha_bar[-1].sqrt() * x0.double(), self.noise[-1].log()
+        mean, log_var = square_root(self.alpha_bar[-1]) * x0.double(), self.noise[-1].log()
         zero = torch.zeros((), dtype=torch.float64, device=x0.device)
         return normal_kl(mean, log_var, zero, zero).flatten(1).sum(1)
 
@@ -192,17 +195,18 @@ class GaussianDiffusion(NoiseLatents):
         ddim_steps: int = 0,
         guidance: float = 0.0,
         clip: bool = False,
-        bfloat16: bool = False,
+        precision: str = "float32",
     ) -> Iterator[Tensor]:
         """Some of the states of sampling, and at last the images."""
         self.check_count(n)
         self.check_labels(n, y)
         self._check_sampler(ddim_steps, guidance)
+        check_precision(precision, where="precision")
         x = self.as_maps(self.prior(n, y, rng=rng))
         times = self._times(ddim_steps)
         shown = set(torch.linspace(0, len(times) - 2, min(FRAMES, len(times) - 1)).long().tolist())
         for i, (now, then) in enumerate(itertools.pairwise(times)):
-            with torch.autocast(x.device.type, torch.bfloat16, enabled=bfloat16):
+            with autocast(precision, x.device):
                 noise, log_var = self._noise(x, torch.full((n,), now, device=x.device), y, guidance)
             x = self._ddim(x, noise, now, then, clip) if ddim_steps else self._ancestral(x, noise, log_var, now, clip, rng)
             if i in shown and then:
@@ -218,7 +222,7 @@ class GaussianDiffusion(NoiseLatents):
         ddim_steps: int = 0,
         guidance: float = 0.0,
         clip: bool = False,
-        bfloat16: bool = False,
+        precision: str = "float32",
     ) -> Tensor:
         """Ancestral sampling through all T steps; the last one draws from the discretised decoder.
 
@@ -229,9 +233,9 @@ class GaussianDiffusion(NoiseLatents):
             ddim_steps: steps of the deterministic sampler (DDIM) in place of it; 0 for ancestral sampling.
             guidance: weight of the difference that the label makes; needs a conditional model trained with ``label_dropout``.
             clip: clip the estimate of the image at every step.
-            bfloat16: run the network in that precision, cheaper and not quite the scored one.
+            precision: of the network: ``float32``, ``bfloat16``, which is cheaper and not quite the scored one, or ``auto``, bfloat16 where it is native.
         """
-        return deque(self.frames(n, y, rng=rng, ddim_steps=ddim_steps, guidance=guidance, clip=clip, bfloat16=bfloat16), maxlen=1)[0]
+        return deque(self.frames(n, y, rng=rng, ddim_steps=ddim_steps, guidance=guidance, clip=clip, precision=precision), maxlen=1)[0]
 
     def describe_sampler(self, **options: object) -> tuple[str, bool]:
         """``ancestral``, or ``ddim-20`` with what else is changed."""
@@ -261,10 +265,10 @@ class GaussianDiffusion(NoiseLatents):
 
     def _ddim(self, x: Tensor, noise: Tensor, now: int, then: int, clip: bool = False) -> Tensor:
         """The deterministic step from ``now`` to ``then``, which may also lie later."""
-        x0 = (x.double() - self.noise[now].sqrt() * noise) / self.alpha_bar[now].sqrt()
+        x0 = (x.double() - square_root(self.noise[now]) * noise) / square_root(self.alpha_bar[now])
         if clip:
             x0 = x0.clamp(-1, 1)
-        return (self.alpha_bar[then].sqrt() * x0 + self.noise[then].sqrt() * noise).float()
+        return (square_root(self.alpha_bar[then]) * x0 + square_root(self.noise[then]) * noise).float()
 
     def _levels(self, x: Tensor) -> Tensor:
         """(n, 1, H, W) in [-1, 1] to the nearest levels."""

@@ -14,6 +14,7 @@ from genbench.base import Conditioning, DataSpec, Likelihood, Step
 from genbench.errors import UserError, check_positive, near
 from genbench.families.noise_latents import NoiseLatents, log_standard_normal, spread
 from genbench.nn.unet import UNet
+from genbench.precision import autocast, check_precision, resolved
 
 __all__ = ["FlowMatching"]
 
@@ -177,12 +178,13 @@ class FlowMatching(NoiseLatents):
         solver: str = "rk4",
         ode_steps: int | None = None,
         tolerance: float = TOLERANCE,
-        bfloat16: bool = False,
+        precision: str = "float32",
     ) -> Iterator[Tensor]:
         """States of the equation between the steps, from noise to images."""
+        check_precision(precision, where="precision")
         times = self._times(solver, ode_steps, rng.device, tolerance, adaptive=FRAMES)
         z = self.as_maps(self.prior(n, y, rng=rng))
-        with torch.autocast(z.device.type, torch.bfloat16, enabled=bfloat16):
+        with autocast(precision, z.device):
             states = self._solve(z, y, times, solver, tolerance)
         yield from map(self._levels, states[1:])
 
@@ -196,7 +198,7 @@ class FlowMatching(NoiseLatents):
         solver: str = "rk4",
         ode_steps: int | None = None,
         tolerance: float = TOLERANCE,
-        bfloat16: bool = False,
+        precision: str = "float32",
     ) -> Tensor:
         """Noise carried to time 1, rounded down to levels.
 
@@ -207,18 +209,19 @@ class FlowMatching(NoiseLatents):
             solver: ``rk4``, ``midpoint`` or ``euler`` in a fixed number of steps, or ``dopri5``, which chooses them by the error of all images together.
             ode_steps: number of fixed steps; those of the score if None.
             tolerance: of the error of ``dopri5``, absolute and relative.
-            bfloat16: run the network in that precision, cheaper and not quite the scored one.
+            precision: of the network: ``float32``, ``bfloat16``, which is cheaper and not quite the scored one, or ``auto``, bfloat16 where it is native.
         """
-        *_, last = self.frames(n, y, rng=rng, solver=solver, ode_steps=ode_steps, tolerance=tolerance, bfloat16=bfloat16)
+        *_, last = self.frames(n, y, rng=rng, solver=solver, ode_steps=ode_steps, tolerance=tolerance, precision=precision)
         return last
 
     def describe_sampler(self, **options: object) -> tuple[str, bool]:
-        """``rk4-25``, ``midpoint-10 (bfloat16=True)``; it is the scored distribution's if it solves the equation as well as the score does."""
-        given: dict[str, Any] = {"solver": "rk4", "tolerance": TOLERANCE, "bfloat16": False, **options}
+        """``rk4-25``, ``midpoint-10 (precision=bfloat16)``; the scored distribution's if it solves the equation as well as the score does."""
+        given: dict[str, Any] = {"solver": "rk4", "tolerance": TOLERANCE, "precision": "float32", **resolved(options, self.device)}
         steps = given.get("ode_steps") or self.ode_steps
         exact = (given["solver"] == "rk4" and steps >= self.ode_steps) or (given["solver"] == "dopri5" and given["tolerance"] <= TOLERANCE)
         name = "dopri5" if given["solver"] == "dopri5" else f"{given['solver']}-{steps}"
-        return f"{name} (bfloat16=True)" if given["bfloat16"] else name, bool(exact and not given["bfloat16"])
+        full = given["precision"] == "float32"
+        return name if full else f"{name} (precision={given['precision']})", bool(exact and full)
 
     @torch.no_grad()
     def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from genbench.errors import UserError, near
 from genbench.nn.conv import conv3x3
 from genbench.nn.splines import BINS, spline
+from genbench.precision import full_precision
 
 __all__ = ["ActNorm", "Bijection", "Composition", "Coupling", "InvertibleMixing", "Squeeze"]
 
@@ -122,7 +123,7 @@ class InvertibleMixing(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mixed channels, never in reduced precision: these are the data themselves, of which the determinant says how they are stretched."""
-        with torch.autocast(x.device.type, enabled=False):
+        with full_precision(x.device):
             mixed = F.conv2d(x, self.matrix()[:, :, None, None])
         return mixed, (self.log_diagonal.sum() * x[0, 0].numel()).expand(len(x))
 

@@ -7,6 +7,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from genbench.errors import UserError, near
+from genbench.precision import full_precision
 
 __all__ = ["Codebook"]
 
@@ -56,7 +57,7 @@ class Codebook(nn.Module):
     def nearest(self, z: Tensor) -> Tensor:
         """Codes uint8 (B, 1, h, w) of outputs (B, size, h, w), in full precision: training must choose the codes that are scored."""
         flat = z.permute(0, 2, 3, 1)
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z.device):
             # The squared distance without the part that is the same for all vectors.
             distance = self.vectors.square().sum(1) - 2 * flat.to(self.vectors.dtype) @ self.vectors.T
         return distance.argmin(-1)[:, None].to(torch.uint8)

@@ -5,6 +5,8 @@ Masks multiply weights in the forward pass; parameters are never edited.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -56,7 +58,7 @@ class MaskedConv2d(nn.Conv2d):
         mask[self.reach, : self.taps] = 1
         self.register_buffer("mask", mask, persistent=False)
         with torch.no_grad():  # torch's fan-in counts the whole kernel; only this share of it carries a signal
-            self.weight.mul_((mask.numel() / mask.sum().clamp(min=1)).sqrt())
+            self.weight.mul_(math.sqrt(mask.numel() / max(1.0, float(mask.sum()))))
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, H, W)."""

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from genbench.nn.roots import square_root
+
 __all__ = ["BINS", "BOUND", "spline"]
 
 BINS = 8
@@ -47,7 +49,7 @@ def spline(values: Tensor, params: Tensor, *, inverse: bool = False) -> tuple[Te
         a = (y1 - y0) * (mean_slope - d0) + rise * curve
         b = (y1 - y0) * d0 - rise * curve
         c = -mean_slope * rise
-        t = 2 * c / (-b - (b * b - 4 * a * c).clamp(min=0).sqrt())
+        t = 2 * c / (-b - square_root((b * b - 4 * a * c).clamp(min=0)))
         result = t * (x1 - x0) + x0
     else:
         t = (clipped - x0) / (x1 - x0)

@@ -1,0 +1,87 @@
+"""Train, sample and score entries of `smoke` under ``compute.isa: avx2``, and print the hashes of what comes out.
+
+A process of its own for test_isa.py, since the instruction set is chosen when torch is imported; by hand, after a change that is meant to move bits:
+
+    python -m tests.golden > tests/golden.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ["GENBENCH_ISA"] = "avx2"
+
+import yaml
+
+from genbench.files import read_npz
+from genbench.params import Params, load_params
+from genbench.processor import set_isa
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+STAGES = ("train", "sample", "score_likelihood")
+
+
+def project(root: Path) -> Params:
+    """A project whose default profile is `smoke`."""
+    raw = yaml.safe_load((REPOSITORY / "profiles" / "smoke" / "params.yaml").read_text(encoding="utf-8"))
+    raw |= {"root": ".", "profile": "quick", "params_file": "params.yaml"}
+    (root / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    (root / "dvc.yaml").touch()
+    (root / "profiles").mkdir()
+    return load_params("quick", root=root)
+
+
+def hashes(params: Params, entry: str) -> dict[str, str]:
+    """SHA-256 of the arrays of an entry, by what they are; not of the files, whose headers name versions."""
+    import safetensors.numpy
+
+    folder = params.run(entry)
+    arrays = {
+        "weights": safetensors.numpy.load_file(folder / "weights.safetensors"),
+        "samples": read_npz(folder / "samples.npz"),
+        "nats": read_npz(folder / "nats.npz"),
+    }
+    found = {}
+    for kind, values in arrays.items():
+        digest = hashlib.sha256()
+        for name in sorted(values):
+            digest.update(f"{name} {values[name].dtype} {values[name].shape}".encode())
+            digest.update(values[name].tobytes())
+        found[kind] = digest.hexdigest()[:16]
+    return found
+
+
+def main(names: list[str]) -> dict[str, Any]:
+    """The hashes of the named entries, or of all."""
+    with tempfile.TemporaryDirectory() as folder:
+        params = project(Path(folder))
+        set_isa(params.compute.isa)  # before torch is imported, as the command line does
+        import torch
+
+        from pipelines import code, prepare, sample, score_likelihood, train
+
+        stages = {"train": train, "sample": sample, "score_likelihood": score_likelihood}
+        raw = Path(os.environ.get("GENBENCH_RAW", REPOSITORY / "data" / "raw"))
+        (params.root / "data").mkdir()
+        if raw.is_dir():
+            (params.root / "data" / "raw").symlink_to(raw)
+        for dataset in params.datasets:
+            prepare.run(params, dataset)
+        code.run(params)
+        found: dict[str, Any] = {"torch": torch.__version__.split("+")[0], "entries": {}}
+        for entry in names or list(params.entries):
+            for stage in STAGES:
+                stages[stage].run(params, entry)
+            found["entries"][entry] = hashes(params, entry)
+            print(entry, found["entries"][entry], file=sys.stderr, flush=True)
+        return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1:]), indent=2))
