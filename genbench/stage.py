@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from genbench.code import ENTRY_STAGES, check_unchanged
+from genbench.costs import record_cost
 from genbench.errors import UserError, near
 from genbench.files import write_json
 from genbench.params import Params, load_params
@@ -56,6 +57,7 @@ def run_stages(profile: str, stages: list[str], key: str | None = None, **option
             if key is not None:
                 check_unchanged(params, stage, key)
             importlib.import_module(f"pipelines.{stage}").run(params, *arguments, **(options if stage == stages[-1] else {}))
+        record_cost(params, stage, key or "all", time.monotonic() - start)
         if "DVC_STAGE" not in os.environ:
             print(f"{stage}{f' {key}' if key else ''}: done in {time.monotonic() - start:.1f} s", file=sys.stderr)
 

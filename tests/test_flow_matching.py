@@ -129,7 +129,7 @@ def test_cheaper_solvers_are_named_and_marked() -> None:
         ({"solver": "dopri5"}, ("dopri5", True)),
         ({"solver": "dopri5", "tolerance": 0.1}, ("dopri5", False)),
         ({"solver": "midpoint", "ode_steps": 10}, ("midpoint-10", False)),
-        ({"solver": "midpoint", "ode_steps": 10, "bfloat16": True}, ("midpoint-10 (bfloat16=True)", False)),
+        ({"solver": "midpoint", "ode_steps": 10, "precision": "bfloat16"}, ("midpoint-10 (precision=bfloat16)", False)),
         ({"ode_steps": 5}, ("rk4-5", False)),
     ):
         assert model.describe_sampler(**options) == expected
