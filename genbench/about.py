@@ -13,6 +13,7 @@ from pathlib import Path
 from genbench.errors import UserError
 from genbench.files import read_json
 from genbench.params import Params, find_root, load_params
+from genbench.processor import in_words
 from genbench.results import Metric, read_record
 
 __all__ = ["family_in_short", "open_report", "open_ui", "print_info", "print_models", "print_new_model", "print_seeds", "table"]
@@ -90,8 +91,17 @@ def _scores(params: Params, name: str) -> list[str]:
             lines += [f"{key}: withheld, {reason}" for key, reason in record.withheld.items()]
     if (run / "cost.json").is_file():
         cost = read_json(run / "cost.json")
-        lines.append(f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.1f} s")
+        lines.append(f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.1f} s{_made_on(run / 'provenance.json')}")
     return lines or [f"none yet: genbench run --profile {params.profile} --entries {name}"]
+
+
+def _made_on(path: Path) -> str:
+    """The precision and the kind of processor of a training, and its threads, from provenance.json."""
+    if not path.is_file():
+        return ""
+    made = read_json(path)
+    kind = in_words(made["kind"]) if "kind" in made else made["hardware"]
+    return f" in {made.get('precision', 'float32')} on {kind}, {made['threads']} thread{'s' if made['threads'] != 1 else ''}"
 
 
 def _score(key: str, metric: Metric) -> str:

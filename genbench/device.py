@@ -26,8 +26,12 @@ def setup(compute: Compute) -> torch.device:
     """Set threads, the C library's allocator and deterministic algorithms for this process, and return the device.
 
     Raises:
-        UserError: CUDA is asked for and not there; ``compute.isa`` is, and torch was imported without it.
+        UserError: CUDA is asked for and not there; ``compute.isa`` is, for CUDA or after torch was imported without it.
     """
+    if compute.isa != "native" and not compute.device.startswith("cpu"):
+        raise UserError(
+            f"compute.isa: {compute.isa} is for the CPU, and compute.device is {compute.device!r}; set one of them to its default"
+        )
     set_isa(compute.isa)
     torch.set_num_threads(compute.threads)
     device = torch.device(compute.device)

@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,10 @@ def checks(profile: str) -> Iterator[Check]:
         chosen = load_params(profile, root=root)
         set_isa(chosen.compute.isa)
     except UserError as error:
-        yield Check("fail", "project", str(error), "`git diff` shows what was changed")
+        remedy = (
+            "`git diff` shows what was changed; GENBENCH_DEVICE, GENBENCH_THREADS and GENBENCH_ISA stand above `compute` of params.yaml"
+        )
+        yield Check("fail", "project", str(error), remedy)
         return
     yield Check("ok", "project", f"{root}, profiles {', '.join(params)}")
     yield _attempt("entries", lambda: _entries(chosen), f"correct the named parameter in {params_path(profile, root)}")
@@ -67,6 +70,7 @@ def checks(profile: str) -> Iterator[Check]:
     yield _attempt("feature net", _weights)
     yield _compiler(chosen)
     yield from _compute(chosen)
+    yield from _speed(chosen, list(params.values()))
 
 
 def _attempt(what: str, check: Callable[[], str], remedy: str = "") -> Check:
@@ -185,12 +189,34 @@ def _compute(params: Params) -> Iterator[Check]:
     import psutil
     import torch
 
-    cores, threads = psutil.cpu_count(logical=False) or os.cpu_count() or 1, params.compute.threads
-    remedy = "set compute.threads or --threads to the number of cores; results are bit-identical only for an equal number of threads"
-    yield Check("warn" if threads > cores else "ok", "cpu", f"{threads} threads on {cores} cores", remedy)
-    memory = psutil.virtual_memory()
-    level = "warn" if memory.available < 3000 * _MB else "ok"
-    yield Check(level, "memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free", "scoring takes up to 3 GB")
+    from genbench import machine
+    from genbench.check import emulating
+    from genbench.precision import EMULATED, resolve
+    from genbench.processor import in_words, kind_of
+
+    threads, cores = params.compute.threads, machine.usable_cores()
+    remedy = "set compute.threads or --threads to the number of cores; results are the same bits only for an equal number of threads"
+    yield Check("warn" if threads > cores else "ok", "cpu", f"{threads} threads on {cores:g} usable cores", remedy)
+    busy = machine.busy_cores()
+    remedy = (
+        "stop what else runs, or give it nice 19: a training whose threads wait for one another is slowed many times by one busy process"
+    )
+    yield Check("warn" if busy > 0.3 else "ok", "load", f"other processes keep {busy:.1f} of {os.cpu_count()} cores busy", remedy)
+    slowed = machine.slowed()
+    if slowed:
+        yield Check("warn", "clock", slowed, "lift the limit (power settings), or expect longer times")
+    free, total = machine.memory_left(), psutil.virtual_memory().total
+    yield Check(
+        "warn" if free < 3000 * _MB else "ok", "memory", f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free", "scoring takes up to 3 GB"
+    )
+    place = torch.device(params.compute.device if torch.cuda.is_available() else "cpu")
+    kind = kind_of(place, params.compute.isa)
+    held = f", held by {', '.join(f'{k}={v}' for k, v in kind.limits.items())}" if kind.limits else ""
+    libraries = ", ".join(f"{name} {version}" for name, version in kind.libraries.items())
+    yield Check("ok", "kind", f"{in_words(kind.record())}{held} ({libraries}): equal bits on machines of this kind with as many threads")
+    emulated = emulating(params)
+    remedy = f"{EMULATED}; set it in {', '.join(emulated)}"
+    yield Check("warn" if emulated else "ok", "precision", f"auto is {resolve('auto', place)} here", remedy)
     wanted = params.compute.device
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
@@ -200,3 +226,23 @@ def _compute(params: Params) -> Iterator[Check]:
         yield Check("fail", "gpu", f"compute.device is {wanted}, and no CUDA device is usable", "set it to cpu, or check the driver")
     else:
         yield Check("ok", "gpu", "none; everything runs on the CPU")
+
+
+def _speed(params: Params, profiles: Sequence[Params]) -> Iterator[Check]:
+    """How fast this machine computes, beside the one that the committed costs are from, and how long each profile takes."""
+    if params.compute.device != "cpu":
+        return
+    from genbench.estimate import how_long, reference, whole
+    from genbench.machine import speeds
+
+    own = speeds(params.compute.threads)
+    for precision, found in own.items():
+        theirs = reference(params, precision)
+        beside = "" if theirs is None else f" (where the costs were recorded: {_gflops(theirs['speeds'])}, on {theirs['processor']})"
+        yield Check("ok", "speed", f"{precision}: {_gflops(found)}{beside}")
+    for profile in profiles:
+        yield Check("ok", "time", f"profile {profile.profile}: {how_long(profile, whole(profile), own)}")
+
+
+def _gflops(found: Mapping[str, float]) -> str:
+    return f"convolution {found['convolution']:.0f}, matrix product {found['matrix_product']:.0f} GFLOP/s"

@@ -15,6 +15,7 @@ from typing import Any
 from genbench.current import is_conditional, outdated_likelihood, outdated_quality, outdated_sampling, outdated_training
 from genbench.files import read_json, sha256
 from genbench.params import Entry, Params
+from genbench.processor import in_words
 from genbench.registry import model_class
 from genbench.results import Record, read_record, score_hash
 
@@ -151,6 +152,8 @@ def _tags(entry: Entry, records: Sequence[Record], sampling: Mapping[str, Any], 
         "git": provenance["git"] or "none",
         "hardware": provenance["hardware"],
         "device": provenance["device"],
+        **({"processor": in_words(provenance["kind"])} if "kind" in provenance else {}),
+        **({"precision": provenance["precision"]} if "precision" in provenance else {}),
         "score_hash": score_hash(scores),
         "mlflow.source.name": "genbench",
         **{f"versions.{name}": version for name, version in provenance["versions"].items()},

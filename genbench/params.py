@@ -93,10 +93,6 @@ class Compute:
         if self.threads < 1:
             raise UserError(f"compute.threads: must be at least 1, got {self.threads}")
         check_isa(self.isa)
-        if kind == "cuda" and self.isa != "native":
-            raise UserError(
-                f"compute.isa: {self.isa} is for the CPU, and compute.device is {self.device!r}; set one of them to its default"
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import ctypes
 import fnmatch
+import importlib
 import os
 import signal
 import subprocess
@@ -52,6 +53,7 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
     names = match_entries(params, patterns)
     check_workspace(root)
     from genbench.check import check_params, emulating  # imports torch
+    from genbench.estimate import announce
     from genbench.precision import EMULATED
 
     broken = check_params(params, names)
@@ -59,6 +61,9 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
         print(f"warning: {name} asks for bfloat16, and {EMULATED}", file=sys.stderr)
     for name, reason in broken.items():
         print(f"{name}: {reason}. The other entries go on", file=sys.stderr)
+    importlib.import_module("pipelines.code").run(params)  # the plan below compares fingerprints
+    plan = announce(params, None if patterns is None else names, force=force)
+    print(plan or f"{params.profile}: everything is up to date", flush=True)
     if outdated_plugins(params):  # DVC sees only the project's files; a plug-in's are elsewhere
         _dvc(root, ["-f", "-s", _target(profile, "code")])
     targets = pipeline_targets(params, None if patterns is None else names)

@@ -14,10 +14,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from genbench.errors import UserError
+from genbench.processor import in_words
 from genbench.report.charts import Chart
 from genbench.report.collect import Outcome
 from genbench.report.published import merged, published
-from genbench.report.rows import without_seeds
+from genbench.report.rows import kinds_differ, without_seeds
 from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, number, plus_minus
 from genbench.report.variants import inside, variants
 from genbench.report.view import table
@@ -102,7 +103,7 @@ def _render(
     visuals, spilled = _visuals(outcomes, budget)
     names = dict.fromkeys([row["dataset"] for row in board["rows"]] + [gap["dataset"] for gap in board["missing"]])
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(number=number, plus_minus=plus_minus)
+    environment.filters.update(number=number, plus_minus=plus_minus, in_words=in_words)
     return environment.from_string(_resource("page.html.j2")).render(
         board=board,
         style=Markup(_resource("page.css")),  # files of this package
@@ -149,7 +150,7 @@ def _dataset(board: Mapping[str, Any], outcomes: Sequence[Outcome], name: str) -
     return {
         "name": name,
         "rows": single,
-        "table": table(rows, name),
+        "table": table(rows, name, several_kinds=kinds_differ(board["rows"])),
         "complete": sum(row["status"] == "ok" for row in single),
         "entries": sum(row["status"] == "ok" for row in single) + len(missing),
         "highlights": [h for h in (_highlight(rows, "bits_per_dim", "Lowest bits/dim"), _highlight(rows, "fid_mnist", "Lowest FID")) if h],

@@ -12,11 +12,12 @@ from typing import Any
 
 from genbench.base import Likelihood
 from genbench.params import Entry, Params
+from genbench.processor import in_words
 from genbench.report.collect import Outcome
 from genbench.report.schema import validate
 from genbench.results import Metric, score_hash
 
-__all__ = ["KINDS", "leaderboard", "metric_values", "without_seeds"]
+__all__ = ["KINDS", "kinds_differ", "leaderboard", "metric_values", "without_seeds"]
 
 Row = dict[str, Any]
 
@@ -50,6 +51,11 @@ def metric_values(board: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         for row in board["rows"]
         if row["status"] != "aggregate"
     }
+
+
+def kinds_differ(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether rows come from processors of more than one kind, so that each must name its own."""
+    return len({row["processor"] for row in rows if row["status"] != "aggregate"}) > 1
 
 
 def without_seeds(rows: Sequence[Row]) -> list[Row]:
@@ -97,8 +103,23 @@ def _row(outcome: Outcome) -> Row:
         "withheld": {name: reason for record in records for name, reason in record.withheld.items()},
         "score_hash": score_hash(metrics),
         "cost": cost,
+        "processor": _processor(outcome),
         "provenance": {name: value for name, value in training.provenance.items() if name != "train"},  # that is in params.yaml
     }
+
+
+def _processor(outcome: Outcome) -> str:
+    """The kinds of processors behind a row, in words: that of training, then those of the other stages that differ from it."""
+    assert outcome.training is not None
+    sampling, likelihood, quality = outcome.sampling, outcome.likelihood, outcome.quality
+    own = outcome.training.provenance
+    trained = in_words(own["kind"]) if "kind" in own else str(own["hardware"])
+    later = {
+        "sampled on": sampling.info.get("kind") if sampling else None,
+        "likelihood scored on": likelihood.made_from.get("kind") if likelihood else None,
+        "samples scored on": quality.made_from.get("kind") if quality else None,
+    }
+    return "; ".join([trained, *(f"{what} {in_words(kind)}" for what, kind in later.items() if kind and in_words(kind) != trained)])
 
 
 _COST = ("parameters", "train_seconds", "train_images_per_second", "peak_memory_mb")
@@ -130,6 +151,7 @@ def _aggregate(group: Sequence[Row]) -> Row:
         "withheld": {},
         "score_hash": score_hash(metrics),
         "cost": {key: fmean(row["cost"][key] for row in group) for key in costs},
+        "processor": " / ".join(dict.fromkeys(row["processor"] for row in group)),
         "provenance": None,
     }
 

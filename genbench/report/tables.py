@@ -7,12 +7,14 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genbench.report.rows import kinds_differ
 from genbench.report.text import KIND_NAMES, MARKS, count, duration, plus_minus
 
 __all__ = ["csv_table", "markdown"]
 
 _FIELDS = (
     "dataset", "entry", "model", "family", "seed", "conditional", "control", "likelihood_kind", "sampler", "matches_likelihood", "status",
+    "processor",
 )  # fmt: skip
 _COST = ("parameters", "train_seconds", "train_images_per_second", "sample_ms_per_image", "peak_memory_mb")
 
@@ -47,7 +49,12 @@ def _dataset(board: Mapping[str, Any], dataset: str) -> str:
     gaps = [gap for gap in board["missing"] if gap["dataset"] == dataset]
     lines = [f"**{dataset}**", ""]
     if rows:
-        lines += [_line(_HEAD), _line(["---", "---", *["---:"] * (len(_HEAD) - 2)]), *(_line(_cells(row)) for row in rows), ""]
+        several = kinds_differ(board["rows"])
+        head, rule = (
+            [*_HEAD, *(["processor"] if several else [])],
+            ["---", "---", *["---:"] * (len(_HEAD) - 2), *(["---"] if several else [])],
+        )
+        lines += [_line(head), _line(rule), *(_line([*_cells(row), *([row["processor"]] if several else [])]) for row in rows), ""]
     lines += [f"Not complete: `{gap['entry']}`: {_plain(gap['reason'])}\n" for gap in gaps]
     return "\n".join(lines)
 

@@ -63,6 +63,7 @@ class Table:
     groups: list[Group] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     has_published: bool = False
+    several_kinds: bool = False
 
     @property
     def has_places(self) -> bool:
@@ -76,9 +77,10 @@ class Table:
         return self.notes.index(text) + 1
 
 
-def table(rows: Sequence[Row], dataset: str) -> Table:
-    """The leaderboard's table of the rows of one data set, which are in the order of leaderboard.json."""
-    result = Table(columns(rows), has_published=dataset in literature() and dataset != "fid")
+def table(rows: Sequence[Row], dataset: str, *, several_kinds: bool = False) -> Table:
+    """The leaderboard's table of the rows of one data set, in the order of leaderboard.json; ``several_kinds``: each names its processor."""
+    published = dataset in literature() and dataset != "fid"
+    result = Table(columns(rows), has_published=published, several_kinds=several_kinds)
     contenders = [row for row in rows if not row["control"]]
     for kind in KINDS:
         members = [row for row in contenders if row["likelihood_kind"] == kind]
@@ -104,6 +106,7 @@ def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
     seeds = next((metric["detail"]["seeds"] for metric in row["metrics"].values() if "seeds" in metric["detail"]), None)
     tags += [f"{seeds} seeds"] if seeds else []
     tags += ["conditional"] if row["conditional"] else []
+    tags += [row["processor"]] if table.several_kinds else []
     cost = row["cost"]
     return TableRow(
         entry=row["entry"],

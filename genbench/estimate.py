@@ -1,0 +1,187 @@
+"""What a run will do and how long that takes here, said before it begins.
+
+From what the same stages took on this machine before, or else from the committed costs of a reference machine, scaled by how fast both compute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from genbench.code import ENTRY_STAGES
+from genbench.costs import read_costs
+from genbench.files import read_json
+from genbench.machine import ratio, speeds
+from genbench.params import Params
+from genbench.processor import in_words, kind_of
+
+__all__ = ["REFERENCE", "Estimate", "announce", "duration", "estimate", "how_long", "reference", "stages_to_run", "whole"]
+
+REFERENCE = Path("benchmarks") / "results" / "costs.json"
+"""Costs of whole profiles on a reference machine, by benchmarks/costs.py; below the project's root."""
+
+Stage = tuple[str, str]
+"""Name and key: an entry, or a data set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long stages take.
+
+    Attributes:
+        seconds: of those whose cost is known.
+        known: how many these are.
+        unknown: the others.
+        measured: how many of the known were run on this kind of machine before; the others are scaled from the reference.
+    """
+
+    seconds: float
+    known: int
+    unknown: tuple[Stage, ...]
+    measured: int
+
+
+def whole(params: Params, names: Collection[str] | None = None) -> list[Stage]:
+    """All stages of a profile that take time, or those of some of its entries with what they need, in the order of a run."""
+    entries = [entry for entry in params.entries.values() if names is None or entry.name in names]
+    datasets = [name for name in params.datasets if any(entry.dataset == name for entry in entries)]
+    shared = [(stage, name) for stage in ("prepare", "features") for name in datasets]
+    return shared + [(stage, entry.name) for entry in entries for stage in ENTRY_STAGES]
+
+
+def stages_to_run(params: Params, names: Collection[str] | None = None) -> list[Stage]:
+    """The stages of :func:`whole` that are not up to date, as far as the fingerprints tell, which must be written already.
+
+    A stage is taken for up to date if dvc.lock has it with its present fingerprint, its outputs exist, and so it is with those that it reads from.
+    DVC looks closer, and may also find results in its cache: a run takes at most as long.
+    """
+    lock = params.root / ("dvc.lock" if params.profile == "quick" else f"profiles/{params.profile}/dvc.lock")
+    recorded = _recorded(lock)
+    stale: set[Stage] = set()
+    for stage, key in whole(params, names):
+        before = _before(params, stage, key)
+        if any(other in stale for other in before) or not _is_current(params, recorded.get(f"{stage}@{key}"), stage, key):
+            stale.add((stage, key))
+    return [stage for stage in whole(params, names) if stage in stale]
+
+
+def _recorded(lock: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.load(lock.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        stages = content["stages"]
+    except (OSError, yaml.YAMLError, TypeError, KeyError):  # DVC is the one to complain of it
+        return {}
+    return stages if isinstance(stages, dict) else {}
+
+
+def _before(params: Params, stage: str, key: str) -> list[Stage]:
+    """The stages whose files a stage reads (dvc.yaml)."""
+    if stage == "prepare":
+        return []
+    if stage == "features":
+        return [("prepare", key)]
+    dataset = params.entries[key].dataset
+    return {
+        "train": [("prepare", dataset)],
+        "sample": [("train", key)],
+        "visuals": [("prepare", dataset), ("train", key)],
+        "score_likelihood": [("prepare", dataset), ("train", key)],
+        "score_samples": [("features", dataset), ("sample", key)],
+    }[stage]
+
+
+def _is_current(params: Params, recorded: Any, stage: str, key: str) -> bool:
+    own = params.fingerprint(key if stage in ENTRY_STAGES else "_stages", stage)
+    try:
+        hashes = {dep["path"]: dep["md5"] for dep in recorded["deps"]}
+        same = hashes[own.relative_to(params.root).as_posix()] == hashlib.md5(own.read_bytes(), usedforsecurity=False).hexdigest()
+        return same and all((params.root / out["path"]).exists() for out in recorded["outs"])
+    except (KeyError, TypeError, OSError):
+        return False
+
+
+def estimate(params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, Mapping[str, float]]) -> Estimate:
+    """How long stages take on this machine.
+
+    Arguments:
+        params: the profile.
+        stages: which ones.
+        own_speeds: this machine's :func:`genbench.machine.speeds`.
+    """
+    before = _own_costs(params)
+    recorded = reference(params, "bfloat16" if "bfloat16" in own_speeds else "float32")
+    scale = 0.0 if recorded is None else ratio(own_speeds[recorded["precision"]], recorded["speeds"])
+    theirs: Mapping[str, float] = {} if recorded is None else recorded["seconds"]
+    seconds, unknown = 0.0, []
+    for stage, key in stages:
+        if (stage, key) in before:
+            seconds += before[stage, key]
+        elif f"{stage}@{key}" in theirs:
+            seconds += scale * theirs[f"{stage}@{key}"]
+        else:
+            unknown.append((stage, key))
+    return Estimate(seconds, len(stages) - len(unknown), tuple(unknown), sum(stage in before for stage in stages))
+
+
+def _own_costs(params: Params) -> dict[Stage, float]:
+    """Seconds of stages that were run here, on this kind of processor and with as many threads: the last of each."""
+    kind = _kind(params)
+    lines = [line for line in read_costs(params) if line.get("threads") == params.compute.threads and line.get("kind") in (None, kind)]
+    return {(line["stage"], line["key"]): float(line["seconds"]) for line in lines}
+
+
+def reference(params: Params, precision: str) -> Mapping[str, Any] | None:
+    """The reference machine's costs of a profile in a precision, or else in the other one; None if it was never run there."""
+    try:
+        costs = read_json(params.root / REFERENCE)["profiles"].get(params.profile, {})
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+    for name in (precision, "float32"):
+        if name in costs:
+            return {**costs[name], "precision": name}
+    return None
+
+
+def _kind(params: Params) -> dict[str, Any]:
+    import torch
+
+    return kind_of(torch.device(params.compute.device), params.compute.isa).record()
+
+
+def announce(params: Params, names: Collection[str] | None = None, *, force: bool = False) -> str | None:
+    """What a run of these entries will do here, in a sentence; None if all is up to date and not to be run by force."""
+    stages = whole(params, names) if force else stages_to_run(params, names)
+    if not stages:
+        return None
+    entries = len({key for stage, key in stages if stage in ENTRY_STAGES})
+    what = f"{params.profile}: {len(stages)} stages of {entries} entr{'y' if entries == 1 else 'ies'} to run"
+    return f"{what}, {how_long(params, stages)}"
+
+
+def how_long(params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, Mapping[str, float]] | None = None) -> str:
+    """``about 95 min with 2 threads on AMD, AVX2, in float32, since this processor has no native bfloat16``."""
+    if params.compute.device != "cpu":
+        return f"on {params.compute.device}; how long that takes is not known"
+    own_speeds = speeds(params.compute.threads) if own_speeds is None else own_speeds
+    found = estimate(params, stages, own_speeds)
+    where = f"with {params.compute.threads} thread{'s' if params.compute.threads != 1 else ''} on {in_words(_kind(params))}"
+    why = "" if "bfloat16" in own_speeds else ", where precision: auto is float32, since bfloat16 is not native"
+    if not found.known:
+        return f"{where}{why}; how long that takes is not known, since this profile was never run"
+    left_out = f", and {len(found.unknown)} stages of unknown cost" if found.unknown else ""
+    return f"{duration(found.seconds)}{left_out} {where}{why}"
+
+
+def duration(seconds: float) -> str:
+    """``about 95 min``, ``about 40 s``, ``about 15 h``: no more digits than an estimate has."""
+    if seconds < 90:
+        return f"about {max(5, 5 * round(seconds / 5))} s"
+    minutes = seconds / 60
+    if minutes < 180:
+        return f"about {round(minutes) if minutes < 20 else 5 * round(minutes / 5)} min"
+    return f"about {minutes / 60:.0f} h"

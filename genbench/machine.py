@@ -1,0 +1,105 @@
+"""What this machine has left for a run: usable cores, memory, how busy it is, and how fast it computes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+
+__all__ = ["busy_cores", "memory_left", "ratio", "slowed", "speeds", "usable_cores"]
+
+_CGROUP = Path("/sys/fs/cgroup")
+_CPU0 = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+
+
+def usable_cores(cgroup: Path = _CGROUP) -> float:
+    """Cores that this process may use: those it is bound to, or fewer by the quota of its control group (Linux, version 2)."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _read(cgroup / "cpu.max").split()
+    if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
+        return min(bound, int(quota[0]) / int(quota[1]))
+    return bound
+
+
+def memory_left(cgroup: Path = _CGROUP) -> int:
+    """Bytes that this process can still take: what is free, or less by the limit of its control group."""
+    free = psutil.virtual_memory().available
+    limit, used = _read(cgroup / "memory.max"), _read(cgroup / "memory.current")
+    return min(free, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else free
+
+
+def busy_cores(seconds: float = 0.5) -> float:
+    """How many cores other processes keep busy, over so many seconds."""
+    return psutil.cpu_percent(seconds) / 100 * (os.cpu_count() or 1)
+
+
+def slowed(folder: Path = _CPU0) -> str | None:
+    """Why the processor may run below its speed, as far as Linux tells; None if nothing says so."""
+    most, allowed = _read(folder / "cpuinfo_max_freq"), _read(folder / "scaling_max_freq")
+    if most.isdigit() and allowed.isdigit() and int(allowed) < 0.95 * int(most):
+        return f"its clock is held to {int(allowed) / 1e6:.1f} of {int(most) / 1e6:.1f} GHz"
+    if _read(folder / "scaling_governor") == "powersave" and _read(folder / "scaling_driver") == "acpi-cpufreq":
+        return "its clock is held at the lowest by the governor 'powersave'"
+    return None
+
+
+def speeds(threads: int) -> dict[str, dict[str, float]]:
+    """GFLOP/s of a 3 x 3 convolution, forward and backward, and of a matrix product, by precision: ``float32``, and ``bfloat16`` where native.
+
+    Takes a second or two, with that many threads.
+    """
+    import torch
+
+    from genbench.precision import computes_bfloat16
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    native = computes_bfloat16(torch.device("cpu"))
+    result = {}
+    try:
+        for name, dtype in {"float32": torch.float32, **({"bfloat16": torch.bfloat16} if native else {})}.items():
+            a = torch.ones(1024, 1024, dtype=dtype)
+            conv = torch.nn.Conv2d(32, 64, 3, padding=1, dtype=dtype).to(memory_format=torch.channels_last)
+            x = torch.ones(8, 32, 28, 28, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
+
+            def convolve(conv: torch.nn.Module = conv, x: torch.Tensor = x) -> None:
+                out = conv(x)
+                out.backward(out.detach())
+
+            def multiply(a: torch.Tensor = a) -> None:
+                a @ a
+
+            result[name] = {
+                "convolution": 3 * 2 * 8 * 28 * 28 * 32 * 64 * 9 / _seconds(convolve) / 1e9,
+                "matrix_product": 2 * 1024**3 / _seconds(multiply) / 1e9,
+            }
+    finally:
+        torch.set_num_threads(before)
+    return result
+
+
+def ratio(own: Mapping[str, float], reference: Mapping[str, float]) -> float:
+    """How many times as long as on the reference machine a training takes, from both machines' :func:`speeds` in its precision."""
+    shares = [reference[name] / own[name] for name in ("convolution", "matrix_product")]
+    return (shares[0] * shares[1]) ** 0.5
+
+
+def _seconds(work: Callable[[], None], least: float = 0.3) -> float:
+    """The shortest of some calls, which take ``least`` seconds in all: what else runs here can only make one longer."""
+    work()
+    best, end = float("inf"), time.perf_counter() + least
+    while time.perf_counter() < end:
+        begun = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - begun)
+    return best
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
