@@ -14,10 +14,10 @@ INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench test lint ui clean lock profiles
+.PHONY: help install bench test test-avx2 lint ui clean lock profiles
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' Makefile
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1: /p' Makefile
 
 $(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "genbench needs Python 3.11 or newer, and $(PYTHON) is " \
@@ -37,6 +37,9 @@ bench: $(INSTALLED) ## train, score and compare everything (PROFILE=smoke|quick|
 
 test: $(INSTALLED) ## the tests (TESTS="tests/test_cli.py -k help" for some of them, JOBS=0 in one process)
 	$(RUN) python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile $(TESTS)
+
+test-avx2: $(INSTALLED) ## those that depend on the processor, on this one limited to AVX2, where bfloat16 is not native
+	$(RUN) ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist load -m processor $(TESTS)
 
 lint: $(INSTALLED) ## style and types
 	$(RUN) ruff check .

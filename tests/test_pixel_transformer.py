@@ -63,6 +63,7 @@ def test_heads_that_do_not_divide_the_width() -> None:
         PixelTransformer(DataSpec(4, 4, 2), layers=0)
 
 
+@pytest.mark.processor
 @pytest.mark.parametrize("key_heads", [1, 2, 4])
 def test_attention_in_blocks_is_the_librarys(key_heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "_ROWS", 5)
@@ -74,6 +75,7 @@ def test_attention_in_blocks_is_the_librarys(key_heads: int, monkeypatch: pytest
     assert torch.autograd.gradcheck(attention._Blocks.apply, (q, k, v))
 
 
+@pytest.mark.processor
 @pytest.mark.parametrize(("sharpness", "tolerance"), [(1, 0.01), (8, 0.04)])
 def test_attention_in_bfloat16_is_exact_to_its_precision(sharpness: float, tolerance: float) -> None:
     torch.manual_seed(0)

@@ -541,6 +541,61 @@ def test_markdown_marks_kinds_and_samplers(bench: Bench) -> None:
     assert "cheaper or sharpened sampler" in text
 
 
+def kind(isa: str) -> dict[str, object]:
+    return {"machine": "x86_64", "vendor": "AuthenticAMD", "isa": isa, "libraries": {"torch": "2.9"}, "limits": {}}
+
+
+def on(bench: Bench, name: str, trained: str, **later: str) -> None:
+    """Say on which kind of processor the stages of an entry ran."""
+    run = bench.params.run(name)
+    files = {"provenance.json": trained, "sampling.json": later.get("sampled", trained)}
+    for file, isa in files.items():
+        write_json(run / file, json.loads((run / file).read_text()) | {"kind": kind(isa)})
+    for file, isa in (("likelihood.json", later.get("likelihood", trained)), ("quality.json", later.get("quality", trained))):
+        record = json.loads((run / file).read_text())
+        write_json(run / file, record | {"made_from": record["made_from"] | {"kind": kind(isa)}})
+
+
+def test_the_processor_is_named_for_each_row_as_soon_as_rows_differ(bench: Bench) -> None:
+    bench.add("alpha", "alpha", bits=1.2)
+    bench.add("beta", "beta", bits=1.25)
+    for name in ("alpha", "beta"):
+        on(bench, name, "AVX2")
+    board = bench.board()
+    assert [r["processor"] for r in board["rows"]] == ["AMD, AVX2", "AMD, AVX2"]
+    assert "processor" not in markdown(board)
+    assert "· AMD, AVX2" not in page(board, collecting.collect(bench.params), Material())[0]
+    on(bench, "beta", "AVX512_BF16", quality="AVX2")
+    board = bench.board()
+    text = markdown(board)
+    assert text.count("| processor |") == 1
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| `")}
+    assert lines["`alpha`"].endswith("| AMD, AVX2 |")
+    assert lines["`beta`"].endswith("| AMD, AVX512_BF16; samples scored on AMD, AVX2 |")
+    html = page(board, collecting.collect(bench.params), Material())[0]
+    assert "· AMD, AVX2</small>" in html
+    assert "· AMD, AVX512_BF16; samples scored on AMD, AVX2</small>" in html
+    rows = {line["entry"]: line for line in csv.DictReader(io.StringIO(csv_table(board)))}
+    assert rows["alpha"]["processor"] == "AMD, AVX2"
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"), [("sampled", "sampled on"), ("likelihood", "likelihood scored on"), ("quality", "samples scored on")]
+)
+def test_a_stage_on_another_processor_is_named(bench: Bench, stage: str, words: str) -> None:
+    bench.add("alpha", "alpha", bits=1.2)
+    on(bench, "alpha", "AVX2", **{stage: "AVX512"})
+    assert row(bench.board(), "alpha")["processor"] == f"AMD, AVX2; {words} AMD, AVX512"
+
+
+def test_a_mean_over_seeds_names_the_processors_of_all(bench: Bench) -> None:
+    for seed, isa in enumerate(("AVX2", "AVX512")):
+        bench.add(f"alpha-s{seed}", "alpha", bits=1.2, seed=seed)
+        on(bench, f"alpha-s{seed}", isa)
+    mean = next(r for r in bench.board()["rows"] if r["status"] == "aggregate")
+    assert mean["processor"] == "AMD, AVX2 / AMD, AVX512"
+
+
 def test_markdown_of_nothing(bench: Bench) -> None:
     bench.declare("alpha", "alpha")
     assert "Not complete: `alpha`" in markdown(bench.board())

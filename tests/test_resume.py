@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -124,6 +125,74 @@ def test_a_second_run_waits_then_says_who_holds_it(tmp_path: Path) -> None:
     holder.communicate()
     with workspace(tmp_path, "made", {"a": 1}, wait=5):
         pass  # a dead holder's lock is gone with it
+
+
+HERE = {"device": "cpu", "threads": 2, "precision": "float32"} | {
+    "kind": {"machine": "x86_64", "vendor": "AuthenticAMD", "isa": "AVX2", "libraries": {"torch": "2"}, "limits": {}}
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            {"precision": "bfloat16"},
+            ("begun in bfloat16 on AMD, AVX2, with 2 threads", "not continued in float32 on AMD, AVX2, with 2 threads"),
+        ),
+        ({"kind": HERE["kind"] | {"vendor": "GenuineIntel"}}, ("begun in float32 on Intel, AVX2", "not continued in float32 on AMD, AVX2")),
+        ({"kind": HERE["kind"] | {"libraries": {"torch": "3"}}}, ("begun in float32 on AMD, AVX2",)),
+        ({"threads": 1}, ("with 1 thread is not continued", "with 2 threads, since")),
+        ({"arch": {"width": 9}}, None),  # other work: nothing to say
+        ({"arch": {"width": 9}, "threads": 1}, None),
+        ({}, None),  # the same work goes on
+    ],
+)
+def test_work_of_another_kind_is_never_continued_and_said_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object], told: tuple[str, ...] | None
+) -> None:
+    mine = {"arch": {"width": 8}, **HERE}
+    with workspace(tmp_path, "quick-made-train", mine | change) as work:
+        work.save("train.pt", 7)
+        other = work.folder
+    with workspace(tmp_path, "quick-made-train", mine) as work:
+        assert work.load("train.pt") == (7 if not change else None)
+    assert (other / "train.pt").is_file(), "what was begun elsewhere must stay"
+    said = capsys.readouterr().err
+    if told is None:
+        assert said == ""
+    else:
+        assert said.startswith("quick-made-train: work that was begun ")
+        assert all(part in said for part in told), said
+        assert str(other) in said
+
+
+def test_a_finished_or_empty_folder_of_another_kind_is_not_mentioned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with workspace(tmp_path, "quick-made-train", HERE | {"threads": 1}):
+        pass
+    with workspace(tmp_path, "quick-made-train-more", HERE | {"threads": 1}) as work:
+        work.save("train.pt", 1)  # another entry, whose name begins alike
+    with workspace(tmp_path, "quick-made-train", HERE):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="limits an x86-64 processor")
+@pytest.mark.parametrize(("verb", "begins_with"), [("train", "train.pt"), ("sample", "0.npz"), ("score-likelihood", "prepared.pt")])
+def test_each_stage_starts_anew_on_another_kind(project: Path, verb: str, begins_with: str) -> None:
+    """The work folder of a stage depends on the processor's kind, and what another kind left in its own is named."""
+    if verb != "train":
+        finish(stage(project, "train", "made"))
+    finish(stage(project, verb, "made"))
+    first = work_folder(project, verb, "made")
+    assert first is not None and (first / begins_with).is_file()
+    command = [str(Path(sys.executable).with_name("genbench")), verb, "made"]
+    limited = ENVIRONMENT | {"ATEN_CPU_CAPABILITY": "default"}
+    done = subprocess.run(command, cwd=project, env=limited, capture_output=True, text=True, check=True)
+    assert f"quick-made-{verb.replace('-', '_')}: work that was begun" in done.stderr
+    assert "DEFAULT (limited)" in done.stderr
+    assert len(list((project / ".ckpt").glob(f"quick-made-{verb.replace('-', '_')}-*"))) == 2
+    again = subprocess.run(command, cwd=project, env=limited, capture_output=True, text=True, check=True)
+    assert "work that was begun" not in again.stderr
 
 
 ORPHAN = """

@@ -56,6 +56,7 @@ def write_entry(params: Params, name: str, *, nats: float = 400.0, seconds: floa
         "threads": 2,
         "device": "cpu",
         "precision": "float32",
+        "kind": {"machine": "x86_64", "vendor": "GenuineIntel", "isa": "AVX2", "libraries": {}, "limits": {}},
         "train": dict(entry.train),
     }
     write_json(folder / "provenance.json", provenance)
@@ -187,6 +188,12 @@ def test_twice_changes_nothing(finished: Params) -> None:
     assert len(before) == 5
     assert contents(finished) == before
     assert (finished.root / ".track" / "quick.json").read_bytes() == receipt
+
+
+def test_the_kind_of_processor_and_the_precision_are_tags(finished: Params) -> None:
+    sync(finished)
+    tags = runs_of(finished)["made"].data.tags
+    assert (tags["processor"], tags["precision"]) == ("Intel, AVX2", "float32")
 
 
 def test_timings_and_machines_are_no_content(finished: Params) -> None:

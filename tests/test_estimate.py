@@ -1,0 +1,171 @@
+"""What a run says before it begins: which stages, how long, and from what that is known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from genbench import estimate as estimating
+from genbench.costs import costs_path, read_costs, record_cost
+from genbench.estimate import REFERENCE, announce, duration, estimate, how_long, stages_to_run, whole
+from genbench.files import write_json
+from genbench.params import Params
+from genbench.processor import kind_of
+from pipelines import code
+
+SPEEDS = {"float32": {"convolution": 100.0, "matrix_product": 100.0}}
+FAST = SPEEDS | {"bfloat16": {"convolution": 400.0, "matrix_product": 400.0}}
+
+
+@pytest.fixture
+def few(params: Params) -> Params:
+    """Two entries, of a data set each."""
+    few = replace(params, entries={name: params.entries[name] for name in ("made", "binary-made")})
+    code.run(few)
+    return few
+
+
+def finish(params: Params) -> None:
+    """What DVC leaves after all stages: outputs, and their inputs in dvc.lock."""
+    stages = {}
+    for stage, key in whole(params):
+        own = params.fingerprint(key if stage not in ("prepare", "features") else "_stages", stage)
+        out = params.run(key) / f"{stage}.out"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.touch()
+        dep = {"path": own.relative_to(params.root).as_posix(), "hash": "md5", "md5": hashlib.md5(own.read_bytes()).hexdigest()}
+        stages[f"{stage}@{key}"] = {"cmd": "x", "deps": [dep], "outs": [{"path": out.relative_to(params.root).as_posix()}]}
+    (params.root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def test_before_the_first_run_all_is_to_do(few: Params) -> None:
+    stages = stages_to_run(few)
+    assert stages == whole(few)
+    assert len(stages) == 2 * 2 + 2 * 5
+    assert set(stages_to_run(few, ["made"])) == {
+        ("prepare", "mnist"),
+        ("features", "mnist"),
+        *((s, "made") for s, k in stages if k == "made"),
+    }
+
+
+def test_nothing_is_to_do_where_the_fingerprints_are_those_of_the_lock(few: Params) -> None:
+    finish(few)
+    assert stages_to_run(few) == []
+    assert announce(few) is None
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "follow"),
+    [
+        ("train", "made", {"train", "sample", "visuals", "score_likelihood", "score_samples"}),
+        ("sample", "made", {"sample", "score_samples"}),
+        ("score_likelihood", "made", {"score_likelihood"}),
+    ],
+)
+def test_a_changed_fingerprint_and_a_lost_output_run_what_follows(few: Params, stage: str, key: str, follow: set[str]) -> None:
+    finish(few)
+    path = few.fingerprint(key, stage)
+    write_json(path, json.loads(path.read_text()) | {"hash": "another"})
+    assert set(stages_to_run(few)) == {(name, key) for name in follow}
+    finish(few)
+    (few.run(key) / f"{stage}.out").unlink()
+    assert set(stages_to_run(few)) == {(name, key) for name in follow}
+
+
+def test_changed_preparation_runs_all_of_its_data_set(few: Params) -> None:
+    finish(few)
+    (few.run("binary_mnist") / "prepare.out").unlink()
+    found = set(stages_to_run(few))
+    assert {key for _, key in found} == {"binary_mnist", "binary-made"}
+    assert len(found) == 2 + 5
+
+
+@pytest.mark.parametrize("text", ["", "stages: [", "stages: 3", "<<<<<<< HEAD", "stages: {train@made: {deps: 4}}"])
+def test_a_damaged_lock_is_no_error_here(few: Params, text: str) -> None:
+    (few.root / "dvc.lock").write_text(text)
+    assert stages_to_run(few) == whole(few)
+
+
+# ---------------------------------------------------------------------- how long
+
+
+def reference(params: Params, **costs: dict[str, object]) -> None:
+    write_json(params.root / REFERENCE, {"profiles": {params.profile: costs}})
+
+
+def costs_of(scale: float, *stages: str, speeds: dict[str, float] | None = None) -> dict[str, object]:
+    return {"seconds": dict.fromkeys(stages, scale), "speeds": speeds or SPEEDS["float32"], "processor": "AMD, AVX2"}
+
+
+def test_costs_of_the_reference_are_scaled_by_the_speeds(few: Params) -> None:
+    reference(few, float32=costs_of(10.0, "train@made", "sample@made"))
+    half = {"float32": {"convolution": 50.0, "matrix_product": 50.0}}
+    found = estimate(few, [("train", "made"), ("sample", "made"), ("visuals", "made")], half)
+    assert found.seconds == pytest.approx(40.0)
+    assert (found.known, found.unknown, found.measured) == (2, (("visuals", "made"),), 0)
+
+
+def test_a_processor_with_bfloat16_reads_the_costs_in_it(few: Params) -> None:
+    fast = costs_of(2.0, "train@made", speeds={"convolution": 800.0, "matrix_product": 800.0})
+    reference(few, float32=costs_of(10.0, "train@made"), bfloat16=fast)
+    assert estimate(few, [("train", "made")], FAST).seconds == pytest.approx(2.0 * 2)
+    assert estimate(few, [("train", "made")], SPEEDS).seconds == pytest.approx(10.0)
+
+
+def test_own_costs_stand_above_the_reference_if_kind_and_threads_are_the_same(few: Params) -> None:
+    reference(few, float32=costs_of(10.0, "train@made"))
+    record_cost(few, "train", "made", 3.0)
+    record_cost(few, "train", "made", 4.0)
+    assert [line["seconds"] for line in read_costs(few)] == [3.0, 4.0]
+    found = estimate(few, [("train", "made")], SPEEDS)
+    assert (found.seconds, found.measured) == (4.0, 1)
+    more = replace(few, compute=replace(few.compute, threads=few.compute.threads + 1))
+    assert estimate(more, [("train", "made")], SPEEDS).seconds == pytest.approx(10.0)
+    other = kind_of(torch.device("cpu")).record() | {"isa": "another"}
+    costs_path(few).write_text(json.dumps({"stage": "train", "key": "made", "seconds": 7.0, "threads": 1, "kind": other}) + "\n{half a li")
+    assert estimate(few, [("train", "made")], SPEEDS).seconds == pytest.approx(10.0)
+
+
+def test_the_sentence_says_what_how_long_and_why(few: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimating, "speeds", lambda threads: SPEEDS)
+    assert "how long that takes is not known" in str(announce(few))
+    reference(few, float32=costs_of(600.0, *(f"{stage}@{key}" for stage, key in whole(few))))
+    said = str(announce(few))
+    assert said.startswith("quick: 14 stages of 2 entries to run, about 140 min with 1 thread on ")
+    assert said.endswith("where precision: auto is float32, since bfloat16 is not native")
+    assert "bfloat16" not in how_long(few, whole(few), FAST).split(" on ")[0]
+    assert "not native" not in how_long(few, whole(few), FAST)
+    reference(few, float32=costs_of(600.0, "train@made"))
+    assert "about 10 min, and 13 stages of unknown cost" in str(announce(few))
+    finish(few)
+    assert announce(few) is None
+    assert str(announce(few, force=True)).startswith("quick: 14 stages")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1, "about 5 s"), (42, "about 40 s"), (95, "about 2 min"), (1500, "about 25 min"), (5800, "about 95 min"), (54000, "about 15 h")],
+)
+def test_durations_have_no_more_digits_than_an_estimate(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_committed_costs_are_of_whole_profiles() -> None:
+    from genbench.params import load_params
+
+    root = Path(__file__).resolve().parents[1]
+    costs = json.loads((root / REFERENCE).read_text())["profiles"]
+    for profile in ("quick", "smoke"):
+        params = load_params(profile, root=root)
+        for precision in ("float32", "bfloat16"):
+            found = costs[profile][precision]
+            missing = {f"{stage}@{key}" for stage, key in whole(params)} - found["seconds"].keys()
+            assert missing == set(), f"{profile} in {precision}: python -m benchmarks.costs"
+            assert set(found["speeds"]) == {"convolution", "matrix_product"}

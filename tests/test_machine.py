@@ -1,0 +1,72 @@
+"""What a machine has left, by files of a system that is made up, and what its speeds are used for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from genbench import machine, precision
+
+
+def files(folder: Path, **content: str) -> Path:
+    for name, text in content.items():
+        (folder / name.replace("__", ".")).write_text(text + "\n")
+    return folder
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity here")
+def test_usable_cores_are_those_that_it_is_bound_to_and_its_group_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5})
+    assert machine.usable_cores(tmp_path) == 4
+    assert machine.usable_cores(files(tmp_path, cpu__max="max 100000")) == 4
+    assert machine.usable_cores(files(tmp_path, cpu__max="150000 100000")) == 1.5
+    assert machine.usable_cores(files(tmp_path, cpu__max="800000 100000")) == 4
+
+
+def test_memory_is_what_the_group_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 8_000})())
+    assert machine.memory_left(tmp_path) == 8_000
+    assert machine.memory_left(files(tmp_path, memory__max="max", memory__current="5")) == 8_000
+    assert machine.memory_left(files(tmp_path, memory__max="6000", memory__current="5000")) == 1_000
+    assert machine.memory_left(files(tmp_path, memory__max="60000", memory__current="5000")) == 8_000
+
+
+def test_a_clock_that_is_held_is_told(tmp_path: Path) -> None:
+    assert machine.slowed(tmp_path) is None
+    full = files(
+        tmp_path, cpuinfo_max_freq="4000000", scaling_max_freq="4000000", scaling_governor="performance", scaling_driver="acpi-cpufreq"
+    )
+    assert machine.slowed(full) is None
+    assert machine.slowed(files(tmp_path, scaling_max_freq="2000000")) == "its clock is held to 2.0 of 4.0 GHz"
+    files(tmp_path, scaling_max_freq="4000000", scaling_governor="powersave")
+    assert "powersave" in str(machine.slowed(tmp_path))
+    assert machine.slowed(files(tmp_path, scaling_driver="intel_pstate")) is None  # where powersave is the default, and fast
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_speeds_are_those_of_the_precisions_that_are_native(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: native)
+    times = iter([1.0, 0.5, 0.25, 2.0])
+    monkeypatch.setattr(machine, "_seconds", lambda work: next(times))
+    before = torch.get_num_threads()
+    found = machine.speeds(2)
+    assert torch.get_num_threads() == before
+    assert list(found) == (["float32", "bfloat16"] if native else ["float32"])
+    assert found["float32"]["matrix_product"] == pytest.approx(2 * 1024**3 / 0.5 / 1e9)
+    assert found["float32"]["convolution"] == pytest.approx(6 * 8 * 784 * 32 * 64 * 9 / 1e9)
+
+
+def test_half_as_fast_takes_twice_as_long() -> None:
+    reference = {"convolution": 100.0, "matrix_product": 200.0}
+    assert machine.ratio({"convolution": 50.0, "matrix_product": 100.0}, reference) == pytest.approx(2)
+    assert machine.ratio({"convolution": 50.0, "matrix_product": 200.0}, reference) == pytest.approx(2**0.5)
+
+
+def test_a_time_is_the_shortest_of_some() -> None:
+    calls: list[None] = []
+    assert 0 < machine._seconds(lambda: calls.append(None), least=0.01) < 0.01
+    assert len(calls) > 2

@@ -1,0 +1,63 @@
+"""Entries of `quick` through their stages with their own settings, only shorter: in whatever precision this processor gives them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from genbench.checkpoint import load
+from genbench.data import load_split
+from genbench.files import read_npz
+from genbench.params import Params, load_params
+from genbench.precision import resolve
+from pipelines import code, features, sample, score_likelihood, score_samples, train, visuals
+
+ROOT = Path(__file__).resolve().parents[1]
+ENTRIES = ("lstm", "gated_pixel_cnn", "ddpm")
+"""What a processor may lack an operation for, a convolutional network, and one that is also sampled in a precision of its own."""
+
+pytestmark = pytest.mark.processor
+
+
+@pytest.fixture
+def shortened(project: Path) -> Params:
+    """The small project with these entries as they are in `quick`, but for the number of steps."""
+    path = project / "params.yaml"
+    raw = yaml.safe_load(path.read_text())
+    quick: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())["entries"]
+    raw["entries"] = {name: quick[name] for name in ENTRIES}
+    for entry in raw["entries"].values():
+        entry["train"] |= {"steps": 3, "validations": 1, "validate_images": 4}
+    raw["protocol"] |= {"samples": 4, "sample_chunk": 4, "likelihood_images": 4}
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return load_params("quick", root=project)
+
+
+def test_the_stages_run_and_record_the_precision(shortened: Params) -> None:
+    code.run(shortened)
+    features.run(shortened, "mnist")
+    auto = resolve("auto", "cpu")
+    for name in ENTRIES:
+        for stage in (train, sample, visuals, score_likelihood, score_samples):
+            stage.run(shortened, name)
+        folder = shortened.run(name)
+        made, drawn = (json.loads((folder / file).read_text()) for file in ("provenance.json", "sampling.json"))
+        assert made["precision"] == auto, name
+        assert drawn["precision"] == (auto if name == "ddpm" else "float32")
+        assert made["kind"] == drawn["kind"] == json.loads((folder / "likelihood.json").read_text())["made_from"]["kind"]
+    assert json.loads((shortened.run("ddpm") / "sampling.json").read_text())["sampler"] == (
+        "ddim-20 (precision=bfloat16)" if auto == "bfloat16" else "ddim-20"
+    )
+    # Scores are in float32 whatever the training was: those of an exact model are what the model gives when it is called.
+    model = load(shortened.run("lstm"))
+    x, _ = load_split(shortened.data("mnist"), "mnist", "test")
+    nats = read_npz(shortened.run("lstm") / "nats.npz")["nats"]
+    chosen = x[torch.from_numpy(np.linspace(0, len(x), len(nats), endpoint=False).astype(int))]
+    expected = -model.log_likelihood(chosen, rng=torch.Generator().manual_seed(0))
+    assert np.allclose(nats, expected.numpy(), rtol=1e-6)
