@@ -40,7 +40,7 @@ def measure(version: str, name: str, steps: int, images: int) -> float:
     if version != "ours":
         contiguous(model)
     start = time.perf_counter()
-    model.sample(images, rng=Generator().manual_seed(0), bfloat16=version == "ours", **SAMPLERS[name](steps))
+    model.sample(images, rng=Generator().manual_seed(0), precision="bfloat16" if version == "ours" else "float32", **SAMPLERS[name](steps))
     return 1000 * (time.perf_counter() - start) / images
 
 

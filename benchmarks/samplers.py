@@ -24,11 +24,11 @@ from genbench.params import load_params
 from genbench.seeding import generator_for
 
 SAMPLERS: tuple[dict[str, Any], ...] = (
-    {"ddim_steps": 20, "bfloat16": True},
+    {"ddim_steps": 20, "precision": "bfloat16"},
     {"ddim_steps": 20},
-    {"ddim_steps": 20, "bfloat16": True, "clip": True},
-    {"ddim_steps": 100, "bfloat16": True},
-    {"bfloat16": True},
+    {"ddim_steps": 20, "precision": "bfloat16", "clip": True},
+    {"ddim_steps": 100, "precision": "bfloat16"},
+    {"precision": "bfloat16"},
 )
 
 

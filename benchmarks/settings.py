@@ -33,6 +33,7 @@ from genbench.likelihood import bits_per_dim, score_options
 from genbench.metrics import score
 from genbench.metrics.base import FeatureSet
 from genbench.params import Entry, Params, Protocol, load_params
+from genbench.precision import resolve
 from genbench.registry import build
 from genbench.seeding import generator_for, seed_for
 
@@ -97,8 +98,23 @@ def candidate(params: Params, name: str, text: str) -> dict[str, Any]:
 
 
 def alike(kept: dict[str, Any], block: dict[str, Any]) -> bool:
-    """Whether a row was made with the settings of an entry, as far as it holds them."""
-    return all(block[key] == value for key, value in kept.items())
+    """Whether a row was made with the settings of an entry, as far as it holds them; ``precision: auto`` is like either that it may be."""
+    return all(_equal(value, block[key]) for key, value in kept.items())
+
+
+def _equal(kept: Any, given: Any) -> bool:
+    if isinstance(kept, dict) and isinstance(given, dict):
+        return kept.keys() == given.keys() and all(
+            _equal(kept[key], given[key]) or (key == "precision" and "auto" in (kept[key], given[key])) for key in kept
+        )
+    return bool(kept == given)
+
+
+def with_resolved_precision(settings: Any) -> Any:
+    """Settings with the precision that ``auto`` is here: what a row's figures were made in."""
+    if not isinstance(settings, dict):
+        return settings
+    return {key: resolve(value, "cpu") if key == "precision" else with_resolved_precision(value) for key, value in settings.items()}
 
 
 def record(name: str, row: dict[str, Any] | None, in_use: dict[str, Any]) -> None:
@@ -131,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     done = read_json(path)["candidates"].get(name, []) if path.is_file() else []
     for text in given.candidates:
         block = candidate(params, name, text)
-        settings = {key: block[key] for key in FIELDS}
+        settings = with_resolved_precision({key: block[key] for key in FIELDS})
         if any((row["settings"], row.get("code")) == (settings, code) for row in done):
             continue
         entry = Entry(name=name, **block)

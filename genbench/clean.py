@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genbench.errors import UserError
+from genbench.files import read_json
 from genbench.params import Params, find_root, load_params, profiles
+from genbench.resume import IDENTITY, MACHINE
 
 __all__ = ["Leftover", "clean", "leftovers"]
 
@@ -56,8 +58,8 @@ def clean(*, everything: bool = False) -> None:
 def leftovers(folder: Path, loaded: Collection[Params], unfinished: Collection[str]) -> list[Leftover]:
     """Every checkpoint folder, the newest of each piece of work first.
 
-    A folder is ``<profile>-<entry>-<stage>-<hash>``. It is needed if it is the newest of an unfinished stage of an entry that exists: the
-    hash of an older one is that of other parameters or code.
+    A folder is ``<profile>-<entry>-<stage>-<hash>``. It is needed if it is the newest of an unfinished stage of an entry that exists, on its kind
+    of processor: the hash of an older one is that of other parameters or code.
 
     Arguments:
         folder: where they are.
@@ -65,15 +67,25 @@ def leftovers(folder: Path, loaded: Collection[Params], unfinished: Collection[s
         unfinished: ``<profile>-<entry>-<stage>`` of all stages that are not up to date.
     """
     known = {f"{params.profile}-{name}" for params in loaded for name in params.entries}
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     result = []
     for path in sorted((p for p in folder.iterdir() if p.is_dir()), key=_modified, reverse=True):
         work = path.name.rpartition("-")[0]
-        newest, exists = work not in seen, work.rpartition("-")[0] in known
-        seen.add(work)
+        begun = (work, _machine(path))
+        newest, exists = begun not in seen, work.rpartition("-")[0] in known
+        seen.add(begun)
         reason = "in use" if _in_use(path) else "unfinished" if newest and exists and work in unfinished else None
         result.append(Leftover(path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()), reason))
     return result
+
+
+def _machine(path: Path) -> str:
+    """The machine's part in the identity of a folder of unfinished work; the same text for the same."""
+    try:
+        identity = read_json(path / IDENTITY)
+        return json.dumps({name: identity.get(name) for name in MACHINE}, sort_keys=True)
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def _modified(path: Path) -> float:

@@ -198,7 +198,10 @@ def _compute(params: Params) -> Iterator[Check]:
     remedy = "set compute.threads or --threads to the number of cores; results are the same bits only for an equal number of threads"
     yield Check("warn" if threads > cores else "ok", "cpu", f"{threads} threads on {cores:g} usable cores", remedy)
     busy = machine.busy_cores()
-    remedy = "stop what else runs, or start it with `nice -n 19` in the same terminal: a training whose threads wait for one another is slowed many times by one busy process"
+    remedy = (
+        "stop what else runs, or start it with `nice -n 19` in the same terminal: a training whose threads wait for one another "
+        "is slowed many times by one busy process"
+    )
     yield Check("warn" if busy > 0.3 else "ok", "load", f"other processes keep {busy:.1f} of {os.cpu_count()} cores busy", remedy)
     slowed = machine.slowed()
     if slowed:

@@ -9,12 +9,13 @@ from torch import Generator, nn
 
 from benchmarks import autoregressive
 from benchmarks.common import RESULTS
-from benchmarks.settings import alike
+from benchmarks.settings import alike, with_resolved_precision
 from genbench.base import DataSpec
 from genbench.files import read_json
 from genbench.models.gated_pixel_cnn import GatedPixelCNN
 from genbench.models.pixel_transformer import PixelTransformer
 from genbench.params import load_params
+from genbench.precision import resolve
 
 SPEC = DataSpec(9, 8, 2)
 
@@ -71,6 +72,17 @@ def test_the_marked_settings_are_those_in_use() -> None:
         assert [row["chosen"] for row in rows] == [alike(row["settings"], blocks[name]) for row in rows], name
         assert any(row["chosen"] for row in rows), f"{name}: no candidate has its settings; python -m benchmarks.settings {name}"
         assert all({"arch", "train"} <= set(row["settings"]) for row in rows)
+
+
+def test_rows_say_what_auto_was_and_are_like_it() -> None:
+    block = {"train": {"backend": {"cpu": {"precision": "auto", "channels_last": True}}}, "sample": {"precision": "auto"}, "arch": {}}
+    rows = [{**block, "sample": {"precision": name}} for name in ("bfloat16", "float32")]
+    assert all(alike(row, block) for row in rows)
+    assert not alike(rows[0], rows[1])
+    assert not alike({**block, "sample": {"precision": "auto", "ddim_steps": 5}}, block)
+    assert not alike({**block, "arch": {"width": 1}}, block)
+    kept = with_resolved_precision(block)
+    assert kept["train"]["backend"]["cpu"] == {"precision": resolve("auto", "cpu"), "channels_last": True}
 
 
 def test_all_that_full_trains_has_been_tried() -> None:

@@ -589,6 +589,23 @@ def test_checkpoints_are_kept_for_unfinished_stages_alone(root: Path) -> None:
     assert all(leftover.size == 1000 for leftover in found)
 
 
+def test_the_newest_checkpoint_of_each_kind_of_processor_is_kept(root: Path) -> None:
+    """A project that two kinds of machines work in by turns: each goes on with its own."""
+    for age, (name, kind) in enumerate({"aa": "AVX2", "bb": "AVX512", "cc": "AVX2", "dd": None}.items()):
+        folder = checkpoint(root, f"quick-made-train-{name}", age)
+        if kind:
+            (folder / "identity.json").write_text(json.dumps({"kind": {"isa": kind}, "threads": 2, "arch": name}))
+            for path in (folder / "identity.json", folder):
+                os.utime(path, (time.time() - age, time.time() - age))
+    found = clean.leftovers(root / ".ckpt", [load_params("quick")], {"quick-made-train"})
+    assert {leftover.path.name[-2:]: leftover.kept for leftover in found} == {
+        "aa": "unfinished",
+        "bb": "unfinished",
+        "cc": None,
+        "dd": "unfinished",
+    }
+
+
 def test_clean_removes_and_counts_and_never_what_is_in_use(repository: Path) -> None:
     stale, used = checkpoint(repository, "quick-gone-train-aa", 5), checkpoint(repository, "quick-made-train-bb", 5)
     unfinished = checkpoint(repository, "quick-vae-train-cc", 5)
