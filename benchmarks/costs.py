@@ -36,12 +36,11 @@ def measured(profile: str, root: Path) -> dict[str, Any]:
     missing = [f"{stage}@{key}" for stage, key in whole(params) if (stage, key) not in seconds]
     if missing:
         raise SystemExit(f"not run in {root} on this kind of processor: {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}")
-    precision = resolve("auto", "cpu")
     return {
         "processor": in_words(kind),
         "kind": kind,
         "threads": params.compute.threads,
-        "speeds": speeds(params.compute.threads)[precision],
+        "speeds": speeds(params.compute.threads),
         "seconds": {f"{stage}@{key}": seconds[stage, key] for stage, key in whole(params)},
     }
 
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     profiles: dict[str, Any] = read_json(path)["profiles"] if path.is_file() else {}
     profiles.setdefault(options.profile, {})[resolve("auto", "cpu")] = costs
     rows = [
-        [profile, precision, found["processor"], sum(found["seconds"].values()) / 60, *found["speeds"].values()]
+        [profile, precision, found["processor"], sum(found["seconds"].values()) / 60, *found["speeds"][precision].values()]
         for profile, by_precision in profiles.items()
         for precision, found in by_precision.items()
     ]

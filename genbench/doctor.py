@@ -233,14 +233,22 @@ def _speed(params: Params, profiles: Sequence[Params]) -> Iterator[Check]:
     """How fast this machine computes, beside the one that the committed costs are from, and how long each profile takes."""
     if params.compute.device != "cpu":
         return
+    import torch
+
     from genbench.estimate import how_long, reference, whole
     from genbench.machine import speeds
+    from genbench.precision import computes_bfloat16
 
-    own = speeds(params.compute.threads)
+    own, native = speeds(params.compute.threads, emulated=True), computes_bfloat16(torch.device("cpu"))
     for precision, found in own.items():
         theirs = reference(params, precision)
-        beside = "" if theirs is None else f" (where the costs were recorded: {_gflops(theirs['speeds'])}, on {theirs['processor']})"
-        yield Check("ok", "speed", f"{precision}: {_gflops(found)}{beside}")
+        beside = ""
+        if theirs is not None and precision in theirs["speeds"]:
+            beside = f"; {_gflops(theirs['speeds'][precision])} where the costs of {params.profile} were recorded, on {theirs['processor']}"
+        emulated = ", emulated" if precision == "bfloat16" and not native else ""
+        yield Check("ok", "speed", f"{precision}{emulated}: {_gflops(found)}{beside}")
+    if not native:
+        del own["bfloat16"]
     for profile in profiles:
         yield Check("ok", "time", f"profile {profile.profile}: {how_long(profile, whole(profile), own)}")
 

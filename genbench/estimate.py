@@ -111,11 +111,11 @@ def estimate(params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, M
     Arguments:
         params: the profile.
         stages: which ones.
-        own_speeds: this machine's :func:`genbench.machine.speeds`.
+        own_speeds: this machine's :func:`genbench.machine.speeds` in the precisions that it computes natively.
     """
     before = _own_costs(params)
     recorded = reference(params, "bfloat16" if "bfloat16" in own_speeds else "float32")
-    scale = 0.0 if recorded is None else ratio(own_speeds[recorded["precision"]], recorded["speeds"])
+    scale = 0.0 if recorded is None else ratio(own_speeds[recorded["precision"]], recorded["speeds"][recorded["precision"]])
     theirs: Mapping[str, float] = {} if recorded is None else recorded["seconds"]
     seconds, unknown = 0.0, []
     for stage, key in stages:

@@ -46,10 +46,12 @@ def slowed(folder: Path = _CPU0) -> str | None:
     return None
 
 
-def speeds(threads: int) -> dict[str, dict[str, float]]:
-    """GFLOP/s of a 3 x 3 convolution, forward and backward, and of a matrix product, by precision: ``float32``, and ``bfloat16`` where native.
+def speeds(threads: int, *, emulated: bool = False) -> dict[str, dict[str, float]]:
+    """GFLOP/s of a 3 x 3 convolution, forward and backward, and of a matrix product, by precision; takes a second or two, with that many threads.
 
-    Takes a second or two, with that many threads.
+    Arguments:
+        threads: of the CPU.
+        emulated: also ``bfloat16`` where it is not native; else it is left out there.
     """
     import torch
 
@@ -60,8 +62,9 @@ def speeds(threads: int) -> dict[str, dict[str, float]]:
     native = computes_bfloat16(torch.device("cpu"))
     result = {}
     try:
-        for name, dtype in {"float32": torch.float32, **({"bfloat16": torch.bfloat16} if native else {})}.items():
-            a = torch.ones(1024, 1024, dtype=dtype)
+        for name, dtype in {"float32": torch.float32, **({"bfloat16": torch.bfloat16} if native or emulated else {})}.items():
+            edge = 1024 if native or name == "float32" else 256  # emulation would take seconds
+            a = torch.ones(edge, edge, dtype=dtype)
             conv = torch.nn.Conv2d(32, 64, 3, padding=1, dtype=dtype).to(memory_format=torch.channels_last)
             x = torch.ones(8, 32, 28, 28, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
 
@@ -74,7 +77,7 @@ def speeds(threads: int) -> dict[str, dict[str, float]]:
 
             result[name] = {
                 "convolution": 3 * 2 * 8 * 28 * 28 * 32 * 64 * 9 / _seconds(convolve) / 1e9,
-                "matrix_product": 2 * 1024**3 / _seconds(multiply) / 1e9,
+                "matrix_product": 2 * edge**3 / _seconds(multiply) / 1e9,
             }
     finally:
         torch.set_num_threads(before)

@@ -101,7 +101,8 @@ def reference(params: Params, **costs: dict[str, object]) -> None:
 
 
 def costs_of(scale: float, *stages: str, speeds: dict[str, float] | None = None) -> dict[str, object]:
-    return {"seconds": dict.fromkeys(stages, scale), "speeds": speeds or SPEEDS["float32"], "processor": "AMD, AVX2"}
+    both = dict.fromkeys(("float32", "bfloat16"), speeds or SPEEDS["float32"])
+    return {"seconds": dict.fromkeys(stages, scale), "speeds": both, "processor": "AMD, AVX2"}
 
 
 def test_costs_of_the_reference_are_scaled_by_the_speeds(few: Params) -> None:
@@ -168,4 +169,4 @@ def test_the_committed_costs_are_of_whole_profiles() -> None:
             found = costs[profile][precision]
             missing = {f"{stage}@{key}" for stage, key in whole(params)} - found["seconds"].keys()
             assert missing == set(), f"{profile} in {precision}: python -m benchmarks.costs"
-            assert set(found["speeds"]) == {"convolution", "matrix_product"}
+            assert set(found["speeds"][precision]) == {"convolution", "matrix_product"}

@@ -60,6 +60,13 @@ def test_speeds_are_those_of_the_precisions_that_are_native(native: bool, monkey
     assert found["float32"]["convolution"] == pytest.approx(6 * 8 * 784 * 32 * 64 * 9 / 1e9)
 
 
+def test_emulated_speeds_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: False)
+    monkeypatch.setattr(machine, "_seconds", lambda work: 1.0)
+    found = machine.speeds(1, emulated=True)
+    assert found["bfloat16"]["matrix_product"] == pytest.approx(2 * 256**3 / 1e9)
+
+
 def test_half_as_fast_takes_twice_as_long() -> None:
     reference = {"convolution": 100.0, "matrix_product": 200.0}
     assert machine.ratio({"convolution": 50.0, "matrix_product": 100.0}, reference) == pytest.approx(2)
