@@ -39,10 +39,11 @@ def call(
     module, _, name = function.partition(":")
     try:
         if isa_of is not None:
+            from genbench.isa import set_isa
             from genbench.params import load_params
-            from genbench.processor import set_isa
 
-            set_isa(load_params(isa_of).compute.isa)
+            compute = load_params(isa_of).compute
+            set_isa(compute.isa, compute.device)
         result = getattr(importlib.import_module(module), name)(*args, **options)
     except KeyboardInterrupt:
         print(f"\ninterrupted{': the same command goes on from the last checkpoint' if resumes else ''}", file=sys.stderr)

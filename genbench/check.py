@@ -107,5 +107,5 @@ def emulating(params: Params, names: Iterable[str] | None = None) -> list[str]:
     asked = {}
     for name in params.entries if names is None else names:
         entry = params.entries[name]
-        asked[name] = (entry.train.get("backend", {}).get(device.type, {}).get("precision"), entry.sample.get("precision"))
+        asked[name] = ((entry.train.get("backend", {}).get(device.type) or {}).get("precision"), entry.sample.get("precision"))
     return [name for name, precisions in asked.items() if "bfloat16" in precisions]

@@ -14,7 +14,7 @@ from pathlib import Path
 from genbench.errors import UserError
 from genbench.files import read_json
 from genbench.params import Params, find_root, load_params, profiles
-from genbench.resume import IDENTITY, MACHINE
+from genbench.processor import IDENTITY, MACHINE
 
 __all__ = ["Leftover", "clean", "leftovers"]
 
@@ -67,25 +67,26 @@ def leftovers(folder: Path, loaded: Collection[Params], unfinished: Collection[s
         unfinished: ``<profile>-<entry>-<stage>`` of all stages that are not up to date.
     """
     known = {f"{params.profile}-{name}" for params in loaded for name in params.entries}
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str | None]] = set()
     result = []
     for path in sorted((p for p in folder.iterdir() if p.is_dir()), key=_modified, reverse=True):
         work = path.name.rpartition("-")[0]
         begun = (work, _machine(path))
-        newest, exists = begun not in seen, work.rpartition("-")[0] in known
+        # One without an identity is of a version before they were kept, and nothing goes on from it.
+        newest, exists = begun[1] is not None and begun not in seen, work.rpartition("-")[0] in known
         seen.add(begun)
         reason = "in use" if _in_use(path) else "unfinished" if newest and exists and work in unfinished else None
         result.append(Leftover(path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()), reason))
     return result
 
 
-def _machine(path: Path) -> str:
-    """The machine's part in the identity of a folder of unfinished work; the same text for the same."""
+def _machine(path: Path) -> str | None:
+    """The machine's part in the identity of a folder of unfinished work, the same text for the same; None where there is no identity."""
     try:
         identity = read_json(path / IDENTITY)
         return json.dumps({name: identity.get(name) for name in MACHINE}, sort_keys=True)
     except (OSError, ValueError, AttributeError):
-        return ""
+        return None
 
 
 def _modified(path: Path) -> float:

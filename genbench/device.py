@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from genbench.errors import UserError
+from genbench.isa import set_isa
 from genbench.params import Compute
-from genbench.processor import kind_of, set_isa
+from genbench.processor import kind_of
 
 __all__ = ["hardware", "identity", "keep_freed_memory", "peak_memory_mb", "setup"]
 
@@ -28,11 +29,7 @@ def setup(compute: Compute) -> torch.device:
     Raises:
         UserError: CUDA is asked for and not there; ``compute.isa`` is, for CUDA or after torch was imported without it.
     """
-    if compute.isa != "native" and not compute.device.startswith("cpu"):
-        raise UserError(
-            f"compute.isa: {compute.isa} is for the CPU, and compute.device is {compute.device!r}; set one of them to its default"
-        )
-    set_isa(compute.isa)
+    set_isa(compute.isa, compute.device)
     torch.set_num_threads(compute.threads)
     device = torch.device(compute.device)
     if device.type == "cpu":

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genbench.errors import UserError
+from genbench.isa import set_isa
 from genbench.params import Params, find_root, load_params, params_path, profiles
-from genbench.processor import set_isa
 
 __all__ = ["Check", "checks", "print_checks"]
 
@@ -53,7 +53,7 @@ def checks(profile: str) -> Iterator[Check]:
         root = find_root()
         params = {name: load_params(name, root=root) for name in profiles(root)}
         chosen = load_params(profile, root=root)
-        set_isa(chosen.compute.isa)
+        set_isa(chosen.compute.isa, chosen.compute.device)
     except UserError as error:
         remedy = (
             "`git diff` shows what was changed; GENBENCH_DEVICE, GENBENCH_THREADS and GENBENCH_ISA stand above `compute` of params.yaml"
@@ -210,14 +210,18 @@ def _compute(params: Params) -> Iterator[Check]:
     yield Check(
         "warn" if free < 3000 * _MB else "ok", "memory", f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free", "scoring takes up to 3 GB"
     )
-    place = torch.device(params.compute.device if torch.cuda.is_available() else "cpu")
+    usable = params.compute.device == "cpu" or (
+        torch.cuda.is_available() and (torch.device(params.compute.device).index or 0) < torch.cuda.device_count()
+    )
+    place = torch.device(params.compute.device if usable else "cpu")
     kind = kind_of(place, params.compute.isa)
     held = f", held by {', '.join(f'{k}={v}' for k, v in kind.limits.items())}" if kind.limits else ""
     libraries = ", ".join(f"{name} {version}" for name, version in kind.libraries.items())
     yield Check("ok", "kind", f"{in_words(kind.record())}{held} ({libraries}): equal bits on machines of this kind with as many threads")
-    emulated = emulating(params)
-    remedy = f"{EMULATED}; set it in {', '.join(emulated)}"
-    yield Check("warn" if emulated else "ok", "precision", f"auto is {resolve('auto', place)} here", remedy)
+    with contextlib.suppress(AttributeError, TypeError):  # a block that is no mapping: the check of the entries has said so
+        emulated = emulating(params)
+        remedy = f"{EMULATED}; set it in {', '.join(emulated)}"
+        yield Check("warn" if emulated else "ok", "precision", f"auto is {resolve('auto', place)} here", remedy)
     wanted = params.compute.device
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))

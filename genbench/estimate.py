@@ -6,6 +6,7 @@ From what the same stages took on this machine before, or else from the committe
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,12 @@ import yaml
 
 from genbench.code import ENTRY_STAGES
 from genbench.costs import read_costs
-from genbench.files import read_json
+from genbench.files import as_json, read_json
 from genbench.machine import ratio, speeds
 from genbench.params import Params
 from genbench.processor import in_words, kind_of
 
-__all__ = ["REFERENCE", "Estimate", "announce", "duration", "estimate", "how_long", "reference", "stages_to_run", "whole"]
+__all__ = ["REFERENCE", "Estimate", "announce", "duration", "estimate", "fingerprints", "how_long", "reference", "stages_to_run", "whole"]
 
 REFERENCE = Path("benchmarks") / "results" / "costs.json"
 """Costs of whole profiles on a reference machine, by benchmarks/costs.py; below the project's root."""
@@ -55,19 +56,34 @@ def whole(params: Params, names: Collection[str] | None = None) -> list[Stage]:
 
 
 def stages_to_run(params: Params, names: Collection[str] | None = None) -> list[Stage]:
-    """The stages of :func:`whole` that are not up to date, as far as the fingerprints tell, which must be written already.
+    """The stages of :func:`whole` that are not up to date, as far as dvc.lock and the fingerprints tell.
 
-    A stage is taken for up to date if dvc.lock has it with its present fingerprint, its outputs exist, and so it is with those that it reads from.
-    DVC looks closer, and may also find results in its cache: a run takes at most as long.
+    One is up to date if dvc.lock has it with its present fingerprint and with the outputs of other stages as the lock has those, if its own outputs exist,
+    and if the stages that it reads from are up to date. DVC also compares the files' content, and may find results in its cache.
     """
     lock = params.root / ("dvc.lock" if params.profile == "quick" else f"profiles/{params.profile}/dvc.lock")
-    recorded = _recorded(lock)
+    recorded, now = _recorded(lock), fingerprints(params)
+    made = {out.get("path"): out.get("md5") for stage in recorded.values() for out in _parts(stage, "outs")}
     stale: set[Stage] = set()
     for stage, key in whole(params, names):
+        own = now[key if stage in ENTRY_STAGES else "_stages", stage]
         before = _before(params, stage, key)
-        if any(other in stale for other in before) or not _is_current(params, recorded.get(f"{stage}@{key}"), stage, key):
+        if any(other in stale for other in before) or not _is_current(params, recorded.get(f"{stage}@{key}"), own, made):
             stale.add((stage, key))
     return [stage for stage in whole(params, names) if stage in stale]
+
+
+def fingerprints(params: Params) -> dict[tuple[str, str], tuple[str, str]]:
+    """Entry (``_stages`` for none) and stage → path of its fingerprint below the root, and the MD5 that DVC would give it, whether it is written or not."""
+    wanted = importlib.import_module("pipelines.code").wanted(params)
+    return {
+        (path.parent.name, path.stem): (path.relative_to(params.root).as_posix(), _md5(as_json(content).encode()))
+        for path, content in wanted.items()
+    }
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _recorded(lock: Path) -> Mapping[str, Any]:
@@ -77,6 +93,12 @@ def _recorded(lock: Path) -> Mapping[str, Any]:
     except (OSError, yaml.YAMLError, TypeError, KeyError):  # DVC is the one to complain of it
         return {}
     return stages if isinstance(stages, dict) else {}
+
+
+def _parts(recorded: Any, name: str) -> list[dict[str, Any]]:
+    """The list ``deps`` or ``outs`` of a stage in dvc.lock."""
+    found = recorded.get(name) if isinstance(recorded, dict) else None
+    return [part for part in found if isinstance(part, dict)] if isinstance(found, list) else []
 
 
 def _before(params: Params, stage: str, key: str) -> list[Stage]:
@@ -95,14 +117,13 @@ def _before(params: Params, stage: str, key: str) -> list[Stage]:
     }[stage]
 
 
-def _is_current(params: Params, recorded: Any, stage: str, key: str) -> bool:
-    own = params.fingerprint(key if stage in ENTRY_STAGES else "_stages", stage)
-    try:
-        hashes = {dep["path"]: dep["md5"] for dep in recorded["deps"]}
-        same = hashes[own.relative_to(params.root).as_posix()] == hashlib.md5(own.read_bytes(), usedforsecurity=False).hexdigest()
-        return same and all((params.root / out["path"]).exists() for out in recorded["outs"])
-    except (KeyError, TypeError, OSError):
+def _is_current(params: Params, recorded: Any, own: tuple[str, str], made: Mapping[str, str]) -> bool:
+    deps = {dep.get("path"): dep.get("md5") for dep in _parts(recorded, "deps")}
+    outs = [out.get("path") for out in _parts(recorded, "outs")]
+    if not outs or deps.get(own[0]) != own[1]:
         return False
+    same = all(made[path] == md5 for path, md5 in deps.items() if path in made)
+    return same and all((params.root / str(path)).exists() for path in outs)
 
 
 def estimate(params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, Mapping[str, float]]) -> Estimate:
@@ -129,10 +150,15 @@ def estimate(params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, M
 
 
 def _own_costs(params: Params) -> dict[Stage, float]:
-    """Seconds of stages that were run here, on this kind of processor and with as many threads: the last of each."""
-    kind = _kind(params)
-    lines = [line for line in read_costs(params) if line.get("threads") == params.compute.threads and line.get("kind") in (None, kind)]
-    return {(line["stage"], line["key"]): float(line["seconds"]) for line in lines}
+    """Seconds of stages that were run here, by the same fingerprint, on this kind of processor and with as many threads: the last of each."""
+    here, now = (params.compute.threads, _kind(params)), fingerprints(params)
+    result = {}
+    for line in read_costs(params):
+        stage, key = line["stage"], line["key"]
+        _, md5 = now.get((key if stage in ENTRY_STAGES else "_stages", stage), ("", ""))
+        if line.get("fingerprint") == md5 and (line.get("threads"), line.get("kind", here[1])) == here:
+            result[stage, key] = float(line["seconds"])
+    return result
 
 
 def reference(params: Params, precision: str) -> Mapping[str, Any] | None:

@@ -19,7 +19,18 @@ from typing import Any
 import numpy as np
 import psutil
 
-__all__ = ["explain", "read_json", "read_npz", "replace_directory", "sha256", "write_bytes", "write_json", "write_npz", "write_text"]
+__all__ = [
+    "as_json",
+    "explain",
+    "read_json",
+    "read_npz",
+    "replace_directory",
+    "sha256",
+    "write_bytes",
+    "write_json",
+    "write_npz",
+    "write_text",
+]
 
 
 def explain(error: OSError, path: Path) -> OSError:
@@ -82,7 +93,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON with sorted keys, atomically. NaN and infinity are refused with ValueError."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    write_text(path, as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """What :func:`write_json` writes."""
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

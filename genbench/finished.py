@@ -111,10 +111,15 @@ def _key(params: Params, entry: Entry, scores: Mapping[str, Any]) -> str:
         "profile": params.profile,
         "entry": asdict(entry),
         "weights": sha256(folder / "weights.safetensors"),
-        "scores": scores,
+        "scores": {name: {**record, "made_from": _without_kind(record["made_from"])} for name, record in scores.items()},
         "pictures": {path.name: sha256(path) for path in pictures},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _without_kind(made_from: Mapping[str, Any]) -> dict[str, Any]:
+    """What scores were made from, but for the kind of processor: equal scores are equal wherever they were made."""
+    return {name: value for name, value in made_from.items() if name != "kind"}
 
 
 def _curves(path: Path, start: int) -> Iterator[Point]:
@@ -154,6 +159,7 @@ def _tags(entry: Entry, records: Sequence[Record], sampling: Mapping[str, Any], 
         "device": provenance["device"],
         **({"processor": in_words(provenance["kind"])} if "kind" in provenance else {}),
         **({"precision": provenance["precision"]} if "precision" in provenance else {}),
+        "threads": provenance["threads"],
         "score_hash": score_hash(scores),
         "mlflow.source.name": "genbench",
         **{f"versions.{name}": version for name, version in provenance["versions"].items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,24 +12,48 @@ import psutil
 
 __all__ = ["busy_cores", "memory_left", "ratio", "slowed", "speeds", "usable_cores"]
 
-_CGROUP = Path("/sys/fs/cgroup")
+_SYSTEM = Path("/")
 _CPU0 = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
-def usable_cores(cgroup: Path = _CGROUP) -> float:
-    """Cores that this process may use: those it is bound to, or fewer by the quota of its control group (Linux, version 2)."""
+def usable_cores(system: Path = _SYSTEM) -> float:
+    """Cores that this process may use: those it is bound to, physical ones as far as known, or fewer by the quota of its control group (Linux)."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _read(cgroup / "cpu.max").split()
-    if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
-        return min(bound, int(quota[0]) / int(quota[1]))
-    return bound
+    cores: float = min(bound, psutil.cpu_count(logical=False) or bound)
+    for quota, period in [
+        *(text.split() for text in _of_group(system, "", "cpu.max") if len(text.split()) == 2),
+        *zip(_of_group(system, "cpu", "cpu.cfs_quota_us"), _of_group(system, "cpu", "cpu.cfs_period_us"), strict=False),
+    ]:
+        if quota.isdigit() and period.isdigit():
+            cores = min(cores, int(quota) / int(period))
+    return cores
 
 
-def memory_left(cgroup: Path = _CGROUP) -> int:
-    """Bytes that this process can still take: what is free, or less by the limit of its control group."""
-    free = psutil.virtual_memory().available
-    limit, used = _read(cgroup / "memory.max"), _read(cgroup / "memory.current")
-    return min(free, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else free
+def memory_left(system: Path = _SYSTEM) -> int:
+    """Bytes that this process can still take: what is free, or less by the limit of its control group (Linux)."""
+    left: int = psutil.virtual_memory().available
+    for controller, limit, used, cached in (
+        ("", "memory.max", "memory.current", "inactive_file"),
+        ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        parts = (_of_group(system, controller, name) for name in (limit, used, "memory.stat"))
+        for most, now, stat in zip(*parts, strict=False):
+            kept = re.search(rf"^{cached} (\d+)$", stat, re.MULTILINE)  # files that the system drops when it needs the memory
+            if most.isdigit() and now.isdigit():
+                left = min(left, int(most) - int(now) + (int(kept[1]) if kept else 0))
+    return left
+
+
+def _of_group(system: Path, controller: str, name: str) -> list[str]:
+    """The content of a file in each of this process's control groups, the innermost first; ``controller`` is empty for version 2."""
+    found = []
+    for line in _read(system / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            top = system / "sys/fs/cgroup" / controller
+            own = Path(path.lstrip("/"))
+            found += [_read(top / folder / name) for folder in (own, *own.parents)]
+    return [text for text in found if text]
 
 
 def busy_cores(seconds: float = 0.5) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from genbench.errors import UserError, bind_options, near
-from genbench.processor import check_isa
+from genbench.isa import check_isa
 
 __all__ = ["Compute", "Entry", "Params", "Protocol", "find_root", "load_params", "params_path", "profiles"]
 
@@ -77,7 +77,7 @@ class Compute:
     Attributes:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: of the CPU.
-        isa: ``native``, or ``avx2`` for bits that do not depend on the processor (:mod:`genbench.processor`).
+        isa: ``native``, or ``avx2`` for bits that do not depend on the processor (:mod:`genbench.isa`).
     """
 
     device: str = "cpu"

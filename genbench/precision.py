@@ -32,7 +32,8 @@ __all__ = [
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 EMULATED = (
-    "this processor only emulates bfloat16, and trains 8 to 17 times slower in it than in float32; precision: auto chooses float32 here"
+    "this device only emulates bfloat16; a processor with AVX2 alone trains 8 to 17 times slower in it than in float32, "
+    "which precision: auto chooses here"
 )
 """What bfloat16 costs where it is not native (`quick` in both on a processor with AVX2 only; docs/pipeline.md)."""
 
@@ -69,7 +70,8 @@ def computes_bfloat16(device: torch.device) -> bool:
     On a processor, by what it has and what the environment leaves PyTorch and oneDNN of it (``ATEN_CPU_CAPABILITY``, ``ONEDNN_MAX_CPU_ISA``).
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):  # it is the current one that is asked about
+            return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and _cpu_computes_bfloat16()
 
 
@@ -83,7 +85,7 @@ def _cpu_computes_bfloat16() -> bool:
         held = torch.backends.cpu.get_cpu_capability() != "AVX512" or not limit.startswith(_ONEDNN_WITH_BFLOAT16)
         native = bool(has.get("avx512_bf16") or has.get("amx_bf16")) and not held
     else:
-        native = bool(has.get("bf16") or has.get("arm_bf16"))
+        native = bool(has.get("bf16"))
     return native and not any(_failure(layer) for layer in _TRIALS)
 
 
@@ -134,12 +136,14 @@ def check_operations(model: nn.Module, precision: str, device: torch.device | st
 def _failure(layer: str) -> str | None:
     """Why a layer cannot compute in bfloat16 on this CPU; None if it can."""
     make, shape = _TRIALS[layer]
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         module = make()
         try:
             with torch.autocast("cpu", torch.bfloat16):
                 out = module(torch.zeros(shape))
             (out[0] if isinstance(out, tuple) else out).sum().backward()
         except RuntimeError as error:
+            if "primitive" not in str(error):  # what oneDNN says of an operation that it does not have; anything else is no answer
+                raise
             return str(error).splitlines()[0]
     return None

@@ -1,7 +1,4 @@
-"""The processor: its kind, on which the bits of a result depend, and the option that makes them the same on every x86-64 processor.
-
-Nothing here imports torch before it must: :func:`set_isa` has to come first.
-"""
+"""The kind of a processor or GPU, on which the bits of a result depend."""
 
 from __future__ import annotations
 
@@ -11,30 +8,20 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genbench.errors import UserError, near
+from genbench.isa import LIMITS, cpuinfo
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ISAS", "LIMITS", "Kind", "check_isa", "in_words", "kind_of", "set_isa"]
+__all__ = ["IDENTITY", "MACHINE", "Kind", "in_words", "kind_of"]
 
-ISAS = ("native", "avx2")
-"""``native`` lets the libraries use all that the processor has; ``avx2`` holds them to what every x86-64 processor since about 2015 has."""
+IDENTITY = "identity.json"
+"""File in each folder of unfinished work (:mod:`genbench.resume`): what it is the beginning of."""
 
-_AVX2 = {
-    "ATEN_CPU_CAPABILITY": "avx2",  # PyTorch's own kernels
-    "ONEDNN_MAX_CPU_ISA": "AVX2",  # convolutions and recurrent layers
-    # Matrix products. MKL promises its AVX2 branch on Intel's processors alone; this branch is the same on all.
-    "MKL_CBWR": "COMPATIBLE",
-}
-
-LIMITS = (*_AVX2, "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
-"""Environment variables by which a user can hold the libraries to fewer instructions."""
-
-_X86 = ("x86_64", "AMD64")
+MACHINE = ("device", "threads", "kind", "precision")
+"""What of such an identity is the machine's: as :func:`genbench.device.identity` gives it, and the precision that ``auto`` is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,39 +45,6 @@ class Kind:
     def record(self) -> dict[str, Any]:
         """As JSON values, for records and identities."""
         return asdict(self)
-
-
-def check_isa(isa: str) -> None:
-    """Raise UserError unless ``isa`` is known, and this processor has it."""
-    if isa not in ISAS:
-        raise UserError(f"compute.isa: unknown {isa!r}{near(isa, ISAS)}")
-    if isa == "native":
-        return
-    if platform.machine() not in _X86:
-        raise UserError(f"compute.isa: {isa} is an instruction set of x86-64, and this processor is {platform.machine()}; set it to native")
-    flags = _cpuinfo("flags")
-    if flags is not None and not {"avx2", "fma"} <= set(flags.split()):
-        raise UserError(f"compute.isa: this processor has no {isa}; set it to native")
-
-
-def set_isa(isa: str) -> None:
-    """Hold PyTorch, oneDNN and MKL to ``isa``, by the environment, which processes that are started from here inherit.
-
-    Raises:
-        UserError: unknown, not of this processor, or torch was imported before and had chosen already.
-    """
-    check_isa(isa)
-    if isa == "native":
-        return
-    if "torch" in sys.modules:
-        held = sys.modules["torch"].backends.cpu.get_cpu_capability() == "AVX2"
-        if not held or any(os.environ.get(name) != value for name, value in _AVX2.items()):
-            raise UserError(
-                f"compute.isa: {isa} was asked for after torch had been imported, which chooses its instructions then; "
-                f"set GENBENCH_ISA={isa} or params.yaml and start anew, or call genbench.processor.set_isa({isa!r}) before `import torch`"
-            )
-        return
-    os.environ.update(_AVX2)
 
 
 def kind_of(device: torch.device, isa: str = "native") -> Kind:
@@ -125,7 +79,9 @@ def _instructions() -> str:
     own = torch.backends.cpu.get_cpu_capability()
     if not computes_bfloat16(torch.device("cpu")):
         return own
-    return "AMX_BF16" if torch.cpu.get_capabilities().get("amx_bf16") else f"{own}_BF16"
+    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT").upper()
+    amx = bool(torch.cpu.get_capabilities().get("amx_bf16")) and (limit in ("DEFAULT", "ALL") or "AMX" in limit)
+    return "AMX_BF16" if amx else f"{own}_BF16"
 
 
 def _libraries(config: str) -> dict[str, str]:
@@ -135,13 +91,5 @@ def _libraries(config: str) -> dict[str, str]:
 
 
 def _vendor() -> str:
-    return (
-        _cpuinfo("vendor_id") or _cpuinfo("CPU implementer") or ("Apple" if sys.platform == "darwin" else platform.processor() or "unknown")
-    )
-
-
-def _cpuinfo(field: str) -> str | None:
-    """A field of /proc/cpuinfo for the first processor; None elsewhere than on Linux, or without it."""
-    path = Path("/proc/cpuinfo")
-    found = re.search(rf"^{field}\s*: (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.is_file() else None
-    return found[1].strip() if found else None
+    arm = [found for found in (cpuinfo("CPU implementer"), cpuinfo("CPU part")) if found]
+    return cpuinfo("vendor_id") or " ".join(arm) or ("Apple" if sys.platform == "darwin" else platform.processor() or "unknown")

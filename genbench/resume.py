@@ -29,14 +29,12 @@ import torch
 
 from genbench.errors import UserError
 from genbench.files import explain, read_json, read_npz, write_bytes, write_json, write_npz
-from genbench.processor import in_words
+from genbench.processor import IDENTITY, MACHINE, in_words
 
-__all__ = ["IDENTITY", "MACHINE", "Workspace", "workspace"]
+__all__ = ["DONE", "Workspace", "workspace"]
 
-IDENTITY = "identity.json"
-"""File in each folder of unfinished work: what it is the beginning of."""
-MACHINE = ("device", "threads", "kind", "precision")
-"""What of an identity is the machine's: as :func:`genbench.device.identity` gives it, and the precision that it resolves to."""
+DONE = "done"
+"""File in a folder whose work was finished; it is kept, for it saves the work if the stage is run again."""
 
 _SHELLS = ("sh", "bash", "dash", "zsh", "fish")
 
@@ -130,7 +128,8 @@ def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait
             _acquire(lock.fileno(), folder, name, wait)
             if os.environ.get("GENBENCH_FRESH") == "1":
                 _clear(folder)
-            write_json(folder / IDENTITY, identity)
+            if not (folder / IDENTITY).is_file():  # its age tells when the work began
+                write_json(folder / IDENTITY, identity)
             if not _begun(folder):
                 for told in _begun_elsewhere(folder, name, identity):
                     print(told, file=sys.stderr, flush=True)
@@ -141,11 +140,13 @@ def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait
             raise explain(error, folder / "lock") from error
         seconds = float(os.environ.get("GENBENCH_CHECKPOINT_SECONDS", "30"))
         yield Workspace(folder, seconds, watched, time.monotonic())
+        write_bytes(folder / DONE, b"")
 
 
 def _begun(folder: Path) -> bool:
-    """Whether a folder holds unfinished work, not only its lock and its identity."""
-    return any(path.name not in ("lock", IDENTITY) for path in folder.iterdir())
+    """Whether a folder holds unfinished work, not only its lock and its identity, nor all of it."""
+    names = {path.name for path in folder.iterdir()}
+    return DONE not in names and bool(names - {"lock", IDENTITY})
 
 
 def _begun_elsewhere(folder: Path, name: str, identity: Mapping[str, Any]) -> Iterator[str]:
@@ -159,8 +160,8 @@ def _begun_elsewhere(folder: Path, name: str, identity: Mapping[str, Any]) -> It
             differ = [key for key in MACHINE if theirs.get(key) != mine.get(key)]
             if differ and {k: v for k, v in theirs.items() if k not in MACHINE} == {k: v for k, v in mine.items() if k not in MACHINE}:
                 yield (
-                    f"{name}: work that was begun {_circumstances(theirs)} is not continued {_circumstances(mine)}, since the result would be neither's; "
-                    f"starting anew. The same command where it was begun goes on from {other}"
+                    f"{name}: work that was begun {_circumstances(theirs)} is not continued {_circumstances(mine)}{_versions(theirs, mine)}, "
+                    f"since the result would be neither's; starting anew. The same command where it was begun goes on from {other}"
                 )
 
 
@@ -169,6 +170,16 @@ def _circumstances(identity: Mapping[str, Any]) -> str:
     precision = f"in {identity['precision']} " if "precision" in identity else ""
     kind = in_words(identity["kind"]) if "kind" in identity else identity.get("device", "another machine")
     return f"{precision}on {kind}, with {identity.get('threads', '?')} thread{'s' if identity.get('threads') != 1 else ''}"
+
+
+def _versions(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
+    """``, with torch 2.15.0 instead of 2.14.0``: what of two kinds their words do not tell apart."""
+    pairs = []
+    for part in ("libraries", "limits"):
+        before, now = (identity.get("kind", {}).get(part, {}) for identity in (theirs, mine))
+        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        pairs += [f"{name} {now.get(name)} instead of {before.get(name)}" for name in changed]
+    return f", with {', '.join(pairs)}" if pairs else ""
 
 
 def _clear(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import ctypes
 import fnmatch
-import importlib
 import os
 import signal
 import subprocess
@@ -22,8 +21,8 @@ from genbench.code import outdated_plugins
 from genbench.errors import UserError, near
 from genbench.files import read_json
 from genbench.forkserver import forkserver
+from genbench.isa import set_isa
 from genbench.params import Params, find_root, load_params, profiles
-from genbench.processor import set_isa
 
 __all__ = ["check_workspace", "match_entries", "pipeline_targets", "run_pipeline"]
 
@@ -49,7 +48,7 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
     if profile not in loaded:
         raise UserError(f"{profile!r} is no profile{near(profile, loaded)}")
     params = loaded[profile]
-    set_isa(params.compute.isa)
+    set_isa(params.compute.isa, params.compute.device)
     names = match_entries(params, patterns)
     check_workspace(root)
     from genbench.check import check_params, emulating  # imports torch
@@ -57,11 +56,11 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
     from genbench.precision import EMULATED
 
     broken = check_params(params, names)
-    for name in emulating(params, names):
-        print(f"warning: {name} asks for bfloat16, and {EMULATED}", file=sys.stderr)
+    emulated = emulating(params, names)
+    if emulated:
+        print(f"warning: {', '.join(emulated)} ask{'s' if len(emulated) == 1 else ''} for bfloat16, and {EMULATED}", file=sys.stderr)
     for name, reason in broken.items():
         print(f"{name}: {reason}. The other entries go on", file=sys.stderr)
-    importlib.import_module("pipelines.code").run(params)  # the plan below compares fingerprints
     plan = announce(params, None if patterns is None else names, force=force)
     print(plan or f"{params.profile}: everything is up to date", flush=True)
     if outdated_plugins(params):  # DVC sees only the project's files; a plug-in's are elsewhere

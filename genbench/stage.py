@@ -16,8 +16,8 @@ from genbench.code import ENTRY_STAGES, check_unchanged
 from genbench.costs import record_cost
 from genbench.errors import UserError, near
 from genbench.files import write_json
+from genbench.isa import set_isa
 from genbench.params import Params, load_params
-from genbench.processor import set_isa
 
 __all__ = ["retrain_features", "run_stage", "run_stages", "score"]
 
@@ -46,20 +46,31 @@ def run_stage(profile: str, stage: str, key: str | None = None, **options: objec
 def run_stages(profile: str, stages: list[str], key: str | None = None, **options: object) -> None:
     """Like :func:`run_stage` for several stages of one key, in order; ``options`` go to the last one."""
     params = load_params(profile)
-    set_isa(params.compute.isa)
+    set_isa(params.compute.isa, params.compute.device)
     _check_key(params, stages[0], key)
     if "DVC_STAGE" not in os.environ and any(stage in (*_DATASET_STAGES, *ENTRY_STAGES) for stage in stages):
         importlib.import_module("pipelines.code").run(params)
     for stage in stages:
         arguments = () if key is None else (key,)
-        start = time.monotonic()
+        start, begun = time.monotonic(), time.time()
         with _status(params, stage, key or "all"):
             if key is not None:
                 check_unchanged(params, stage, key)
+            if stage in ("train", "sample"):
+                _warn_of_emulation(params, key or "")
             importlib.import_module(f"pipelines.{stage}").run(params, *arguments, **(options if stage == stages[-1] else {}))
-        record_cost(params, stage, key or "all", time.monotonic() - start)
+        record_cost(params, stage, key or "all", time.monotonic() - start, begun=begun)
         if "DVC_STAGE" not in os.environ:
             print(f"{stage}{f' {key}' if key else ''}: done in {time.monotonic() - start:.1f} s", file=sys.stderr)
+
+
+def _warn_of_emulation(params: Params, entry: str) -> None:
+    """Say so if an entry asks for bfloat16 on a device that only emulates it."""
+    from genbench.check import emulating  # imports torch, as the stage itself does
+    from genbench.precision import EMULATED
+
+    if emulating(params, [entry]):
+        print(f"warning: {entry} asks for bfloat16, and {EMULATED}", file=sys.stderr, flush=True)
 
 
 def score(profile: str, entry: str, *, inception: bool = False, inception_weights: Path | None = None) -> None:
@@ -71,7 +82,7 @@ def score(profile: str, entry: str, *, inception: bool = False, inception_weight
 def retrain_features(profile: str) -> None:
     """Train the feature net anew and print how it compares with the pinned one."""
     params = load_params(profile)
-    set_isa(params.compute.isa)
+    set_isa(params.compute.isa, params.compute.device)
     importlib.import_module("pipelines.features").retrain(params)
 
 

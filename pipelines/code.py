@@ -15,7 +15,7 @@ from genbench.files import read_json, write_json
 from genbench.params import Params
 from genbench.settings import entry_settings, shared_settings
 
-__all__ = ["run"]
+__all__ = ["run", "wanted"]
 
 
 def run(params: Params) -> None:
@@ -34,20 +34,26 @@ def run(params: Params) -> None:
             f"the installed genbench is that of {SOURCE_ROOT}, not of this project, so edits here would have no effect; "
             f"install this one: pip install --no-deps --no-build-isolation -e {params.root}"
         )
-    sources, folder = Sources(), params.runs / "code"
-    wanted: dict[Path, dict[str, Any]] = {}
+    files = wanted(params)
+    params.checkpoints.mkdir(parents=True, exist_ok=True)
+    with (params.checkpoints / f"{params.profile}-code.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _update(params.runs / "code", files)
+
+
+def wanted(params: Params) -> dict[Path, dict[str, Any]]:
+    """The files that :func:`run` writes, with their content: a fingerprint for each stage of each entry, and for those of none."""
+    sources = Sources()
+    result: dict[Path, dict[str, Any]] = {}
     for stage in SHARED_STAGES:
         settings = shared_settings(params, stage)
-        wanted[params.fingerprint("_stages", stage)] = asdict(shared_fingerprint(sources, stage)) | {"settings": settings}
+        result[params.fingerprint("_stages", stage)] = asdict(shared_fingerprint(sources, stage)) | {"settings": settings}
     for entry in params.entries.values():
         for stage in ENTRY_STAGES:
             settings = entry_settings(params, stage, entry)
             fingerprint = entry_fingerprint(sources, stage, entry, params.metrics)
-            wanted[params.fingerprint(entry.name, stage)] = asdict(fingerprint) | {"settings": settings}
-    params.checkpoints.mkdir(parents=True, exist_ok=True)
-    with (params.checkpoints / f"{params.profile}-code.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _update(folder, wanted)
+            result[params.fingerprint(entry.name, stage)] = asdict(fingerprint) | {"settings": settings}
+    return result
 
 
 def _update(folder: Path, wanted: Mapping[Path, Any]) -> None:

@@ -1,6 +1,6 @@
 """Train, sample and score entries of `smoke` under ``compute.isa: avx2``, and print the hashes of what comes out.
 
-A process of its own for test_isa.py, since the instruction set is chosen when torch is imported; by hand, after a change that is meant to move bits:
+A process of its own for test_processor.py, since the instruction set is chosen when torch is imported; by hand, after a change that is meant to move bits:
 
     python -m tests.golden > tests/golden.json
 """
@@ -20,8 +20,8 @@ os.environ["GENBENCH_ISA"] = "avx2"
 import yaml
 
 from genbench.files import read_npz
+from genbench.isa import set_isa
 from genbench.params import Params, load_params
-from genbench.processor import set_isa
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = ("train", "sample", "score_likelihood")

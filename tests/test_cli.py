@@ -558,8 +558,9 @@ def test_a_folder_without_git_is_refused(root: Path, monkeypatch: pytest.MonkeyP
 def checkpoint(root: Path, name: str, age: float) -> Path:
     folder = root / ".ckpt" / name
     folder.mkdir(parents=True)
-    (folder / "state").write_bytes(b"x" * 1000)
-    for path in (folder / "state", folder):
+    (folder / "state").write_bytes(b"x" * 998)
+    (folder / "identity.json").write_text("{}")
+    for path in (folder / "state", folder / "identity.json", folder):
         os.utime(path, (time.time() - age, time.time() - age))
     return folder
 
@@ -597,12 +598,14 @@ def test_the_newest_checkpoint_of_each_kind_of_processor_is_kept(root: Path) -> 
             (folder / "identity.json").write_text(json.dumps({"kind": {"isa": kind}, "threads": 2, "arch": name}))
             for path in (folder / "identity.json", folder):
                 os.utime(path, (time.time() - age, time.time() - age))
+        else:  # of a version that kept no identity: nothing goes on from it
+            (folder / "identity.json").unlink()
     found = clean.leftovers(root / ".ckpt", [load_params("quick")], {"quick-made-train"})
     assert {leftover.path.name[-2:]: leftover.kept for leftover in found} == {
         "aa": "unfinished",
         "bb": "unfinished",
         "cc": None,
-        "dd": "unfinished",
+        "dd": None,
     }
 
 

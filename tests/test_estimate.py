@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from genbench import estimate as estimating
@@ -16,7 +17,6 @@ from genbench.costs import costs_path, read_costs, record_cost
 from genbench.estimate import REFERENCE, announce, duration, estimate, how_long, stages_to_run, whole
 from genbench.files import write_json
 from genbench.params import Params
-from genbench.processor import kind_of
 from pipelines import code
 
 SPEEDS = {"float32": {"convolution": 100.0, "matrix_product": 100.0}}
@@ -32,16 +32,24 @@ def few(params: Params) -> Params:
 
 
 def finish(params: Params) -> None:
-    """What DVC leaves after all stages: outputs, and their inputs in dvc.lock."""
+    """What DVC leaves after all stages: outputs, and their inputs, with those that one stage has from another, in dvc.lock."""
+    code.run(params)
     stages = {}
     for stage, key in whole(params):
         own = params.fingerprint(key if stage not in ("prepare", "features") else "_stages", stage)
-        out = params.run(key) / f"{stage}.out"
-        out.parent.mkdir(parents=True, exist_ok=True)
+        deps = [{"path": own.relative_to(params.root).as_posix(), "hash": "md5", "md5": hashlib.md5(own.read_bytes()).hexdigest()}]
+        deps += [{"path": f"{other}.out", "hash": "md5", "md5": "0"} for other in estimating._before(params, stage, key)]
+        out = params.root / f"{(stage, key)}.out"
         out.touch()
-        dep = {"path": own.relative_to(params.root).as_posix(), "hash": "md5", "md5": hashlib.md5(own.read_bytes()).hexdigest()}
-        stages[f"{stage}@{key}"] = {"cmd": "x", "deps": [dep], "outs": [{"path": out.relative_to(params.root).as_posix()}]}
+        stages[f"{stage}@{key}"] = {"cmd": "x", "deps": deps, "outs": [{"path": out.name, "hash": "md5", "md5": "0"}]}
     (params.root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+
+
+def edit_lock(params: Params, stage: str, md5: str) -> None:
+    """As after a run that was stopped when this stage had new outputs, and no other had yet read them."""
+    lock = yaml.safe_load((params.root / "dvc.lock").read_text())
+    lock["stages"][stage]["outs"][0]["md5"] = md5
+    (params.root / "dvc.lock").write_text(yaml.safe_dump(lock))
 
 
 def test_before_the_first_run_all_is_to_do(few: Params) -> None:
@@ -71,17 +79,25 @@ def test_nothing_is_to_do_where_the_fingerprints_are_those_of_the_lock(few: Para
 )
 def test_a_changed_fingerprint_and_a_lost_output_run_what_follows(few: Params, stage: str, key: str, follow: set[str]) -> None:
     finish(few)
-    path = few.fingerprint(key, stage)
-    write_json(path, json.loads(path.read_text()) | {"hash": "another"})
+    entry = few.entries[key]
+    changes = {"train": {"train": {**entry.train, "steps": 4}}, "sample": {"sample": {"x": 1}}, "score_likelihood": {"score": {"x": 1}}}
+    changed = replace(few, entries={**few.entries, key: replace(entry, **changes[stage])})
+    following = follow | ({"visuals"} if stage == "sample" else set())  # whose pictures are drawn by the same sampler
+    assert set(stages_to_run(changed)) == {(name, key) for name in following}
+    (few.root / f"{(stage, key)}.out").unlink()
     assert set(stages_to_run(few)) == {(name, key) for name in follow}
+
+
+def test_outputs_that_nothing_has_read_yet_run_what_reads_them(few: Params) -> None:
+    """A run that was stopped after a training: the stages behind have their own fingerprints still, and the former outputs."""
     finish(few)
-    (few.run(key) / f"{stage}.out").unlink()
-    assert set(stages_to_run(few)) == {(name, key) for name in follow}
+    edit_lock(few, "train@made", "1")
+    assert set(stages_to_run(few)) == {(stage, "made") for stage in ("sample", "visuals", "score_likelihood", "score_samples")}
 
 
 def test_changed_preparation_runs_all_of_its_data_set(few: Params) -> None:
     finish(few)
-    (few.run("binary_mnist") / "prepare.out").unlink()
+    (few.root / f"{('prepare', 'binary_mnist')}.out").unlink()
     found = set(stages_to_run(few))
     assert {key for _, key in found} == {"binary_mnist", "binary-made"}
     assert len(found) == 2 + 5
@@ -122,16 +138,32 @@ def test_a_processor_with_bfloat16_reads_the_costs_in_it(few: Params) -> None:
 
 def test_own_costs_stand_above_the_reference_if_kind_and_threads_are_the_same(few: Params) -> None:
     reference(few, float32=costs_of(10.0, "train@made"))
-    record_cost(few, "train", "made", 3.0)
-    record_cost(few, "train", "made", 4.0)
+    for seconds in (3.0, 4.0):
+        record_cost(few, "train", "made", seconds, begun=time.time())
     assert [line["seconds"] for line in read_costs(few)] == [3.0, 4.0]
     found = estimate(few, [("train", "made")], SPEEDS)
     assert (found.seconds, found.measured) == (4.0, 1)
     more = replace(few, compute=replace(few.compute, threads=few.compute.threads + 1))
     assert estimate(more, [("train", "made")], SPEEDS).seconds == pytest.approx(10.0)
-    other = kind_of(torch.device("cpu")).record() | {"isa": "another"}
-    costs_path(few).write_text(json.dumps({"stage": "train", "key": "made", "seconds": 7.0, "threads": 1, "kind": other}) + "\n{half a li")
+    longer = replace(few.entries["made"], train={**few.entries["made"].train, "steps": 99})
+    assert estimate(replace(few, entries={**few.entries, "made": longer}), [("train", "made")], SPEEDS).seconds == pytest.approx(10.0)
+    (line,) = read_costs(few)[-1:]
+    costs_path(few).write_text(json.dumps({**line, "kind": {**line["kind"], "isa": "another"}}) + "\n{half a li")
     assert estimate(few, [("train", "made")], SPEEDS).seconds == pytest.approx(10.0)
+
+
+def test_work_that_went_on_and_stages_that_take_no_time_leave_no_cost(few: Params) -> None:
+    folder = few.checkpoints / f"quick-made-train-{'0' * 16}"
+    folder.mkdir(parents=True)
+    for name in ("lock", "identity.json"):
+        (folder / name).touch()
+    begun = time.time()
+    record_cost(few, "train", "made", 3.0, begun=begun)
+    assert len(read_costs(few)) == 1
+    os.utime(folder / "identity.json", (begun - 100, begun - 100))  # it was begun by an earlier run
+    record_cost(few, "train", "made", 1.0, begun=begun)
+    record_cost(few, "report", "all", 1.0, begun=begun)
+    assert [line["seconds"] for line in read_costs(few)] == [3.0]
 
 
 def test_the_sentence_says_what_how_long_and_why(few: Params, monkeypatch: pytest.MonkeyPatch) -> None:

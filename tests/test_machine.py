@@ -18,21 +18,44 @@ def files(folder: Path, **content: str) -> Path:
     return folder
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity here")
+def group(system: Path, line: str, folder: str, **content: str) -> Path:
+    """A system whose process is in the control group that ``line`` names, with files in a folder of /sys/fs/cgroup."""
+    for place in (system / "proc/self", system / "sys/fs/cgroup" / folder):
+        place.mkdir(parents=True, exist_ok=True)
+    (system / "proc/self/cgroup").write_text(line + "\n")
+    files(system / "sys/fs/cgroup" / folder, **content)
+    return system
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5}, raising=False)
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 16 if logical else 8)
+
+
+@pytest.mark.usefixtures("four_cores")
 def test_usable_cores_are_those_that_it_is_bound_to_and_its_group_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5})
     assert machine.usable_cores(tmp_path) == 4
-    assert machine.usable_cores(files(tmp_path, cpu__max="max 100000")) == 4
-    assert machine.usable_cores(files(tmp_path, cpu__max="150000 100000")) == 1.5
-    assert machine.usable_cores(files(tmp_path, cpu__max="800000 100000")) == 4
+    second = group(tmp_path / "2", "0::/user/me", "user/me", cpu__max="max 100000")
+    assert machine.usable_cores(second) == 4
+    assert machine.usable_cores(group(second, "0::/user/me", "user", cpu__max="150000 100000")) == 1.5  # of the group above
+    assert machine.usable_cores(group(second, "0::/user/me", "user", cpu__max="800000 100000")) == 4
+    quota = {"cpu__cfs_quota_us": "50000", "cpu__cfs_period_us": "100000"}
+    first = group(tmp_path / "1", "3:cpu,cpuacct:/job", "cpu/job", **quota)
+    assert machine.usable_cores(first) == 0.5
+    assert machine.usable_cores(group(first, "3:cpu,cpuacct:/job", "cpu/job", **quota | {"cpu__cfs_quota_us": "-1"})) == 4
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 4 if logical else 2)
+    assert machine.usable_cores(tmp_path) == 2  # four threads of two cores
 
 
 def test_memory_is_what_the_group_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 8_000})())
     assert machine.memory_left(tmp_path) == 8_000
-    assert machine.memory_left(files(tmp_path, memory__max="max", memory__current="5")) == 8_000
-    assert machine.memory_left(files(tmp_path, memory__max="6000", memory__current="5000")) == 1_000
-    assert machine.memory_left(files(tmp_path, memory__max="60000", memory__current="5000")) == 8_000
+    second = {"memory__max": "max", "memory__current": "5000", "memory__stat": "anon 1\ninactive_file 300"}
+    assert machine.memory_left(group(tmp_path / "2", "0::/a", "a", **second)) == 8_000
+    assert machine.memory_left(group(tmp_path / "2", "0::/a", "a", **second | {"memory__max": "6000"})) == 1_300
+    first = {"memory__limit_in_bytes": "4000", "memory__usage_in_bytes": "1000", "memory__stat": "cache 7\ntotal_inactive_file 200"}
+    assert machine.memory_left(group(tmp_path / "1", "4:memory:/b/c", "memory/b/c", **first)) == 3_200
 
 
 def test_a_clock_that_is_held_is_told(tmp_path: Path) -> None:

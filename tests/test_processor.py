@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from genbench import processor
+from genbench import isa
 from genbench.data import Dataset
 from genbench.device import identity, setup
 from genbench.errors import UserError
+from genbench.isa import check_isa, set_isa
 from genbench.nn.roots import square_root
 from genbench.params import Compute, load_params
-from genbench.processor import check_isa, in_words, kind_of, set_isa
+from genbench.processor import in_words, kind_of
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = json.loads((ROOT / "tests" / "golden.json").read_text())
@@ -29,7 +30,7 @@ CPU = torch.device("cpu")
 
 
 def python(code: str, **environment: str) -> str:
-    cleared = {name: value for name, value in os.environ.items() if name not in (*processor.LIMITS, "GENBENCH_ISA")}
+    cleared = {name: value for name, value in os.environ.items() if not name.startswith("GENBENCH_") and name not in isa.LIMITS}
     done = subprocess.run([sys.executable, "-c", code], env=cleared | environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -59,21 +60,21 @@ def test_another_architecture_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @X86
 def test_a_processor_without_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor, "_cpuinfo", lambda field: "fpu sse4_2 avx")
+    monkeypatch.setattr(isa, "cpuinfo", lambda field: "fpu sse4_2 avx")
     with pytest.raises(UserError, match=r"compute\.isa: this processor has no avx2"):
         check_isa("avx2")
 
 
 @X86
 def test_asking_after_torch_was_imported_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in processor.LIMITS:
+    for name in isa.LIMITS:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match=r"avx2 was asked for after torch had been imported.*set GENBENCH_ISA=avx2"):
         set_isa("avx2")
     with pytest.raises(UserError, match="after torch had been imported"):
         setup(Compute(isa="avx2", threads=1))
-    # Nor does a variable that is set too late help: what torch uses is looked at.
-    for name, value in processor._AVX2.items():
+    # Nor does a variable that is set too late help, as far as it can be seen: PyTorch itself uses other instructions.
+    for name, value in isa._AVX2.items():
         monkeypatch.setenv(name, value)
     if torch.backends.cpu.get_cpu_capability() != "AVX2":
         with pytest.raises(UserError, match="after torch had been imported"):
@@ -83,8 +84,9 @@ def test_asking_after_torch_was_imported_is_an_error(monkeypatch: pytest.MonkeyP
 
 @X86
 def test_it_is_for_the_cpu() -> None:
-    with pytest.raises(UserError, match=r"compute\.isa: avx2 is for the CPU, and compute\.device is 'cuda'"):
-        setup(Compute(device="cuda", isa="avx2"))
+    for refused in (lambda: setup(Compute(device="cuda", isa="avx2")), lambda: set_isa("avx2", "cuda:1")):
+        with pytest.raises(UserError, match=r"compute\.isa: avx2 is for the CPU, and compute\.device is 'cuda"):
+            refused()
 
 
 def test_mps_gets_a_clear_answer() -> None:
@@ -153,8 +155,11 @@ def test_an_identity_names_device_threads_and_kind() -> None:
 
 
 def test_the_square_root_is_one() -> None:
-    x = torch.cat([torch.tensor([0.0, 1.0, 4.0]), torch.rand(1000) * 100]).double().requires_grad_()
-    torch.testing.assert_close(square_root(x), torch.from_numpy(np.sqrt(x.detach().numpy())), rtol=4e-16, atol=0)
+    drawn = torch.rand(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 100
+    x = torch.cat([torch.tensor([0.0, 1.0, 4.0], dtype=torch.float64), drawn]).requires_grad_()
+    for dtype in (torch.float64, torch.float32):
+        expected = torch.from_numpy(np.sqrt(x.detach().to(dtype).numpy()))
+        torch.testing.assert_close(square_root(x.detach().to(dtype)), expected, rtol=4 * torch.finfo(dtype).eps, atol=0)
     inner = x.detach()[1:].requires_grad_()
     torch.testing.assert_close(torch.autograd.grad(square_root(inner).sum(), inner)[0], 0.5 / inner.detach() ** 0.5)
     assert torch.isfinite(torch.autograd.grad(square_root(x).sum(), x)[0]).all()

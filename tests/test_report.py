@@ -562,7 +562,7 @@ def test_the_processor_is_named_for_each_row_as_soon_as_rows_differ(bench: Bench
     for name in ("alpha", "beta"):
         on(bench, name, "AVX2")
     board = bench.board()
-    assert [r["processor"] for r in board["rows"]] == ["AMD, AVX2", "AMD, AVX2"]
+    assert [r["processor"] for r in board["rows"]] == ["AMD, AVX2, torch 2.9", "AMD, AVX2, torch 2.9"]
     assert "processor" not in markdown(board)
     assert "· AMD, AVX2" not in page(board, collecting.collect(bench.params), Material())[0]
     on(bench, "beta", "AVX512_BF16", quality="AVX2")
@@ -570,13 +570,13 @@ def test_the_processor_is_named_for_each_row_as_soon_as_rows_differ(bench: Bench
     text = markdown(board)
     assert text.count("| processor |") == 1
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| `")}
-    assert lines["`alpha`"].endswith("| AMD, AVX2 |")
-    assert lines["`beta`"].endswith("| AMD, AVX512_BF16; samples scored on AMD, AVX2 |")
+    assert lines["`alpha`"].endswith("| AMD, AVX2, torch 2.9 |")
+    assert lines["`beta`"].endswith("| AMD, AVX512_BF16, torch 2.9; samples scored on AMD, AVX2, torch 2.9 |")
     html = page(board, collecting.collect(bench.params), Material())[0]
-    assert "· AMD, AVX2</small>" in html
-    assert "· AMD, AVX512_BF16; samples scored on AMD, AVX2</small>" in html
+    assert "· AMD, AVX2, torch 2.9</small>" in html
+    assert "· AMD, AVX512_BF16, torch 2.9; samples scored on AMD, AVX2, torch 2.9</small>" in html
     rows = {line["entry"]: line for line in csv.DictReader(io.StringIO(csv_table(board)))}
-    assert rows["alpha"]["processor"] == "AMD, AVX2"
+    assert rows["alpha"]["processor"] == "AMD, AVX2, torch 2.9"
 
 
 @pytest.mark.parametrize(
@@ -585,7 +585,7 @@ def test_the_processor_is_named_for_each_row_as_soon_as_rows_differ(bench: Bench
 def test_a_stage_on_another_processor_is_named(bench: Bench, stage: str, words: str) -> None:
     bench.add("alpha", "alpha", bits=1.2)
     on(bench, "alpha", "AVX2", **{stage: "AVX512"})
-    assert row(bench.board(), "alpha")["processor"] == f"AMD, AVX2; {words} AMD, AVX512"
+    assert row(bench.board(), "alpha")["processor"] == f"AMD, AVX2, torch 2.9; {words} AMD, AVX512, torch 2.9"
 
 
 def test_a_mean_over_seeds_names_the_processors_of_all(bench: Bench) -> None:
@@ -593,7 +593,7 @@ def test_a_mean_over_seeds_names_the_processors_of_all(bench: Bench) -> None:
         bench.add(f"alpha-s{seed}", "alpha", bits=1.2, seed=seed)
         on(bench, f"alpha-s{seed}", isa)
     mean = next(r for r in bench.board()["rows"] if r["status"] == "aggregate")
-    assert mean["processor"] == "AMD, AVX2 / AMD, AVX512"
+    assert mean["processor"] == "AMD, AVX2, torch 2.9 / AMD, AVX512, torch 2.9"
 
 
 def test_markdown_of_nothing(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -140,7 +141,8 @@ HERE = {"device": "cpu", "threads": 2, "precision": "float32"} | {
             ("begun in bfloat16 on AMD, AVX2, with 2 threads", "not continued in float32 on AMD, AVX2, with 2 threads"),
         ),
         ({"kind": HERE["kind"] | {"vendor": "GenuineIntel"}}, ("begun in float32 on Intel, AVX2", "not continued in float32 on AMD, AVX2")),
-        ({"kind": HERE["kind"] | {"libraries": {"torch": "3"}}}, ("begun in float32 on AMD, AVX2",)),
+        ({"kind": HERE["kind"] | {"libraries": {"torch": "3"}}}, ("begun in float32 on AMD, AVX2", ", with torch 2 instead of 3, since")),
+        ({"kind": HERE["kind"] | {"limits": {"MKL_CBWR": "AVX"}}}, ("AMD, AVX2 (limited)", ", with MKL_CBWR None instead of AVX, since")),
         ({"threads": 1}, ("with 1 thread is not continued", "with 2 threads, since")),
         ({"arch": {"width": 9}}, None),  # other work: nothing to say
         ({"arch": {"width": 9}, "threads": 1}, None),
@@ -151,9 +153,10 @@ def test_work_of_another_kind_is_never_continued_and_said_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object], told: tuple[str, ...] | None
 ) -> None:
     mine = {"arch": {"width": 8}, **HERE}
-    with workspace(tmp_path, "quick-made-train", mine | change) as work:
+    with contextlib.suppress(KeyboardInterrupt), workspace(tmp_path, "quick-made-train", mine | change) as work:
         work.save("train.pt", 7)
         other = work.folder
+        raise KeyboardInterrupt
     with workspace(tmp_path, "quick-made-train", mine) as work:
         assert work.load("train.pt") == (7 if not change else None)
     assert (other / "train.pt").is_file(), "what was begun elsewhere must stay"
@@ -167,10 +170,13 @@ def test_work_of_another_kind_is_never_continued_and_said_so(
 
 
 def test_a_finished_or_empty_folder_of_another_kind_is_not_mentioned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with workspace(tmp_path, "quick-made-train", HERE | {"threads": 1}):
-        pass
-    with workspace(tmp_path, "quick-made-train-more", HERE | {"threads": 1}) as work:
+    with contextlib.suppress(KeyboardInterrupt), workspace(tmp_path, "quick-made-train", HERE | {"threads": 1}):
+        raise KeyboardInterrupt
+    with workspace(tmp_path, "quick-made-train", HERE | {"threads": 3}) as work:
+        work.save("train.pt", 1)
+    with contextlib.suppress(KeyboardInterrupt), workspace(tmp_path, "quick-made-train-more", HERE | {"threads": 1}) as work:
         work.save("train.pt", 1)  # another entry, whose name begins alike
+        raise KeyboardInterrupt
     with workspace(tmp_path, "quick-made-train", HERE):
         pass
     assert capsys.readouterr().err == ""
@@ -185,6 +191,7 @@ def test_each_stage_starts_anew_on_another_kind(project: Path, verb: str, begins
     finish(stage(project, verb, "made"))
     first = work_folder(project, verb, "made")
     assert first is not None and (first / begins_with).is_file()
+    (first / "done").unlink()  # as if it had been killed at the end
     command = [str(Path(sys.executable).with_name("genbench")), verb, "made"]
     limited = ENVIRONMENT | {"ATEN_CPU_CAPABILITY": "default"}
     done = subprocess.run(command, cwd=project, env=limited, capture_output=True, text=True, check=True)

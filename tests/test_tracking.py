@@ -193,7 +193,7 @@ def test_twice_changes_nothing(finished: Params) -> None:
 def test_the_kind_of_processor_and_the_precision_are_tags(finished: Params) -> None:
     sync(finished)
     tags = runs_of(finished)["made"].data.tags
-    assert (tags["processor"], tags["precision"]) == ("Intel, AVX2", "float32")
+    assert (tags["processor"], tags["precision"], tags["threads"]) == ("Intel, AVX2", "float32", "2")
 
 
 def test_timings_and_machines_are_no_content(finished: Params) -> None:
@@ -202,6 +202,9 @@ def test_timings_and_machines_are_no_content(finished: Params) -> None:
     write_entry(finished, "made", seconds=99.0)
     provenance = finished.run("made") / "provenance.json"
     write_json(provenance, read_json(provenance) | {"hardware": "another processor", "git": "fedcba9"})
+    for name in ("likelihood.json", "quality.json"):
+        record = read_json(finished.run("made") / name)
+        write_json(finished.run("made") / name, record | {"made_from": record["made_from"] | {"kind": {"isa": "another"}}})
     again = sync(finished)
     assert (again.new, again.superseded) == ((), 0)
     assert contents(finished) == before

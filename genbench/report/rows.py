@@ -113,13 +113,18 @@ def _processor(outcome: Outcome) -> str:
     assert outcome.training is not None
     sampling, likelihood, quality = outcome.sampling, outcome.likelihood, outcome.quality
     own = outcome.training.provenance
-    trained = in_words(own["kind"]) if "kind" in own else str(own["hardware"])
+    trained = _kind(own["kind"]) if "kind" in own else str(own["hardware"])
     later = {
         "sampled on": sampling.info.get("kind") if sampling else None,
         "likelihood scored on": likelihood.made_from.get("kind") if likelihood else None,
         "samples scored on": quality.made_from.get("kind") if quality else None,
     }
-    return "; ".join([trained, *(f"{what} {in_words(kind)}" for what, kind in later.items() if kind and in_words(kind) != trained)])
+    return "; ".join([trained, *(f"{what} {_kind(kind)}" for what, kind in later.items() if kind and _kind(kind) != trained)])
+
+
+def _kind(kind: Mapping[str, Any]) -> str:
+    """A kind in words, with the version of torch, whose builds bring the other libraries along."""
+    return f"{in_words(kind)}, torch {kind['libraries'].get('torch', 'unknown')}"
 
 
 _COST = ("parameters", "train_seconds", "train_images_per_second", "peak_memory_mb")
