@@ -1,7 +1,8 @@
 """The one training loop. It branches on no model's name and no model's type.
 
 Randomness is counter-based: the noise of repeat r of step t of phase p is a function of (entry, seed, p, t, r), the
-order of an epoch one of (entry, seed, p, epoch). So a resumed run needs no random state, and reaches the same bits as one that was never stopped.
+order of an epoch one of (entry, seed, p, epoch). So a resumed run needs no random state, and on the same kind of processor with as many threads reaches
+the same bits as one that was never stopped.
 """
 
 from __future__ import annotations
