@@ -130,7 +130,7 @@ def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait
                 _clear(folder)
             if not (folder / IDENTITY).is_file():  # its age tells when the work began
                 write_json(folder / IDENTITY, identity)
-            if not _begun(folder):
+            if not _holds_work(folder):
                 for told in _begun_elsewhere(folder, name, identity):
                     print(told, file=sys.stderr, flush=True)
             lock.truncate(0)
@@ -143,17 +143,16 @@ def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait
         write_bytes(folder / DONE, b"")
 
 
-def _begun(folder: Path) -> bool:
-    """Whether a folder holds unfinished work, not only its lock and its identity, nor all of it."""
-    names = {path.name for path in folder.iterdir()}
-    return DONE not in names and bool(names - {"lock", IDENTITY})
+def _holds_work(folder: Path) -> bool:
+    """Whether a folder holds some work, not only its lock and its identity."""
+    return any(path.name not in ("lock", IDENTITY) for path in folder.iterdir())
 
 
 def _begun_elsewhere(folder: Path, name: str, identity: Mapping[str, Any]) -> Iterator[str]:
     """What to say of unfinished work that differs from this by nothing but the machine's part in it."""
     mine = json.loads(json.dumps(identity))
     for other in sorted(folder.parent.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 16}")):
-        if other == folder or not (other / IDENTITY).is_file() or not _begun(other):
+        if other == folder or not (other / IDENTITY).is_file() or not _holds_work(other) or (other / DONE).is_file():
             continue
         with contextlib.suppress(ValueError):
             theirs = read_json(other / IDENTITY)
