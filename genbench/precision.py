@@ -70,6 +70,8 @@ def computes_bfloat16(device: torch.device) -> bool:
     On a processor, by what it has and what the environment leaves PyTorch and oneDNN of it (``ATEN_CPU_CAPABILITY``, ``ONEDNN_MAX_CPU_ISA``).
     """
     if device.type == "cuda":
+        if not torch.cuda.is_available():
+            return False
         with torch.cuda.device(device):  # it is the current one that is asked about
             return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and _cpu_computes_bfloat16()

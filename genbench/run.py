@@ -52,7 +52,6 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
     names = match_entries(params, patterns)
     check_workspace(root)
     from genbench.check import check_params, emulating  # imports torch
-    from genbench.estimate import announce
     from genbench.precision import EMULATED
 
     broken = check_params(params, names)
@@ -61,8 +60,7 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
         print(f"warning: {', '.join(emulated)} ask{'s' if len(emulated) == 1 else ''} for bfloat16, and {EMULATED}", file=sys.stderr)
     for name, reason in broken.items():
         print(f"{name}: {reason}. The other entries go on", file=sys.stderr)
-    plan = announce(params, None if patterns is None else names, force=force)
-    print(plan or f"{params.profile}: everything is up to date", flush=True)
+    print(_plan(params, None if patterns is None else names, force), flush=True)
     if outdated_plugins(params):  # DVC sees only the project's files; a plug-in's are elsewhere
         _dvc(root, ["-f", "-s", _target(profile, "code")])
     targets = pipeline_targets(params, None if patterns is None else names)
@@ -76,6 +74,16 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
             code = code or finish
     _tell(params, names)
     return code or (1 if broken else 0)
+
+
+def _plan(params: Params, names: Sequence[str] | None, force: bool) -> str:
+    """What the run is going to do; why that is not known, if it is not, which is no reason not to run what can be run."""
+    from genbench.estimate import announce  # imports torch
+
+    try:
+        return announce(params, names, force=force) or f"{params.profile}: everything is up to date"
+    except UserError as error:
+        return f"{params.profile}: what there is to do is not known: {error}"
 
 
 def match_entries(params: Params, patterns: str | None) -> list[str]:

@@ -408,8 +408,9 @@ def test_a_broken_model_is_named_and_the_others_go_on(repository: Path, monkeypa
     (repository / "models" / "broken.py").write_text("import nothing_of_the_kind\n")
     shutil.copy(Path(genbench.models.__file__).parent / "train_copy.py", repository / "models")
     monkeypatch.setattr("genbench.models.__path__", [str(repository / "models")])
-    code, _, stderr = call("run", "--entries", "vae,made")
+    code, stdout, stderr = call("run", "--entries", "vae,made")
     assert code == 1
+    assert "quick: what there is to do is not known" in stdout  # the sources of this model are not where fingerprints look
     assert "/models/broken.py:1: No module named 'nothing_of_the_kind' (model 'broken')" in stderr
     assert "samples made" in log(repository)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -75,10 +76,15 @@ def test_an_explicit_precision_is_itself(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_gpu_is_asked_without_its_emulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torch.cuda.is_available() or precision.resolve("auto", "cuda") == "float32"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    asked: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: asked.append(device) or contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     assert precision.resolve("auto", "cuda") == "float32"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     assert precision.resolve("auto", "cuda:1") == "bfloat16"
+    assert asked[-1] == torch.device("cuda:1")  # not the current one
 
 
 def test_a_missing_operation_makes_auto_float32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,7 @@ def test_mps_gets_a_clear_answer() -> None:
 @X86
 def test_it_reaches_the_libraries_and_chooses_float32() -> None:
     code = """
-from genbench.processor import set_isa
+from genbench.isa import set_isa
 set_isa("avx2")
 import os, torch
 from genbench.precision import resolve

@@ -60,4 +60,4 @@ def test_the_stages_run_and_record_the_precision(shortened: Params) -> None:
     nats = read_npz(shortened.run("lstm") / "nats.npz")["nats"]
     chosen = x[torch.from_numpy(np.linspace(0, len(x), len(nats), endpoint=False).astype(int))]
     expected = -model.log_likelihood(chosen, rng=torch.Generator().manual_seed(0))
-    assert np.allclose(nats, expected.numpy(), rtol=1e-6)
+    assert np.allclose(nats, expected.detach().numpy(), rtol=1e-6)
