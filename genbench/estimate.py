@@ -120,7 +120,7 @@ def _before(params: Params, stage: str, key: str) -> list[Stage]:
     }[stage]
 
 
-def _is_current(params: Params, recorded: Any, own: tuple[str, str], made: Mapping[str, str]) -> bool:
+def _is_current(params: Params, recorded: Any, own: tuple[str, str], made: Mapping[Any, Any]) -> bool:
     deps = {dep.get("path"): dep.get("md5") for dep in _parts(recorded, "deps")}
     outs = [out.get("path") for out in _parts(recorded, "outs")]
     if not outs or deps.get(own[0]) != own[1]:
