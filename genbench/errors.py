@@ -51,8 +51,9 @@ def bind_options(function: Callable[..., Any], options: Mapping[str, Any], *, wh
     }
     for name, value in options.items():
         if name not in parameters:
-            if _RENAMED.get(name) in parameters:
-                raise UserError(f"{where}.{name}: is now called {_RENAMED[name]!r}; it takes {_TAKES[name]}")
+            now, takes = _RENAMED.get(name, (None, ""))
+            if now in parameters:
+                raise UserError(f"{where}.{name}: is now called {now!r}; it takes {takes}")
             raise UserError(f"{where}.{name}: unknown parameter{near(name, parameters)}")
         _check_type(f"{where}.{name}", value, parameters[name].annotation)
     missing = [name for name, p in parameters.items() if p.default is p.empty and name not in options]
@@ -61,8 +62,8 @@ def bind_options(function: Callable[..., Any], options: Mapping[str, Any], *, wh
     return dict(options)
 
 
-_RENAMED = {"bfloat16": "precision"}
-_TAKES = {"bfloat16": "auto, float32 or bfloat16"}
+_RENAMED = {"bfloat16": ("precision", "auto, float32 or bfloat16")}
+"""Former name of an option → its present one, and what that takes."""
 
 # Annotations as the source writes them (they are strings under `from __future__ import annotations`).
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}

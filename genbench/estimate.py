@@ -154,9 +154,12 @@ def estimate(params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, M
 
 def _own_costs(params: Params) -> dict[Stage, float]:
     """Seconds of stages that were run here, by the same fingerprint, on this kind of processor and with as many threads: the last of each."""
+    lines = read_costs(params)
+    if not lines:
+        return {}  # fingerprints take a second
     here, now = (params.compute.threads, _kind(params)), fingerprints(params)
     result = {}
-    for line in read_costs(params):
+    for line in lines:
         stage, key = line["stage"], line["key"]
         _, md5 = now.get((key if stage in ENTRY_STAGES else "_stages", stage), ("", ""))
         if line.get("fingerprint") == md5 and (line.get("threads"), line.get("kind", here[1])) == here:
@@ -193,7 +196,7 @@ def announce(params: Params, names: Collection[str] | None = None, *, force: boo
 
 
 def how_long(params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, Mapping[str, float]] | None = None) -> str:
-    """``about 95 min with 2 threads on AMD, AVX2, in float32, since this processor has no native bfloat16``."""
+    """``about 95 min with 2 threads on AMD, AVX2, where precision: auto is float32, since bfloat16 is not native``."""
     if params.compute.device != "cpu":
         return f"on {params.compute.device}; how long that takes is not known"
     own_speeds = speeds(params.compute.threads) if own_speeds is None else own_speeds

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from genbench.errors import UserError, near
 
-__all__ = ["ISAS", "LIMITS", "check_isa", "cpuinfo", "set_isa"]
+__all__ = ["ISAS", "LIMITS", "check_isa", "cpuinfo", "onednn_limit", "set_isa"]
 
 ISAS = ("native", "avx2")
 """``native`` lets the libraries use all that the processor has; ``avx2`` holds them to what every x86-64 processor since about 2015 has."""
@@ -64,6 +64,11 @@ def set_isa(isa: str, device: str = "cpu") -> None:
             )
         return
     os.environ.update(_AVX2)
+
+
+def onednn_limit() -> str:
+    """The instruction set that the environment holds oneDNN to, in capitals; ``DEFAULT`` for none."""
+    return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT").upper()
 
 
 def cpuinfo(field: str) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from genbench.errors import UserError, near
+from genbench.isa import onednn_limit
 
 __all__ = [
     "EMULATED",
@@ -37,7 +37,7 @@ EMULATED = (
 )
 """What bfloat16 costs where it is not native (`quick` in both on a processor with AVX2 only; docs/pipeline.md)."""
 
-_ONEDNN_WITH_BFLOAT16 = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16", "AVX10", "DEFAULT", "ALL")
+_ONEDNN_WITH_BFLOAT16 = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10", "DEFAULT", "ALL")
 """Values of ONEDNN_MAX_CPU_ISA, or their beginnings, that leave it the instructions of bfloat16."""
 
 
@@ -83,8 +83,7 @@ def _cpu_computes_bfloat16() -> bool:
     if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False  # the second says yes to processors that emulate it with AVX-512, too
     if has.get("architecture") == "x86_64":
-        limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT").upper()
-        held = torch.backends.cpu.get_cpu_capability() != "AVX512" or not limit.startswith(_ONEDNN_WITH_BFLOAT16)
+        held = torch.backends.cpu.get_cpu_capability() != "AVX512" or not onednn_limit().startswith(_ONEDNN_WITH_BFLOAT16)
         native = bool(has.get("avx512_bf16") or has.get("amx_bf16")) and not held
     else:
         native = bool(has.get("bf16"))

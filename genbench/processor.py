@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from genbench.isa import LIMITS, cpuinfo
+from genbench.isa import LIMITS, cpuinfo, onednn_limit
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +79,7 @@ def _instructions() -> str:
     own = torch.backends.cpu.get_cpu_capability()
     if not computes_bfloat16(torch.device("cpu")):
         return own
-    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT").upper()
+    limit = onednn_limit()
     amx = bool(torch.cpu.get_capabilities().get("amx_bf16")) and (limit in ("DEFAULT", "ALL") or "AMX" in limit)
     return "AMX_BF16" if amx else f"{own}_BF16"
 
