@@ -1,8 +1,8 @@
-"""What share of the processor's arithmetic training reaches in float32, entry by entry of `quick`, and where the time goes.
+"""What share of the processor's arithmetic training and sampling reach in float32, entry by entry of `quick`, and where the time goes.
 
-Writes benchmarks/results/attained.json. Floating point operations are counted by torch.utils.flop_counter over one step (loss and backward); the
-attainable is what a 3 x 3 convolution of 32 to 64 channels and a matrix product of 1024 reach, measured in the same run, weighed by the entry's
-operations of each sort. Meant for a processor that is limited to AVX2:
+Writes benchmarks/results/attained.json. Floating point operations are counted by torch.utils.flop_counter over one step (loss and backward), or over
+the sampling of a chunk by the model before training, with the entry's own options. The attainable is what a 3 x 3 convolution of 32 to 64 channels
+and a matrix product of 1024 reach, measured in the same run, weighed by the entry's operations of each sort. For a processor limited to AVX2:
 
     ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.attained
 """
@@ -26,6 +26,9 @@ from genbench.params import Entry, load_params
 from genbench.processor import in_words, kind_of
 from genbench.registry import build
 
+SAMPLED = ("gated_pixel_cnn", "wavenet", "row_lstm", "pixel_transformer", "ddpm", "flow_matching", "real_nvp", "vq_vae")
+"""Entries whose sampling takes longest."""
+
 
 def stepper(entry: Entry) -> Callable[[], None]:
     """One step of an entry's first phase, without the optimiser, in float32 and the entry's layout."""
@@ -48,17 +51,29 @@ def stepper(entry: Entry) -> Callable[[], None]:
     return step
 
 
-def measure(entry: Entry, attainable: dict[str, float], seconds: float) -> dict[str, Any]:
+def sampler(entry: Entry, n: int) -> Callable[[], None]:
+    """Sampling of ``n`` images in float32, by a model that was not trained: its operations are the same."""
+    model = build(entry, synthetic(entry.dataset).spec).eval()
+    labels = torch.arange(n) % model.spec.classes if model.conditional else None
+    options = {name: value for name, value in entry.sample.items() if name != "precision"}
+    rng = torch.Generator().manual_seed(0)
+
+    def sample() -> None:
+        model.sample(n, labels, rng=rng, **options)
+
+    return sample
+
+
+def measure(step: Callable[[], None], attainable: dict[str, float], seconds: float, *, warm_up: int) -> dict[str, Any]:
     """GFLOP and milliseconds of a step, and its slowest operations."""
-    step = stepper(entry)
-    for _ in range(3):
+    for _ in range(warm_up):
         step()
     with FlopCounterMode(display=False) as counter:
         step()
     counts = {str(operation): count for operation, count in counter.get_flop_counts()["Global"].items()}
     convolutions = sum(count for operation, count in counts.items() if "convolution" in operation)
     total, times, end = sum(counts.values()), [], time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    while not times or time.perf_counter() < end:
         begun = time.perf_counter()
         step()
         times.append(time.perf_counter() - begun)
@@ -76,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", default="")
-    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=3.0, help="of steps measured, for each entry")
+    parser.add_argument("--chunk", type=int, default=100, help="images of a sampling")
     options = parser.parse_args(arguments)
     params = load_params("quick")
     setup(params.compute)
@@ -84,16 +100,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     skipped = ("ebm", "rbm", "lstm")
     wanted = options.entries.split(",") if options.entries else [n for n, e in params.entries.items() if e.train and e.model not in skipped]
     attainable = speeds(params.compute.threads)["float32"]
-    found = {name: measure(params.entry(name), attainable, options.seconds) for name in wanted}
+    found = {f"train {n}": measure(stepper(params.entry(n)), attainable, options.seconds, warm_up=3) for n in wanted}
+    found |= {f"sample {n}": measure(sampler(params.entry(n), options.chunk), attainable, 0.0, warm_up=0) for n in SAMPLED if n in wanted}
     rows = [
         [n, row["gflop"], row["ms"], row["gflops"], row["share"], ", ".join(f"{k} {v:.0%}" for k, v in row["slowest"].items())]
         for n, row in found.items()
     ]
     publish(
         "attained",
-        ["entry", "GFLOP/step", "ms/step", "GFLOP/s", "of attainable", "slowest operations"],
+        ["work", "GFLOP", "ms", "GFLOP/s", "of attainable", "slowest operations"],
         rows,
-        {"processor": in_words(kind_of(torch.device("cpu")).record()), "attainable": attainable, "entries": found},
+        {"processor": in_words(kind_of(torch.device("cpu")).record()), "attainable": attainable, "work": found},
     )
 
 
