@@ -18,6 +18,7 @@ from genbench.errors import bind_options
 from genbench.params import Entry, Protocol
 from genbench.results import Metric, Record
 from genbench.seeding import generator_for
+from genbench.votes import votes
 
 __all__ = ["CHUNK", "Plan", "bits_per_dim", "diagnose", "plan_for", "score_chunk", "score_options", "summarise"]
 
@@ -166,13 +167,13 @@ def _per_image(model: GenerativeModel, purpose: str, plan: Plan, log_p: np.ndarr
         own = {"conditional_nats": -log_p} if purpose == "nats" else {}
         return {**index, purpose: log_classes - log_p, **own}
     assert labels is not None
-    y = labels[plan.index]
-    whole = torch.from_numpy(log_p).logsumexp(1).numpy()  # numpy has other kernels for processors with more instructions
+    y, by_class = labels[plan.index], torch.from_numpy(log_p)
+    whole = by_class.logsumexp(1).numpy()  # numpy has other kernels for processors with more instructions
     return {
         **index,
         purpose: log_classes - whole,
         "conditional_nats": -log_p[np.arange(len(y)), y],
-        "bayes_accuracy": (log_p.argmax(1) == y).astype(np.float64),
+        "bayes_accuracy": votes(by_class).numpy()[np.arange(len(y)), y],
     }
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 from genbench.metrics.base import FeatureSet
 from genbench.results import Metric
+from genbench.votes import votes
 
 __all__ = ["compute"]
 
@@ -19,7 +18,7 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     """
     if generated.logits is None:
         return {}
-    n, classes = generated.logits.shape
-    shares = (torch.bincount(generated.logits.argmax(1), minlength=classes).double() / n).tolist()
+    n = len(generated)
+    shares = (votes(generated.logits).sum(0) / n).tolist()
     value = min(shares)
     return {"min_class_share": Metric(value, math.sqrt(value * (1 - value) / n), n, higher_is_better=True, detail={"shares": shares})}

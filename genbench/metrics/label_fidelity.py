@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from genbench.errors import UserError
 from genbench.metrics.base import FeatureSet
 from genbench.results import Metric
+from genbench.votes import votes
 
 __all__ = ["compute"]
 
 
 def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:
     """``label_fidelity`` with its binomial standard error; empty without labels or logits. ``reference`` and ``seed`` are unused.
+
+    Classes with equal logits share an image.
 
     Raises:
         UserError: labels that the classifier does not know.
@@ -23,5 +28,5 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     if int(generated.labels.min()) < 0 or int(generated.labels.max()) >= classes:
         raise UserError(f"labels: must be 0..{classes - 1}, got {int(generated.labels.min())}..{int(generated.labels.max())}")
     n = len(generated)
-    value = (generated.logits.argmax(1) == generated.labels).double().mean().item()
+    value = votes(generated.logits)[torch.arange(n), generated.labels].mean().item()
     return {"label_fidelity": Metric(value, math.sqrt(value * (1 - value) / n), n, higher_is_better=True)}
