@@ -114,3 +114,11 @@ def project(tmp_path: Path, mnist: data.Dataset, binary_mnist: data.Dataset) -> 
 def params(project: Path) -> Params:
     """The parameters of ``project``."""
     return load_params("quick", root=project)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, mnist: data.Dataset, binary_mnist: data.Dataset) -> Params:
+    """The project of tests/small_project.py after all of its stages, to be read; a test that changes something takes a copy."""
+    from tests import small_project
+
+    return small_project.finish(small_project.project(tmp_path_factory.mktemp("finished"), mnist, binary_mnist))

@@ -1,0 +1,120 @@
+"""What is made from samples and weights, beside direct calls: reference features, sample scores, pictures."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from genbench import images, visuals
+from genbench.data import Dataset
+from genbench.features import load_net
+from genbench.files import read_npz
+from genbench.metrics import metric
+from genbench.metrics.base import FeatureSet
+from genbench.params import Params
+from genbench.term_chart import term_chart
+from tests import by_hand
+from tests.small_project import ENTRIES, METRICS, SPECS, cut, trained
+
+
+@pytest.fixture
+def datasets(mnist: Dataset, binary_mnist: Dataset) -> dict[str, Dataset]:
+    """The splits that the project has, by data set."""
+    return {part.name: cut(part) for part in (mnist, binary_mnist)}
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------------- features and sample scores
+
+
+@pytest.mark.parametrize("dataset", SPECS)
+def test_reference_features_are_those_of_evenly_spread_test_images(finished: Params, datasets: dict[str, Dataset], dataset: str) -> None:
+    x = datasets[dataset].test_x[by_hand.spread(610, 77)].float() / (SPECS[dataset].levels - 1)
+    features, logits = load_net()(x)
+    written = read_npz(finished.features(dataset))
+    assert np.allclose(written["features"], features, atol=1e-4)
+    assert np.allclose(written["logits"], logits, atol=1e-3)
+    assert features.std() > 0.1
+
+
+@pytest.mark.parametrize("name", ["made", "cvae"])
+def test_sample_scores_are_those_of_the_written_samples(finished: Params, name: str) -> None:
+    entry = ENTRIES[name]
+    samples, reference = read_npz(finished.run(name) / "samples.npz"), read_npz(finished.features(entry.dataset))
+    x = torch.from_numpy(samples["images"])[:, None].float() / (SPECS[entry.dataset].levels - 1)
+    labels = torch.from_numpy(samples["labels"]) if "labels" in samples else None
+    generated = FeatureSet("mnist", *load_net()(x), labels)
+    real = FeatureSet("mnist", *(torch.from_numpy(reference[key]) for key in ("features", "logits")))
+    seed = by_hand.seed("metrics", entry.dataset)
+    expected = {key: m for family in METRICS for key, m in metric(family)(generated, real, seed=seed).items()}
+    record = read(finished.run(name) / "quality.json")
+    assert record["entry"] == name
+    assert record["withheld"] == {}
+    assert record["metrics"].keys() == expected.keys()
+    assert ("label_fidelity" in expected) == (name == "cvae")
+    for key, value in expected.items():
+        assert record["metrics"][key]["value"] == pytest.approx(value.value, rel=1e-4, abs=1e-6), key
+        assert record["metrics"][key]["n"] == 23
+        assert {k: v for k, v in record["metrics"][key]["detail"].items() if k != "shares"} == {
+            k: v for k, v in value.detail.items() if k != "shares"
+        }
+    other = metric("kid")(generated, real, seed=seed + 1)["kid_mnist"].value
+    assert record["metrics"]["kid_mnist"]["value"] != pytest.approx(other, rel=1e-4), "subsets are drawn with the data set's seed"
+    made_from = {"samples": hashlib.sha256((finished.run(name) / "samples.npz").read_bytes()).hexdigest(), "metrics": list(METRICS)}
+    assert record["made_from"].items() >= made_from.items()
+
+
+# ---------------------------------------------------------------------- visuals
+
+
+def pictures(finished: Params, name: str, data: Dataset) -> dict[str, bytes]:
+    """The pictures of an entry, each by its own call with its own generator."""
+    model, entry = trained(finished, name), ENTRIES[name]
+    x, y = data.test_x, data.test_y
+    noise = functools.partial(by_hand.rng, "visuals", name, entry.seed)
+    if name == "made":
+        return {
+            "process.gif": images.gif(visuals.process(model, rng=noise("process"))),
+            "process.png": images.png(visuals.strip(model, rng=noise("strip"))),
+            "completion.png": images.png(visuals.completions(model, x, y, rng=noise("completion"))),
+        }
+    found = {
+        "interpolation.png": images.png(visuals.interpolation(model, rng=noise("interpolation"))),
+        "interpolation-images.png": images.png(visuals.interpolation(model, x, y, rng=noise("interpolation-images"), mode="images")),
+        "reconstruction.png": images.png(visuals.reconstructions(model, x, y, rng=noise("reconstruction"))),
+        "classes.png": images.png(visuals.classes(model, rng=noise("classes"))),
+    }
+    if name == "cvae":
+        return found | {"traversal.png": images.png(visuals.traversal(model, rng=noise("traversal")))}
+    assert y is not None
+    chosen = torch.tensor([int((y == label).nonzero()[0]) for label in range(10)])
+    terms = model.bound_terms(x[chosen], y[chosen], rng=noise("terms"))
+    return found | {
+        "process.gif": images.gif(visuals.process(model, rng=noise("process"), sampler=entry.sample)),
+        "process.png": images.png(visuals.strip(model, rng=noise("strip"), sampler=entry.sample)),
+        "terms.png": term_chart(terms.numpy()),
+    }
+
+
+@pytest.mark.parametrize("name", ["made", "cvae", "ddpm"])
+def test_pictures_are_of_the_test_images_each_with_its_own_randomness(finished: Params, datasets: dict[str, Dataset], name: str) -> None:
+    expected = pictures(finished, name, datasets[ENTRIES[name].dataset])
+    folder = finished.run(name) / "visuals"
+    assert {path.name for path in folder.iterdir()} == {*expected, "visuals.json"}
+    assert sorted(picture["file"] for picture in read(folder / "visuals.json")) == sorted(expected)
+    for file, content in expected.items():
+        assert (folder / file).read_bytes() == content, file
+
+
+def test_models_without_capabilities_have_no_pictures(finished: Params) -> None:
+    assert read(finished.run("copy") / "visuals" / "visuals.json") == []
