@@ -49,6 +49,7 @@ def run(params: Params, entry: str) -> None:
     size = protocol.sample_chunk if model.independent_draws else protocol.samples
     count = -(-protocol.samples // size)
     identity = {
+        "entry": entry,
         "code": read_json(params.fingerprint(entry, "sample"))["hash"],
         "weights": sha256(out / "weights.safetensors"),
         "sample": block.sample,

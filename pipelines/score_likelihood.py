@@ -38,6 +38,7 @@ def run(params: Params, entry: str) -> None:
         return
     x, y = load_split(params.data(block.dataset), block.dataset, "test")
     identity = {
+        "entry": entry,
         "code": read_json(params.fingerprint(entry, "score_likelihood"))["hash"],
         **made_from,
         "data": sha256(params.data(block.dataset)),

@@ -35,6 +35,7 @@ def run(params: Params, entry: str) -> None:
     precision = Backend.of(block.train.get("backend", {}), device, where=f"entries.{entry}.train.backend").precision
     data = load(params.data(block.dataset), block.dataset)
     identity = {
+        "entry": entry,
         "code": read_json(params.fingerprint(entry, "train"))["hash"],
         "model": block.model,
         "seed": block.seed,
