@@ -16,6 +16,7 @@ from genbench.data import strided
 from genbench.errors import UserError
 from genbench.likelihood import Plan, bits_per_dim, diagnose, plan_for, score_chunk, score_options, summarise
 from genbench.params import Entry, Protocol
+from genbench.seeding import generator_for
 from tests.toys import ToyFVBN, ToyGAN, ToyVAE
 
 PROTOCOL = Protocol(
@@ -36,8 +37,13 @@ def entry(**score: Any) -> Entry:
 
 
 def images(n: int = 512) -> Tensor:
+    """The images of 3 x 3 pixels, which are 512, in an order without any pattern."""
     every = torch.tensor(list(itertools.product([0, 1], repeat=9)), dtype=torch.uint8).view(-1, 1, 3, 3)
-    return every[torch.arange(n) % 512]
+    return every[torch.randperm(512, generator=Generator().manual_seed(0))[:n]]
+
+
+CHOSEN = [i * 512 // 400 for i in range(400)]
+"""The 400 of the 512 that a cheap likelihood is taken on; the first 400 are others."""
 
 
 def run(model: GenerativeModel, x: Tensor, y: Tensor | None, **score: Any) -> tuple[Any, dict[str, np.ndarray]]:
@@ -61,12 +67,13 @@ def test_strides_are_even_and_never_a_prefix() -> None:
 
 
 def test_exact_unconditional() -> None:
-    model, x = ToyFVBN(DataSpec(3, 3, 2)), images(400)
+    model, x = ToyFVBN(DataSpec(3, 3, 2)), images()
     record, arrays = run(model, x, None)
-    expected = -model.log_likelihood(x, rng=Generator())
+    expected = -model.log_likelihood(x[CHOSEN], rng=Generator())
     nats = record.metrics["nats"]
+    assert arrays["index"].tolist() == CHOSEN != list(range(400))
     assert np.allclose(arrays["nats"], expected.detach().numpy())
-    assert nats.value == pytest.approx(float(expected.mean()))
+    assert nats.value == pytest.approx(float(expected.detach().mean()))
     assert nats.stderr == pytest.approx(float(expected.std()) / 20)
     assert (nats.n, nats.kind, nats.higher_is_better) == (400, "exact", False)
     assert record.metrics["bits_per_dim"].value == pytest.approx(nats.value / (9 * math.log(2)))
@@ -74,37 +81,38 @@ def test_exact_unconditional() -> None:
 
 
 def test_class_sums_of_a_conditional_model() -> None:
-    model, x, y = ToyFVBN(SPEC, conditional=True), images(400), torch.arange(400) % 3
+    model, x, y = ToyFVBN(SPEC, conditional=True), images(), torch.arange(512) % 3
     record, _ = run(model, x, y)
-    by_class = torch.stack([model.log_likelihood(x, torch.full((400,), c), rng=Generator()) for c in range(3)], 1)
-    marginal = by_class.exp().mean(1).log()
+    by_class = torch.stack([model.log_likelihood(x[CHOSEN], torch.full((400,), c), rng=Generator()) for c in range(3)], 1)
+    marginal, own = by_class.exp().mean(1).log(), y[CHOSEN]
     assert record.metrics["nats"].value == pytest.approx(-float(marginal.mean()))
-    assert record.metrics["conditional_nats"].value == pytest.approx(-float(by_class[torch.arange(400), y].mean()))
-    assert record.metrics["bayes_accuracy"].value == pytest.approx(float((by_class.argmax(1) == y).double().mean()))
+    assert record.metrics["conditional_nats"].value == pytest.approx(-float(by_class[torch.arange(400), own].mean()))
+    assert record.metrics["bayes_accuracy"].value == pytest.approx(float((by_class.argmax(1) == own).double().mean()))
     assert record.metrics["bayes_accuracy"].higher_is_better
     assert {m.kind for name, m in record.metrics.items() if name != "bayes_accuracy"} == {"exact"}
 
 
 def test_classes_that_may_not_be_summed_give_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ToyFVBN, "sums_classes", False)
-    model, x, y = ToyFVBN(SPEC, conditional=True), images(400), torch.arange(400) % 3
+    model, x, y = ToyFVBN(SPEC, conditional=True), images(), torch.arange(512) % 3
     record, _ = run(model, x, y)
-    own = -model.log_likelihood(x, y, rng=Generator())
+    own = -model.log_likelihood(x[CHOSEN], y[CHOSEN], rng=Generator())
     assert record.metrics["nats"].value == pytest.approx(float(own.mean()) + math.log(3))
     assert record.metrics["nats"].kind == "lower_bound"
     assert record.metrics["conditional_nats"].kind == "exact"
     assert "bayes_accuracy" not in record.metrics
 
 
-def test_bounds_with_draws_also_report_the_elbo_on_all_images() -> None:
+def test_bounds_with_draws_also_report_the_elbo_on_more_images() -> None:
     model = ToyVAE(DataSpec(3, 3, 2))
-    record, arrays = run(model, images(400), None, draws=64)
+    record, arrays = run(model, images(), None, draws=64)
     assert (record.metrics["nats"].n, record.metrics["elbo_nats"].n) == (40, 400)
     assert record.metrics["nats"].detail == {"draws": 64}
     assert record.metrics["elbo_nats"].detail == {"draws": 1}
-    assert arrays["index"].tolist() == list(range(0, 400, 10))
-    same = arrays["elbo_nats"][arrays["index"]]
-    assert arrays["nats"].mean() < same.mean(), "64 draws give the tighter bound"
+    assert arrays["index"].tolist() == [i * 512 // 40 for i in range(40)]
+    assert arrays["index_elbo_nats"].tolist() == CHOSEN
+    same = [arrays["elbo_nats"][CHOSEN.index(i)] for i in arrays["index"]]
+    assert arrays["nats"].mean() < np.mean(same), "64 draws give the tighter bound"
 
 
 def test_few_passes_use_all_images() -> None:
@@ -159,18 +167,27 @@ def test_unknown_score_options_are_named() -> None:
         score_options(ToyVAE(DataSpec(3, 3, 2)), entry(draw=3))
 
 
-class Counting(ToyVAE):
-    """Says how many images it was shown, and whether with labels."""
+class Telling(ToyVAE):
+    """Says which images and labels it was shown: sums in which each has a weight of its own."""
 
     def diagnostics(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> dict[str, float]:
-        return {"images": float(len(x)), "first": float(x[0].sum()), "labels": 0.0 if y is None else float(len(y))}
+        place = torch.arange(1, len(x) + 1)
+        return {
+            "images": float((place * (x.flatten(1).long() @ 2 ** torch.arange(9))).sum()),
+            "labels": -1.0 if y is None else float((place * y).sum()),
+            "noise": float(torch.rand((), generator=rng)),
+        }
 
 
-def test_diagnostics_are_of_the_images_that_cheap_likelihoods_are_scored_on() -> None:
-    model, x, y = Counting(SPEC), images(), torch.arange(512) % 3
+@pytest.mark.parametrize("conditional", [False, True])
+def test_diagnostics_are_of_the_images_that_cheap_likelihoods_are_scored_on(conditional: bool) -> None:
+    model, x, y = Telling(SPEC, conditional=conditional), images(), torch.arange(512) ** 2 % 3
     metrics = diagnose(model, x, y, entry(), PROTOCOL)
-    chosen = strided(512, 400)
-    assert {name: metric.value for name, metric in metrics.items()} == {"images": 400, "first": float(x[chosen[0]].sum()), "labels": 0}
+    own = y[CHOSEN] if conditional else None
+    expected = model.diagnostics(x[CHOSEN], own, rng=generator_for("diagnostics", "toy", 0))
+    assert {name: metric.value for name, metric in metrics.items()} == expected
+    prefix = model.diagnostics(x[:400], y[:400], rng=Generator())
+    assert expected["images"] != prefix["images"]
+    assert expected["labels"] != prefix["labels"]
     assert {(metric.n, metric.kind, metric.stderr) for metric in metrics.values()} == {(400, None, None)}
     assert diagnose(ToyFVBN(SPEC), x, y, entry(), PROTOCOL) == {}
-    assert diagnose(Counting(SPEC, conditional=True), x, y, entry(), PROTOCOL)["labels"].value == 400
