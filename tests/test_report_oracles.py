@@ -1,0 +1,282 @@
+"""The report's numbers against what was written: each in its own cell, the best of a column, the summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from genbench.files import read_json, write_json
+from genbench.metrics import metric_names, score
+from genbench.metrics.base import FeatureSet
+from genbench.report import collect as collecting
+from genbench.report.page import Material, page
+from genbench.report.tables import csv_table, markdown
+from genbench.report.text import COLUMNS
+from genbench.results import Metric, Record, write_record
+from tests.pages import Table, leaderboard_of, summary_of
+from tests.test_report import Bench, fake_class
+
+LIKELIHOOD = {
+    "bits/dim": ("bits_per_dim", False),
+    "nats": ("nats", False),
+    "ELBO nats": ("elbo_nats", False),
+    "nats given y": ("conditional_nats", False),
+    "Bayes acc.": ("bayes_accuracy", True),
+}
+QUALITY = {
+    "FID": ("fid_mnist", False),
+    "IS": ("is_mnist", True),
+    "precision": ("precision_mnist", True),
+    "recall": ("recall_mnist", True),
+    "KID": ("kid_mnist", False),
+    "density": ("density_mnist", True),
+    "coverage": ("coverage_mnist", True),
+    "label fid.": ("label_fidelity", True),
+    "min class": ("min_class_share", True),
+    "FID Inc.": ("fid_inception", False),
+    "IS Inc.": ("is_inception", True),
+}
+COLUMN = LIKELIHOOD | QUALITY
+"""Head of each column -> the metric, and whether more of it is better. Written by hand: the report must agree with it."""
+
+ENTRIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "alpha": ("alpha", {}),
+    "alpha-s1": ("alpha", {"seed": 1}),
+    "alpha-wide": ("alpha", {"width": 2}),
+    "beta": ("beta", {}),
+    "beta-wide": ("beta", {"width": 2}),
+    "delta": ("delta", {}),
+    "gamma": ("gamma", {}),
+    "gamma-wide": ("gamma", {"width": 2}),
+    "ceiling": ("ceiling", {}),
+    "floor": ("floor", {}),
+    "binary": ("alpha", {"dataset": "binary_mnist"}),
+}
+KIND = {"alpha": "exact", "beta": "lower_bound", "delta": "estimate", "ceiling": "exact"}
+CONTENDERS = [name for name in ENTRIES if name not in ("ceiling", "floor", "binary")]
+UNFAIR = {"binary": 1e-4, "ceiling": 1e-3, "floor": 2e-3}
+"""Entries that beat all contenders and must win nothing; on likelihoods also the estimate."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A project with a number of its own in every cell."""
+
+    bench: Bench
+    metrics: dict[str, dict[str, Metric]]
+    costs: dict[str, dict[str, float]]
+
+    def table(self, dataset: str = "mnist") -> Table:
+        return leaderboard_of(self.page(), dataset)[1]
+
+    def page(self) -> str:
+        return page(self.bench.board(), collecting.collect(self.bench.params), Material())[0]
+
+
+def _metrics(name: str, model: str) -> dict[str, Metric]:
+    found = {}
+    for number, (key, more) in enumerate(COLUMN.values()):
+        likelihood = key in {metric for metric, _ in LIKELIHOOD.values()}
+        if likelihood and model not in KIND:
+            continue
+        kind = KIND[model] if likelihood and key != "bayes_accuracy" else None
+        order = np.random.default_rng(number).permutation(len(ENTRIES))
+        value = 1.5 + 0.31 * float(order[list(ENTRIES).index(name)]) + 0.013 * number
+        if name in UNFAIR or kind == "estimate":
+            unfair = UNFAIR.get(name, 3e-3)
+            value = 1 / unfair if more else unfair
+        detail = {"reference_n": 100} if key == "fid_mnist" else {}
+        found[key] = Metric(value, 0.01 + 0.001 * number, 100 if key in ("nats", "fid_mnist") else 2000 + number, more, kind, detail)
+    return found
+
+
+def write(bench: Bench) -> Written:
+    """Of one of everything."""
+    metrics, costs = {}, {}
+    for number, (name, (model, options)) in enumerate(ENTRIES.items()):
+        run = bench.add(name, model, **options)
+        metrics[name] = _metrics(name, model)
+        keys = {metric for metric, _ in LIKELIHOOD.values()}
+        for file, wanted in (("likelihood.json", True), ("quality.json", False)):
+            write_record(run / file, Record(name, {key: m for key, m in metrics[name].items() if (key in keys) is wanted}))
+        costs[name] = {"parameters": 1000.0 + number, "train_seconds": 20.5 + number, "sample_ms_per_image": 3.25 + number}
+        write_json(
+            run / "cost.json", {**read_json(run / "cost.json"), **{key: costs[name][key] for key in ("parameters", "train_seconds")}}
+        )
+        write_json(run / "sampling.json", {**read_json(run / "sampling.json"), "sample_ms_per_image": costs[name]["sample_ms_per_image"]})
+    return Written(bench, metrics, costs)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr(collecting, "model_class", fake_class)
+    return Bench(tmp_path)
+
+
+@pytest.fixture
+def written(bench: Bench) -> Written:
+    return write(bench)
+
+
+# ---------------------------------------------------------------------- each number in its cell
+
+
+def test_every_cell_of_the_page_shows_its_own_number(written: Written) -> None:
+    table = written.table() | written.table("binary_mnist")
+    for name, metrics in written.metrics.items():
+        for head, (key, _) in COLUMN.items():
+            cell = table[name][head]
+            if key not in metrics:
+                assert (cell.value, cell.text("val")) == (None, "")
+                continue
+            metric = metrics[key]
+            assert cell.value == metric.value
+            assert float(cell.text("val")) == pytest.approx(metric.value, abs=0.01 if metric.value > 0.01 else 1e-3)
+            assert float(cell.text("err").removeprefix("±")) == pytest.approx(metric.stderr, rel=0.05)
+            assert f"{metric.n:,} images" in cell.attributes["title"]
+            assert cell.text("mark") == {"exact": "=", "lower_bound": "≤", "estimate": "≈", None: ""}[metric.kind]
+        costs = written.costs[name]
+        shown = {"parameters": "parameters", "training": "train_seconds", "sampling": "sample_ms_per_image"}
+        assert {head: table[name][head].value for head in shown} == {head: costs[key] for head, key in shown.items()}
+
+
+def test_csv_holds_every_number(written: Written) -> None:
+    lines = {line["entry"]: line for line in csv.DictReader(io.StringIO(csv_table(written.bench.board())))}
+    for name, metrics in written.metrics.items():
+        for key, _ in COLUMN.values():
+            cells = [lines[name][f"{key}{suffix}"] for suffix in ("", "_stderr", "_n")]
+            metric = metrics.get(key)
+            assert [float(cell) if cell else None for cell in cells] == ([metric.value, metric.stderr, metric.n] if metric else [None] * 3)
+        assert {key: float(lines[name][key]) for key in written.costs[name]} == written.costs[name]
+
+
+def test_markdown_has_each_number_below_its_head(written: Written) -> None:
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown(written.bench.board()).splitlines() if line[:1] == "|"]
+    heads = {"bits/dim": "bits_per_dim", "nats": "nats", "FID": "fid_mnist", "IS": "is_mnist"}
+    entries = [dict(zip(rows[0], cells, strict=True)) for cells in rows if cells[0].startswith("`")]
+    found = {cells["entry"].strip("`"): cells for cells in entries}
+    assert found.keys() == {*ENTRIES, "alpha*"}
+    for name, metrics in written.metrics.items():
+        shown = {head: found[name][head] for head in heads} | dict(
+            zip(("precision", "recall"), found[name]["precision / recall"].split(" / "), strict=True)
+        )
+        for head, text in shown.items():
+            key = COLUMN[head][0]
+            if key not in metrics:
+                assert text == ""
+                continue
+            value, _, error = text.lstrip("≤≈ ").partition(" ± ")
+            assert float(value) == pytest.approx(metrics[key].value, abs=0.01 if metrics[key].value > 0.01 else 1e-3)
+            assert float(error) == pytest.approx(metrics[key].stderr, rel=0.05)
+            mark = {"lower_bound": "≤ ", "estimate": "≈ "}.get(metrics[key].kind or "", "")
+            assert text.startswith(mark) and text.removeprefix(mark)[0].isdigit()
+
+
+# ---------------------------------------------------------------------- the best of a column
+
+
+def best_of(written: Written, key: str, more: bool) -> str:
+    """By hand: one entry by its own, no control, no estimate."""
+    values = {name: written.metrics[name][key] for name in CONTENDERS if key in written.metrics[name]}
+    return (max if more else min)((m.value, name) for name, m in values.items() if m.kind != "estimate")[1]
+
+
+def test_the_best_of_each_column_is_marked_and_no_other(written: Written) -> None:
+    table, winners = written.table(), {}
+    for head, (key, more) in COLUMN.items():
+        winners[head] = best_of(written, key, more)
+        assert [name for name, cells in table.items() if cells[head].best] == [winners[head]], head
+    singles = [name for name in table if name in CONTENDERS]
+    assert len(set(winners.values())) > 3  # places are dealt: neither the first row nor the last one always wins
+    assert {singles[0], singles[-1]} != set(winners.values())
+
+
+def test_heads_say_and_sort_by_the_direction(written: Written) -> None:
+    heads, _ = leaderboard_of(written.page(), "mnist")
+    for head, (_, more) in COLUMN.items():
+        assert heads[head].attributes["data-first"] == ("descending" if more else "ascending")
+        assert heads[head].titles[0].endswith(", higher is better" if more else ", lower is better")
+    assert {column.key: column.higher_is_better for column in COLUMNS} == dict(COLUMN.values())
+
+
+def test_directions_are_those_that_the_metrics_record() -> None:
+    g = torch.Generator().manual_seed(0)
+    sets = [FeatureSet("mnist", torch.randn(40, 4, generator=g), torch.randn(40, 10, generator=g), torch.arange(40) % 10) for _ in range(2)]
+    found, withheld = score(metric_names(), *sets, seed=0)
+    assert withheld == {}
+    expected = {key: more for key, more in QUALITY.values() if not key.endswith("_inception")}
+    assert {key: metric.higher_is_better for key, metric in found.items()} == expected
+
+
+def test_ties_win_together_and_a_mean_over_seeds_never(bench: Bench) -> None:
+    for name, seed, fid in (("alpha", 0, 2.0), ("alpha-s1", 1, 2.0)):
+        bench.add(name, "alpha", bits=1.0, fid=fid, seed=seed)
+    bench.add("beta", "beta", bits=1.1, fid=2.0)
+    bench.add("gamma", "gamma", fid=4.0)
+    text = page(bench.board(), collecting.collect(bench.params), Material())[0]
+    _, table = leaderboard_of(text, "mnist")
+    assert table["alpha*"]["FID"].value == 2.0
+    assert {name for name, cells in table.items() if cells["FID"].best} == {"alpha", "alpha-s1", "beta"}
+    assert {name for name, cells in table.items() if cells["bits/dim"].best} == {"alpha", "alpha-s1"}
+    assert not any(cells["IS"].best for cells in table.values())  # where all are equal there is no best
+
+
+# ---------------------------------------------------------------------- the summary
+
+
+def competition(bench: Bench) -> Bench:
+    """Of neither highlight the winner stands first or last among the contenders."""
+    bench.add("a1", "alpha", bits=1.5, fid=9.0, x=1)
+    bench.add("a2", "alpha", bits=1.2, fid=8.0, x=2)
+    bench.add("b1", "beta", bits=1.1, fid=7.0, x=1)
+    bench.add("b2", "beta", bits=1.3, fid=6.0, x=2)
+    bench.add("d", "delta", bits=0.9, fid=3.5)
+    bench.add("g", "gamma", fid=5.0)
+    bench.add("ceiling", "ceiling", bits=0.5, fid=300.0)
+    bench.add("floor", "floor", fid=0.3)
+    bench.add("other", "alpha", bits=0.2, fid=0.1, dataset="binary_mnist")
+    return bench
+
+
+def summary(bench: Bench) -> dict[str, dict[str, tuple[str, str]]]:
+    return summary_of(page(bench.board(), collecting.collect(bench.params), Material())[0])
+
+
+def test_the_summary_names_the_best_of_each_data_set(bench: Bench) -> None:
+    found = summary(competition(bench))
+    assert [r["entry"] for r in bench.board()["rows"]] == ["a2", "a1", "b1", "b2", "d", "g", "ceiling", "floor", "other"]
+    assert found["mnist"]["Lowest bits/dim"] == ("≤ 1.100", "b1")  # not the estimate's, not the control's
+    assert found["mnist"]["Lowest FID"] == ("3.500", "d")  # an estimate of its likelihood says nothing against its samples
+    assert found["binary_mnist"] == {
+        "Complete": ("1 of 1", "entries"),
+        "Lowest bits/dim": ("0.2000", "other"),
+        "Lowest FID": ("0.1000", "other"),
+    }
+
+
+def test_the_summary_leaves_out_what_is_withheld(bench: Bench) -> None:
+    path = competition(bench).params.run("b1") / "likelihood.json"
+    write_record(path, Record("b1", {}, {"bits_per_dim": "it did not converge", "nats": "it did not converge"}))
+    assert summary(bench)["mnist"]["Lowest bits/dim"] == ("1.200", "a2")
+
+
+def test_estimates_and_controls_alone_are_no_best(bench: Bench) -> None:
+    bench.add("d", "delta", bits=0.9, fid=4.0)
+    bench.add("ceiling", "ceiling", bits=0.5)
+    assert summary(bench)["mnist"] == {"Complete": ("2 of 2", "entries"), "Lowest FID": ("4.000", "d")}
+
+
+def test_the_summary_counts_what_is_complete(bench: Bench) -> None:
+    competition(bench)
+    (bench.params.run("a1") / "quality.json").unlink()  # a row, and missing
+    bench.declare("gone", "gamma", x=3)  # missing alone
+    bench.add("a2-s1", "alpha", bits=1.2, x=2, seed=1)  # and the mean of both is no entry
+    counts = {name: facts["Complete"][0] for name, facts in summary(bench).items()}
+    assert counts == {"mnist": "8 of 10", "binary_mnist": "1 of 1"}
