@@ -20,10 +20,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import yaml
 
 from benchmarks.common import RESULTS, machine
-from genbench import data, device, features
+from genbench import data, device, features, yaml12
 from genbench.base import GenerativeModel, Likelihood
 from genbench.check import check_params
 from genbench.code import Sources, entry_fingerprint
@@ -82,14 +81,14 @@ def figures(model: GenerativeModel, dataset: data.Dataset, entry: Entry, protoco
 
 def candidate(params: Params, name: str, text: str) -> dict[str, Any]:
     """The block of an entry with some fields replaced."""
-    block: dict[str, Any] = copy.deepcopy(yaml.safe_load((params.root / "params.yaml").read_text())["entries"][name])
+    block: dict[str, Any] = copy.deepcopy(yaml12.parse((params.root / "params.yaml").read_text(encoding="utf-8")).value["entries"][name])
     for pair in [] if text == "-" else shlex.split(text):
         path, _, value = pair.partition("=")
         *parents, last = path.split(".")
         inner = block
         for key in parents:
             inner = inner.setdefault(key, {})
-        inner[last] = yaml.safe_load(value)
+        inner[last] = yaml12.parse(value).value
     entry = Entry(name=name, **block)
     broken = check_params(dataclasses.replace(params, entries={**params.entries, name: entry}), [name])
     if broken:
@@ -120,7 +119,7 @@ def with_resolved_precision(settings: Any) -> Any:
 def record(name: str, row: dict[str, Any] | None, in_use: dict[str, Any]) -> None:
     """Put a candidate's row into the results, in place of one with the same settings, and mark the settings in use. Several runs may do so."""
     path = RESULTS / "settings.json"
-    with (RESULTS / ".settings.lock").open("w") as lock:
+    with (RESULTS / ".settings.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = read_json(path) if path.is_file() else {"machine": machine(), "candidates": {}}
         rows = result["candidates"].setdefault(name, [])

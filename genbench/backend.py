@@ -37,12 +37,13 @@ class Backend:
 
     @classmethod
     def of(cls, backend: Mapping[str, Any], device: torch.device, *, where: str) -> Backend:
-        """The block of the device's type; UserError for unknown keys and values."""
+        """The block of the device's type; UserError for unknown keys and values, and for what is no mapping."""
+        if not isinstance(backend, Mapping):
+            raise UserError(f"{where}: must be a mapping (write {{}} for an empty one), got {backend!r}")
         for name in backend:
             if name not in ("cpu", "cuda"):
                 raise UserError(f"{where}.{name}: unknown device type{near(name, ('cpu', 'cuda'))}")
-        block = backend.get(device.type) or {}
-        options = bind_options(cls, block, where=f"{where}.{device.type}", skip=("device",))
+        options = bind_options(cls, backend.get(device.type, {}), where=f"{where}.{device.type}", skip=("device",))
         given = options.get("precision", cls.__dataclass_fields__["precision"].default)
         precisions.check_precision(given, where=f"{where}.{device.type}.precision")
         result = cls(**{**options, "precision": precisions.resolve(given, device)}, device=device.type)

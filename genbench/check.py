@@ -13,7 +13,7 @@ from genbench.ais import check_ais
 from genbench.backend import Backend
 from genbench.base import GenerativeModel, Traceable
 from genbench.data import spec_of
-from genbench.errors import UserError, bind_options, check_positive
+from genbench.errors import Mistakes, UserError, bind_options, check_positive
 from genbench.families.energy import EnergyBased
 from genbench.fit import fit
 from genbench.likelihood import score_options
@@ -84,18 +84,22 @@ def check_params(params: Params, names: Iterable[str] | None = None) -> dict[str
         The entries whose model cannot be imported, each with the reason: they cannot run, but they are in no other's way.
 
     Raises:
-        UserError: the first mistake in params.yaml.
+        UserError: the first mistake in each data set, metric and entry, all of them in one error.
     """
+    mistakes, broken = Mistakes(), {}
     for dataset in params.datasets:
-        spec_of(dataset)
+        with mistakes.noting():
+            spec_of(dataset)
     for metric in params.metrics:
-        metrics.metric(metric)
-    broken = {}
+        with mistakes.noting():
+            metrics.metric(metric)
     for name in params.entries if names is None else names:
-        try:
-            check_entry(params.entries[name], params.compute)
-        except BrokenModel as error:
-            broken[name] = str(error)
+        with mistakes.noting():
+            try:
+                check_entry(params.entries[name], params.compute)
+            except BrokenModel as error:
+                broken[name] = str(error)
+    mistakes.tell()
     return broken
 
 
@@ -107,5 +111,5 @@ def emulating(params: Params, names: Iterable[str] | None = None) -> list[str]:
     asked = {}
     for name in params.entries if names is None else names:
         entry = params.entries[name]
-        asked[name] = ((entry.train.get("backend", {}).get(device.type) or {}).get("precision"), entry.sample.get("precision"))
+        asked[name] = (entry.train.get("backend", {}).get(device.type, {}).get("precision"), entry.sample.get("precision"))
     return [name for name, precisions in asked.items() if "bfloat16" in precisions]

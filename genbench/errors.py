@@ -4,14 +4,61 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["UserError", "bind_options", "check_positive", "near"]
+__all__ = ["Mistakes", "UserError", "bind_options", "check_name", "check_positive", "near"]
 
 
 class UserError(ValueError):
     """A mistake in input or configuration; the message says what, where and how to mend. The CLI prints it without a traceback."""
+
+
+class Mistakes:
+    """Mistakes that are found one by one and told in one error, so that a user mends them in one go."""
+
+    _SHOWN = 20
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def note(self, *mistakes: str) -> None:
+        """Add some."""
+        self.found += mistakes
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Add the UserError that is raised inside, and go on after it."""
+        try:
+            yield
+        except UserError as error:
+            self.found.append(str(error))
+
+    def tell(self) -> None:
+        """Raise UserError with all of them, a line each; do nothing if there are none."""
+        if len(self.found) == 1:
+            raise UserError(self.found[0])
+        if self.found:
+            shown = self.found[: self._SHOWN]
+            more = [f"and {len(self.found) - len(shown)} more"] if len(self.found) > len(shown) else []
+            raise UserError("\n  ".join([f"{len(self.found)} mistakes:", *shown, *more]))
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def check_name(name: object, where: str) -> None:
+    """The one rule for names of entries, profiles, data sets and metrics: they become parts of paths and of the commands that DVC runs.
+
+    Raises:
+        UserError: ``name`` does not follow it; ``where`` is the name's place.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        rule = "a name has at most 64 of the characters A-Z, a-z, 0-9, '-' and '_', and begins with a letter or a digit"
+        raise UserError(f"{where}: {name!r} cannot be a name: {rule}")
 
 
 def check_positive(**sizes: int) -> None:
@@ -72,6 +119,8 @@ _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "st
 def _check_type(where: str, value: Any, annotation: Any) -> None:
     text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
     alternatives = [part.strip() for part in text.split("|")]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{where}: must be finite, got {value}")
     if value is None and "None" in alternatives:
         return
     for name in alternatives:
@@ -87,7 +136,4 @@ def _check_type(where: str, value: Any, annotation: Any) -> None:
             return
         if name not in _TYPES and not name.startswith(("Sequence", "list", "tuple", "Mapping", "dict", "None")):
             return  # an annotation that this check does not know is the callee's to validate
-    hint = ""
-    if isinstance(value, str) and any(n in ("int", "float") for n in alternatives):
-        hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if "e" in value.lower() else ""
-    raise UserError(f"{where}: must be {text}, got {value!r} of type {type(value).__name__}{hint}")
+    raise UserError(f"{where}: must be {text}, got {value!r} of type {type(value).__name__}")

@@ -36,7 +36,18 @@ ADDRESS = "GENBENCH_FORKSERVER"
 CLIENT = "GENBENCH_FORKSERVER_CLIENT"
 """Environment variable of a forked stage: the process that asked for it, whose parents are the ones that wait for it."""
 
-_LIBRARIES = ("torch", "torch._dynamo", "safetensors.torch", "scipy.linalg", "pandas", "PIL.Image", "yaml", "psutil", "torch_fidelity")
+_LIBRARIES = (
+    "torch",
+    "torch._dynamo",
+    "safetensors.torch",
+    "scipy.linalg",
+    "pandas",
+    "PIL.Image",
+    "ruamel.yaml",
+    "yaml",
+    "psutil",
+    "torch_fidelity",
+)
 
 
 @contextlib.contextmanager

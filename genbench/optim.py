@@ -43,7 +43,7 @@ class OptimOptions:
             raise ValueError(f"betas: must be two numbers in [0, 1), got {self.betas}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip: must be positive, or null for none, got {self.clip}")
-        if self.weight_decay < 0:
+        if not self.weight_decay >= 0:
             raise ValueError(f"weight_decay: must not be negative, got {self.weight_decay}")
         for name in ("warmup", "final_lr"):
             if not 0 <= getattr(self, name) <= 1:

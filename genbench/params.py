@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from genbench.errors import UserError, bind_options, near
+from genbench import yaml12
+from genbench.errors import Mistakes, UserError, bind_options, check_name, near
 from genbench.isa import check_isa
 
-__all__ = ["Compute", "Entry", "Params", "Protocol", "find_root", "load_params", "params_path", "profiles"]
+__all__ = ["MAX_THREADS", "Compute", "Entry", "Params", "Protocol", "find_root", "load_params", "params_path", "profiles"]
+
+MAX_THREADS = 1024
+"""Far above any processor's cores: OpenMP ends the process, or the machine stands still, when it is asked for very many."""
+
+_MAX_SAMPLES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,9 @@ class Protocol:
         for f in fields(self):
             if getattr(self, f.name) < 1:
                 raise UserError(f"protocol.{f.name}: must be at least 1, got {getattr(self, f.name)}")
+        for name in ("samples", "sample_chunk"):
+            if getattr(self, name) > _MAX_SAMPLES:
+                raise UserError(f"protocol.{name}: must be at most {_MAX_SAMPLES}, got {getattr(self, name)}")
         if self.very_many_passes <= self.many_passes:
             raise UserError(f"protocol.very_many_passes: must be above many_passes {self.many_passes}, got {self.very_many_passes}")
 
@@ -76,7 +84,7 @@ class Compute:
 
     Attributes:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: of the CPU.
+        threads: of the CPU, 1 to :data:`MAX_THREADS`.
         isa: ``native``, or ``avx2`` for bits that do not depend on the processor (:mod:`genbench.isa`).
     """
 
@@ -85,13 +93,12 @@ class Compute:
     isa: str = "native"
 
     def __post_init__(self) -> None:
-        kind = self.device.split(":")[0]
-        if kind == "mps":
+        if self.device.split(":")[0] == "mps":
             raise UserError("compute.device: mps is not supported, since it has no float64, in which likelihoods are summed; set it to cpu")
-        if kind not in ("cpu", "cuda"):
+        if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", self.device):
             raise UserError(f"compute.device: must be cpu, cuda or cuda:N, got {self.device!r}")
-        if self.threads < 1:
-            raise UserError(f"compute.threads: must be at least 1, got {self.threads}")
+        if not 1 <= self.threads <= MAX_THREADS:
+            raise UserError(f"compute.threads: must be 1 to {MAX_THREADS}, got {self.threads}")
         check_isa(self.isa)
 
 
@@ -161,8 +168,14 @@ def find_root(start: Path | None = None) -> Path:
 
 
 def profiles(root: Path) -> list[str]:
-    """Names of the profiles of a project; the default one first."""
-    return ["quick", *sorted(p.name for p in (root / "profiles").iterdir() if (p / "params.yaml").is_file())]
+    """Names of the profiles of a project; the default one first. UserError for a folder whose name cannot be one."""
+    names = sorted(p.name for p in (root / "profiles").iterdir() if (p / "params.yaml").is_file())
+    for name in names:
+        where = f"{root / 'profiles'}: the folder"
+        check_name(name, where)
+        if name == "quick":
+            raise UserError(f"{where} 'quick' has the name of the profile in {root / 'params.yaml'}; choose another")
+    return ["quick", *names]
 
 
 def params_path(profile: str, root: Path) -> Path:
@@ -176,18 +189,29 @@ def load_params(profile: str = "quick", *, root: Path | None = None) -> Params:
     """Read and check the params.yaml of a profile.
 
     Raises:
-        UserError: not YAML, an unknown or missing key (with near matches), a wrong type; names the file and the key.
+        UserError: not YAML, an unknown or missing key (with near matches), a wrong type, a bad name; names the file and the keys, all of
+            them as far as one mistake does not hide another.
     """
     root = find_root() if root is None else root
     path = params_path(profile, root)
     try:
-        raw = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is no valid YAML: {error}") from error
-    try:
-        return _params(raw, root, _place(profile))
+        document = yaml12.parse(path.read_text(encoding="utf-8"))
+        _check_experiment(document)
+        return _params(document.value, root, _place(profile))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: must be UTF-8 text ({error}); save it in that encoding") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def _check_experiment(document: yaml12.Document) -> None:
+    """Raise UserError where `dvc exp run -S` may have changed more or less than it was told to: DVC sets a shared block in all places or in none."""
+    if document.shared and "DVC_EXP_NAME" in os.environ:
+        raise UserError(
+            f"{', '.join(document.shared[:5])}: shared with another block by a YAML alias (*name), so `dvc exp run -S` cannot change one of "
+            "them alone, and this file may not be what was asked for. Restore it (`git diff` shows the change), write these blocks out "
+            "in full (`genbench seeds` does that for the entries that it once wrote), and run the experiment again"
+        )
 
 
 def _place(profile: str) -> dict[str, str]:
@@ -211,48 +235,53 @@ def _check_keys(raw: Any, known: Sequence[str], where: str) -> None:
 
 def _params(raw: Any, root: Path, place: Mapping[str, str]) -> Params:
     _check_keys(raw, (*place, "datasets", "metrics", "protocol", "compute", "entries"), "")
+    mistakes, entries = Mistakes(), {}
     for key, value in place.items():
         if raw[key] != value:
-            raise UserError(f"{key}: must be {value!r} in this place, got {raw[key]!r}")
-    datasets = raw["datasets"]
-    if not isinstance(datasets, list) or not all(isinstance(d, str) for d in datasets):
-        raise UserError(f"datasets: must be a list of names, got {datasets!r}")
-    if not isinstance(raw["metrics"], list) or not all(isinstance(m, str) for m in raw["metrics"]):
-        raise UserError(f"metrics: must be a list of names, got {raw['metrics']!r}")
+            mistakes.note(f"{key}: must be {value!r} in this place, got {raw[key]!r}")
+    for key in ("datasets", "metrics"):
+        with mistakes.noting():
+            _check_names(raw[key], key)
+    with mistakes.noting():
+        protocol = Protocol(**bind_options(Protocol, raw["protocol"], where="protocol"))
+    with mistakes.noting():
+        compute = Compute(**bind_options(Compute, _overridden(raw["compute"]), where="compute"))
     if not isinstance(raw["entries"], dict) or not raw["entries"]:
-        raise UserError("entries: must be a mapping with at least one entry")
-    compute = dict(_mapping(raw, "compute"))
-    for key in ("device", "isa"):
-        if f"GENBENCH_{key.upper()}" in os.environ:
-            compute[key] = os.environ[f"GENBENCH_{key.upper()}"]
-    if "GENBENCH_THREADS" in os.environ:
+        mistakes.note("entries: must be a mapping with at least one entry")
+        mistakes.tell()
+    for name, block in raw["entries"].items():
+        with mistakes.noting():
+            entries[name] = _entry(name, block, raw["datasets"])
+    mistakes.tell()
+    datasets, metrics = tuple(raw["datasets"]), tuple(raw["metrics"])
+    return Params(root, place["profile"], entries, datasets, metrics, protocol, compute)
+
+
+def _check_names(names: Any, where: str) -> None:
+    if not isinstance(names, list):
+        raise UserError(f"{where}: must be a list of names, got {names!r}")
+    for i, name in enumerate(names):
+        check_name(name, f"{where}[{i}]")
+        if name in names[:i]:
+            raise UserError(f"{where}[{i}]: {name!r} is there twice; keep one of them")
+
+
+def _overridden(block: Any) -> Any:
+    """The block ``compute``, with what the environment says in its place."""
+    names = {key: f"GENBENCH_{key.upper()}" for key in ("device", "threads", "isa")}
+    given: dict[str, Any] = {key: os.environ[name] for key, name in names.items() if name in os.environ}
+    if "threads" in given:
         try:
-            compute["threads"] = int(os.environ["GENBENCH_THREADS"])
+            given["threads"] = int(given["threads"])
         except ValueError as error:
-            raise UserError(f"GENBENCH_THREADS must be an integer, got {os.environ['GENBENCH_THREADS']!r}") from error
-    return Params(
-        root=root,
-        profile=place["profile"],
-        entries={name: _entry(name, block, datasets) for name, block in raw["entries"].items()},
-        datasets=tuple(datasets),
-        metrics=tuple(raw["metrics"]),
-        protocol=Protocol(**bind_options(Protocol, _mapping(raw, "protocol"), where="protocol")),
-        compute=Compute(**bind_options(Compute, compute, where="compute")),
-    )
+            raise UserError(f"GENBENCH_THREADS must be an integer, got {given['threads']!r}") from error
+    return {**block, **given} if isinstance(block, dict) else block
 
 
-def _mapping(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = raw[key]
-    if not isinstance(value, dict):
-        raise UserError(f"{key}: must be a mapping, got {value!r}")
-    return value
-
-
-def _entry(name: str, block: Any, datasets: list[str]) -> Entry:
+def _entry(name: str, block: Any, datasets: Any) -> Entry:
+    check_name(name, "entries")
     where = f"entries.{name}"
-    if not isinstance(name, str) or not name or not all(c.isalnum() or c in "-_" for c in name):
-        raise UserError(f"{where}: names consist of letters, digits, '-' and '_'")
-    if name in ("data", "code", "features", "_stages"):
+    if name in ("data", "code", "features"):
         raise UserError(f"{where}: this name is taken by a folder of runs/; choose another")
     known = [f.name for f in fields(Entry) if f.name != "name"]
     _check_keys(block, known, where)
@@ -261,9 +290,18 @@ def _entry(name: str, block: Any, datasets: list[str]) -> Entry:
             raise UserError(f"{where}.{key}: must be a name, got {block[key]!r}")
     if not isinstance(block["seed"], int) or isinstance(block["seed"], bool):
         raise UserError(f"{where}.seed: must be an integer, got {block['seed']!r}")
-    if block["dataset"] not in datasets:
-        raise UserError(f"{where}.dataset: {block['dataset']!r} is not in datasets{near(block['dataset'], datasets)}")
+    if isinstance(datasets, list) and block["dataset"] not in datasets:
+        known = [d for d in datasets if isinstance(d, str)]
+        raise UserError(f"{where}.dataset: {block['dataset']!r} is not in datasets{near(block['dataset'], known)}")
     for key in ("arch", "train", "sample", "score"):
-        if not isinstance(block[key], dict):
-            raise UserError(f"{where}.{key}: must be a mapping, got {block[key]!r}")
+        _check_mapping(block[key], f"{where}.{key}")
+    for key in ("optim", "backend"):  # of their blocks each is one of its own: of a phase, of a type of device
+        for inner, value in _check_mapping(block["train"].get(key, {}), f"{where}.train.{key}").items():
+            _check_mapping(value, f"{where}.train.{key}.{inner}")
     return Entry(name=name, **block)
+
+
+def _check_mapping(block: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(block, dict):
+        raise UserError(f"{where}: must be a mapping (write {{}} for an empty one), got {block!r}")
+    return block

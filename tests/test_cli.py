@@ -238,6 +238,7 @@ def test_bad_input_is_one_line_and_exit_code_1(root: Path, arguments: tuple[str,
         ("features", "binary_mnist", "--retrain"),
         ("score", "made", "--inception-weights", "x"),
         ("train", "made", "--threads", "0"),
+        ("train", "made", "--threads", "1025"),
         ("fly",),
     ],
 )

@@ -216,7 +216,7 @@ def test_a_diverging_loss_is_named_with_model_phase_and_step() -> None:
         ({"optim": {}}, "missing the phase 'loss'"),
         ({"optim": {"loss": PLAIN, "lost": PLAIN}}, "no such phase; did you mean 'loss'"),
         ({"optim": {"loss": PLAIN | {"lr": -1.0}}}, "lr: must be positive"),
-        ({"optim": {"loss": PLAIN | {"lr": "1e-3"}}}, "write 1.0e-3"),
+        ({"optim": {"loss": PLAIN | {"lr": "1e-3"}}}, "lr: must be float, got .1e-3. of type str"),
         ({"optim": {"loss": PLAIN | {"learning_rate": 1.0}}}, "unknown parameter"),
         ({"optim": {"loss": 5}}, "optim.loss: must be a mapping"),
         ({"optim": {"loss": None}}, "optim.loss: must be a mapping"),
