@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
+import fcntl
 import keyword
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from importlib.resources import files as resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yaml.error import Mark
-from yaml.events import AliasEvent, Event, MappingEndEvent, MappingStartEvent, NodeEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent
+from yaml.events import AliasEvent, Event, MappingEndEvent, MappingStartEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent
 
+from genbench import yaml12
 from genbench.errors import UserError
-from genbench.files import write_text
-from genbench.params import find_root, load_params, params_path, profiles
+from genbench.files import explain, write_text
+from genbench.params import Entry, find_root, load_params, params_path, profiles
+from genbench.yaml12 import write_flow
 
 __all__ = ["add_entries", "add_seeds", "new_model"]
 
 _SEED_COPY = re.compile(r"-s\d+$")
+_SHORT_COPY = re.compile(r"^(?P<indent> *)(?P<name>[\w-]+): *\{ *<<: *\*(?P<alias>[\w-]+), *seed: *-?\d+ *\} *$", re.MULTILINE)
+_MAX_SEEDS = 1000
 
 
 # ---------------------------------------------------------------------- entries in the text of a params.yaml
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where an entry stands in the text: the end of its key, and the anchor that its value has or refers to."""
-
-    key_end: int
-    anchor: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Block:
-    """The mapping ``entries`` in the text: its entries, their indentation, and the line after which new ones go."""
+    """The mapping ``entries`` in the text: the indentation of its entries, and the line after which new ones go."""
 
-    entries: Mapping[str, _Place]
     indent: int
     last_line: int
 
@@ -80,16 +79,10 @@ def _find_entries(text: str) -> _Block:
     block = None if start is None else events[start]
     if start is None or not isinstance(block, MappingStartEvent) or block.flow_style:
         raise UserError("entries: must be a block mapping (one indented `name:` a line) for new ones to be added")
-    pairs = _pairs(events, start)
-    places = {}
-    for key, value in pairs:
-        node = events[value]
-        assert isinstance(node, NodeEvent)
-        places[key.value] = _Place(_end(key).index, node.anchor)
     # The end of a block mapping is marked where the next token begins, after comments that belong to that one: take the last thing inside.
     inside = events[start : _after(events, start)]
     end = next(_end(e) for e in reversed(inside) if isinstance(e, ScalarEvent | AliasEvent) or _start(e).index != _end(e).index)
-    return _Block(places, _start(pairs[0][0]).column, end.line - (end.column == 0))
+    return _Block(_start(_pairs(events, start)[0][0]).column, end.line - (end.column == 0))
 
 
 def add_entries(text: str, blocks: Sequence[str]) -> str:
@@ -116,60 +109,94 @@ def add_entries(text: str, blocks: Sequence[str]) -> str:
 
 def _only_adds(text: str, result: str) -> bool:
     """Whether ``result`` holds all that ``text`` does, and more entries."""
-    before = yaml.safe_load(text)
+    before = yaml12.parse(text).value
     try:
-        after = yaml.safe_load(result)
-    except yaml.YAMLError:
+        after = yaml12.parse(result).value
+    except UserError:
         return False
     kept = {name: after["entries"].get(name) for name in before["entries"]}
     return {**after, "entries": kept} == before and len(after["entries"]) > len(before["entries"])
 
 
-def _with_anchor(text: str, name: str) -> tuple[str, str]:
-    """The text in which entry ``name`` has an anchor, and the anchor."""
-    place = _find_entries(text).entries[name]
-    if place.anchor is not None:
-        return text, place.anchor
-    colon = text.index(":", place.key_end)
-    return f"{text[: colon + 1]} &{name}{text[colon + 1 :]}", name
+@contextmanager
+def _editing(root: Path) -> Iterator[None]:
+    """One edit of the project's params files at a time: who reads them inside sees what the one before has written."""
+    path = root / ".ckpt" / "params.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise explain(error, path) from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def add_seeds(profile: str, count: int, names: Sequence[str] = ()) -> list[str]:
-    """Write entries that repeat others with further seeds, ``made-s1: {<<: *made, seed: 1}``, into a profile's params.yaml.
+    """Write entries that repeat others with further seeds, such as ``made-s1``, into a profile's params.yaml.
+
+    Each is a whole block of its own. An alias of the entry that it repeats would be shorter, but `dvc exp run -S` sets a value that two
+    entries share in both or in neither; entries that former versions wrote so are written out in full.
 
     Arguments:
         profile: the profile.
-        count: number of seeds that each entry has afterwards, with its own.
+        count: number of seeds that each entry has afterwards, with its own; at most 1000.
         names: entries to repeat; empty for all but the control rows and copies.
 
     Returns:
         Names of the new entries; those that exist already are not written again.
 
     Raises:
-        UserError: unknown entry or profile, ``count`` below 2, or a file that cannot be edited; nothing is changed then.
+        UserError: unknown entry or profile, ``count`` out of range, or a file that cannot be edited; nothing is changed then.
     """
-    if count < 2:
-        raise UserError(f"N: the number of seeds must be at least 2 (an entry has one already), got {count}")
+    if not 2 <= count <= _MAX_SEEDS:
+        raise UserError(f"N: the number of seeds must be at least 2 (an entry has one already) and at most {_MAX_SEEDS}, got {count}")
     root = find_root()
-    params, path = load_params(profile, root=root), params_path(profile, root)
-    bases = [params.entry(name) for name in names] if names else [e for e in params.entries.values() if _may_repeat(e.name, e.model)]
-    text, blocks, new = path.read_text(), [], []
-    for base in bases:
-        wanted = {f"{base.name}-s{base.seed + i}": base.seed + i for i in range(1, count)}
-        for name, seed in wanted.items():
-            if name not in params.entries:
-                text, anchor = _with_anchor(text, base.name)
-                blocks.append(f"{name}: {{<<: *{anchor}, seed: {seed}}}")
-                new.append(name)
-    if new:
-        _write_all({path: add_entries(text, blocks)}, root)
-    return new
+    with _editing(root):
+        params, path = load_params(profile, root=root), params_path(profile, root)
+        bases = [params.entry(name) for name in names] if names else [e for e in params.entries.values() if _may_repeat(e.name, e.model)]
+        wanted = {f"{base.name}-s{base.seed + i}": replace(base, seed=base.seed + i) for base in bases for i in range(1, count)}
+        new = {name: entry for name, entry in wanted.items() if name not in params.entries}
+        before = path.read_text(encoding="utf-8")
+        text = _written_out(before, yaml12.parse(before).value["entries"])
+        if text != before:
+            print(f"{path}: entries that shared their blocks by YAML aliases are written out in full", file=sys.stderr)
+        if new:
+            text = add_entries(text, [_block(name, entry) for name, entry in new.items()])
+        if text != before:
+            _write_all({path: text}, root)
+    return list(new)
 
 
 def _may_repeat(name: str, model: str) -> bool:
     from genbench.registry import model_class  # imports torch
 
     return not _SEED_COPY.search(name) and not model_class(model).control
+
+
+def _block(name: str, entry: Entry) -> str:
+    """YAML text of an entry as a whole: a line for each of its keys."""
+    keys = [field.name for field in fields(entry) if field.name != "name"]
+    return "\n  ".join([f"{name}:", *(write_flow(key, getattr(entry, key)) for key in keys)])
+
+
+def _written_out(text: str, entries: Mapping[str, Any]) -> str:
+    """``text`` of a params.yaml with its ``entries`` of the form ``made-s1: {<<: *made, seed: 1}`` as whole blocks."""
+    aliases = {match["alias"] for match in _SHORT_COPY.finditer(text)}
+
+    def whole(match: re.Match[str]) -> str:
+        if match["name"] not in entries:
+            return match[0]
+        lines = [f"{match['name']}:", *(f"  {write_flow(key, value)}" for key, value in entries[match["name"]].items())]
+        return "\n".join(match["indent"] + line for line in lines)
+
+    result = _SHORT_COPY.sub(whole, text)
+    used = {event.anchor for event in yaml.parse(result) if isinstance(event, AliasEvent)}
+    for alias in aliases - used:
+        result = re.sub(rf"^( *[\w-]+:) &{re.escape(alias)}(?=\s)", r"\1", result, flags=re.MULTILINE)
+    if yaml12.parse(result).value != yaml12.parse(text).value:
+        raise UserError("entries: cannot write the aliases (*name) out without changing other values; write them out by hand")
+    return result
 
 
 # ---------------------------------------------------------------------- new models
@@ -189,30 +216,36 @@ def new_model(name: str) -> list[Path]:
     _check_name(name, folder)
     template = resources("genbench").joinpath("templates")
     class_name = "".join(part[:1].upper() + part[1:] for part in name.split("_"))
-    files = {folder / f"{name}.py": template.joinpath("model.py.txt").read_text().replace("@Class@", class_name)}
-    entries = yaml.safe_load(template.joinpath("entries.yaml").read_text())
-    for profile in profiles(root):
-        if name in load_params(profile, root=root).entries:
-            raise UserError(f"profile {profile!r} has an entry {name!r} already; choose another name")
-        path = params_path(profile, root)
-        block = entries.get(profile, entries["quick"]).replace("@name@", name)
-        try:
-            files[path] = add_entries(path.read_text(), [block])
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-    _write_all(files, root)
+    model = template.joinpath("model.py.txt").read_text("utf-8").replace("@Class@", class_name)
+    entries = yaml.safe_load(template.joinpath("entries.yaml").read_text("utf-8"))
+    with _editing(root):
+        _check_is_new(name, folder)
+        files = {folder / f"{name}.py": model}
+        for profile in profiles(root):
+            if name in load_params(profile, root=root).entries:
+                raise UserError(f"profile {profile!r} has an entry {name!r} already; choose another name")
+            path = params_path(profile, root)
+            block = entries.get(profile, entries["quick"]).replace("@name@", name)
+            try:
+                files[path] = add_entries(path.read_text(encoding="utf-8"), [block])
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from error
+        _write_all(files, root)
     return list(files)
 
 
 def _check_name(name: str, folder: Path) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise UserError(f"{name!r} cannot be a model's name: use lower-case letters, digits and '_', as in my_model")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) or keyword.iskeyword(name):
+        raise UserError(f"{name!r} cannot be a model's name: use at most 64 lower-case letters, digits and '_', as in my_model")
     if not folder.is_dir():
         raise UserError(
             f"{folder} does not exist: new-model works in a clone of genbench; "
             "a package of your own offers its model by the entry point group genbench.models (CONTRIBUTING.md)"
         )
-    from genbench.registry import model_names  # imports torch
+
+
+def _check_is_new(name: str, folder: Path) -> None:
+    from genbench.registry import model_names
 
     if (folder / f"{name}.py").exists() or name in model_names():
         raise UserError(f"there is a model {name!r} already; choose another name")
@@ -220,7 +253,7 @@ def _check_name(name: str, folder: Path) -> None:
 
 def _write_all(files: Mapping[Path, str], root: Path) -> None:
     """Write all files and load every profile; on any error put everything back."""
-    before = {path: path.read_text() if path.exists() else None for path in files}
+    before = {path: path.read_text(encoding="utf-8") if path.exists() else None for path in files}
     try:
         for path, text in files.items():
             write_text(path, text)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from genbench import scaffold
+from genbench import scaffold, yaml12
 from genbench.base import DataSpec
 from genbench.errors import UserError
 from genbench.params import load_params
@@ -66,7 +68,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def contents(root: Path) -> dict[Path, str]:
-    return {path: path.read_text() for path in sorted(root.rglob("*")) if path.is_file()}
+    """The files of the project, without the lock of who edits it."""
+    return {path: path.read_text() for path in sorted(root.rglob("*")) if path.is_file() and ".ckpt" not in path.parts}
 
 
 # ---------------------------------------------------------------------- add_entries
@@ -129,7 +132,84 @@ def test_seeds_twice_add_only_what_is_missing(root: Path) -> None:
     assert add_seeds("smoke", 2, ["made"]) == []
     assert contents(root) == once
     assert add_seeds("smoke", 3, ["made"]) == ["made-s5"]
-    assert (root / "profiles" / "smoke" / "params.yaml").read_text().count("&made") == 1
+
+
+def test_seeds_share_no_block_with_the_entry_that_they_repeat(root: Path) -> None:
+    """`dvc exp run -S` would set it in both, or in neither."""
+    add_seeds("quick", 3)
+    text = (root / "params.yaml").read_text()
+    assert "made-s5:" in text
+    assert yaml12.parse(text).shared == ()
+    assert not any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text))
+
+
+SHORT = """
+  made-s4: {<<: *made, seed: 4}
+  made-s5: {<<: *made, seed: 5}
+"""
+
+
+def test_entries_that_a_former_version_wrote_as_aliases_are_written_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = root / "params.yaml"
+    short = path.read_text().replace("  made: #", "  made: &made #") + SHORT.removeprefix("\n")
+    path.write_text(short)
+    assert add_seeds("quick", 3, ["made"]) == []
+    assert "written out in full" in capsys.readouterr().err
+    text = path.read_text()
+    assert yaml12.parse(text) == yaml12.Document(yaml12.parse(short).value, ())
+    assert "&" not in text
+    assert "# the one that everybody knows" in text
+    assert add_seeds("quick", 3, ["made"]) == []
+    assert path.read_text() == text
+    assert capsys.readouterr().err == ""
+
+
+def test_an_anchor_that_others_refer_to_stays(root: Path) -> None:
+    path = root / "params.yaml"
+    text = path.read_text().replace("  made: #", "  made: &made #") + SHORT.removeprefix("\n") + "  mine:\n    <<: *made\n    seed: 9\n"
+    path.write_text(text)
+    add_seeds("quick", 2, ["made"])
+    document = yaml12.parse(path.read_text())
+    assert document.value == yaml12.parse(text).value
+    assert {place.split(".")[1] for place in document.shared} == {"mine"}
+
+
+def test_the_number_of_seeds_is_bounded(root: Path) -> None:
+    before = contents(root)
+    with pytest.raises(UserError, match=r"N: .* at most 1000, got 1000000000"):
+        add_seeds("quick", 10**9, ["made"])
+    assert contents(root) == before
+
+
+EDIT = """
+import sys, time
+from pathlib import Path
+from genbench.scaffold import add_seeds, new_model
+what, go = sys.argv[1], Path(sys.argv[2])
+print("ready", flush=True)
+while not go.exists():
+    time.sleep(0.001)
+new_model(what) if what.startswith("my_") else add_seeds("quick", int(what), ["made"])
+"""
+
+
+def test_edits_at_the_same_time_are_all_there(root: Path) -> None:
+    """Twelve processes that start at one moment: each had read the file before another had written it, and wrote what it had read."""
+    edits = [*(f"my_{i}" for i in range(6)), *map(str, range(2, 8))]
+    command = [sys.executable, "-c", EDIT]
+    running = [subprocess.Popen([*command, edit, str(root / "go")], cwd=root, stdout=subprocess.PIPE, text=True) for edit in edits]
+    for process in running:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    (root / "go").touch()
+    assert [process.wait(timeout=100) for process in running] == [0] * len(running)
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.close()
+    new = {f"my_{i}" for i in range(6)}
+    assert set(load_params("quick").entries) == {"train_copy", "made", *(f"made-s{i}" for i in range(4, 10)), *new}
+    for profile in ("smoke", "full"):
+        assert set(load_params(profile).entries) == {"train_copy", "made", *new}
 
 
 def test_seeds_of_all_entries_leave_out_controls_and_copies(root: Path) -> None:
