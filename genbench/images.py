@@ -3,19 +3,54 @@
 from __future__ import annotations
 
 import io
+import math
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-__all__ = ["GAP_GREY", "MAX_BYTES", "gif", "grid", "png", "stretch"]
+from genbench.errors import UserError
+
+__all__ = ["GAP_GREY", "MAX_BYTES", "MAX_IMAGES", "check_count", "gif", "grid", "png", "read_picture", "stretch"]
 
 GAP_GREY = 128
 """Grey of the lines between the images of a grid: digits are white on black, so that it reads as neither."""
 
 MAX_BYTES = 150_000
 """Size that :func:`gif` stays below, so that a report with many of them stays small."""
+
+MAX_IMAGES = 10_000
+"""Images of one picture: as many as there are of a test split; a thousand times more would fill the memory."""
+
+_MAX_PIXELS = 2**24
+
+
+def check_count(*, most: int = MAX_IMAGES, **counts: int) -> None:
+    """Raise UserError that names the options ``counts`` if their product is more than ``most`` images, before any of them is drawn."""
+    total = math.prod(counts.values())
+    if total > most:
+        asked = " times ".join(f"--{name} {count}" for name, count in counts.items())
+        raise UserError(f"{asked}: {total} images are too many for one picture, which holds at most {most}")
+
+
+def read_picture(path: Path, mode: str) -> Image.Image:
+    """A picture file in a mode such as ``L`` or ``RGB``.
+
+    Raises:
+        UserError: no picture, or one whose pixels would fill the memory, which a small file can claim; names the file.
+    """
+    try:
+        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning), Image.open(path) as picture:
+            if picture.width * picture.height > _MAX_PIXELS:
+                raise UserError(f"{path} has {picture.width} x {picture.height} pixels, more than the {_MAX_PIXELS} that are read")
+            return picture.convert(mode)
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path} is no picture") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{path} has more pixels than the {_MAX_PIXELS} that are read") from error
 
 
 def _array(images: torch.Tensor | np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Generator, Tensor
 
 from genbench import checkpoint, data, images, visuals
@@ -19,6 +18,9 @@ from genbench.params import Entry, Params, load_params
 from genbench.seeding import generator_for
 
 __all__ = ["animate", "inpaint", "interpolate", "reconstruct", "sample", "traverse"]
+
+_MAX_ANIMATED = 400
+"""Images of an animation: all of its frames are in memory at once, and more do not fit into its file."""
 
 
 def _load(profile: str, entry: str, purpose: str, seed: int) -> tuple[Params, Entry, GenerativeModel, Generator]:
@@ -69,9 +71,10 @@ def sample(profile: str, entry: str, file: Path, *, n: int = 64, labels: str | N
         seed: another seed draws other samples.
 
     Raises:
-        UserError: unknown entry, labels that the entry does not take, not a PNG.
+        UserError: unknown entry, labels that the entry does not take, not a PNG, too many images.
     """
     _check_suffix(file, ".png")
+    images.check_count(n=n)
     params, block, model, rng = _load(profile, entry, "sample", seed)
     y, size = _labels(model, labels, n), params.protocol.sample_chunk
     parts = [model.sample(len(part), None if y is None else y[part], rng=rng, **block.sample) for part in torch.arange(n).split(size)]
@@ -93,6 +96,7 @@ def interpolate(
 ) -> None:
     """Draw ways through the latent space into a PNG: between random latents, if ``real`` between test images, if ``classes`` from label to label."""
     _check_suffix(file, ".png")
+    images.check_count(rows=rows, steps=steps or 11)
     if real and classes:
         raise UserError("--real and --classes exclude each other")
     if classes and steps is not None:
@@ -109,6 +113,7 @@ def interpolate(
 def reconstruct(profile: str, entry: str, file: Path, *, n: int = 30, seed: int = 0) -> None:
     """Draw test images above their reconstructions into a PNG."""
     _check_suffix(file, ".png")
+    images.check_count(n=n)
     params, block, model, rng = _load(profile, entry, "reconstruct", seed)
     x, y = _test_images(params, block, seed)
     _write(file, images.png(visuals.reconstructions(model, x, y, rng=rng, n=n)))
@@ -117,6 +122,7 @@ def reconstruct(profile: str, entry: str, file: Path, *, n: int = 30, seed: int 
 def traverse(profile: str, entry: str, file: Path, *, rows: int = 6, steps: int = 11, seed: int = 0) -> None:
     """Draw latent coordinates from low to high into a PNG, those that change the image most."""
     _check_suffix(file, ".png")
+    images.check_count(rows=rows, steps=steps)
     _, _, model, rng = _load(profile, entry, "traverse", seed)
     _write(file, images.png(visuals.traversal(model, rng=rng, rows=rows, steps=steps)))
 
@@ -124,6 +130,7 @@ def traverse(profile: str, entry: str, file: Path, *, rows: int = 6, steps: int 
 def animate(profile: str, entry: str, file: Path, *, n: int = 20, labels: str | None = None, seed: int = 0) -> None:
     """Draw the process of sampling into a GIF."""
     _check_suffix(file, ".gif")
+    images.check_count(most=_MAX_ANIMATED, n=n)
     _, block, model, rng = _load(profile, entry, "animate", seed)
     columns = math.ceil(math.sqrt(n))
     frames = visuals.process(model, n, _labels(model, labels, n), rng=rng, columns=columns, sampler=block.sample)
@@ -159,6 +166,7 @@ def inpaint(
         UserError: an entry that cannot complete images, digits that the data does not have, a mask of another size or against the order.
     """
     _check_suffix(file, ".png")
+    images.check_count(n=n, draws=draws)
     params, block, model, rng = _load(profile, entry, "inpaint", seed)
     known = _read_mask(mask, model) if mask is not None else None if rows is None else _upper(rows, model)
     x, y = _test_images(params, block, seed)
@@ -184,10 +192,9 @@ def _upper(rows: int, model: GenerativeModel) -> Tensor:
 def _read_mask(file: Path, model: GenerativeModel) -> Tensor:
     shape = (model.spec.height, model.spec.width)
     try:
-        with Image.open(file) as picture:
-            grey = np.asarray(picture.convert("L"))
-    except UnidentifiedImageError as error:
-        raise UserError(f"--mask: {file} is no picture") from error
+        grey = np.asarray(images.read_picture(file, "L"))
+    except UserError as error:
+        raise UserError(f"--mask: {error}") from error
     if grey.shape != shape:
         raise UserError(f"--mask: {file} must have {shape[1]} x {shape[0]} pixels like the images, got {grey.shape[1]} x {grey.shape[0]}")
     known = torch.from_numpy(grey >= 128)

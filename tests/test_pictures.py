@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +103,46 @@ def test_bad_input(trained: Params, arguments: tuple[str, ...], said: str) -> No
     assert code == 1
     assert message.startswith("error: ") and said in message
     assert not Path("completion.png").exists()
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """A PNG of some dozen bytes whose head says that it is large."""
+    head = struct.pack(">II5B", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
+    packed = (struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+@pytest.mark.parametrize(("width", "height"), [(5_000, 5_000), (10_000, 10_000), (100_000, 100_000)])
+def test_a_picture_that_would_fill_the_memory_is_refused(trained: Params, width: int, height: int) -> None:
+    """Of 25, 100 and 10,000 million pixels: below, between and above the bounds at which Pillow warns and refuses."""
+    Path("large.png").write_bytes(png_that_claims(width, height))
+    code, message = call("made", "--mask", "large.png")
+    assert code == 1
+    assert message.startswith("error: --mask: large.png has ")
+    assert "more than the 16777216 that are read" in message or "more pixels than the 16777216 that are read" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("sample", "made", "--png", "c.png", "--n", "1000000000"), "--n 1000000000: 1000000000 images are too many"),
+        (("interpolate", "dcgan", "--out", "c.png", "--rows", "1000", "--steps", "1000"), "--rows 1000 times --steps 1000: 1000000 images"),
+        (("interpolate", "hinge_gan_cond", "--classes", "--out", "c.png", "--rows", "100000"), "--rows 100000 times --steps 11"),
+        (("traverse", "dcgan", "--out", "c.png", "--steps", "1000000"), "--rows 6 times --steps 1000000"),
+        (("reconstruct", "made", "--out", "c.png", "--n", "10001"), "--n 10001: 10001 images are too many"),
+        (("animate", "made", "--out", "c.gif", "--n", "401"), "--n 401: 401 images are too many for one picture, which holds at most 400"),
+        (("inpaint", "made", "--out", "c.png", "--n", "100", "--draws", "101"), "--n 100 times --draws 101: 10100 images"),
+    ],
+)
+def test_more_images_than_a_picture_holds_are_refused_before_any_is_drawn(
+    trained: Params, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.setattr(checkpoint, "load", lambda *args, **options: pytest.fail("the model was loaded"))
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exit_code == 1
+    assert done.stderr.startswith("error: ") and said in done.stderr
+    assert not Path(arguments[3]).exists()
 
 
 def test_one_latent_under_every_label(trained: Params) -> None:
