@@ -23,11 +23,11 @@ $(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "genbench needs Python 3.11 or newer, and $(PYTHON) is " \
 		+ sys.version.split()[0] + "; name another one: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	"$(BIN)/python" -m pip install --quiet --require-hashes -r requirements.lock
 	@touch $@
 
 $(INSTALLED): $(LOCKED) pyproject.toml
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	"$(BIN)/python" -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 install: $(INSTALLED) ## the environment in .venv, from the locked and hashed versions
@@ -57,4 +57,4 @@ lock: ## compile requirements.in again (needs uv)
 	$(UV) pip compile --quiet --universal --no-annotate --no-header --python-version 3.11 requirements.in -o constraints.txt
 
 profiles: ## copy dvc.yaml into each profile
-	for profile in profiles/*/; do cp dvc.yaml $$profile; done
+	for profile in profiles/*/; do cp dvc.yaml "$$profile"; done
