@@ -19,7 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before mlflow is imported, which sends at once
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # its own default waits four minutes for a server that is not there
@@ -27,13 +28,12 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # its own default
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
-from PIL import Image
 
 from genbench.data import SPECS
 from genbench.errors import UserError
 from genbench.files import read_npz, sha256, write_bytes, write_json
 from genbench.finished import RECORDS, Finished, legal, missing, read
-from genbench.images import grid, png
+from genbench.images import grid, png, read_picture
 from genbench.params import Params
 
 __all__ = ["Summary", "default_uri", "experiment_name", "sync", "ui"]
@@ -78,8 +78,30 @@ class Summary:
 
 
 def default_uri(root: Path) -> str:
-    """Where runs are tracked: MLFLOW_TRACKING_URI, else the database ``mlflow.db`` in the project."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+    """Where runs are tracked: MLFLOW_TRACKING_URI, else the database ``mlflow.db`` in the project.
+
+    Raises:
+        UserError: an address cannot hold the project's path.
+    """
+    given, path = os.environ.get("MLFLOW_TRACKING_URI"), str(root / "mlflow.db")
+    if given:
+        return given
+    # MLflow makes folders by the address as it stands, and opens the database by what it decodes from it: the two must be the same.
+    if "?" in path or unquote(path) != path or not _is_unicode(path):
+        raise UserError(
+            f"MLflow cannot keep its database in {path!r}: an address cannot hold '?', '%' before two hexadecimal digits, or letters that the "
+            "locale cannot (LC_ALL, PYTHONUTF8); rename the folder, or set MLFLOW_TRACKING_URI to another place"
+        )
+    return f"sqlite:///{path}"
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the locale could decode it: a path that it could not holds lone surrogates."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def experiment_name(profile: str, dataset: str) -> str:
@@ -98,7 +120,7 @@ def _locked(root: Path, uri: str) -> Iterator[None]:
     database = _database(uri)
     path = database.with_name(f"{database.name}.lock") if database else root / ".track" / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -106,7 +128,8 @@ def _locked(root: Path, uri: str) -> Iterator[None]:
 def _experiment(client: MlflowClient, uri: str, params: Params, dataset: str) -> str:
     """The id of the experiment, made or restored if need be."""
     database, name = _database(uri), experiment_name(params.profile, dataset)
-    location = str(database.parent / "mlruns" / name) if database else None
+    # An address, since MLflow decodes even what is a plain path.
+    location = (database.parent / "mlruns" / name).as_uri() if database else None
     found = client.get_experiment_by_name(name)
     if found is None:
         made = str(client.create_experiment(name, artifact_location=location))
@@ -128,10 +151,15 @@ def _experiment(client: MlflowClient, uri: str, params: Params, dataset: str) ->
     return str(found.experiment_id)
 
 
+def _folder(location: str) -> Path:
+    """The folder that MLflow takes a local place for: an address, or a path as former versions gave it."""
+    return Path(url2pathname(urlsplit(location).path if location.startswith("file:") else location))
+
+
 def _check_location(found: Experiment, location: str | None) -> None:
-    if location is not None and Path(urlsplit(found.artifact_location).path) != Path(location):
+    if location is not None and _folder(found.artifact_location) != _folder(location):
         raise UserError(
-            f"the MLflow database was made for {found.artifact_location}, but that place is now {location}: its links to pictures "
+            f"the MLflow database was made for {_folder(found.artifact_location)}, but that place is now {_folder(location)}: its links to pictures "
             "would break. Delete mlflow.db and mlruns/ and run `genbench track`: everything is mirrored again"
         )
 
@@ -148,7 +176,7 @@ def _retire(client: MlflowClient, run: Run, reason: str) -> None:
 
 def _source(root: Path) -> str:
     """Name of this copy of the project: on a shared server a run is retired only by the copy that logged it."""
-    return hashlib.sha256(f"{platform.node()}:{root.resolve()}".encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{platform.node()}:{root.resolve()}".encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def _mirror(client: MlflowClient, experiment: str, identity: str, finished: Finished, source: str) -> tuple[bool, int]:
@@ -192,7 +220,7 @@ def _log_pictures(client: MlflowClient, run: str, finished: Finished) -> None:
     for path in sorted(finished.folder.glob("visuals/*")):
         client.log_artifact(run, str(path), "visuals")
         if path.suffix == ".png":
-            client.log_image(run, Image.open(path).convert("RGB"), key=legal(path.stem), step=0, timestamp=finished.end)
+            client.log_image(run, read_picture(path, "RGB"), key=legal(path.stem), step=0, timestamp=finished.end)
 
 
 def _mirror_report(client: MlflowClient, experiment: str, params: Params, source: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -359,6 +360,41 @@ def test_a_moved_project_is_told_how_to_mend_its_database(finished: Params) -> N
     shutil.copytree(finished.root, moved)
     with pytest.raises(UserError, match=r"Delete mlflow\.db and mlruns/"):
         sync(load_params("quick", root=moved))
+
+
+@pytest.fixture
+def moved_to(finished: Params, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Params]:
+    """Moves the project, before anything was tracked, into a folder of that name."""
+    place = tmp_path_factory.mktemp("moved")
+    return lambda name: load_params("quick", root=finished.root.rename(place / name))
+
+
+@pytest.mark.parametrize("former", [False, True])
+def test_a_folder_may_have_any_letters_that_an_address_can_hold(moved_to: Callable[[str], Params], former: bool) -> None:
+    """In the name are what ends an address (#), what escapes in one (%), a space, and letters beyond ASCII."""
+    params = moved_to("a #1 & 50% größe")
+    mlruns = params.root / "mlruns" / experiment_name("quick", "mnist")
+    if former:  # places were plain paths once
+        client_of(params).create_experiment(experiment_name("quick", "mnist"), artifact_location=str(mlruns))
+    assert set(sync(params).new) == {"made", "dcgan", "binary-made"}
+    assert sync(params).new == ()
+    made = runs_of(params)["made"].info.run_id
+    assert (mlruns / made / "artifacts" / "samples.png").is_file()
+    assert {item.path for item in client_of(params).list_artifacts(made, "visuals")} == {
+        "visuals/interpolation.png",
+        "visuals/visuals.json",
+    }
+    assert {path.name for path in params.root.parent.iterdir()} == {params.root.name}, "nothing was made elsewhere"
+
+
+@pytest.mark.parametrize("name", ["what?", "100%41", "\udce4"])
+def test_a_folder_that_an_address_cannot_hold_is_named(moved_to: Callable[[str], Params], name: str) -> None:
+    params = moved_to(name)
+    elsewhere = (params.root / "mlflow.db").rename(params.root.with_name("ml.db"))
+    with pytest.raises(UserError, match=r"MLflow cannot keep its database in .*rename the folder, or set MLFLOW_TRACKING_URI"):
+        sync(params)
+    assert not (params.root / "mlflow.db").exists()
+    assert sync(params, tracking_uri=f"sqlite:///{elsewhere}").new
 
 
 def test_an_unusable_store_is_a_user_error_and_leaves_no_receipt(finished: Params) -> None:
