@@ -9,6 +9,8 @@ from typing import Any
 
 import typer
 
+from genbench.mirror import pin_mirror
+
 __all__ = ["call"]
 
 
@@ -38,6 +40,7 @@ def call(
         os.environ["GENBENCH_THREADS"] = str(threads)
     module, _, name = function.partition(":")
     try:
+        pin_mirror()
         if isa_of is not None:
             from genbench.isa import set_isa
             from genbench.params import load_params

@@ -26,9 +26,22 @@ from torch import Tensor
 
 from genbench.base import DataSpec
 from genbench.errors import UserError, near
-from genbench.files import read_npz, write_bytes
+from genbench.files import read_npz, sha256, write_bytes
 
-__all__ = ["SIZES", "SPECS", "Dataset", "RawFile", "load", "load_split", "prepare", "raw_files", "spec_of", "strided"]
+__all__ = [
+    "SIZES",
+    "SPECS",
+    "Dataset",
+    "RawFile",
+    "fetch",
+    "from_mirror",
+    "load",
+    "load_split",
+    "prepare",
+    "raw_files",
+    "spec_of",
+    "strided",
+]
 
 SPECS: dict[str, DataSpec] = {
     "mnist": DataSpec(height=28, width=28, levels=256, classes=10),
@@ -42,21 +55,43 @@ _BINARIZED_SHA1 = {
     "valid": "13418487742e6ea6d48db7b5187353a20b1b1f8c",
     "test": "ca70bd7775e182596dec148d4dc1bc6bd6c4c5f4",
 }
+_UNPACKED_SHA256 = {
+    "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""Of the contents of MNIST's archives, which have no published checksum: computed from the archives with the published ones."""
+
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """A published file: its place in a mirror, the official addresses, and its published checksum."""
+    """A published file: its place in a mirror, the official addresses, and its published checksum.
+
+    Attributes:
+        folder: of a mirror.
+        name: in that folder.
+        urls: official addresses.
+        algorithm: of the checksum.
+        checksum: of the published file.
+        elsewhere: other places in a mirror.
+        unpacked: SHA-256 of what the archive holds, which a mirror may have in its place.
+    """
 
     folder: str
     name: str
     urls: tuple[str, ...]
     algorithm: str
     checksum: str
+    elsewhere: tuple[str, ...] = ()
+    unpacked: str | None = None
 
     def holds(self, data: bytes) -> bool:
-        """Whether ``data`` has the published checksum."""
-        return hashlib.new(self.algorithm, data, usedforsecurity=False).hexdigest() == self.checksum
+        """Whether ``data`` is the published file, or what is packed in it."""
+        published = hashlib.new(self.algorithm, data, usedforsecurity=False).hexdigest() == self.checksum
+        return published or (self.unpacked is not None and sha256(data) == self.unpacked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +132,13 @@ def raw_files(dataset: str) -> list[RawFile]:
         return [RawFile("binarized_mnist", name, (_BINARIZED + name,), "sha1", _BINARIZED_SHA1[split]) for split, name in names.items()]
     from torchvision.datasets import MNIST  # takes seconds to import, and only downloads need it
 
-    return [RawFile("mnist", name, tuple(mirror + name for mirror in MNIST.mirrors), "md5", md5) for name, md5 in MNIST.resources]
+    return [_idx_file(name, tuple(mirror + name for mirror in MNIST.mirrors), md5) for name, md5 in MNIST.resources]
+
+
+def _idx_file(name: str, urls: tuple[str, ...], md5: str) -> RawFile:
+    """A file of MNIST, which a mirror may also hold as torchvision does: ``MNIST/raw``, packed and unpacked."""
+    raw = f"MNIST/raw/{name}"
+    return RawFile("mnist", name, urls, "md5", md5, (raw, raw.removesuffix(".gz")), _UNPACKED_SHA256.get(name))
 
 
 def _fetch(url: str) -> bytes:
@@ -106,17 +147,28 @@ def _fetch(url: str) -> bytes:
         return bytes(response.read())
 
 
-def _from_mirror(file: RawFile, mirror: str) -> bytes:
-    place = f"{mirror.rstrip('/')}/{file.folder}/{file.name}"
-    try:
-        data = _fetch(place) if "://" in mirror else Path(place).read_bytes()
-    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-        raise UserError(f"GENBENCH_MIRROR: cannot read {place} ({error}); correct or unset GENBENCH_MIRROR") from error
-    if not file.holds(data):
+def from_mirror(file: RawFile, mirror: str) -> bytes:
+    """The verified content of a published file in a mirror, from the first of its places that is there.
+
+    Raises:
+        UserError: in none of them, unreachable or corrupt; names the places.
+    """
+    problems = []
+    for name in (f"{file.folder}/{file.name}", *file.elsewhere):
+        place = f"{mirror.rstrip('/')}/{name}"
+        try:
+            data = _fetch(place) if "://" in mirror else Path(place).read_bytes()
+        except (OSError, ValueError, http.client.HTTPException) as error:  # URLError is an OSError
+            problems.append(f"{place} ({error})")
+            if not isinstance(error, FileNotFoundError | NotADirectoryError | urllib.error.HTTPError):
+                break  # what is wrong is not that it is elsewhere
+            continue
+        if file.holds(data):
+            return data
         raise UserError(
             f"{place} is corrupt: its {file.algorithm} is not the published {file.checksum}; replace it, or unset GENBENCH_MIRROR to download"
         )
-    return data
+    raise UserError(f"GENBENCH_MIRROR: cannot read {', nor '.join(problems)}; correct GENBENCH_MIRROR, or unset it to download")
 
 
 def _download(file: RawFile) -> bytes:
@@ -146,7 +198,7 @@ def fetch(file: RawFile, *, raw: Path, mirror: str | None) -> bytes:
         UserError: unreachable or corrupt; names file, addresses and remedy.
     """
     if mirror:
-        return _from_mirror(file, mirror)
+        return from_mirror(file, mirror)
     cached = raw / file.folder / file.name
     if cached.is_file():
         data = cached.read_bytes()
@@ -162,12 +214,12 @@ def fetch(file: RawFile, *, raw: Path, mirror: str | None) -> bytes:
 
 
 def parse_idx(data: bytes, name: str) -> np.ndarray:
-    """The uint8 array of a gzipped IDX file, (N, 28, 28) or (N,)."""
+    """The uint8 array of an IDX file, gzipped or not, (N, 28, 28) or (N,)."""
     try:
-        content = gzip.decompress(data)
+        content = gzip.decompress(data) if data.startswith(_GZIP) else data
         magic, *shape = struct.unpack_from(f">{1 + content[3]}I", content)
     except (OSError, EOFError, zlib.error, struct.error, IndexError) as error:
-        raise UserError(f"{name} is no gzipped IDX file ({error})") from error
+        raise UserError(f"{name} is no IDX file, gzipped or not ({error})") from error
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
     if magic >> 8 != 8 or values.size != int(np.prod(shape)):
         raise UserError(f"{name} is no uint8 IDX file of shape {shape}: magic {magic:#x}, {values.size} values")
@@ -191,7 +243,7 @@ def prepare(dataset: str, *, raw: Path, mirror: str | None) -> dict[str, np.ndar
     Arguments:
         dataset: a key of ``SPECS``.
         raw: folder that keeps the downloads.
-        mirror: folder or address that replaces the official ones, holding ``mnist/`` and ``binarized_mnist/``; None downloads.
+        mirror: folder or address that replaces the official ones, holding ``mnist/`` (or ``MNIST/raw/``) and ``binarized_mnist/``; None downloads.
 
     Raises:
         UserError: unknown data set, unreachable or corrupt files.
@@ -227,12 +279,28 @@ def load(path: Path, dataset: str) -> Dataset:
 
 
 def _tensors(arrays: dict[str, np.ndarray], path: Path, spec: DataSpec, split: str) -> tuple[Tensor, Tensor | None]:
-    x, y = arrays.get(f"{split}_x"), arrays.get(f"{split}_y")
-    good = x is not None and x.dtype == np.uint8 and x.shape[1:] == (spec.height, spec.width) and len(x) > 0 and int(x.max()) < spec.levels
-    if x is None or not good or (spec.classes and (y is None or len(y) != len(x))):
-        got = "missing" if x is None else f"{x.dtype} {x.shape}, maximum {x.max(initial=0)}, {'no' if y is None else len(y)} labels"
-        raise UserError(
-            f"{path}: {split}_x must be uint8 (N, {spec.height}, {spec.width}) below {spec.levels}, got {got}; run `genbench prepare` again"
-        )
-    labels = torch.from_numpy(y.astype(np.int64)) if y is not None and spec.classes else None
-    return torch.from_numpy(x[:, None].copy()), labels
+    x, y = arrays.get(f"{split}_x"), arrays.get(f"{split}_y") if spec.classes else None
+    for mistake in (_mistake_in_images(x, spec), _mistake_in_labels(y, spec, 0 if x is None else len(x)) if spec.classes else None):
+        if mistake is not None:
+            raise UserError(f"{path}: {split}{mistake}; delete the file and run `genbench prepare` again")
+    assert x is not None
+    return torch.from_numpy(x[:, None].copy()), None if y is None else torch.from_numpy(y.astype(np.int64))
+
+
+def _mistake_in_images(x: np.ndarray | None, spec: DataSpec) -> str | None:
+    shape = f"_x must be uint8 (N, {spec.height}, {spec.width}) with N >= 1"
+    if x is None:
+        return f"{shape}, and is missing"
+    if x.dtype != np.uint8 or x.shape[1:] != (spec.height, spec.width) or len(x) == 0:
+        return f"{shape}, got {x.dtype} {x.shape}"
+    return f"_x must hold levels below {spec.levels}, got {x.max()}" if int(x.max()) >= spec.levels else None
+
+
+def _mistake_in_labels(y: np.ndarray | None, spec: DataSpec, images: int) -> str | None:
+    shape = f"_y must be integers ({images},), one for each image"
+    if y is None:
+        return f"{shape}, and is missing"
+    if y.dtype.kind not in "iu" or y.shape != (images,):
+        return f"{shape}, got {y.dtype} {y.shape}"
+    wrong = y[(y < 0) | (y >= spec.classes)]
+    return f"_y must hold labels 0..{spec.classes - 1}, got {wrong[0]}" if len(wrong) else None

@@ -11,10 +11,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from genbench.errors import UserError
 from genbench.isa import set_isa
+from genbench.mirror import mirror
 from genbench.params import Params, find_root, load_params, params_path, profiles
+
+if TYPE_CHECKING:
+    from genbench.data import RawFile
 
 __all__ = ["Check", "checks", "print_checks"]
 
@@ -138,7 +143,7 @@ def _nearest(folder: Path) -> Path:
 def _data(params: Params, dataset: str) -> Check:
     from genbench.data import load, raw_files
 
-    what, mirror, raw = dataset, os.environ.get("GENBENCH_MIRROR"), params.root / "data" / "raw"
+    what, place, raw = dataset, mirror(), params.root / "data" / "raw"
     path = params.data(dataset)
     if path.is_file():
         try:
@@ -146,21 +151,23 @@ def _data(params: Params, dataset: str) -> Check:
         except (UserError, ValueError) as error:
             return Check("fail", what, str(error), f"delete {path}; the next run writes it again")
         return Check("ok", what, f"prepared: {len(images.train_x)}/{len(images.valid_x)}/{len(images.test_x)} images")
-    if mirror and "://" in mirror:
-        return Check("ok", what, f"not prepared yet; comes from {mirror}")
-    place = Path(mirror) if mirror else raw
-    bad = [file.name for file in raw_files(dataset) if not _holds(place / file.folder / file.name, file.holds)]
+    if place and "://" in place:
+        return Check("ok", what, f"not prepared yet; comes from {place}")
+    bad = [file.name for file in raw_files(dataset) if not _is_here(file, place, raw)]
     if not bad:
-        return Check("ok", what, f"not prepared yet; its files in {place} have the published checksums")
-    if mirror:
+        return Check("ok", what, f"not prepared yet; its files in {place or raw} have the published checksums")
+    if place:
         remedy = "correct GENBENCH_MIRROR, or unset it to download"
-        return Check("fail", what, f"missing or corrupt in GENBENCH_MIRROR={mirror}: {', '.join(bad)}", remedy)
+        return Check("fail", what, f"missing or corrupt in GENBENCH_MIRROR={place}: {', '.join(bad)}", remedy)
     return Check("warn", what, f"not here yet: {', '.join(bad)}", "needs the network, or GENBENCH_MIRROR set to a folder that has them")
 
 
-def _holds(path: Path, holds: Callable[[bytes], bool]) -> bool:
-    with contextlib.suppress(OSError):
-        return holds(path.read_bytes())
+def _is_here(file: RawFile, mirror: str | None, raw: Path) -> bool:
+    """Whether a published file is in the mirror, or without one among the downloads, as it was published."""
+    from genbench.data import from_mirror
+
+    with contextlib.suppress(OSError, UserError):
+        return bool(from_mirror(file, mirror)) if mirror else file.holds((raw / file.folder / file.name).read_bytes())
     return False
 
 

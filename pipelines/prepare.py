@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from genbench.data import prepare
 from genbench.files import write_npz
+from genbench.mirror import mirror
 from genbench.params import Params
 
 __all__ = ["run"]
@@ -13,5 +12,4 @@ __all__ = ["run"]
 
 def run(params: Params, dataset: str) -> None:
     """Write ``runs/<profile>/data/<dataset>.npz``; downloads are kept in ``data/raw``."""
-    mirror = os.environ.get("GENBENCH_MIRROR") or None
-    write_npz(params.data(dataset), prepare(dataset, raw=params.root / "data" / "raw", mirror=mirror))
+    write_npz(params.data(dataset), prepare(dataset, raw=params.root / "data" / "raw", mirror=mirror()))

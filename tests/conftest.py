@@ -19,6 +19,7 @@ import yaml
 from genbench import data
 from genbench.errors import UserError
 from genbench.files import write_npz
+from genbench.mirror import mirror
 from genbench.params import Params, load_params
 
 # A shell that starts the tests in the background has SIGINT ignored, which the processes that are sent it here would inherit.
@@ -46,11 +47,11 @@ def _global_state() -> Iterator[None]:
 
 
 def _real(dataset: str) -> dict[str, np.ndarray]:
-    mirror = os.environ.get("GENBENCH_MIRROR")
+    place = mirror()
     try:
-        return data.prepare(dataset, raw=REPOSITORY / "data" / "raw", mirror=mirror)
+        return data.prepare(dataset, raw=REPOSITORY / "data" / "raw", mirror=place)
     except UserError as error:
-        if mirror:  # a mirror that was asked for and does not work is a failure
+        if place:  # a mirror that was asked for and does not work is a failure
             raise
         pytest.skip(f"no {dataset}: GENBENCH_MIRROR is not set and the download failed ({str(error).splitlines()[0]})")
 

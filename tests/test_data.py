@@ -16,9 +16,11 @@ import pytest
 import torch
 
 from genbench import data
+from genbench.call import call
 from genbench.data import Dataset, RawFile
 from genbench.errors import UserError
 from genbench.files import write_npz
+from genbench.mirror import mirror
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -102,14 +104,99 @@ def test_truncated_cache_is_downloaded_again(tmp_path: Path, server: str) -> Non
 def test_mirror_replaces_the_official_addresses(tmp_path: Path, server: str, scheme: str) -> None:
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "file.gz").write_bytes(b"content")
-    mirror = str(tmp_path) if scheme == "folder" else server
-    assert data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=mirror) == b"content"
+    place = str(tmp_path) if scheme == "folder" else server
+    assert data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place) == b"content"
     (tmp_path / "mnist" / "file.gz").write_bytes(b"corrupt")
     with pytest.raises(UserError, match=r"corrupt.*md5"):
-        data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=mirror)
+        data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place)
     (tmp_path / "mnist" / "file.gz").unlink()
     with pytest.raises(UserError, match="GENBENCH_MIRROR: cannot read"):
-        data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=mirror)
+        data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place)
+
+
+def test_a_mirror_may_be_laid_out_as_torchvision_does(tmp_path: Path, server: str) -> None:
+    """``MNIST/raw`` holds the archives and, beside them, what is in them; the archives may be gone."""
+    array = np.arange(6, dtype=np.uint8)
+    packed = idx(array)
+    plain = gzip.decompress(packed)
+    file = RawFile(
+        "mnist", "f.gz", (), "md5", hashlib.md5(packed).hexdigest(), ("MNIST/raw/f.gz", "MNIST/raw/f"), hashlib.sha256(plain).hexdigest()
+    )
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "f.gz").write_bytes(packed)
+    (raw / "f").write_bytes(plain)
+    for left, content in (("f.gz", packed), ("f", plain)):
+        for place in (str(tmp_path), f"{tmp_path}/", server):
+            assert data.fetch(file, raw=tmp_path / "no", mirror=place) == content
+        assert np.array_equal(data.parse_idx(content, "f"), array)
+        (raw / left).write_bytes(b"corrupt")
+        for place in (str(tmp_path), server):
+            with pytest.raises(UserError, match=rf"MNIST/raw/{left} is corrupt"):
+                data.fetch(file, raw=tmp_path / "no", mirror=place)
+        (raw / left).unlink()
+    for place in (str(tmp_path), server):
+        with pytest.raises(
+            UserError, match=r"cannot read .*mnist/f\.gz .*, nor .*MNIST/raw/f\.gz .*, nor .*MNIST/raw/f .*unset it to download"
+        ):
+            data.fetch(file, raw=tmp_path / "no", mirror=place)
+
+
+def test_mnist_is_the_same_from_every_layout(tmp_path: Path) -> None:
+    """The real archives, and what they hold, in torchvision's layout; the checksum of what they hold is ours."""
+    given = mirror()
+    if given is None or "://" in given:
+        pytest.skip("GENBENCH_MIRROR names no folder")
+    raw, expected = tmp_path / "MNIST" / "raw", data.prepare("mnist", raw=tmp_path, mirror=given)
+    raw.mkdir(parents=True)
+    for file in data.raw_files("mnist"):
+        packed = data.from_mirror(file, given)
+        (raw / file.name.removesuffix(".gz")).write_bytes(gzip.decompress(packed) if packed.startswith(b"\x1f\x8b") else packed)
+    found = data.prepare("mnist", raw=tmp_path / "no", mirror=str(tmp_path))
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_dead_mirror_is_asked_once(tmp_path: Path) -> None:
+    file = RawFile("mnist", "f", (), "md5", "0", ("MNIST/raw/f",))
+    with pytest.raises(UserError, match=r"cannot read http://127\.0\.0\.1:9/mnist/f \([^;]*\); correct GENBENCH_MIRROR"):
+        data.fetch(file, raw=tmp_path, mirror="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("~/data", "{home}/data"),
+        ("data", "{here}/data"),
+        ("../x", "{here}/../x"),
+        ("/abs", "/abs"),
+        ("http://a/b", "http://a/b"),
+        ("file:///a b", "file:///a b"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_mirror_is_absolute_before_a_stage_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, found: str | None
+) -> None:
+    """DVC starts stages in the project's folder, `genbench` is called elsewhere too."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GENBENCH_MIRROR", given or "")
+    if given is None:
+        monkeypatch.delenv("GENBENCH_MIRROR")
+    expected = found and found.format(home=tmp_path / "home", here=tmp_path / "here")
+    assert mirror() == expected
+    call("genbench.mirror:mirror")
+    monkeypatch.chdir(tmp_path)
+    assert mirror() == expected
+
+
+def test_a_home_that_is_nobodys_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GENBENCH_MIRROR", "~no-such-user/data")
+    with pytest.raises(UserError, match="GENBENCH_MIRROR: cannot expand '~no-such-user/data'"):
+        mirror()
 
 
 def test_unknown_data_set_lists_near_matches() -> None:
@@ -118,18 +205,47 @@ def test_unknown_data_set_lists_near_matches() -> None:
 
 
 @pytest.mark.parametrize(
-    "arrays",
+    ("arrays", "message"),
     [
-        {},
-        {"test_x": np.zeros((2, 28, 28), np.float32)},
-        {"test_x": np.zeros((2, 27, 28), np.uint8)},
-        {"test_x": np.full((2, 28, 28), 2, np.uint8)},
+        ({}, "test_x must be uint8 .*, and is missing"),
+        ({"test_x": np.zeros((2, 28, 28), np.float32)}, r"test_x must be uint8 .*, got float32 \(2, 28, 28\)"),
+        ({"test_x": np.zeros((2, 27, 28), np.uint8)}, r"test_x must be uint8 .*, got uint8 \(2, 27, 28\)"),
+        ({"test_x": np.zeros((2, 1, 28, 28), np.uint8)}, r"test_x must be uint8 .*, got uint8 \(2, 1, 28, 28\)"),
+        ({"test_x": np.zeros((0, 28, 28), np.uint8)}, r"test_x must be uint8 .* with N >= 1, got uint8 \(0, 28, 28\)"),
+        ({"test_x": np.uint8(0)}, r"test_x must be uint8 .*, got uint8 \(\)"),
+        ({"test_x": np.full((2, 28, 28), 2, np.uint8)}, "test_x must hold levels below 2, got 2"),
     ],
 )
-def test_a_wrong_prepared_file_is_named(tmp_path: Path, arrays: dict[str, np.ndarray]) -> None:
+def test_a_wrong_prepared_file_is_named(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     write_npz(tmp_path / "b.npz", arrays)
-    with pytest.raises(UserError, match=r"b\.npz: test_x must be uint8"):
+    with pytest.raises(UserError, match=rf"b\.npz: {message}; delete the file and run `genbench prepare` again"):
         data.load_split(tmp_path / "b.npz", "binary_mnist", "test")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, r"valid_y must be integers \(3,\), one for each image, and is missing"),
+        (np.zeros(2, np.uint8), r"valid_y must be integers \(3,\), one for each image, got uint8 \(2,\)"),
+        (np.zeros((3, 1), np.uint8), r"valid_y must be integers .*, got uint8 \(3, 1\)"),
+        (np.zeros(3), r"valid_y must be integers .*, got float64 \(3,\)"),
+        (np.uint8(1), r"valid_y must be integers .*, got uint8 \(\)"),
+        (np.array([0, 10, 9], np.uint8), r"valid_y must hold labels 0\.\.9, got 10"),
+        (np.array([0, -1, 9], np.int64), r"valid_y must hold labels 0\.\.9, got -1"),
+    ],
+)
+def test_wrong_labels_are_named(tmp_path: Path, labels: np.ndarray | None, message: str) -> None:
+    arrays = {
+        f"{split}_{part}": value for split in data.SIZES for part, value in (("x", np.zeros((3, 28, 28), np.uint8)), ("y", np.arange(3)))
+    }
+    write_npz(tmp_path / "m.npz", arrays)
+    loaded = data.load(tmp_path / "m.npz", "mnist")
+    assert loaded.valid_y is not None
+    assert loaded.valid_y.tolist() == [0, 1, 2]
+    del arrays["valid_y"]
+    write_npz(tmp_path / "m.npz", arrays | ({} if labels is None else {"valid_y": labels}))
+    with pytest.raises(UserError, match=rf"m\.npz: {message}; delete the file"):
+        data.load(tmp_path / "m.npz", "mnist")
 
 
 def test_a_truncated_prepared_file_is_named(tmp_path: Path) -> None:
