@@ -27,23 +27,47 @@ def run(params: Params) -> None:
     Files that are right already stay untouched: outside DVC each command comes here, and two may run at once.
 
     Raises:
-        UserError: an unknown model or metric, a source that is no Python, or an installed genbench that is not this project's.
+        UserError: an unknown model or metric, a source that is no Python, or an installed genbench whose sources are not this project's.
     """
-    if (params.root / "genbench").is_dir() and (params.root / "genbench").resolve() != SOURCE_ROOT / "genbench":
-        raise UserError(
-            f"the installed genbench is that of {SOURCE_ROOT}, not of this project, so edits here would have no effect; "
-            f"install this one: pip install --no-deps --no-build-isolation -e {params.root}"
-        )
+    _check_sources(params)
     files = wanted(params)
     params.checkpoints.mkdir(parents=True, exist_ok=True)
-    with (params.checkpoints / f"{params.profile}-code.lock").open("a") as lock:
+    with (params.checkpoints / f"{params.profile}-code.lock").open("a", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _update(params.runs / "code", files)
 
 
-def wanted(params: Params) -> dict[Path, dict[str, Any]]:
-    """The files that :func:`run` writes, with their content: a fingerprint for each stage of each entry, and for those of none."""
-    sources = Sources()
+def _check_sources(params: Params) -> None:
+    """Raise UserError if the project's sources are not those that run: its edits would have no effect, and its results stand under other code.
+
+    A copy of the project is no other one as long as they are equal: so `dvc exp run --temp` and DVC's queue work, which run in one.
+    """
+    if not (params.root / "genbench").is_dir() or (params.root / "genbench").resolve() == SOURCE_ROOT / "genbench":
+        return
+    try:
+        here, running = wanted(params, Sources(params.root)), wanted(params)
+    except UserError as error:  # a model that is in one of them alone
+        different = [str(error)]
+    else:
+        pairs = [(here[path]["files"], running[path]["files"]) for path in here]
+        different = sorted({name for own, other in pairs for name in own.keys() | other.keys() if own.get(name) != other.get(name)})
+    if different:
+        raise UserError(
+            f"the installed genbench is that of {SOURCE_ROOT}, and the sources of this project are others ({', '.join(different[:5])}), so "
+            f"they would have no effect. If it is a project of its own, install it: pip install --no-deps --no-build-isolation -e {params.root}. "
+            "If it is DVC's copy for an experiment (--temp, --queue), it must hold what is installed: `git add` new files, undo edits that "
+            "came after the experiment was queued, or run it in the workspace, by `dvc exp run` alone"
+        )
+
+
+def wanted(params: Params, sources: Sources | None = None) -> dict[Path, dict[str, Any]]:
+    """The files that :func:`run` writes, with their content: a fingerprint for each stage of each entry, and for those of none.
+
+    Arguments:
+        params: the profile.
+        sources: the packages; None for those that run.
+    """
+    sources = Sources() if sources is None else sources
     result: dict[Path, dict[str, Any]] = {}
     for stage in SHARED_STAGES:
         settings = shared_settings(params, stage)

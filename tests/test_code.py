@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -209,10 +210,42 @@ def test_outdated_plugins_are_named(params: Params, monkeypatch: pytest.MonkeyPa
         assert outdated_plugins(with_plugin) == []
 
 
-def test_stage_refuses_a_project_that_is_not_the_installed_one(params: Params) -> None:
-    (params.root / "genbench").mkdir()
-    with pytest.raises(UserError, match="edits here would have no effect"):
-        stage.run(params)
+@pytest.fixture
+def copied(params: Params) -> Params:
+    """The project with a copy of the installed sources in it, as DVC makes one for an experiment (--temp, --queue)."""
+    for package in ("genbench", "pipelines"):
+        shutil.copytree(code.SOURCE_ROOT / package, params.root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    return params
+
+
+def test_stage_runs_in_a_copy_of_the_installed_project(copied: Params) -> None:
+    path = copied.root / "genbench" / "fit.py"
+    path.write_text(path.read_text(encoding="utf-8") + "# an edit that no result depends on\n", encoding="utf-8")
+    stage.run(copied)
+    fingerprint = json.loads(copied.fingerprint("made", "train").read_text(encoding="utf-8"))
+    assert fingerprint["hash"] == entry_fingerprint(Sources(), "train", copied.entry("made"), ()).hash
+
+
+@pytest.mark.parametrize(
+    ("file", "new", "named"),
+    [
+        ("genbench/models/made.py", "\nMORE = 1\n", "genbench/models/made.py"),
+        ("pipelines/sample.py", "\nMORE = 1\n", "pipelines/sample.py"),
+        ("genbench/report/page.css", "p {}", "genbench/report/page.css"),
+        ("genbench/models/vae.py", None, "'vae' is no model"),
+    ],
+)
+def test_stage_refuses_a_project_whose_sources_are_not_those_installed(copied: Params, file: str, new: str | None, named: str) -> None:
+    path = copied.root / file
+    if new is None:  # a new file that git does not know is not in DVC's copy
+        path.unlink()
+    else:
+        path.write_text(path.read_text(encoding="utf-8") + new, encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        stage.run(copied)
+    for part in (str(code.SOURCE_ROOT), named, f"pip install --no-deps --no-build-isolation -e {copied.root}", "--temp, --queue"):
+        assert part in str(error.value)
+    assert not (copied.runs / "code").exists()
 
 
 def test_stage_imports_no_torch() -> None:
