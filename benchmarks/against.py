@@ -58,7 +58,13 @@ class Worker:
         environment = os.environ | {"PYTHONPATH": str(checkout)}
         command = [sys.executable, "-c", WORKER, str(checkout)]
         self.process = subprocess.Popen(
-            command, cwd=checkout, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            cwd=checkout,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
         )
 
     def __enter__(self) -> Worker:
@@ -97,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_params("quick", root=ROOT)
     names = options.entries.split(",") if options.entries else [name for name, entry in params.entries.items() if entry.train]
     commits = {
-        which: subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=folder, text=True).strip()
+        which: subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=folder, encoding="utf-8").strip()
         for which, folder in (("before", before), ("now", ROOT))
     }
     rows: dict[str, dict[str, float]] = {}

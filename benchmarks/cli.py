@@ -27,13 +27,13 @@ def command(arguments: Sequence[str], root: Path) -> Callable[[], Any]:
 def check_up_to_date(root: Path) -> int:
     """Number of stages of the default profile; UserError if any of them would run."""
     dvc = [sys.executable, "-m", "dvc"]
-    status = subprocess.run([*dvc, "status", "--json"], cwd=root, check=False, capture_output=True, text=True)
+    status = subprocess.run([*dvc, "status", "--json"], cwd=root, check=False, capture_output=True, encoding="utf-8")
     if status.returncode != 0:
         raise UserError(f"dvc status fails:\n{status.stderr.strip()}")
     pending = [stage for stage in json.loads(status.stdout or "{}") if not stage.startswith("profiles/")]
     if pending:
         raise UserError(f"not up to date: {', '.join(pending[:5])}, ...; run `genbench run` first")
-    stages = subprocess.run([*dvc, "stage", "list", "--name-only"], cwd=root, check=True, capture_output=True, text=True)
+    stages = subprocess.run([*dvc, "stage", "list", "--name-only"], cwd=root, check=True, capture_output=True, encoding="utf-8")
     return len(stages.stdout.split())
 
 

@@ -129,7 +129,7 @@ def _rest(results: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    text, found = BLOCK.subn(lambda _: block(), README.read_text())
+    text, found = BLOCK.subn(lambda _: block(), README.read_text(encoding="utf-8"))
     if found != 1:
         raise SystemExit(f"{README}: the marks of the block `speed` are not there")
     write_bytes(README, text.encode())

@@ -54,7 +54,7 @@ def family_in_short(family: str, root: Path) -> str | None:
     page = root / "docs" / f"{family}.md"
     if not page.is_file():
         return None
-    found = re.search(r"^## In short\s*\n(.*?)(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+    found = re.search(r"^## In short\s*\n(.*?)(?=^## |\Z)", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return found.group(1).strip() if found else None
 
 

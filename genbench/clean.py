@@ -97,7 +97,7 @@ def _in_use(path: Path) -> bool:
     lock = path / "lock"
     if not lock.is_file():
         return False
-    with lock.open("a") as file:
+    with lock.open("a", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -107,7 +107,9 @@ def _in_use(path: Path) -> bool:
 
 def _unfinished(root: Path) -> set[str]:
     """``<profile>-<entry>-<stage>`` of what DVC would run again."""
-    status = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], cwd=root, capture_output=True, text=True, check=False)
+    status = subprocess.run(
+        [sys.executable, "-m", "dvc", "status", "--json"], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if status.returncode != 0:
         raise UserError(
             f"cannot tell what is unfinished, dvc status says: {status.stderr.strip()}. `genbench clean --all` removes all checkpoints"

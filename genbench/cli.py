@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -211,7 +212,7 @@ def info(entry: EntryName, profile: Profile = "quick") -> None:
 
 @app.command(**examples("genbench seeds 3", "genbench seeds 5 made vae --profile full"))
 def seeds(
-    n: Annotated[int, typer.Argument(metavar="N", help="Seeds that each entry has afterwards, with its own.")],
+    n: Annotated[int, typer.Argument(metavar="N", help="Seeds that each entry has afterwards, with its own; at most 1000.")],
     entries: Annotated[
         list[str] | None, typer.Argument(metavar="[ENTRY]...", help="Entries to repeat; default: all but the controls.")
     ] = None,
@@ -244,4 +245,6 @@ def main() -> None:
     code = delegate()
     if code is not None:
         sys.exit(code)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the locale cannot print is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
     app(prog_name="genbench")

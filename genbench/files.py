@@ -9,8 +9,8 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,29 +58,29 @@ def _sweep(path: Path) -> None:
             left.unlink(missing_ok=True)
 
 
+def _beside(path: Path) -> Path:
+    """A new name for what takes the place of ``path``; :func:`_sweep` knows it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+
+
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically, making its folder.
+    """Write ``data`` to ``path`` atomically, making its folder. The file's mode is what the umask leaves of read and write for all.
 
     Raises:
         OSError: disk full, no permission; names the path and the remedy. No partial file stays behind.
     """
-    temporary: str | None = None
+    temporary = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:  # unlike one of tempfile, which is for its owner alone
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except BaseException as error:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         if isinstance(error, OSError):
             raise explain(error, path) from error
         raise
@@ -88,7 +88,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 ``text`` atomically."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -108,8 +108,8 @@ def read_json(path: Path) -> Any:
         FileNotFoundError, ValueError: missing or no JSON; names the path.
     """
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
         raise ValueError(f"{path} is no valid JSON ({error}); delete it and run the stage that writes it again") from error
 
 
@@ -146,12 +146,15 @@ def sha256(data: bytes | Path) -> str:
 
 @contextlib.contextmanager
 def replace_directory(path: Path) -> Iterator[Path]:
-    """A new folder to fill; on success it takes the place of ``path``, on failure it is removed and ``path`` stays as it was."""
+    """A new folder to fill; on success it takes the place of ``path``, on failure it is removed and ``path`` stays as it was.
+
+    Its mode is what the umask leaves of all rights.
+    """
+    new = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        new = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.", suffix=".tmp"))
-        new.chmod(0o755)
+        new.mkdir()
     except OSError as error:
         raise explain(error, path) from error
     try:

@@ -124,7 +124,7 @@ def _without_kind(made_from: Mapping[str, Any]) -> dict[str, Any]:
 
 def _curves(path: Path, start: int) -> Iterator[Point]:
     """The columns ``<phase>/<name>`` of history.csv: ``loss`` becomes ``train`` and ``valid_loss`` ``valid``, other names stay."""
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             step, milliseconds = int(row.pop("step")), start + round(1000 * float(row.pop("seconds") or 0))
             for column, text in row.items():

@@ -124,7 +124,7 @@ def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((folder / "lock").open("a+"))
+            lock = stack.enter_context((folder / "lock").open("a+", encoding="utf-8"))
             _acquire(lock.fileno(), folder, name, wait)
             if os.environ.get("GENBENCH_FRESH") == "1":
                 _clear(folder)
@@ -195,7 +195,7 @@ def _acquire(lock: int, folder: Path, name: str, wait: float) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                holder = (folder / "lock").read_text() or "an unknown process"
+                holder = (folder / "lock").read_text(encoding="utf-8") or "an unknown process"
                 raise UserError(f"{name} is already being worked on by {holder}; wait for it or stop it, then run again") from None
             time.sleep(0.2)
         else:

@@ -116,11 +116,13 @@ def check_workspace(root: Path) -> None:
     if not config.is_file():
         raise UserError(f"{root} is not set up for DVC (no .dvc/config): restore that file from the repository, or run `dvc init` there")
     parser = configparser.ConfigParser()
-    parser.read(config)
+    parser.read(config, encoding="utf-8")
     if parser.getboolean("core", "no_scm", fallback=False):
         return
     try:
-        git = subprocess.run(["git", "rev-parse", "--is-inside-work-tree"], cwd=root, capture_output=True, text=True, check=False)
+        git = subprocess.run(
+            ["git", "rev-parse", "--is-inside-work-tree"], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
     except FileNotFoundError as error:
         raise UserError(
             "git is not installed, and DVC needs it; install git, or set `no_scm = true` under [core] in .dvc/config"

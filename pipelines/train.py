@@ -75,10 +75,12 @@ def _provenance(params: Params, device: torch.device, precision: str, train: Map
 
 def _version(root: Path) -> str | None:
     """The commit, with ``-dirty`` behind it if files differ from it or are new, other than those that a run itself writes; None outside of git."""
-    described = subprocess.run(["git", "describe", "--always", "--abbrev=12"], cwd=root, capture_output=True, text=True, check=False)
+    described = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12"], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if described.returncode != 0:
         return None
     written = [":(exclude)reports", ":(exclude,glob)**/dvc.lock"]
     command = ["git", "status", "--porcelain", "--", ".", *written]
-    changed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+    changed = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False).stdout.strip()
     return described.stdout.strip() + ("-dirty" if changed else "")

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +52,57 @@ def test_no_permission_is_named() -> None:
         write_bytes(Path("/proc/sys/genbench"), b"x")
 
 
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o002, 0o664, 0o775), (0o077, 0o600, 0o700), (0, 0o666, 0o777)]
+)
+def test_what_is_written_has_the_rights_that_the_umask_leaves(tmp_path: Path, umask: int, file: int, folder: int) -> None:
+    former = os.umask(umask)
+    try:
+        write_bytes(tmp_path / "below" / "weights", b"x")
+        with replace_directory(tmp_path / "report") as new:
+            write_bytes(new / "page", b"x")
+    finally:
+        os.umask(former)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"below": folder, "weights": file, "report": folder, "page": file}
+
+
+def test_writing_in_threads_leaves_the_umask(tmp_path: Path) -> None:
+    former = os.umask(0o027)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda i: write_bytes(tmp_path / f"{i % 8}", b"x"), range(400)))
+    finally:
+        assert os.umask(former) == 0o027
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+
+
+WRITES_AND_READS = """
+import sys
+from pathlib import Path
+from genbench.files import read_json, write_text
+write_text(Path(sys.argv[1]), '"gr\\u00f6\\u00dfe"')
+print(len(read_json(Path(sys.argv[1]))))
+"""
+
+
+def test_text_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES_AND_READS, str(tmp_path / "a")], env=os.environ | plain, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("5\n", "")
+    assert (tmp_path / "a").read_bytes() == b'"gr\xc3\xb6\xc3\x9fe"'
+
+
 def test_json_refuses_what_json_cannot_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", {"a": float("nan")})
     assert os.listdir(tmp_path) == []
     (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ValueError, match=r"bad\.json is no valid JSON"):
+        read_json(tmp_path / "bad.json")
+    (tmp_path / "bad.json").write_bytes(b'"\xe4"')
     with pytest.raises(ValueError, match=r"bad\.json is no valid JSON"):
         read_json(tmp_path / "bad.json")
 
