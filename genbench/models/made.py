@@ -22,11 +22,11 @@ _STEPS = 16  # steps of sampling whose sums over what is already known are taken
 
 
 class MADE(Autoregressive):
-    """A fully connected network whose masks leave output i only paths from pixels before i, so that one pass gives all conditionals.
+    r"""A fully connected network whose masks leave output i only paths from pixels before i, so that one pass gives all conditionals.
 
-    Each hidden unit k of layer l has a degree m_l(k) and sees the first m_l(k) pixels. The masks are
+    Each hidden unit k of layer l has a degree :math:`m_l(k)` and sees the first :math:`m_l(k)` pixels. With pixels counted from 0 the masks are
 
-        M_1[k, d] = [m_1(k) > d],   M_l[k, j] = [m_l(k) >= m_{l-1}(j)],   M_out[i, k] = [i >= m_L(k)]   (pixels counted from 0)
+    .. math:: M_1[k, d] = [m_1(k) > d], \qquad M_l[k, j] = [m_l(k) \ge m_{l-1}(j)], \qquad M_\text{out}[i, k] = [i \ge m_L(k)]
 
     Several masks differ in the degrees, hence in connectivity, not in the order of the pixels. A training step uses
     one of them, drawn at random;
