@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from genbench.errors import UserError
 from genbench.isa import set_isa
 from genbench.params import Compute
 from genbench.processor import kind_of
 
-__all__ = ["hardware", "identity", "keep_freed_memory", "peak_memory_mb", "setup"]
+__all__ = ["hardware", "identity", "keep_freed_memory", "peak_memory_mb", "set_threads", "setup"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 
@@ -30,7 +31,7 @@ def setup(compute: Compute) -> torch.device:
         UserError: CUDA is asked for and not there; ``compute.isa`` is, for CUDA or after torch was imported without it.
     """
     set_isa(compute.isa, compute.device)
-    torch.set_num_threads(compute.threads)
+    set_threads(compute.threads)
     device = torch.device(compute.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -46,6 +47,19 @@ def setup(compute: Compute) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+def set_threads(threads: int) -> None:
+    """Compute with that many threads from now on, in PyTorch and in numpy's and scipy's linear algebra, however many cores there are.
+
+    Sums are split among the threads, so their last digits depend on the number. PyTorch's own call does not reach the OpenBLAS that comes with
+    numpy, nor that of scipy, which would take a thread for each core. One number for all keeps the rule simple (equal bits need as many
+    threads), and an installation whose libraries share one BLAS as fast as PyTorch is to be.
+    """
+    import scipy.linalg  # noqa: F401  # a library that is loaded later would not be told
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads, user_api="blas")
 
 
 def identity(compute: Compute, device: torch.device) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import json
+import os
 import subprocess
 import sys
 
@@ -52,3 +54,38 @@ def test_the_peak_memory_is_that_of_this_process_alone() -> None:
     before, after = map(float, subprocess.check_output([sys.executable, "-c", PARENT, PEAK]).split())
     assert 50 < before < 1000  # the parent has 1024 MB
     assert 250 < after - before < 300  # the tensor has 256
+
+
+THREADS = """
+import json, os, sys
+
+os.sched_setaffinity(0, json.loads(sys.argv[1]))
+import numpy as np
+import torch
+from threadpoolctl import threadpool_info
+from genbench.device import setup
+from genbench.params import Compute
+
+setup(Compute(threads=int(sys.argv[2])))
+import scipy.linalg  # has a BLAS of its own
+
+rng = np.random.default_rng(0)
+first, second = (np.cov(rng.normal(size=(3000, 128)), rowvar=False) for _ in range(2))
+value = np.sqrt(np.linalg.eigvals(first @ second).astype(complex)).sum().real  # as for the Fréchet distance
+blas = [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+print(json.dumps([value.hex(), torch.get_num_threads(), blas]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot hold a process to some cores")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_linear_algebra_has_as_many_threads_as_torch_however_many_cores_there_are(threads: int) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    command = [sys.executable, "-c", THREADS]
+    values = []
+    for some in (cores, cores[:1]):
+        value, of_torch, of_blas = json.loads(subprocess.check_output([*command, json.dumps(some), str(threads)]))
+        assert of_torch == threads
+        assert of_blas == [threads] * len(of_blas) != []
+        values.append(value)
+    assert values[0] == values[1]
