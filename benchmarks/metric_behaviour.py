@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genbench.data import Dataset, load
+from genbench.device import set_threads
 from genbench.features import EXTRACTOR, extract
 from genbench.metrics import score
 from genbench.metrics.base import FeatureSet
@@ -163,7 +164,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    set_threads(arguments.threads)
     params = load_params()
     data = load(params.data("mnist"), "mnist")
     path = find_root() / "docs" / "figures" / "metric_behaviour.png"

@@ -81,7 +81,8 @@ def test_fid_of_identical_sets_is_zero_even_with_dead_features() -> None:
 
 
 def test_inception_score_of_even_certain_classes_is_their_number() -> None:
-    logits = 100 * torch.eye(10).repeat(20, 1)
+    of_place = np.argsort(np.random.RandomState(2020).permutation(200))  # where a sample comes to lie in the splits
+    logits = 100 * torch.eye(10)[torch.from_numpy(of_place) % 10]  # so that each split is even
     result = inception_score.compute(feature_set(torch.zeros(200, 2), logits), gaussian(2, 2), seed=0)["is_mnist"]
     assert result.value == pytest.approx(10, rel=1e-6)
     assert result.stderr == pytest.approx(0, abs=1e-6)
@@ -91,16 +92,23 @@ def test_inception_score_of_uncertain_classes_is_one() -> None:
     assert values("inception_score", feature_set(torch.zeros(50, 2), torch.zeros(50, 10)), gaussian(2, 2))["is_mnist"] == pytest.approx(1)
 
 
-def test_inception_score_is_the_mean_of_ten_consecutive_splits() -> None:
+def test_inception_score_is_the_mean_of_ten_splits_of_permuted_samples() -> None:
     logits = (
         torch.from_numpy(rng().normal(size=(300, 10))).float() * torch.linspace(0, 3, 300)[:, None]
-    )  # not exchangeable: a shuffle would show
-    p = scipy.special.softmax(logits.double().numpy(), 1).reshape(10, 30, 10)
+    )  # not exchangeable: another permutation, or none, would show
+    order = np.random.RandomState(2020).permutation(300)  # its stream is frozen, unlike that of a Generator
+    p = scipy.special.softmax(logits.double().numpy(), 1)[order].reshape(10, 30, 10)
     q = p.mean(1, keepdims=True)
     scores = np.exp((p * np.log(p / q)).sum(2).mean(1))
     result = inception_score.compute(feature_set(torch.zeros(300, 2), logits), gaussian(2, 2), seed=0)["is_mnist"]
     assert result.value == pytest.approx(scores.mean(), rel=1e-6)
     assert result.stderr == pytest.approx(scores.std(ddof=1) / math.sqrt(10), rel=1e-6)
+
+
+def test_inception_score_of_samples_in_the_order_of_their_classes_is_not_one() -> None:
+    logits = 100 * torch.eye(10).repeat_interleave(100, 0)  # with consecutive splits each would hold one class
+    score = values("inception_score", feature_set(torch.zeros(1000, 2), logits), gaussian(2, 2))["is_mnist"]
+    assert 9 < score <= 10
 
 
 # ---------------------------------------------------------------------- KID
