@@ -12,6 +12,7 @@ from pathlib import Path
 
 from genbench.errors import UserError
 from genbench.files import read_json
+from genbench.formula import plain_docstring
 from genbench.params import Params, find_root, load_params
 from genbench.processor import in_words
 from genbench.results import Metric, read_record
@@ -28,13 +29,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(line if len(line) <= limit else line[: limit - 3] + "..." for line in whole)
 
 
-def _plain(text: str) -> str:
-    """A docstring without its markup of formulas."""
-    return re.sub(r":math:`([^`]*)`", r"\1", text).replace(".. math:: ", "    ").strip()
-
-
 def _summary(cls: type) -> str:
-    return _plain(inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+    return plain_docstring(inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def print_models() -> None:
@@ -70,7 +66,7 @@ def print_info(profile: str, name: str) -> None:
     entry = params.entry(name)
     cls = model_class(entry.model)
     print(f"{name}: {entry.model} on {entry.dataset}, seed {entry.seed}, profile {profile}\n")
-    print(_plain(inspect.getdoc(cls) or "").split("\nArguments:")[0].strip())
+    print(plain_docstring(inspect.getdoc(cls) or "").split("\nArguments:")[0].strip())
     short = family_in_short(cls.family, params.root)
     if short is not None:
         print(f"\nThe family: {cls.family} (docs/{cls.family}.md)\n\n{short}")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+import genbench
 from genbench import cli_pictures
 from genbench.call import call
 from genbench.cli_options import DatasetName, Device, EntryName, Labels, Profile, Threads, examples
@@ -30,6 +31,19 @@ app = typer.Typer(
 def _stage(stage: str, key: str | None, profile: str, device: str | None = None, threads: int | None = None, **options: Any) -> None:
     resumes = stage in ("train", "sample", "score_likelihood")
     call("genbench.stage:run_stage", profile, stage, key, device=device, threads=threads, resumes=resumes, **options)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"genbench {genbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")] = False,
+) -> None:
+    """What goes before the commands."""
 
 
 # ---------------------------------------------------------------------- the whole benchmark
@@ -76,6 +90,19 @@ def ui(
 ) -> None:
     """Open the tracked runs in the MLflow web page."""
     call("genbench.about:open_ui", port, host)
+
+
+@app.command(
+    **examples("genbench diff ../before .", "genbench diff runs/quick /elsewhere/runs/quick", "genbench diff ../before . -p smoke --json")
+)
+def diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="A folder runs/<profile>, or a project that has it.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another one.")],
+    profile: Profile = "quick",
+    as_json: Annotated[bool, typer.Option("--json", help="All differences, as JSON.")] = False,
+) -> None:
+    """Compare the results of two runs, bit by bit."""
+    call("genbench.diff:print_diff", first, second, profile, as_json=as_json)
 
 
 # ---------------------------------------------------------------------- one data set

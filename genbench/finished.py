@@ -18,6 +18,7 @@ from genbench.params import Entry, Params
 from genbench.processor import in_words
 from genbench.registry import model_class
 from genbench.results import Record, read_record, score_hash
+from genbench.tensors import hash_of, read_tensors
 
 __all__ = ["RECORDS", "Finished", "Point", "legal", "missing", "read"]
 
@@ -143,7 +144,9 @@ def _scores(records: Sequence[Record], cost: Mapping[str, Any], sampling: Mappin
         yield Point(f"cost/{name}", float(value), end, 0)
 
 
-def _tags(entry: Entry, records: Sequence[Record], sampling: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, str]:
+def _tags(
+    entry: Entry, records: Sequence[Record], sampling: Mapping[str, Any], provenance: Mapping[str, Any], weights: str
+) -> dict[str, str]:
     cls = model_class(entry.model)
     scores = {name: metric for record in records for name, metric in record.metrics.items()}
     withheld = {name: reason for record in records for name, reason in record.withheld.items()}
@@ -160,7 +163,7 @@ def _tags(entry: Entry, records: Sequence[Record], sampling: Mapping[str, Any], 
         **({"processor": in_words(provenance["kind"])} if "kind" in provenance else {}),
         **({"precision": provenance["precision"]} if "precision" in provenance else {}),
         "threads": provenance["threads"],
-        "score_hash": score_hash(scores),
+        "score_hash": score_hash(scores, weights),
         "mlflow.source.name": "genbench",
         **{f"versions.{name}": version for name, version in provenance["versions"].items()},
         **{f"withheld.{legal(name)}": reason for name, reason in withheld.items()},
@@ -177,6 +180,7 @@ def read(params: Params, entry: Entry) -> Finished:
     folder = params.run(entry.name)
     cost, sampling, provenance = (read_json(folder / f"{name}.json") for name in ("cost", "sampling", "provenance"))
     records = [read_record(folder / name) for name in _SCORED]
+    weights, _ = read_tensors(folder / "weights.safetensors")
     # The weights' date, not the clock's: logging the same files again gives the same points.
     end = round(1000 * (folder / "weights.safetensors").stat().st_mtime)
     start = end - round(1000 * cost["train_seconds"])
@@ -191,6 +195,6 @@ def read(params: Params, entry: Entry) -> Finished:
         start=start,
         end=end,
         params=dict(_flat("", {"profile": params.profile, "entry": entry.name, **blocks})),
-        tags=_tags(entry, records, sampling, provenance) | ({"not_finite": ", ".join(broken)} if broken else {}),
+        tags=_tags(entry, records, sampling, provenance, hash_of(weights)) | ({"not_finite": ", ".join(broken)} if broken else {}),
         metrics=[point for point in points if math.isfinite(point.value)],
     )

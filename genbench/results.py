@@ -15,6 +15,8 @@ from genbench.files import read_json, write_json
 
 __all__ = ["Metric", "Record", "Visual", "read_record", "score_hash", "write_record"]
 
+_DIGITS = 9
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -90,7 +92,23 @@ def read_record(path: Path) -> Record:
         raise UserError(f"{path} is no score record ({error}); delete it and score again") from error
 
 
-def score_hash(metrics: Mapping[str, Metric]) -> str:
-    """SHA-256 of the canonical JSON of metrics: equal if and only if all values, errors and details are."""
-    canonical = json.dumps({name: asdict(metric) for name, metric in metrics.items()}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+def score_hash(metrics: Mapping[str, Metric], *behind: str) -> str:
+    """A short form of `genbench diff`: SHA-256 over metrics, their numbers rounded to 9 significant digits, and over the hash of the weights.
+
+    Equal results have equal hashes, but for numbers on the edge of rounding, which may fall to one side or the other when their last digits
+    differ, and for those near 0 that are differences of large ones. `genbench diff` tells such cases from real differences.
+
+    Arguments:
+        metrics: scores by name, with errors and details.
+        behind: hash of the weights that were scored, by :func:`genbench.tensors.hash_of`; for a mean over seeds the score hashes of its entries.
+    """
+    content = {"metrics": {name: _rounded(asdict(metric)) for name, metric in metrics.items()}, "behind": behind}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") + 0.0  # -0 becomes 0
+    if isinstance(value, Mapping):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -147,19 +147,20 @@ def log(root: Path) -> list[str]:
 # ---------------------------------------------------------------------- start
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(("option", "said"), [("--help", "new-model"), ("--version", f"genbench {genbench.__version__}\n")])
+def test_help_and_version_import_nothing_heavy(option: str, said: str) -> None:
     program = """
 import sys
 from genbench.cli import main
-sys.argv = ["genbench", "--help"]
+sys.argv = ["genbench", *sys.argv[1:]]
 try:
     main()
 except SystemExit as stop:
     assert not stop.code
 print(*(set(sys.modules) & {"torch", "numpy", "yaml", "dvc", "mlflow", "pandas", "rich", "genbench.params"}), sep=",")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "new-model" in done.stdout
+    done = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True, check=True)
+    assert said in done.stdout
     assert done.stdout.splitlines()[-1] == ""
 
 

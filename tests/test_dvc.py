@@ -70,8 +70,8 @@ reads, writes = {{
     "visuals": ([own, data, weights], ["visuals/visuals.json"]),
     "score_likelihood": ([own, data, weights], ["likelihood.json", "nats.npz"]),
     "score_samples": ([own, features, samples], ["quality.json"]),
-    "report": (sorted(run.glob("*/quality.json")), ["metrics.json", "leaderboard.csv"]),
-    "track": ([root / "reports" / profile / "metrics.json"], [f".track/{{profile}}.json"]),
+    "report": (sorted(run.glob("*/quality.json")), ["metrics/alpha.json", "metrics/beta.json", "leaderboard.csv"]),
+    "track": ([root / "reports" / profile / "metrics" / "alpha.json"], [f".track/{{profile}}.json"]),
 }}[stage]
 digest = hashlib.sha256((stage + str(key)).encode() + b"".join(path.read_bytes() for path in reads))
 if stage == "train":
@@ -81,7 +81,7 @@ base = {{"prepare": run, "features": run, "report": root / "reports" / profile, 
 for name in writes:
     path = base / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    scores = '{{"alpha": {{"fid_mnist": 1.0}}, "digest": "%s"}}' % digest.hexdigest()
+    scores = '{{"fid_mnist": 1.0, "digest": "%s"}}' % digest.hexdigest()
     text = "entry,fid_mnist\\nalpha,1\\n" if name.endswith(".csv") else scores
     path.write_text(text)
 """
@@ -249,11 +249,14 @@ def test_profile_has_its_own_lock_and_metrics(finished: Project) -> None:
     assert (finished.root / "profiles" / "smoke" / "dvc.lock").is_file()
     assert finished.repro("profiles/smoke/dvc.yaml")[0] == set()
     shown = finished.dvc("metrics", "show").stdout
-    assert os.path.join("reports", "quick", "metrics.json") in shown
-    assert os.path.join("reports", "smoke", "metrics.json") in shown
+    for profile in ("quick", "smoke"):
+        for entry in ("alpha", "beta"):
+            (line,) = [line for line in shown.splitlines() if os.path.join("reports", profile, "metrics", f"{entry}.json") in line]
+            assert "1.0" in line.split()
     status = finished.run("git", "status", "--porcelain", "-uall").stdout
     new = {line[3:] for line in status.splitlines() if line.startswith("??")}
-    reports = {f"reports/{profile}/{file}" for profile in ("quick", "smoke") for file in ("metrics.json", "leaderboard.csv")}
+    files = ("metrics/alpha.json", "metrics/beta.json", "leaderboard.csv")
+    reports = {f"reports/{profile}/{file}" for profile in ("quick", "smoke") for file in files}
     assert new - {"calls.txt"} == reports | {"dvc.lock", "profiles/smoke/dvc.lock"}
 
 
@@ -263,7 +266,7 @@ def test_diff_with_a_commit_names_what_changed(finished: Project) -> None:
     finished.params(lambda raw: raw["entries"]["alpha"]["arch"].update(width=9))
     changed = json.loads(finished.dvc("params", "diff", "--json").stdout)["params.yaml"]
     assert {name: value["new"] for name, value in changed.items()} == {"entries.alpha.arch.width": 9}
-    metrics = finished.root / "reports" / "quick" / "metrics.json"
+    metrics = finished.root / "reports" / "quick" / "metrics" / "alpha.json"
     metrics.write_text(metrics.read_text().replace("1.0", "3.0"))
-    scores = json.loads(finished.dvc("metrics", "diff", "--json").stdout)["reports/quick/metrics.json"]
-    assert scores["alpha.fid_mnist"]["diff"] == 2.0
+    scores = json.loads(finished.dvc("metrics", "diff", "--json").stdout)["reports/quick/metrics/alpha.json"]
+    assert scores["fid_mnist"]["diff"] == 2.0

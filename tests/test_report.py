@@ -30,7 +30,7 @@ from genbench.report.charts import Point, curves, scatter
 from genbench.report.grids import pick
 from genbench.report.page import MAX_BYTES, Material, page
 from genbench.report.published import literature, merged, published
-from genbench.report.rows import KINDS, leaderboard, metric_values
+from genbench.report.rows import KINDS, headlines, leaderboard
 from genbench.report.tables import csv_table, markdown
 from genbench.report.text import number, plus_minus
 from genbench.results import Metric, Record, read_record, write_record
@@ -188,17 +188,46 @@ def test_a_complete_entry_has_all_fields(bench: Bench) -> None:
     assert only["metrics"]["bits_per_dim"] == {
         "value": 1.2, "stderr": 0.01, "n": 100, "kind": "exact", "higher_is_better": False, "detail": {"draws": 1},
     }  # fmt: skip
-    assert metric_values(board)["alpha"]["fid_mnist"] == 5.0
 
 
-def test_score_hash_depends_on_metrics_alone(bench: Bench) -> None:
-    bench.add("alpha", "alpha", bits=1.2)
+def test_score_hash_depends_on_scores_and_weights_alone(bench: Bench) -> None:
+    run = bench.add("alpha", "alpha", bits=1.2)
     before = row(bench.board(), "alpha")["score_hash"]
-    cost = json.loads((bench.params.run("alpha") / "cost.json").read_text())
-    write_json(bench.params.run("alpha") / "cost.json", cost | {"train_seconds": 99.0})
-    assert row(bench.board(), "alpha")["score_hash"] == before
-    write_record(bench.params.run("alpha") / "likelihood.json", Record("alpha", {"nats": Metric(1.0, None, 100, False, "exact")}))
-    assert row(bench.board(), "alpha")["score_hash"] != before
+
+    def hash_after(file: str, content: bytes) -> str:
+        kept = (run / file).read_bytes()
+        write_bytes(run / file, content)
+        try:
+            return row(bench.board(), "alpha")["score_hash"]
+        finally:
+            write_bytes(run / file, kept)
+
+    cost = json.loads((run / "cost.json").read_text())
+    assert hash_after("cost.json", json.dumps(cost | {"train_seconds": 99.0}).encode()) == before
+    likelihood = (run / "likelihood.json").read_text()
+    value = f'"value": {1.2!r}'
+    assert value in likelihood
+    assert (
+        hash_after("likelihood.json", likelihood.replace(value, '"value": 1.2000000000001').encode()) == before
+    )  # another thread count, say
+    assert hash_after("likelihood.json", likelihood.replace(value, '"value": 1.20000001').encode()) != before
+    assert hash_after("weights.safetensors", weights_of(bench.entries["alpha"], 1.0)) != before
+    bench.add("alpha-s1", "alpha", bits=1.2, seed=1)
+    mean = row(bench.board(), "alpha*")["score_hash"]
+    write_bytes(bench.params.run("alpha-s1") / "weights.safetensors", weights_of(bench.entries["alpha-s1"], 1.0))
+    assert row(bench.board(), "alpha*")["score_hash"] != mean
+
+
+def test_headlines_are_the_main_scores_with_five_digits_a_file_for_each_entry(bench: Bench) -> None:
+    bench.add("alpha", "alpha", bits=1.23456789, fid=12345.678)
+    bench.add("alpha-s1", "alpha", bits=1.3, seed=1)
+    bench.add("gamma", "gamma", fid=0.000123456)
+    bench.write()
+    written = {path.stem: json.loads(path.read_text()) for path in (bench.params.report / "metrics").iterdir()}
+    assert written == headlines(bench.board())
+    assert written.keys() == {"alpha", "alpha-s1", "gamma"}
+    assert written["alpha"] == {"bits_per_dim": 1.2346, "nats": 670.9, "fid_mnist": 12346.0, "is_mnist": 9.0}
+    assert written["gamma"] == {"fid_mnist": 0.00012346, "is_mnist": 9.0}
 
 
 def test_rows_are_sorted_by_data_set_control_kind_and_value(bench: Bench) -> None:
@@ -498,7 +527,7 @@ def test_seeds_get_a_row_of_their_mean(bench: Bench) -> None:
     assert metric["detail"]["seeds"] == 3
     assert metric["kind"] == "exact"
     assert [r["entry"] for r in board["rows"] if r["status"] == "aggregate"] == ["alpha*"]
-    assert metric_values(board).keys() == {"alpha", "alpha-s1", "alpha-s2", "wide"}
+    assert headlines(board).keys() == {"alpha", "alpha-s1", "alpha-s2", "wide"}
 
 
 def test_a_mean_has_only_the_metrics_of_all_seeds(bench: Bench) -> None:
@@ -693,7 +722,7 @@ def test_the_page_stands_alone(full: Bench) -> None:
     assert reader.open == []
     assert [place for place in reader.loaded if not place.startswith(("data:", "#"))] == []
     assert not re.search(r"@import|url\(\s*['\"]?(?!#)", text)
-    assert all(link.startswith(("#", "https://arxiv.org/abs/", "../../docs/", "leaderboard.", "metrics.json")) for link in reader.links)
+    assert all(link.startswith(("#", "https://arxiv.org/abs/", "../../docs/", "leaderboard.")) for link in reader.links)
     assert {link[1:] for link in reader.links if link.startswith("#")} <= set(reader.ids)
     assert len(text.encode()) <= MAX_BYTES
     sections = ("summary", "board-mnist", "missing", "samples", "visuals", "curves", "cost", "published", "environment")

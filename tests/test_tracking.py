@@ -19,9 +19,11 @@ from mlflow.entities import Run, ViewType
 
 from genbench.errors import UserError
 from genbench.files import read_json, write_bytes, write_json, write_npz, write_text
-from genbench.finished import missing
+from genbench.finished import missing, read
 from genbench.images import grid, png
 from genbench.params import Params, load_params
+from genbench.report.collect import collect
+from genbench.report.rows import leaderboard
 from genbench.results import Metric, Record, write_record
 from genbench.tracking import experiment_name, sync, ui
 from pipelines import track
@@ -189,6 +191,12 @@ def test_twice_changes_nothing(finished: Params) -> None:
     assert len(before) == 5
     assert contents(finished) == before
     assert (finished.root / ".track" / "quick.json").read_bytes() == receipt
+
+
+def test_the_score_hash_is_the_leaderboards(finished: Params) -> None:
+    rows = {row["entry"]: row for row in leaderboard(finished, collect(finished))["rows"]}
+    for name in ("made", "binary-made"):
+        assert read(finished, finished.entry(name)).tags["score_hash"] == rows[name]["score_hash"]
 
 
 def test_the_kind_of_processor_and_the_precision_are_tags(finished: Params) -> None:

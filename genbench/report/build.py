@@ -13,7 +13,7 @@ from genbench.report.charts import Chart, Point, curves, scatter
 from genbench.report.collect import Outcome, collect
 from genbench.report.grids import real_grids, sample_grid
 from genbench.report.page import Material, page
-from genbench.report.rows import leaderboard, metric_values, without_seeds
+from genbench.report.rows import headlines, leaderboard, without_seeds
 from genbench.report.tables import csv_table, markdown
 
 __all__ = ["write_report"]
@@ -33,7 +33,8 @@ def write_report(params: Params, folder: Path) -> None:
     documented = {path.stem for path in (params.root / "docs").glob("*.md")}
     html, spilled = page(board, outcomes, material, documented)
     write_json(folder / "leaderboard.json", board)
-    write_json(folder / "metrics.json", metric_values(board))
+    for entry, scores in headlines(board).items():
+        write_json(folder / "metrics" / f"{entry}.json", scores)
     write_text(folder / "leaderboard.csv", csv_table(board))
     write_text(folder / "leaderboard.md", markdown(board))
     write_text(folder / "index.html", html)

@@ -21,6 +21,7 @@ from genbench.params import Entry, Params
 from genbench.registry import model_class
 from genbench.report.schema import read_checked
 from genbench.results import Record, Visual, read_record
+from genbench.tensors import hash_of, read_tensors
 
 __all__ = ["Outcome", "Sampling", "Training", "collect"]
 
@@ -38,11 +39,12 @@ _AHEAD = {
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Outputs of the stage ``train`` but the weights. ``history`` has the columns of history.csv, empty cells as NaN."""
+    """Outputs of the stage ``train``. ``weights`` is a hash of them; ``history`` has the columns of history.csv, empty cells as NaN."""
 
     cost: dict[str, Any]
     provenance: dict[str, Any]
     history: pd.DataFrame
+    weights: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ def _need(path: Path) -> Path:
 
 
 def _training(run: Path) -> Training:
-    _need(run / "weights.safetensors")
+    weights, _ = read_tensors(_need(run / "weights.safetensors"))
     path = _need(run / "history.csv")
     try:
         history = pd.read_csv(path)
@@ -202,7 +204,7 @@ def _training(run: Path) -> Training:
     if "step" not in numbers:
         raise UserError(f"{path} is damaged: no column 'step'")
     cost = read_checked(_need(run / "cost.json"), "cost")
-    return Training(cost, read_checked(_need(run / "provenance.json"), "provenance"), numbers)
+    return Training(cost, read_checked(_need(run / "provenance.json"), "provenance"), numbers, hash_of(weights))
 
 
 def _sampling(run: Path, spec: DataSpec) -> Sampling:

@@ -15,9 +15,10 @@ from genbench.params import Entry, Params
 from genbench.processor import in_words
 from genbench.report.collect import Outcome
 from genbench.report.schema import validate
+from genbench.report.text import COLUMNS
 from genbench.results import Metric, score_hash
 
-__all__ = ["KINDS", "kinds_differ", "leaderboard", "metric_values", "without_seeds"]
+__all__ = ["KINDS", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
 
 Row = dict[str, Any]
 
@@ -44,10 +45,14 @@ def leaderboard(params: Params, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return board
 
 
-def metric_values(board: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The content of metrics.json, for `dvc metrics`: ``{entry: {metric: value}}``."""
+def headlines(board: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The content of ``metrics/<entry>.json`` by entry: the main scores, rounded, without means over seeds.
+
+    `dvc metrics show` prints a line for each file and a column for each name, so these make a table that fits a screen.
+    """
+    main = [column.key for column in COLUMNS if column.main]
     return {
-        row["entry"]: {name: metric["value"] for name, metric in row["metrics"].items()}
+        row["entry"]: {name: float(f"{row['metrics'][name]['value']:.5g}") for name in main if name in row["metrics"]}
         for row in board["rows"]
         if row["status"] != "aggregate"
     }
@@ -101,7 +106,7 @@ def _row(outcome: Outcome) -> Row:
         "status": "partial" if outcome.reasons else "ok",
         "metrics": {name: asdict(metric) for name, metric in metrics.items()},
         "withheld": {name: reason for record in records for name, reason in record.withheld.items()},
-        "score_hash": score_hash(metrics),
+        "score_hash": score_hash(metrics, training.weights),
         "cost": cost,
         "processor": _processor(outcome),
         "provenance": {name: value for name, value in training.provenance.items() if name != "train"},  # that is in params.yaml
@@ -154,7 +159,7 @@ def _aggregate(group: Sequence[Row]) -> Row:
         "status": "aggregate",
         "metrics": {name: asdict(metric) for name, metric in metrics.items()},
         "withheld": {},
-        "score_hash": score_hash(metrics),
+        "score_hash": score_hash(metrics, *(row["score_hash"] for row in group)),
         "cost": {key: fmean(row["cost"][key] for row in group) for key in costs},
         "processor": " / ".join(dict.fromkeys(row["processor"] for row in group)),
         "provenance": None,
