@@ -36,7 +36,7 @@ bench: $(INSTALLED) ## train, score and compare everything (PROFILE=smoke|quick|
 	$(RUN) genbench run --profile $(PROFILE)
 
 test: $(INSTALLED) ## the tests (TESTS="tests/test_cli.py -k help" for some of them, JOBS=0 in one process)
-	$(RUN) python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile $(TESTS)
+	$(RUN) python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-avx2: $(INSTALLED) ## those that depend on the processor, on this one limited to AVX2, where bfloat16 is not native
 	$(RUN) ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist load -m processor $(TESTS)

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     command = [sys.executable, "-m", "benchmarks.kinds", "--here", "--threads", str(options.threads)]
     found = {
-        kind: json.loads(subprocess.check_output(command, env=os.environ | limits, text=True).splitlines()[-1])
+        kind: json.loads(subprocess.check_output(command, env=os.environ | limits, encoding="utf-8").splitlines()[-1])
         for kind, limits in KINDS.items()
     }
     names = list(found["native"]["float32"])

@@ -30,6 +30,16 @@ SMALL = {"train": 300, "valid": 100, "test": 100}
 """Images per split of the project's data."""
 
 
+_LONG = ("pipeline_smoke", "contract", "code", "processor", "resume", "cli", "profiles", "diffusion", "quick_settings")
+"""Files that take longest, the longest first: `make test` gives whole files to its processes, and one that began last would be waited for."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+    place = {f"test_{name}": i for i, name in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Several threads on tiny tensors cost more than they bring, and change the last bits."""
