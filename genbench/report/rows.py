@@ -14,8 +14,8 @@ from genbench.base import Likelihood
 from genbench.params import Entry, Params
 from genbench.processor import in_words
 from genbench.report.collect import Outcome
-from genbench.report.schema import validate
 from genbench.results import Metric, score_hash
+from genbench.schema import validate
 
 __all__ = ["KINDS", "kinds_differ", "leaderboard", "metric_values", "without_seeds"]
 
