@@ -114,3 +114,13 @@ def project(tmp_path: Path, mnist: data.Dataset, binary_mnist: data.Dataset) -> 
 def params(project: Path) -> Params:
     """The parameters of ``project``."""
     return load_params("quick", root=project)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An initialised MLflow database without runs; making one takes seconds."""
+    from mlflow import MlflowClient  # takes a second, and few tests need it
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
