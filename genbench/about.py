@@ -7,15 +7,16 @@ import re
 import shutil
 import sys
 import webbrowser
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
+from genbench.disk import told
 from genbench.errors import UserError
-from genbench.files import read_json
 from genbench.formula import plain_docstring
-from genbench.params import Params, find_root, load_params
+from genbench.params import Entry, Params, find_root, load_params
 from genbench.processor import in_words
-from genbench.results import Metric, read_record
+from genbench.results import Metric
 
 __all__ = ["family_in_short", "open_report", "open_ui", "print_info", "print_models", "print_new_model", "print_seeds", "table"]
 
@@ -34,15 +35,17 @@ def _summary(cls: type) -> str:
 
 
 def print_models() -> None:
-    """Print every model that an entry can name."""
-    from genbench.registry import model_class, model_names, plugin
+    """Print every model that an entry can name, and below them those that cannot be imported, with the reason."""
+    from genbench.registry import model_classes, plugin
 
+    classes, broken = model_classes()
     rows = []
-    for name in model_names():
-        cls = model_class(name)
+    for name, cls in classes.items():
         kind = "control" if cls.control else cls.family
         rows.append((name, kind, cls.likelihood.value, cls.conditioning.value, plugin(name) or _summary(cls)))
     print(table(("model", "family", "likelihood", "labels", "about"), rows))
+    for name, reason in broken.items():
+        print(f"{name}: {reason}", file=sys.stderr)
 
 
 def family_in_short(family: str, root: Path) -> str | None:
@@ -60,16 +63,10 @@ def print_info(profile: str, name: str) -> None:
     Raises:
         UserError: unknown entry or model.
     """
-    from genbench.registry import model_class
-
     params = load_params(profile)
     entry = params.entry(name)
-    cls = model_class(entry.model)
     print(f"{name}: {entry.model} on {entry.dataset}, seed {entry.seed}, profile {profile}\n")
-    print(plain_docstring(inspect.getdoc(cls) or "").split("\nArguments:")[0].strip())
-    short = family_in_short(cls.family, params.root)
-    if short is not None:
-        print(f"\nThe family: {cls.family} (docs/{cls.family}.md)\n\n{short}")
+    _print_model(entry, params.root)
     print("\nParameters")
     for block in ("arch", "train", "sample", "score"):
         print(f"  {block}: {', '.join(f'{k}={v}' for k, v in getattr(entry, block).items()) or '(defaults)'}")
@@ -78,24 +75,59 @@ def print_info(profile: str, name: str) -> None:
         print(f"  {line}")
 
 
+def _print_model(entry: Entry, root: Path) -> None:
+    """Print what a model says of itself, and its family; of one that cannot be imported, the reason."""
+    from genbench.registry import BrokenModel, model_class
+
+    try:
+        cls = model_class(entry.model)
+    except BrokenModel as error:
+        print(error)
+        return
+    print(plain_docstring(inspect.getdoc(cls) or "").split("\nArguments:")[0].strip())
+    short = family_in_short(cls.family, root)
+    if short is not None:
+        print(f"\nThe family: {cls.family} (docs/{cls.family}.md)\n\n{short}")
+
+
 def _scores(params: Params, name: str) -> list[str]:
-    run, lines = params.run(name), []
-    for file in ("likelihood.json", "quality.json"):
-        if (run / file).is_file():
-            record = read_record(run / file)
-            lines += [_score(key, metric) for key, metric in record.metrics.items()]
-            lines += [f"{key}: withheld, {reason}" for key, reason in record.withheld.items()]
-    if (run / "cost.json").is_file():
-        cost = read_json(run / "cost.json")
-        lines.append(f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.1f} s{_made_on(run / 'provenance.json')}")
+    """A line for each score and for the costs, as far as they are there; for a damaged file, what is wrong with it."""
+    lines: list[str] = []
+    readers: list[Callable[[Params, Entry], list[str]]] = [partial(_recorded, file=file) for file in ("likelihood.json", "quality.json")]
+    for read in (*readers, _cost):
+        try:
+            lines += read(params, params.entry(name))
+        except FileNotFoundError:
+            continue
+        except (ValueError, OSError) as error:
+            lines.append(told(error))
     return lines or [f"none yet: genbench run --profile {params.profile} --entries {name}"]
 
 
-def _made_on(path: Path) -> str:
-    """The precision and the kind of processor of a training, and its threads, from provenance.json."""
-    if not path.is_file():
+def _recorded(params: Params, entry: Entry, *, file: str) -> list[str]:
+    from genbench.outputs import read_scores
+
+    record = read_scores(params.run(entry.name), file, entry)
+    scores = [_score(key, metric) for key, metric in record.metrics.items()]
+    return scores + [f"{key}: withheld, {reason}" for key, reason in record.withheld.items()]
+
+
+def _cost(params: Params, entry: Entry) -> list[str]:
+    from genbench.outputs import read_cost
+
+    run = params.run(entry.name)
+    cost = read_cost(run)
+    return [f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.1f} s{_made_on(run)}"]
+
+
+def _made_on(run: Path) -> str:
+    """The precision and the kind of processor of a training, and its threads, from provenance.json; empty where that is not there."""
+    from genbench.outputs import read_provenance
+
+    try:
+        made = read_provenance(run)
+    except FileNotFoundError:
         return ""
-    made = read_json(path)
     kind = in_words(made["kind"]) if "kind" in made else made["hardware"]
     return f" in {made.get('precision', 'float32')} on {kind}, {made['threads']} thread{'s' if made['threads'] != 1 else ''}"
 
@@ -116,12 +148,12 @@ def open_report(profile: str) -> None:
     webbrowser.open(page.as_uri())
 
 
-def open_ui(port: int, host: str) -> None:
+def open_ui(port: int, host: str, allowed_hosts: str | None = None) -> None:
     """Serve the tracked runs."""
     root = find_root()
-    from genbench.tracking import ui  # imports mlflow
+    from genbench.ui import ui  # imports mlflow
 
-    ui(root, port=port, host=host)
+    ui(root, port=port, host=host, allowed_hosts=allowed_hosts)
 
 
 def print_seeds(profile: str, count: int, entries: Sequence[str]) -> None:

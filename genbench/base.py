@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor, nn
 
+from genbench.errors import UserError
 from genbench.precision import resolved
 
 __all__ = [
@@ -133,10 +134,10 @@ class GenerativeModel(nn.Module, ABC):
         super().__init__()
         name = type(self).__name__
         if conditional and self.conditioning is Conditioning.NONE:
-            raise ValueError(f"conditional: {name} takes no labels")
+            raise UserError(f"conditional: {name} takes no labels")
         conditional = conditional or self.conditioning is Conditioning.REQUIRED
         if conditional and spec.classes == 0:
-            raise ValueError(
+            raise UserError(
                 f"conditional: the data set has no labels, so {name} cannot be conditional on it; set conditional: false or use mnist"
             )
         self.spec = spec

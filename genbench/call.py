@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from genbench.disk import told
 from genbench.mirror import pin_mirror
 
 __all__ = ["call"]
@@ -56,7 +57,7 @@ def call(
     except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         if os.environ.get("GENBENCH_DEBUG") == "1":
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {told(error)}", file=sys.stderr)
         raise typer.Exit(1) from None
     if isinstance(result, int) and result != 0:
         raise typer.Exit(result)

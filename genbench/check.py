@@ -20,7 +20,7 @@ from genbench.likelihood import score_options
 from genbench.optim import check_optim
 from genbench.params import Compute, Entry, Params
 from genbench.precision import check_operations, computes_bfloat16
-from genbench.registry import BrokenModel, build
+from genbench.registry import BrokenModel, blamed, build
 
 __all__ = ["check_entry", "check_params", "emulating"]
 
@@ -34,8 +34,13 @@ def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
 
     Raises:
         UserError: names the key, what it got and what is legal.
-        BrokenModel: the model's file cannot be imported.
+        BrokenModel: the model cannot be imported or built, or raises something else than a UserError when it is asked about its options.
     """
+    with blamed(entry.model):
+        return _checked(entry, compute)
+
+
+def _checked(entry: Entry, compute: Compute) -> GenerativeModel:
     model, where = build(entry, spec_of(entry.dataset)), f"entries.{entry.name}"
     bind_options(fit, entry.train, where=f"{where}.train", skip=("model", "data", "entry", "seed", "device", "resume"))
     check_optim(model, entry.train, where=f"{where}.train")
@@ -81,7 +86,7 @@ def check_params(params: Params, names: Iterable[str] | None = None) -> dict[str
         names: entries to check; None for all.
 
     Returns:
-        The entries whose model cannot be imported, each with the reason: they cannot run, but they are in no other's way.
+        The entries whose model cannot be imported or built, each with the reason: they cannot run, but they are in no other's way.
 
     Raises:
         UserError: the first mistake in each data set, metric and entry, all of them in one error.

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from genbench.disk import explained
 from genbench.errors import UserError
 from genbench.files import read_json
 from genbench.params import Params, find_root, load_params, profiles
@@ -46,13 +47,23 @@ def clean(*, everything: bool = False) -> None:
     unfinished = set() if everything else _unfinished(root)
     freed = kept = 0
     for leftover in leftovers(folder, loaded, unfinished):
-        if leftover.kept is None:
-            shutil.rmtree(leftover.path)
+        reason = _remove(leftover.path) if leftover.kept is None else leftover.kept
+        if reason is None:
             freed += leftover.size
         else:
             kept += leftover.size
-        print(f"{'removed' if leftover.kept is None else f'kept ({leftover.kept})'}: {leftover.path.name}, {_mb(leftover.size)}")
+        print(f"{'removed' if reason is None else f'kept ({reason})'}: {leftover.path.name}, {_mb(leftover.size)}")
     print(f"freed {_mb(freed)}, kept {_mb(kept)}")
+
+
+def _remove(folder: Path) -> str | None:
+    """Remove a folder; why that cannot be done, if it cannot, which is no reason to keep the others."""
+    try:
+        with explained(folder, "remove"):
+            shutil.rmtree(folder)
+    except OSError as error:
+        return str(error)
+    return None
 
 
 def leftovers(folder: Path, loaded: Collection[Params], unfinished: Collection[str]) -> list[Leftover]:
@@ -75,7 +86,7 @@ def leftovers(folder: Path, loaded: Collection[Params], unfinished: Collection[s
         # One without an identity is of a version before they were kept, and nothing goes on from it.
         newest, exists = begun[1] is not None and begun not in seen, work.rpartition("-")[0] in known
         seen.add(begun)
-        reason = "in use" if _in_use(path) else "unfinished" if newest and exists and work in unfinished else None
+        reason = _held(path) or ("unfinished" if newest and exists and work in unfinished else None)
         result.append(Leftover(path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()), reason))
     return result
 
@@ -93,16 +104,19 @@ def _modified(path: Path) -> float:
     return max(file.stat().st_mtime for file in (path, *path.rglob("*")))
 
 
-def _in_use(path: Path) -> bool:
+def _held(path: Path) -> str | None:
+    """Why a folder is not ours to remove: a process works in it, or its lock cannot be opened; else None."""
     lock = path / "lock"
     if not lock.is_file():
-        return False
-    with lock.open("a", encoding="utf-8") as file:
-        try:
+        return None
+    try:
+        with explained(lock, "open"), lock.open("a", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    except BlockingIOError:
+        return "in use"
+    except OSError as error:
+        return str(error)
+    return None
 
 
 def _unfinished(root: Path) -> set[str]:

@@ -83,13 +83,16 @@ def track(
     _stage("track", None, profile, **options)
 
 
-@app.command(**examples("genbench ui", "genbench ui --port 5001"))
+@app.command(**examples("genbench ui", "genbench ui --port 5001", "genbench ui --host 0.0.0.0 --allowed-hosts my.host.org"))
 def ui(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the web page.")] = 5000,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for other machines to reach it.")] = "127.0.0.1",
+    allowed_hosts: Annotated[
+        str | None, typer.Option("--allowed-hosts", help="How other machines call this one: names or addresses, with commas between.")
+    ] = None,
 ) -> None:
     """Open the tracked runs in the MLflow web page."""
-    call("genbench.about:open_ui", port, host)
+    call("genbench.about:open_ui", port, host, allowed_hosts)
 
 
 @app.command(

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from genbench.errors import UserError, near
 from genbench.files import read_json, sha256
@@ -117,11 +118,12 @@ class Sources:
             return
         try:
             tree = ast.parse(path.read_bytes(), filename=str(path))
-        except SyntaxError as error:
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # all of which Python's parser raises
             if path.parent == self.root / "genbench" / "models":  # its own entries fail when they import it; the others are to go on
                 self._hashes[relative], self._edges[relative] = sha256(path), frozenset()
                 return
-            raise UserError(f"{path}:{error.lineno}: {error.msg}; mend it, then run the command again") from error
+            reason = f"{error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else f" {error}"
+            raise UserError(f"{path}:{reason}; mend it, then run the command again") from error
         self._hashes[relative] = source_hash(tree)
         imported = {file for module in _imports(tree, relative) for file in self._files(module)}
         constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
@@ -215,7 +217,7 @@ def check_unchanged(params: Params, stage: str, key: str) -> None:
     path = params.fingerprint(key if own else "_stages", stage)
     if not path.is_file():
         return  # the stage names what it lacks
-    sources, written = Sources(), read_json(path)
+    sources, written = Sources(), _written(path)
     now = entry_fingerprint(sources, stage, params.entry(key), params.metrics) if own else shared_fingerprint(sources, stage)
     if now.hash != written["hash"]:
         before = written["files"]
@@ -232,7 +234,28 @@ def outdated_plugins(params: Params) -> list[str]:
     from genbench.registry import plugin
 
     written = {entry.name: params.fingerprint(entry.name, "train") for entry in params.entries.values()}
-    return [name for name, path in written.items() if path.is_file() and read_json(path)["plugin"] != plugin(params.entries[name].model)]
+    return [name for name, path in written.items() if path.is_file() and _plugin_of(path) != plugin(params.entries[name].model)]
+
+
+def _plugin_of(path: Path) -> object:
+    """The plug-in that a fingerprint names; of a damaged one, what is none."""
+    try:
+        return _written(path)["plugin"]
+    except UserError:
+        return ""
+
+
+def _written(path: Path) -> dict[str, Any]:
+    """The fingerprint that the stage ``code`` wrote.
+
+    Raises:
+        UserError: the file is damaged; names it.
+    """
+    try:
+        written = read_json(path)
+        return {"hash": written["hash"], "files": dict(written["files"]), "plugin": written["plugin"]}
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it, and run the command again") from error
 
 
 def _model(sources: Sources, entry: Entry) -> tuple[list[str], str | None]:

@@ -60,10 +60,17 @@ def _went_on(params: Params, stage: str, key: str, begun: float) -> bool:
 
 
 def read_costs(params: Params) -> list[dict[str, Any]]:
-    """The lines, the oldest first; those that a full disk cut short are left out."""
+    """The lines, the oldest first; those that are damaged, as by a full disk, are left out."""
     lines = []
-    with contextlib.suppress(FileNotFoundError):
-        for text in costs_path(params).read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
+    with contextlib.suppress(OSError):  # none yet, or another user's: what is lost is an estimate
+        for text in costs_path(params).read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
                 lines.append(json.loads(text))
-    return [line for line in lines if isinstance(line, dict) and {"stage", "key", "seconds"} <= line.keys()]
+    return [line for line in lines if _is_cost(line)]
+
+
+def _is_cost(line: Any) -> bool:
+    """Whether a line says what the estimate needs of it."""
+    if not isinstance(line, dict) or not isinstance(line.get("seconds"), int | float):
+        return False
+    return isinstance(line.get("stage"), str) and isinstance(line.get("key"), str)

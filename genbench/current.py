@@ -9,6 +9,7 @@ from typing import Any
 
 from genbench.base import Conditioning, GenerativeModel
 from genbench.data import SIZES
+from genbench.disk import explained
 from genbench.errors import UserError
 from genbench.files import sha256
 from genbench.params import Entry, Params
@@ -81,12 +82,14 @@ def _other_file(made_from: Mapping[str, Any], name: str, path: Path) -> str | No
 
 def _header(weights: Path) -> dict[str, Any]:
     """The metadata of a safetensors file: its first 8 bytes are the length of the JSON that follows."""
-    with weights.open("rb") as file:
+    with explained(weights, "read"), weights.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         text = file.read(min(size, weights.stat().st_size))
     try:
-        about: dict[str, Any] = json.loads(json.loads(text)["__metadata__"]["genbench"])
-    except (ValueError, KeyError, TypeError) as error:
+        about = json.loads(json.loads(text)["__metadata__"]["genbench"])
+        if not isinstance(about, dict):
+            raise TypeError("its metadata must be a mapping")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{weights} is no genbench checkpoint; delete it and train the entry again") from error
     return about
 

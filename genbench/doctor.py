@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from genbench.disk import check_writable
 from genbench.errors import UserError
 from genbench.isa import set_isa
 from genbench.mirror import mirror
@@ -106,8 +107,9 @@ def _packages() -> Iterator[Check]:
 def _entries(params: Params) -> str:
     from genbench.check import check_params  # imports torch
 
-    for name, reason in check_params(params).items():
-        raise UserError(f"{name}: {reason}")
+    broken = check_params(params)
+    if broken:
+        raise UserError("; ".join(f"{name}: {reason}" for name, reason in broken.items()))
     return f"{len(params.entries)} of profile {params.profile}, all options known to their models"
 
 
@@ -128,16 +130,15 @@ def _disk(root: Path) -> Check:
 
 def _writable(params: Params) -> Iterator[Check]:
     folders = [params.runs, params.report, params.checkpoints, params.status("x", "x").parent, params.root / "data", params.root / ".dvc"]
-    locked = [folder for folder in folders if not os.access(_nearest(folder), os.W_OK | os.X_OK)]
-    for folder in locked:
-        yield Check("fail", "permission", f"cannot write into {folder}", "change the owner or mode of that folder")
+    locked = False
+    for folder in folders:
+        try:
+            check_writable([folder])
+        except UserError as error:
+            locked = True
+            yield Check("fail", "permission", str(error))
     if not locked:
         yield Check("ok", "permission", f"all folders of profile {params.profile} can be written")
-
-
-def _nearest(folder: Path) -> Path:
-    """The folder itself, or the first above it that exists."""
-    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def _data(params: Params, dataset: str) -> Check:

@@ -11,13 +11,14 @@ import json
 import os
 import secrets
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+
+from genbench.disk import ExplainedError, concerns_disk, explain, explained
 
 __all__ = [
     "as_json",
@@ -31,17 +32,6 @@ __all__ = [
     "write_npz",
     "write_text",
 ]
-
-
-def explain(error: OSError, path: Path) -> OSError:
-    """The same kind of error with what, where and how to mend."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "the disk is full; free some space (`genbench clean` removes checkpoints that no entry needs) and run the command again"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        hint = "no permission to write there; change the folder's owner or mode, or run from a folder that is yours"
-    else:
-        hint = error.strerror or str(error)
-    return OSError(error.errno, f"cannot write {path}: {hint}. Nothing was left half-written")
 
 
 def _sweep(path: Path) -> None:
@@ -79,7 +69,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # what stopped the writing is the error to tell
             temporary.unlink()
         if isinstance(error, OSError):
             raise explain(error, path) from error
@@ -106,10 +96,12 @@ def read_json(path: Path) -> Any:
 
     Raises:
         FileNotFoundError, ValueError: missing or no JSON; names the path.
+        OSError: it cannot be read; names the path.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no UTF-8
+        with explained(path, "read"):
+            return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or brackets without end
         raise ValueError(f"{path} is no valid JSON ({error}); delete it and run the stage that writes it again") from error
 
 
@@ -130,9 +122,11 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; run the stage that writes it (`genbench run` runs all that is needed)")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with explained(path, "read"), path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
+    except ExplainedError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds for a damaged file
         raise ValueError(f"{path} is corrupt or truncated ({error}); delete it and run the stage that writes it again") from error
 
 
@@ -162,7 +156,7 @@ def replace_directory(path: Path) -> Iterator[Path]:
         _swap(new, path)
     except BaseException as error:
         shutil.rmtree(new, ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if concerns_disk(error):
             raise explain(error, path) from error
         raise
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
@@ -12,18 +11,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from genbench.current import is_conditional, outdated_likelihood, outdated_quality, outdated_sampling, outdated_training
-from genbench.files import read_json, sha256
+from genbench.data import SPECS
+from genbench.disk import told
+from genbench.errors import UserError
+from genbench.files import sha256
+from genbench.outputs import Sampling, Training, read_sampling, read_scores, read_training, read_visuals
 from genbench.params import Entry, Params
 from genbench.processor import in_words
 from genbench.registry import model_class
-from genbench.results import Record, read_record, score_hash
-from genbench.tensors import hash_of, read_tensors
+from genbench.results import Record, Visual, score_hash
 
-__all__ = ["RECORDS", "Finished", "Point", "legal", "missing", "read"]
+__all__ = ["RECORDS", "SHOWN", "Finished", "Point", "find", "legal", "missing", "read"]
 
 RECORDS = ("history.csv", "cost.json", "provenance.json", "sampling.json", "likelihood.json", "quality.json")
 """Files of an entry that are kept beside its run."""
+
+SHOWN = 100
+"""Samples that a tracker shows."""
 
 _TRAINED = ("weights.safetensors", "history.csv", "cost.json", "provenance.json")
 _SAMPLED = ("samples.npz", "sampling.json")
@@ -48,6 +55,8 @@ class Finished:
     Attributes:
         entry: what it is.
         folder: its outputs.
+        samples: the first :data:`SHOWN`, uint8 (n, H, W).
+        visuals: its further pictures; empty where they were not drawn.
         key: hash of its content, without timings.
         start, end: of training, in milliseconds since 1970.
         params: its parameters, flattened: ``train.optim.loss.lr``.
@@ -57,12 +66,37 @@ class Finished:
 
     entry: Entry
     folder: Path
+    samples: np.ndarray
+    visuals: Sequence[Visual]
     key: str
     start: int
     end: int
     params: Mapping[str, str]
     tags: Mapping[str, str]
     metrics: Sequence[Point]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outputs:
+    """What the stages of an entry wrote."""
+
+    training: Training
+    sampling: Sampling
+    visuals: tuple[Visual, ...]
+    scores: Mapping[str, Record]
+
+    @classmethod
+    def of(cls, params: Params, entry: Entry) -> _Outputs:
+        run = params.run(entry.name)
+        visuals = read_visuals(run) if (run / "visuals" / "visuals.json").is_file() else ()
+        scores = {name: read_scores(run, name, entry) for name in _SCORED}
+        return cls(read_training(run), read_sampling(run, SPECS[entry.dataset]), visuals, scores)
+
+
+def find(params: Params) -> tuple[list[Finished], dict[str, str]]:
+    """The finished entries of a profile; and of the others, by name, why they are not: no file of one is in the way of another."""
+    skipped = {name: reason for name, entry in params.entries.items() if (reason := missing(params, entry)) is not None}
+    return [read(params, entry) for name, entry in params.entries.items() if name not in skipped], skipped
 
 
 def missing(params: Params, entry: Entry) -> str | None:
@@ -72,19 +106,21 @@ def missing(params: Params, entry: Entry) -> str | None:
         if lacking:
             return f"{stage}: no {', '.join(lacking)}"
     try:
-        return _outdated(params, entry)
-    except (ValueError, KeyError) as error:  # one damaged file keeps no other entry from being tracked
-        return f"damaged: {error}"
+        model_class(entry.model)
+    except UserError as error:
+        return str(error)
+    try:
+        return _outdated(params, entry, _Outputs.of(params, entry))
+    except (ValueError, OSError) as error:
+        return f"damaged: {told(error)}"
 
 
-def _outdated(params: Params, entry: Entry) -> str | None:
+def _outdated(params: Params, entry: Entry, outputs: _Outputs) -> str | None:
     """What of an entry is of another state of params.yaml, or None."""
-    folder = params.run(entry.name)
-    likelihood, quality = (read_record(folder / name) for name in _SCORED)
-    sampling = read_json(folder / "sampling.json")
+    weights, likelihood, quality = params.run(entry.name) / "weights.safetensors", *outputs.scores.values()
     found = {
-        "train": outdated_training(entry, folder / "weights.safetensors", read_json(folder / "provenance.json")),
-        "sample": outdated_sampling(params, entry, sampling, sampling["n"]),
+        "train": outdated_training(entry, weights, outputs.training.provenance),
+        "sample": outdated_sampling(params, entry, outputs.sampling.info, len(outputs.sampling.images)),
         "score_likelihood": outdated_likelihood(params, entry, likelihood),
         "score_samples": outdated_quality(params, quality),
     }
@@ -123,15 +159,14 @@ def _without_kind(made_from: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in made_from.items() if name != "kind"}
 
 
-def _curves(path: Path, start: int) -> Iterator[Point]:
+def _curves(history: Sequence[Mapping[str, float | None]], start: int) -> Iterator[Point]:
     """The columns ``<phase>/<name>`` of history.csv: ``loss`` becomes ``train`` and ``valid_loss`` ``valid``, other names stay."""
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            step, milliseconds = int(row.pop("step")), start + round(1000 * float(row.pop("seconds") or 0))
-            for column, text in row.items():
-                phase, _, name = column.rpartition("/")
-                if text and phase:
-                    yield Point(legal(f"{phase}/{_CURVES.get(name, name)}"), float(text), milliseconds, step)
+    for row in history:
+        step, milliseconds = int(row["step"] or 0), start + round(1000 * (row["seconds"] or 0))
+        for column, value in row.items():
+            phase, _, name = column.rpartition("/")
+            if value is not None and phase:
+                yield Point(legal(f"{phase}/{_CURVES.get(name, name)}"), value, milliseconds, step)
 
 
 def _scores(records: Sequence[Record], cost: Mapping[str, Any], sampling: Mapping[str, Any], end: int) -> Iterator[Point]:
@@ -175,26 +210,27 @@ def read(params: Params, entry: Entry) -> Finished:
     """A finished entry from its files.
 
     Raises:
-        ValueError: a file is damaged; names it.
+        UserError: a file is damaged; names it.
     """
-    folder = params.run(entry.name)
-    cost, sampling, provenance = (read_json(folder / f"{name}.json") for name in ("cost", "sampling", "provenance"))
-    records = [read_record(folder / name) for name in _SCORED]
-    weights, _ = read_tensors(folder / "weights.safetensors")
+    folder, outputs = params.run(entry.name), _Outputs.of(params, entry)
+    cost, sampling, records = outputs.training.cost, outputs.sampling.info, list(outputs.scores.values())
     # The weights' date, not the clock's: logging the same files again gives the same points.
     end = round(1000 * (folder / "weights.safetensors").stat().st_mtime)
     start = end - round(1000 * cost["train_seconds"])
-    points = [*_curves(folder / "history.csv", start), *_scores(records, cost, sampling, end)]
+    points = [*_curves(outputs.training.history, start), *_scores(records, cost, sampling, end)]
     # MLflow stores infinity as a large number and draws it.
     broken = sorted({point.key for point in points if not math.isfinite(point.value)})
     blocks = {name: getattr(entry, name) for name in ("model", "dataset", "seed", "arch", "train", "sample", "score")}
+    tags = _tags(entry, records, sampling, outputs.training.provenance, outputs.training.weights)
     return Finished(
         entry=entry,
         folder=folder,
-        key=_key(params, entry, {record: asdict(scores) for record, scores in zip(_SCORED, records, strict=True)}),
+        samples=outputs.sampling.images[:SHOWN].copy(),
+        visuals=outputs.visuals,
+        key=_key(params, entry, {name: asdict(record) for name, record in outputs.scores.items()}),
         start=start,
         end=end,
         params=dict(_flat("", {"profile": params.profile, "entry": entry.name, **blocks})),
-        tags=_tags(entry, records, sampling, provenance, hash_of(weights)) | ({"not_finite": ", ".join(broken)} if broken else {}),
+        tags=tags | ({"not_finite": ", ".join(broken)} if broken else {}),
         metrics=[point for point in points if math.isfinite(point.value)],
     )

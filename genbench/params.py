@@ -48,6 +48,7 @@ class Protocol:
         likelihood_images_very_many_passes: test images for still more passes: integrals along an ODE.
         very_many_passes: passes per image from which on that number holds.
         feature_reference_images: test images whose features are the reference of the sample scores.
+        inception_sha256: SHA-256 of an Inception weights file that is accepted besides the published one; None accepts that one alone.
     """
 
     samples: int
@@ -58,10 +59,13 @@ class Protocol:
     likelihood_images_very_many_passes: int
     very_many_passes: int
     feature_reference_images: int
+    inception_sha256: str | None = None
 
     def __post_init__(self) -> None:
+        if self.inception_sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.inception_sha256):
+            raise UserError(f"protocol.inception_sha256: must be 64 hexadecimal digits in lower case, got {self.inception_sha256!r}")
         for f in fields(self):
-            if getattr(self, f.name) < 1:
+            if f.name != "inception_sha256" and getattr(self, f.name) < 1:
                 raise UserError(f"protocol.{f.name}: must be at least 1, got {getattr(self, f.name)}")
         for name in ("samples", "sample_chunk"):
             if getattr(self, name) > _MAX_SAMPLES:

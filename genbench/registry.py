@@ -1,14 +1,20 @@
-"""Model names and their classes: a file ``models/<name>.py`` or an entry point of ``genbench.models`` is a model. Nothing is imported before use."""
+"""Model names and their classes: a file ``models/<name>.py`` or an entry point of ``genbench.models`` is a model. Nothing is imported before use.
+
+A model's file is somebody's work in progress. Whatever it raises, at import, in its constructor or later in a check, is a ``BrokenModel`` that
+names the place: its entries cannot run, all others can.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from genbench.errors import UserError, bind_options, near
@@ -17,13 +23,13 @@ from genbench.params import Entry
 if TYPE_CHECKING:
     from genbench.base import DataSpec, GenerativeModel
 
-__all__ = ["BrokenModel", "build", "model_class", "model_file", "model_names", "plugin"]
+__all__ = ["BrokenModel", "blamed", "build", "model_class", "model_classes", "model_file", "model_names", "plugin"]
 
 _MODELS = Path(__file__).parent / "models"
 
 
 class BrokenModel(UserError):
-    """A model whose file cannot be imported: its entries cannot run, all others can."""
+    """A model that cannot be imported or built: its entries cannot run, all others can."""
 
 
 def _plugins() -> dict[str, EntryPoint]:
@@ -54,52 +60,125 @@ def model_class(name: str) -> type[GenerativeModel]:
     """The class of a model.
 
     Raises:
-        UserError: unknown name (with near matches), or a file without exactly one public model class.
-        BrokenModel: the file cannot be imported.
+        UserError: unknown name, with near matches.
+        BrokenModel: it cannot be imported, or is no model class.
     """
-    from genbench.base import GenerativeModel  # here, so that names are looked up without torch
-
     if model_file(name) is not None:
-        module = _loaded(name, lambda: importlib.import_module(f"genbench.models.{name}"))
-        found = [getattr(module, public) for public in getattr(module, "__all__", ())]
-        classes = [c for c in found if inspect.isclass(c) and issubclass(c, GenerativeModel)]
-        if len(classes) != 1:
-            raise UserError(
-                f"genbench/models/{name}.py: __all__ must name exactly one GenerativeModel, got {[c.__name__ for c in classes]}"
-            )
-        return classes[0]
+        with blamed(name, wrong_options=False):
+            module = importlib.import_module(f"genbench.models.{name}")
+            return _checked(_only_class(module, name), name)
     point = _plugins().get(name)
     if point is None:
         raise UserError(f"{name!r} is no model{near(name, model_names())}")
-    loaded = _loaded(name, point.load)
-    if not (inspect.isclass(loaded) and issubclass(loaded, GenerativeModel)):
-        raise UserError(f"the entry point {point.value!r} of model {name!r} is no GenerativeModel class")
-    return loaded
+    with blamed(name, wrong_options=False):
+        return _checked(point.load(), name)
 
 
-def _loaded(name: str, load: Callable[[], Any]) -> Any:
-    """What ``load`` imports; BrokenModel with the place of the mistake for all that a file under construction raises."""
+def model_classes() -> tuple[dict[str, type[GenerativeModel]], dict[str, str]]:
+    """All model classes by name; and by name of the others, why they cannot be had."""
+    classes, broken = {}, {}
+    for name in model_names():
+        try:
+            classes[name] = model_class(name)
+        except BrokenModel as error:
+            broken[name] = str(error)
+    return classes, broken
+
+
+def _only_class(module: ModuleType, name: str) -> Any:
+    """The model class that a model's file names in its ``__all__``."""
+    from genbench.base import GenerativeModel  # here, so that names are looked up without torch
+
+    public = getattr(module, "__all__", None)
+    if public is None:
+        raise _broken(name, 'has no __all__, which must name its class, as in __all__ = ["MyModel"]')
+    if not isinstance(public, list | tuple) or not all(isinstance(one, str) for one in public):
+        raise _broken(name, f"__all__ must be a list of names, got {public!r}")
+    absent = [one for one in public if not hasattr(module, one)]
+    if absent:
+        raise _broken(name, f"__all__ names {', '.join(absent)}, which the file does not define")
+    found = [getattr(module, one) for one in public]
+    classes = [one for one in found if inspect.isclass(one) and issubclass(one, GenerativeModel)]
+    if len(classes) != 1:
+        raise _broken(name, f"__all__ must name exactly one GenerativeModel, got {[one.__name__ for one in classes]}")
+    return classes[0]
+
+
+def _checked(found: Any, name: str) -> type[GenerativeModel]:
+    """A class that says all that the report needs of it."""
+    from genbench.base import Conditioning, GenerativeModel, Likelihood
+
+    if not (inspect.isclass(found) and issubclass(found, GenerativeModel)):
+        raise _broken(name, f"must be a GenerativeModel class, got {found!r}")
+    if inspect.isabstract(found):
+        raise _broken(name, f"{found.__name__} does not define {', '.join(sorted(found.__abstractmethods__))}")
+    for attribute, kind in (("likelihood", Likelihood), ("conditioning", Conditioning), ("family", str), ("control", bool)):
+        value = getattr(found, attribute, None)
+        if not isinstance(value, kind):
+            raise _broken(name, f"{found.__name__}.{attribute} must be a {kind.__name__}, got {value!r}")
+    return found
+
+
+def _broken(name: str, reason: str, where: str | None = None) -> BrokenModel:
+    return BrokenModel(f"{where or _source(name)}: {reason} (model {name!r}); mend it, then run the command again")
+
+
+def _source(name: str) -> str:
+    """The file of a model, or the entry point of a plug-in."""
+    file, point = model_file(name), _plugins().get(name)
+    return f"the entry point {point.value!r}" if file is None and point is not None else _short(str(file))
+
+
+@contextlib.contextmanager
+def blamed(name: str, *, wrong_options: bool = True) -> Iterator[None]:
+    """Whatever a model's code raises inside, ``sys.exit`` too, becomes a BrokenModel with the place; Ctrl-C stays what it is.
+
+    Arguments:
+        name: the model.
+        wrong_options: whether a UserError is a mistake in an entry's options, and passes; else the model is to blame for it too.
+    """
     try:
-        return load()
-    except (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError) as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
-        place, line, reason = frames[-1].filename, frames[-1].lineno, str(error)
-        if isinstance(error, SyntaxError):
-            place, line, reason = error.filename or place, error.lineno, error.msg
-        place = place.removeprefix(f"{_MODELS.parents[1]}{os.sep}")
-        raise BrokenModel(f"{place}:{line}: {reason} (model {name!r}); mend it, then run the command again") from error
+        yield
+    except (KeyboardInterrupt, BrokenModel):
+        raise
+    except BaseException as error:
+        if wrong_options and isinstance(error, UserError):
+            raise
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        if not isinstance(error, ImportError | SyntaxError):
+            reason = f"{type(error).__name__}: {reason}".removesuffix(": ")
+        raise _broken(name, reason, _place(error, name)) from error
+
+
+def _place(error: BaseException, name: str) -> str:
+    """``file:line`` where an error was raised: in the model's own file if it came by there, else both that file and where it was."""
+    if isinstance(error, SyntaxError) and error.filename and not error.filename.startswith("<"):
+        return f"{_short(error.filename)}:{error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(("<", importlib.__path__[0]))]
+    own = [frame for frame in frames if frame.filename == str(model_file(name))]
+    if own:
+        return f"{_short(own[-1].filename)}:{own[-1].lineno}"
+    if frames[-1].filename == __file__:  # nobody else's code was reached
+        return _source(name)
+    return f"{_source(name)} (in {_short(frames[-1].filename)}:{frames[-1].lineno})"
+
+
+def _short(file: str) -> str:
+    return file.removeprefix(f"{_MODELS.parents[1]}{os.sep}")
 
 
 def build(entry: Entry, spec: DataSpec) -> GenerativeModel:
     """The untrained model of an entry.
 
     Raises:
-        UserError: unknown model, unknown or wrong option, or one that the model's constructor refuses; names the key.
+        UserError: unknown model, unknown or wrong option, or one that the model's constructor refuses by UserError; names the key.
+        BrokenModel: the model cannot be imported, or its constructor raises anything else; names the place.
     """
     cls = model_class(entry.model)
     where = f"entries.{entry.name}.arch"
     arch = bind_options(cls, entry.arch, where=where, skip=("spec",))
-    try:
-        return cls(spec, **arch)
-    except ValueError as error:
-        raise UserError(f"{where}: {error}") from error
+    with blamed(entry.model):
+        try:
+            return cls(spec, **arch)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error

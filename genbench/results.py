@@ -88,7 +88,7 @@ def read_record(path: Path) -> Record:
     try:
         metrics = {name: Metric(**metric) for name, metric in raw["metrics"].items()}
         return Record(raw["entry"], metrics, raw["withheld"], raw.get("made_from", {}))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{path} is no score record ({error}); delete it and score again") from error
 
 

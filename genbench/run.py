@@ -18,6 +18,7 @@ from types import FrameType, MappingProxyType
 import psutil
 
 from genbench.code import outdated_plugins
+from genbench.disk import check_writable, shortage
 from genbench.errors import UserError, near
 from genbench.files import read_json
 from genbench.forkserver import forkserver
@@ -51,6 +52,7 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
     set_isa(params.compute.isa, params.compute.device)
     names = match_entries(params, patterns)
     check_workspace(root)
+    check_writable([root / ".dvc" / "tmp", root / ".dvc" / "cache", params.runs, params.report, params.checkpoints, root / ".status"])
     from genbench.check import check_params, emulating  # imports torch
     from genbench.precision import EMULATED
 
@@ -73,6 +75,8 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
             finish = _dvc(root, [*(["-f"] if code != 0 and stage == "report" else []), "-s", _target(profile, stage)])
             code = code or finish
     _tell(params, names)
+    if code != 0 and (short := shortage(root)) is not None:
+        print(f"error: {short}", file=sys.stderr)
     return code or (1 if broken else 0)
 
 

@@ -169,9 +169,12 @@ def add_seeds(profile: str, count: int, names: Sequence[str] = ()) -> list[str]:
 
 
 def _may_repeat(name: str, model: str) -> bool:
-    from genbench.registry import model_class  # imports torch
+    from genbench.registry import BrokenModel, model_class  # imports torch
 
-    return not _SEED_COPY.search(name) and not model_class(model).control
+    try:
+        return not _SEED_COPY.search(name) and not model_class(model).control
+    except BrokenModel:  # no control of this package, then
+        return True
 
 
 def _block(name: str, entry: Entry) -> str:

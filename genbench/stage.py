@@ -14,6 +14,7 @@ from pathlib import Path
 
 from genbench.code import ENTRY_STAGES, check_unchanged
 from genbench.costs import record_cost
+from genbench.disk import told
 from genbench.errors import UserError, near
 from genbench.files import write_json
 from genbench.isa import set_isa
@@ -104,7 +105,7 @@ def _status(params: Params, stage: str, key: str) -> Iterator[None]:
     except BaseException as error:
         log = "".join(traceback.format_exception(error))[-_LOG_CHARACTERS:]
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        content = {"stage": stage, "entry": key, "error": str(error), "type": type(error).__name__, "time": now, "log": log}
+        content = {"stage": stage, "entry": key, "error": told(error), "type": type(error).__name__, "time": now, "log": log}
         with contextlib.suppress(OSError):  # a full disk: the stage's own error is the one to tell
             write_json(path, content)
         raise

@@ -1,4 +1,4 @@
-"""Finished runs of a profile, mirrored into MLflow: the only file that imports it. Mirroring twice changes nothing.
+"""Finished runs of a profile, mirrored into MLflow. Mirroring twice changes nothing.
 
 Each entry becomes one run of the experiment ``genbench-<profile>-<dataset>``. Its tag ``genbench.key`` is a hash of its parameters,
 weights, scores and pictures, never of timings: the same key is left alone, another one makes a new run and retires the old.
@@ -6,37 +6,31 @@ weights, scores and pictures, never of timings: the same key is left alone, anot
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import platform
-import socket
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before mlflow is imported, which sends at once
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # its own default waits four minutes for a server that is not there
+from genbench.mlflow_store import Store, default_uri  # before mlflow, whose environment it sets
 
+# isort: split
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, ViewType
-from mlflow.exceptions import MlflowException
 
 from genbench.data import SPECS
 from genbench.errors import UserError
-from genbench.files import read_npz, sha256, write_bytes, write_json
-from genbench.finished import RECORDS, Finished, legal, missing, read
+from genbench.files import sha256, write_bytes, write_json
+from genbench.finished import RECORDS, Finished, find, legal
 from genbench.images import grid, png, read_picture
 from genbench.params import Params
+from genbench.ui import VIEW_PATH
 
-__all__ = ["Summary", "default_uri", "experiment_name", "sync", "ui"]
+__all__ = ["Summary", "experiment_name", "sync"]
 
 _KEY, _IDENTITY, _SOURCE, _SUPERSEDED = "genbench.key", "genbench.run", "genbench.source", "genbench.superseded_by"
 _COLUMNS = (
@@ -54,7 +48,6 @@ _VIEW = {
     "modelVersionFilter": "All Runs",
     "datasetsFilter": [],
 }
-_VIEW_PATH = "#/experiments/{}/runs?viewStateShareKey=scores&workflowType=machine_learning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,64 +70,21 @@ class Summary:
 # ---------------------------------------------------------------------- writing to MLflow
 
 
-def default_uri(root: Path) -> str:
-    """Where runs are tracked: MLFLOW_TRACKING_URI, else the database ``mlflow.db`` in the project.
-
-    Raises:
-        UserError: an address cannot hold the project's path.
-    """
-    given, path = os.environ.get("MLFLOW_TRACKING_URI"), str(root / "mlflow.db")
-    if given:
-        return given
-    # MLflow makes folders by the address as it stands, and opens the database by what it decodes from it: the two must be the same.
-    if "?" in path or unquote(path) != path or not _is_unicode(path):
-        raise UserError(
-            f"MLflow cannot keep its database in {path!r}: an address cannot hold '?', '%' before two hexadecimal digits, or letters that the "
-            "locale cannot (LC_ALL, PYTHONUTF8); rename the folder, or set MLFLOW_TRACKING_URI to another place"
-        )
-    return f"sqlite:///{path}"
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether the locale could decode it: a path that it could not holds lone surrogates."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def experiment_name(profile: str, dataset: str) -> str:
     """The experiment that holds the runs of a data set: scores of different data sets don't compare."""
     return f"genbench-{profile}-{dataset}"
 
 
-def _database(uri: str) -> Path | None:
-    """The file of a sqlite URI."""
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
-
-
-@contextlib.contextmanager
-def _locked(root: Path, uri: str) -> Iterator[None]:
-    """One mirroring at a time: two processes that initialise one new sqlite database destroy it."""
-    database = _database(uri)
-    path = database.with_name(f"{database.name}.lock") if database else root / ".track" / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _experiment(client: MlflowClient, uri: str, params: Params, dataset: str) -> str:
-    """The id of the experiment, made or restored if need be."""
-    database, name = _database(uri), experiment_name(params.profile, dataset)
+def _experiment(client: MlflowClient, database: Path | None, params: Params, dataset: str) -> str:
+    """The id of the experiment, made or restored if need be; ``database`` is the file of a sqlite store."""
+    name = experiment_name(params.profile, dataset)
     # An address, since MLflow decodes even what is a plain path.
     location = (database.parent / "mlruns" / name).as_uri() if database else None
     found = client.get_experiment_by_name(name)
     if found is None:
         made = str(client.create_experiment(name, artifact_location=location))
         note = (
-            f"The profile `{params.profile}` on `{dataset}`. [Table of scores]({_VIEW_PATH.format(made)}); curves and sample pictures "
+            f"The profile `{params.profile}` on `{dataset}`. [Table of scores]({VIEW_PATH.format(made)}); curves and sample pictures "
             "side by side: the chart button; the comparison report: the run `report`, Artifacts, index.html."
         )
         tags = {
@@ -212,15 +162,18 @@ def _log(client: MlflowClient, experiment: str, identity: str, finished: Finishe
 
 def _log_pictures(client: MlflowClient, run: str, finished: Finished) -> None:
     """Sample grid and visuals as files, and as logged images, which MLflow shows side by side for several runs."""
-    samples = grid(read_npz(finished.folder / "samples.npz")["images"][:100], levels=SPECS[finished.entry.dataset].levels)
-    with tempfile.TemporaryDirectory() as folder:
-        write_bytes(Path(folder) / "samples.png", png(samples))
-        client.log_artifact(run, str(Path(folder) / "samples.png"))
+    samples = grid(finished.samples, levels=SPECS[finished.entry.dataset].levels)
+    with tempfile.TemporaryDirectory() as temporary:
+        write_bytes(Path(temporary) / "samples.png", png(samples))
+        client.log_artifact(run, str(Path(temporary) / "samples.png"))
     client.log_image(run, samples, key="samples", step=0, timestamp=finished.end)
-    for path in sorted(finished.folder.glob("visuals/*")):
-        client.log_artifact(run, str(path), "visuals")
-        if path.suffix == ".png":
-            client.log_image(run, read_picture(path, "RGB"), key=legal(path.stem), step=0, timestamp=finished.end)
+    folder = finished.folder / "visuals"
+    for name in ["visuals.json", *(visual.file for visual in finished.visuals)] if finished.visuals else []:
+        client.log_artifact(run, str(folder / name), "visuals")
+    for visual in finished.visuals:
+        if visual.file.endswith(".png"):
+            picture = read_picture(folder / visual.file, "RGB")
+            client.log_image(run, picture, key=legal(Path(visual.file).stem), step=0, timestamp=finished.end)
 
 
 def _mirror_report(client: MlflowClient, experiment: str, params: Params, source: str) -> None:
@@ -255,17 +208,13 @@ def sync(params: Params, *, tracking_uri: str | None = None) -> Summary:
         tracking_uri: any MLflow tracking URI; None means MLFLOW_TRACKING_URI, else ``mlflow.db`` in the project.
 
     Raises:
-        UserError: MLflow refuses, its server cannot be reached, or the database belongs to another folder.
+        UserError: the store cannot be used, as :meth:`genbench.mlflow_store.Store.opened` says, or the database belongs to another folder.
+        OSError: a full disk, or no permission; names the file.
     """
-    uri = tracking_uri or default_uri(params.root)
-    skipped = {name: reason for name, entry in params.entries.items() if (reason := missing(params, entry)) is not None}
-    finished = [read(params, entry) for name, entry in params.entries.items() if name not in skipped]
-    try:
-        with _locked(params.root, uri):
-            new, superseded = _sync(MlflowClient(uri), uri, params, finished)
-    except MlflowException as error:
-        hint = "check MLFLOW_TRACKING_URI, or unset it to use mlflow.db in the project"
-        raise UserError(f"MLflow refused the runs ({error}); {hint}") from error
+    store = Store(params.root, tracking_uri or default_uri(params.root))
+    finished, skipped = find(params)
+    with store.opened() as client:
+        new, superseded = _sync(client, store.database, params, finished)
     summary = Summary({one.entry.name: one.key for one in finished}, new, superseded, skipped)
     counts = {"tracked": len(finished), "skipped": len(skipped)}
     receipt = {"profile": params.profile, "tracked": summary.tracked, "skipped": skipped, "counts": counts}
@@ -273,10 +222,10 @@ def sync(params: Params, *, tracking_uri: str | None = None) -> Summary:
     return summary
 
 
-def _sync(client: MlflowClient, uri: str, params: Params, finished: Sequence[Finished]) -> tuple[tuple[str, ...], int]:
+def _sync(client: MlflowClient, database: Path | None, params: Params, finished: Sequence[Finished]) -> tuple[tuple[str, ...], int]:
     source, new, superseded = _source(params.root), [], 0
     for dataset in sorted({one.entry.dataset for one in finished}):
-        experiment = _experiment(client, uri, params, dataset)
+        experiment = _experiment(client, database, params, dataset)
         _mirror_report(client, experiment, params, source)
         for one in finished:
             if one.entry.dataset == dataset:
@@ -284,36 +233,3 @@ def _sync(client: MlflowClient, uri: str, params: Params, finished: Sequence[Fin
                 new += [one.entry.name] if is_new else []
                 superseded += replaced
     return tuple(new), superseded
-
-
-# ---------------------------------------------------------------------- the browser
-
-
-def ui(root: Path, port: int = 5000, host: str = "127.0.0.1") -> NoReturn:
-    """Become MLflow's web server on the project's database, until Ctrl-C.
-
-    Raises:
-        UserError: nothing is tracked yet, the runs are on a server of their own, or the port is taken.
-    """
-    uri = default_uri(root)
-    database = _database(uri)
-    if urlsplit(uri).scheme in ("http", "https", "databricks"):
-        raise UserError("MLFLOW_TRACKING_URI names a server, which has its own web page: open that, or unset the variable to see mlflow.db")
-    if database is not None and not database.is_file():
-        raise UserError(
-            f"nothing is tracked yet: there is no {database}. `genbench track` mirrors what is finished (`genbench run` ends with it)"
-        )
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(f"cannot listen on {host}:{port} ({error.strerror}); choose another port, e.g. --port {port + 1}") from error
-    with _locked(root, uri):  # another process may be initialising the database
-        found = [one for one in MlflowClient(uri).search_experiments() if one.name.startswith("genbench-")]
-    for one in sorted(found, key=lambda one: str(one.name)):
-        print(f"{one.name}: http://{host}:{port}/{_VIEW_PATH.format(one.experiment_id)}")
-    print("Ready in some seconds; Ctrl-C stops it.", flush=True)
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # a second process of 200 MB that genbench has no use for
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", host, "--port", str(port), "--workers", "1"]
-    os.execv(sys.executable, command)

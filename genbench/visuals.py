@@ -30,7 +30,7 @@ from genbench import images
 from genbench.base import Encoder, GenerativeModel, Inpaintable, Latent, Traceable
 from genbench.errors import UserError
 from genbench.latent_paths import between, prior_scale, turned
-from genbench.registry import model_class, model_names
+from genbench.registry import model_classes
 
 __all__ = [
     "classes",
@@ -53,7 +53,7 @@ def _require(model: GenerativeModel, doing: str, *capabilities: type) -> None:
     """UserError unless ``model`` has all ``capabilities``."""
     if all(isinstance(model, capability) for capability in capabilities):
         return
-    able = [name for name in model_names() if all(issubclass(model_class(name), capability) for capability in capabilities)]
+    able = [name for name, cls in model_classes()[0].items() if all(issubclass(cls, capability) for capability in capabilities)]
     lacking = " and ".join(c.__name__ for c in capabilities if not isinstance(model, c))
     raise UserError(f"{type(model).__name__} cannot {doing}: it is not {lacking}. Models that can: {', '.join(able) or 'none'}")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genbench.code import ENTRY_STAGES, SHARED_STAGES, SOURCE_ROOT, Sources, entry_fingerprint, shared_fingerprint
+from genbench.disk import explained
 from genbench.errors import UserError
 from genbench.files import read_json, write_json
 from genbench.params import Params
@@ -31,10 +32,12 @@ def run(params: Params) -> None:
     """
     _check_sources(params)
     files = wanted(params)
-    params.checkpoints.mkdir(parents=True, exist_ok=True)
-    with (params.checkpoints / f"{params.profile}-code.lock").open("a", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _update(params.runs / "code", files)
+    path = params.checkpoints / f"{params.profile}-code.lock"
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _update(params.runs / "code", files)
 
 
 def _check_sources(params: Params) -> None:
@@ -94,5 +97,5 @@ def _update(folder: Path, wanted: Mapping[Path, Any]) -> None:
 def _holds(path: Path, value: Any) -> bool:
     try:
         return bool(read_json(path) == value)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):  # not there, damaged or unreadable: writing it tells what is wrong, if anything is
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from genbench.params import Params
 from genbench.results import Record, write_record
 from genbench.seeding import seed_for
 
+if TYPE_CHECKING:
+    from genbench.inception import InceptionWeights
+
 __all__ = ["run"]
 
 
@@ -26,13 +30,15 @@ def run(params: Params, entry: str, *, inception: bool = False, inception_weight
         params: the profile.
         entry: the entry.
         inception: also compute ``fid_inception`` and ``is_inception``; slow.
-        inception_weights: weights file for that, which implies ``inception``; None downloads it.
+        inception_weights: weights file for that, which implies ``inception``; None downloads it. A file of another content than the published
+            one must be named by ``protocol.inception_sha256``.
 
     Raises:
         FileNotFoundError: no samples or no reference features yet; names the file.
         UserError: files of another content; an unknown metric; Inception weights that cannot be had.
     """
     block = params.entry(entry)
+    weights = _inception_weights(params, inception_weights) if inception or inception_weights is not None else None
     levels = data.spec_of(block.dataset).levels
     place = device.setup(params.compute)
     path = params.run(entry) / "samples.npz"
@@ -41,12 +47,12 @@ def run(params: Params, entry: str, *, inception: bool = False, inception_weight
     # One seed for all entries of a data set: they are compared on the same random subsets.
     seed = seed_for("metrics", block.dataset)
     metrics, withheld = score(params.metrics, generated, _reference(params.features(block.dataset)), seed=seed)
-    if inception or inception_weights is not None:
+    made_from = {"samples": sha256(path), "metrics": list(params.metrics), "kind": device.identity(params.compute, place)["kind"]}
+    if weights is not None:
         from genbench.inception import METRICS
 
-        more, reasons = score(METRICS, *_inception_sets(params, block.dataset, images, levels, inception_weights, place), seed=seed)
-        metrics, withheld = metrics | more, withheld | reasons
-    made_from = {"samples": sha256(path), "metrics": list(params.metrics), "kind": device.identity(params.compute, place)["kind"]}
+        more, reasons = score(METRICS, *_inception_sets(params, block.dataset, images, levels, weights, place), seed=seed)
+        metrics, withheld, made_from["inception"] = metrics | more, withheld | reasons, weights.sha256
     write_record(params.run(entry) / "quality.json", Record(entry, metrics, withheld, made_from))
 
 
@@ -66,13 +72,19 @@ def _reference(path: Path) -> FeatureSet:
     return FeatureSet(features.EXTRACTOR, torch.from_numpy(arrays["features"]), torch.from_numpy(arrays["logits"]))
 
 
+def _inception_weights(params: Params, path: Path | None) -> InceptionWeights:
+    from genbench.inception import checked_weights
+
+    return checked_weights(path, accepted=params.protocol.inception_sha256)
+
+
 def _inception_sets(
-    params: Params, dataset: str, images: Tensor, levels: int, weights: Path | None, place: torch.device
+    params: Params, dataset: str, images: Tensor, levels: int, weights: InceptionWeights, place: torch.device
 ) -> tuple[FeatureSet, FeatureSet]:
     from genbench.inception import EXTRACTOR, inception_features, load_inception
 
     net = load_inception(weights)
     x, _ = data.load_split(params.data(dataset), dataset, "test")
     real = features.reference_images(x, params.protocol.feature_reference_images)
-    generated, reference = (FeatureSet(EXTRACTOR, *inception_features(batch, levels, device=place, net=net)) for batch in (images, real))
+    generated, reference = (FeatureSet(EXTRACTOR, *inception_features(batch, levels, net, device=place)) for batch in (images, real))
     return generated, reference

@@ -20,7 +20,7 @@ from genbench.files import read_json, sha256, write_json, write_text
 from genbench.fit import fit
 from genbench.history import to_csv
 from genbench.params import Params
-from genbench.registry import build
+from genbench.registry import blamed, build
 from genbench.resume import workspace
 from genbench.seeding import seed_for
 
@@ -48,6 +48,8 @@ def run(params: Params, entry: str) -> None:
     with workspace(params.checkpoints, f"{params.profile}-{entry}-train", identity) as work:
         torch.manual_seed(seed_for("init", entry, block.seed))
         model = build(block, data.spec)
+        with blamed(block.model):  # fit calls it too; here a mistake in it is told as the model's
+            model.phases()
         fitted = fit(model, data, entry=entry, seed=block.seed, device=device, resume=work, **options)
         save(model, out / "weights.safetensors", entry=block)
         write_text(out / "history.csv", to_csv(fitted.history))

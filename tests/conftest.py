@@ -133,3 +133,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory, mnist: data.Dataset, bina
     from tests import small_project
 
     return small_project.finish(small_project.project(tmp_path_factory.mktemp("finished"), mnist, binary_mnist))
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An initialised MLflow database without runs; making one takes seconds."""
+    from mlflow import MlflowClient  # takes a second, and few tests need it
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path

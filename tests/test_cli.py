@@ -259,7 +259,7 @@ def module_with(monkeypatch: pytest.MonkeyPatch, function: Callable[[], object])
     return "genbench.run:probe"
 
 
-@pytest.mark.parametrize("error", [ValueError("v"), UserError("u"), OSError(28, "full"), FloatingPointError("nan"), RuntimeError("r")])
+@pytest.mark.parametrize("error", [ValueError("v"), UserError("u"), OSError("o"), FloatingPointError("nan"), RuntimeError("r")])
 def test_expected_errors_are_told_without_a_traceback(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from genbench import code
-from genbench.code import ENTRY_STAGES, Sources, entry_fingerprint, outdated_plugins, shared_fingerprint, source_hash
+from genbench.code import ENTRY_STAGES, Sources, check_unchanged, entry_fingerprint, outdated_plugins, shared_fingerprint, source_hash
 from genbench.errors import UserError
 from genbench.params import Entry, Params
 from pipelines import code as stage
@@ -171,12 +171,13 @@ def test_unknown_names_list_near_matches(tree: Path) -> None:
         entry_fingerprint(Sources(tree), "train", ENTRIES["made"], ())
 
 
-def test_a_broken_model_leaves_the_fingerprints_of_others(tree: Path) -> None:
+@pytest.mark.parametrize("content", [b"x = = %d\n", b"x = %d\0", b"x = '\xff' # %d\n", b"(" * 1000 + b"%d"])
+def test_a_broken_model_leaves_the_fingerprints_of_others(tree: Path, content: bytes) -> None:
     before = _hashes(tree)
-    (tree / "genbench" / "models" / "made.py").write_text("x = = 1\n")
+    (tree / "genbench" / "models" / "made.py").write_bytes(content % 1)
     after = _hashes(tree)
     assert {name for name in before if before[name] != after[name]} == MADE
-    (tree / "genbench" / "models" / "made.py").write_text("x = = 2\n")
+    (tree / "genbench" / "models" / "made.py").write_bytes(content % 2)
     assert {name for name, value in _hashes(tree).items() if value != after[name]} == MADE
 
 
@@ -246,6 +247,20 @@ def test_stage_refuses_a_project_whose_sources_are_not_those_installed(copied: P
     for part in (str(code.SOURCE_ROOT), named, f"pip install --no-deps --no-build-isolation -e {copied.root}", "--temp, --queue"):
         assert part in str(error.value)
     assert not (copied.runs / "code").exists()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "3", "{}", '{"hash": "x", "files": 3, "plugin": null}'])
+def test_a_damaged_fingerprint_is_made_anew_and_stops_its_own_stage_alone(params: Params, damage: str) -> None:
+    stage.run(params)
+    path = params.fingerprint("made", "train")
+    path.write_text(damage, encoding="utf-8")
+    assert outdated_plugins(params) == ["made"], "so that `genbench run` writes the fingerprints anew"
+    with pytest.raises(UserError, match=r"made/train\.json is damaged .*; delete it"):
+        check_unchanged(params, "train", "made")
+    check_unchanged(params, "train", "vae")
+    stage.run(params)
+    assert outdated_plugins(params) == []
+    check_unchanged(params, "train", "made")
 
 
 def test_stage_imports_no_torch() -> None:

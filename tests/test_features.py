@@ -1,22 +1,19 @@
-"""The pinned feature net, how it was made, the stages that use it, and the optional Inception network."""
+"""The pinned feature net, how it was made, and the stages that use it."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import math
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from genbench import features, inception
+from genbench import features
 from genbench.data import Dataset
 from genbench.errors import UserError
 from genbench.feature_training import accuracy, augment, recover_labels, train_feature_net
@@ -285,90 +282,6 @@ def test_retraining_reports_both_nets(
     assert report["retrained"]["mnist"]["n"] == 500
     load_net(scored.runs / "features" / "feature_net.safetensors", checksum=report["sha256"])
     assert "shipped: mnist test accuracy" in capsys.readouterr().out
-
-
-# ---------------------------------------------------------------------- Inception
-
-
-@pytest.fixture(scope="module")
-def inception_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights file of the right shapes with random content."""
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    path = tmp_path_factory.mktemp("inception") / "weights.pth"
-    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
-        torch.manual_seed(0)
-        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-        torch.save(FeatureExtractorInceptionV3("net", ["2048"]).state_dict(), path)
-    return path
-
-
-def test_inception_features_come_from_the_given_weights(inception_weights: Path) -> None:
-    x = images(3, levels=2)
-    values, logits = inception.inception_features(x, 2, weights=inception_weights)
-    assert (values.shape, logits.shape, values.dtype) == ((3, 2048), (3, 1008), torch.float32)
-    net = inception.load_inception(inception_weights)
-    assert isinstance(net.fc, nn.Linear)
-    torch.testing.assert_close(logits, values @ net.fc.weight.T)
-    white = (x * 255).repeat(1, 3, 1, 1)
-    torch.testing.assert_close(net(white)[0], values)
-
-
-def test_scoring_stage_adds_inception_scores_on_request(scored: Params, inception_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scored = dataclasses.replace(
-        scored, metrics=("class_shares",), protocol=dataclasses.replace(scored.protocol, feature_reference_images=3)
-    )
-    features_stage.run(scored, "mnist")
-    write_npz(scored.run("made") / "samples.npz", {"images": images(10)[:, 0].numpy()})
-    score_samples.run(scored, "made", inception_weights=inception_weights)
-    assert set(read_record(scored.run("made") / "quality.json").metrics) == {"min_class_share", "fid_inception", "is_inception"}
-
-
-def _no_network(*_: object, **__: object) -> None:
-    raise urllib.error.URLError("Name or service not known")
-
-
-def _missing(tmp_path: Path) -> Path:
-    return tmp_path / "absent.pth"
-
-
-def _garbage(tmp_path: Path) -> Path:
-    (tmp_path / "garbage.pth").write_bytes(b"<html>not found</html>")
-    return tmp_path / "garbage.pth"
-
-
-def _other(tmp_path: Path) -> Path:
-    torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
-    return tmp_path / "other.pth"
-
-
-@pytest.mark.parametrize("make", [_missing, _garbage, _other])
-def test_a_bad_inception_path_names_file_address_and_option(make: Callable[[Path], Path], tmp_path: Path) -> None:
-    path = make(tmp_path)
-    with pytest.raises(
-        UserError, match=rf"(?s){path.name}.*https://github\.com/toshas/torch-fidelity/releases/.*\.pth.*--inception-weights"
-    ):
-        inception.load_inception(path)
-
-
-def test_inception_offline_names_file_address_and_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(urllib.request, "urlopen", _no_network)
-    monkeypatch.setattr("torch.hub.urlopen", _no_network)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(
-        UserError, match=rf"(?s)cannot download .*{tmp_path}.*Name or service not known.*https://github\.com.*--inception-weights"
-    ):
-        inception.load_inception()
-
-
-def test_a_missing_inception_file_leaves_the_record_as_it_was(scored: Params, tmp_path: Path) -> None:
-    features_stage.run(scored, "mnist")
-    score_samples.run(scored, "made")
-    before = (scored.run("made") / "quality.json").read_bytes()
-    with pytest.raises(UserError, match="--inception-weights"):
-        score_samples.run(scored, "made", inception_weights=tmp_path / "absent.pth")
-    assert (scored.run("made") / "quality.json").read_bytes() == before
 
 
 def test_the_net_is_small() -> None:

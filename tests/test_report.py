@@ -22,6 +22,7 @@ from PIL import Image
 from genbench.base import Conditioning, DataSpec, Likelihood
 from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_bytes, write_json, write_npz, write_text
+from genbench.images import png
 from genbench.params import Compute, Entry, Params, Protocol
 from genbench.registry import model_class, model_names
 from genbench.report import collect as collecting
@@ -829,7 +830,7 @@ def test_pictures_beyond_the_budget_become_files(bench: Bench) -> None:
     noise = np.random.default_rng(0)
     items = []
     for i in range(40):
-        write_bytes(run / "visuals" / f"v{i}.png", noise.bytes(150_000))
+        write_bytes(run / "visuals" / f"v{i}.png", png(noise.integers(0, 256, (300, 500), dtype=np.uint8)))  # 150 kB, as noise stays
         items.append({"file": f"v{i}.png", "kind": "process", "title": f"title {i}", "caption": ""})
     write_json(run / "visuals" / "visuals.json", items)
     bench.write()

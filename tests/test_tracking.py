@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,70 +17,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from genbench.errors import UserError
-from genbench.files import read_json, write_bytes, write_json, write_npz, write_text
+from genbench.files import read_json, write_bytes, write_json, write_text
 from genbench.finished import missing, read
-from genbench.images import grid, png
+from genbench.images import png
 from genbench.params import Params, load_params
 from genbench.report.collect import collect
 from genbench.report.rows import leaderboard
-from genbench.results import Metric, Record, write_record
-from genbench.tracking import experiment_name, sync, ui
+from genbench.tracking import experiment_name, sync
 from pipelines import track
+from tests.entries import finished_project, write_entry
 from tests.toys import weights_of
-
-ENTRIES = {
-    "made": {"model": "made", "dataset": "mnist", "arch": {"hidden": [500, 500], "head": "categorical"}},
-    "dcgan": {"model": "dcgan", "dataset": "mnist", "arch": {"latent": 64}},
-    "binary-made": {"model": "made", "dataset": "binary_mnist", "arch": {"hidden": [500]}},
-    "vae": {"model": "vae", "dataset": "mnist", "arch": {}},
-}
-OPTIM = {"loss": {"lr": 1.0e-3, "betas": [0.9, 0.99], "clip": None}}
-HISTORY = """step,seconds,images_per_second,loss/loss,loss/lr,loss/grad_norm,loss/valid_loss
-10,0.5,2000,600.5,0.001,3.5,
-20,1.0,2000,500.25,0.0005,nan,510.75
-"""
-
-
-def write_entry(params: Params, name: str, *, nats: float = 400.0, seconds: float = 1.0) -> None:
-    """The files of a finished entry."""
-    entry, folder = params.entry(name), params.run(name)
-    levels = 2 if entry.dataset == "binary_mnist" else 256
-    images = np.random.default_rng(0).integers(0, levels, (120, 28, 28), dtype=np.uint8)
-    write_bytes(folder / "weights.safetensors", weights_of(entry))
-    write_text(folder / "history.csv", HISTORY)
-    cost = {"parameters": 1000, "train_seconds": seconds, "train_images_per_second": 2000.0 / seconds, "peak_memory_mb": 300.0, "steps": 20}
-    write_json(folder / "cost.json", cost)
-    versions = {"python": "3.11", "torch": "2", "genbench": "0.1.0"}
-    provenance = {
-        "git": "0123abc",
-        "versions": versions,
-        "hardware": "a processor",
-        "threads": 2,
-        "device": "cpu",
-        "precision": "float32",
-        "kind": {"machine": "x86_64", "vendor": "GenuineIntel", "isa": "AVX2", "libraries": {}, "limits": {}},
-        "train": dict(entry.train),
-    }
-    write_json(folder / "provenance.json", provenance)
-    write_npz(folder / "samples.npz", {"images": images})
-    matches = None if entry.model == "dcgan" else True
-    cost = {"n": 120, "sample_ms_per_image": 2.5, "peak_memory_mb": 300.0, "device": "cpu"}
-    write_json(folder / "sampling.json", {"sampler": "ancestral", "matches_likelihood": matches, "options": {}, **cost})
-    scores = {"nats": Metric(nats, 0.5, 100, False, "exact"), "bits_per_dim": Metric(nats / 543.43, 0.01, 100, False, "exact")}
-    likelihood = {} if matches is None else scores
-    write_record(folder / "likelihood.json", Record(name, likelihood, {} if matches else {"bayes_accuracy": "the model is unconditional"}))
-    write_record(folder / "quality.json", Record(name, {"fid_mnist": Metric(12.5, None, 120, False, detail={"reference_n": 100})}))
-    shown = [{"file": "interpolation.png", "kind": "interpolation", "title": "Interpolation", "caption": "A line in latent space."}]
-    write_json(folder / "visuals" / "visuals.json", shown)
-    write_bytes(folder / "visuals" / "interpolation.png", png(grid(images[:10], levels=levels)))
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An initialised database without runs; making one takes seconds."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture
@@ -89,25 +34,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Pa
     """A project whose entries are finished but for ``vae``, which has only been trained."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(empty_database, tmp_path / "mlflow.db")
-    common = {"seed": 0, "train": {"steps": 20, "optim": OPTIM}, "sample": {}, "score": {}}
-    entries = {name: {**common, **block} for name, block in ENTRIES.items()}
-    raw = {
-        "root": ".",
-        "profile": "quick",
-        "params_file": "params.yaml",
-        "datasets": ["mnist", "binary_mnist"],
-        "metrics": ["fid"],
-        "protocol": {"samples": 120, "sample_chunk": 60, "likelihood_images": 100, "likelihood_images_many_passes": 10}
-        | {"many_passes": 10, "likelihood_images_very_many_passes": 10, "very_many_passes": 200, "feature_reference_images": 100},
-        "compute": {},
-        "entries": entries,
-    }
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
-    params = load_params("quick", root=tmp_path)
-    for name in entries:
-        write_entry(params, name)
+    params = finished_project(tmp_path)
     for name in ("samples.npz", "sampling.json", "likelihood.json", "quality.json"):
         (params.run("vae") / name).unlink()
     write_text(params.report / "index.html", "<title>report</title>")
@@ -246,7 +173,7 @@ def test_changed_content_is_a_new_key(finished: Params, change: str) -> None:
     if change == "weights":
         write_bytes(params.run("made") / "weights.safetensors", weights_of(params.entry("made"), 1.0))
     elif change == "picture":
-        (params.run("made") / "visuals" / "interpolation.png").unlink()
+        write_bytes(params.run("made") / "visuals" / "interpolation.png", png(np.zeros((8, 8), np.uint8)))
     else:
         raw = yaml.safe_load((params.root / "params.yaml").read_text())
         raw["entries"]["made"]["arch"]["hidden"] = [400]
@@ -411,26 +338,6 @@ def test_an_unusable_store_is_a_user_error_and_leaves_no_receipt(finished: Param
     assert not (finished.root / ".track" / "quick.json").exists()
 
 
-def test_ui_refuses_without_runs_and_on_a_busy_port(finished: Params) -> None:
-    (finished.root / "mlflow.db").unlink()
-    with pytest.raises(UserError, match="nothing is tracked yet"):
-        ui(finished.root, 5000, "127.0.0.1")
-    (finished.root / "mlflow.db").touch()
-    with socket.socket() as busy:
-        busy.bind(("127.0.0.1", 0))
-        busy.listen()
-        port = busy.getsockname()[1]
-        with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1:{port}.*--port {port + 1}"):
-            ui(finished.root, port, "127.0.0.1")
-
-
-def test_ui_points_to_a_server_that_is_already_there(finished: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@tracking.example")
-    with pytest.raises(UserError, match="its own web page") as caught:
-        ui(finished.root, 5000, "127.0.0.1")
-    assert "secret" not in str(caught.value)
-
-
 def test_stage_modules_do_not_import_mlflow() -> None:
     """Only the track stage pays for it; a cached stage would log nothing."""
     root = Path(__file__).parents[1]
@@ -440,7 +347,7 @@ def test_stage_modules_do_not_import_mlflow() -> None:
         for path in sorted((root / folder).rglob("*.py"))
         if any(line.lstrip().startswith(("import mlflow", "from mlflow")) for line in path.read_text().splitlines())
     ]
-    assert importing == ["genbench/tracking.py"]
+    assert importing == ["genbench/mlflow_store.py", "genbench/tracking.py"]
 
 
 def test_receipt_is_json_of_keys_alone(finished: Params) -> None:

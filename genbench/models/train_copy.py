@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood, Phase
+from genbench.errors import check_positive
 
 __all__ = ["TrainCopy"]
 
@@ -39,8 +40,7 @@ class TrainCopy(GenerativeModel):
 
     def __init__(self, spec: DataSpec, *, size: int = 10_000) -> None:
         super().__init__(spec)
-        if size < 1:
-            raise ValueError(f"size: must be at least 1, got {size}")
+        check_positive(size=size)
         self.register_buffer("images", torch.zeros(size, 1, spec.height, spec.width, dtype=torch.uint8))
 
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:

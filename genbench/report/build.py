@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from genbench.data import SPECS
 from genbench.files import write_bytes, write_json, write_text
@@ -27,7 +29,7 @@ def write_report(params: Params, folder: Path) -> None:
     material = Material(
         samples={o.entry.name: _samples(o) for o in outcomes if o.sampling is not None},
         real={name: grids for name in datasets if (grids := real_grids(params.data(name), name, SPECS[name]))},
-        curves={o.entry.name: chart for o in outcomes if o.training and (chart := curves(o.training.history, o.entry.name))},
+        curves={o.entry.name: chart for o in outcomes if o.training and (chart := _curves(o.training.history, o.entry.name))},
         costs={name: _costs(board, name) for name in datasets},
     )
     documented = {path.stem for path in (params.root / "docs").glob("*.md")}
@@ -46,6 +48,10 @@ def _samples(outcome: Outcome) -> bytes:
     assert outcome.sampling is not None
     labels = outcome.sampling.labels if outcome.conditional else None
     return sample_grid(outcome.sampling.images, labels, SPECS[outcome.entry.dataset])
+
+
+def _curves(history: Sequence[Mapping[str, float | None]], entry: str) -> Chart | None:
+    return curves(pd.DataFrame(history, dtype=float), entry)
 
 
 def _figures(material: Material) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""What the stages of an entry left on disk, read and checked; and for each stage that is not complete, the reason."""
+"""What the stages of every entry left on disk; and for each stage that is not complete, the reason."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
-import pandas as pd
-
-from genbench.base import DataSpec, GenerativeModel
+from genbench.base import GenerativeModel
 from genbench.current import is_conditional, outdated_likelihood, outdated_quality, outdated_sampling, outdated_training
 from genbench.data import SPECS
-from genbench.errors import UserError
-from genbench.files import read_json, read_npz
+from genbench.disk import told
+from genbench.files import read_json
+from genbench.outputs import Sampling, Training, read_sampling, read_scores, read_training, read_visuals
 from genbench.params import Entry, Params
 from genbench.registry import model_class
-from genbench.report.schema import read_checked
-from genbench.results import Record, Visual, read_record
-from genbench.tensors import hash_of, read_tensors
+from genbench.results import Record, Visual
 
-__all__ = ["Outcome", "Sampling", "Training", "collect"]
+__all__ = ["Outcome", "collect"]
 
 T = TypeVar("T")
 
@@ -35,25 +31,6 @@ _AHEAD = {
     "score_samples": ("features", "prepare"),
 }
 """Stages of the data set that a stage of an entry reads from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """Outputs of the stage ``train``. ``weights`` is a hash of them; ``history`` has the columns of history.csv, empty cells as NaN."""
-
-    cost: dict[str, Any]
-    provenance: dict[str, Any]
-    history: pd.DataFrame
-    weights: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """Outputs of the stage ``sample``: ``images`` uint8 (n, H, W); ``labels`` int64 (n,) for conditional entries, else None."""
-
-    info: dict[str, Any]
-    images: np.ndarray
-    labels: np.ndarray | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +78,12 @@ class _Collector:
         model = self.model()
         if model is None:
             return Outcome(self.entry, None, None, None, None, None, None, self.all_reasons())
-        training = self.stage("train", lambda: _training(self.run), self.outdated_training)
+        training = self.stage("train", lambda: read_training(self.run), self.outdated_training)
         # A stage whose inputs are gone or out of date shows the results of an earlier state: it does not count.
         sampling = visuals = likelihood = quality = None
         if training is not None:
-            sampling = self.stage("sample", lambda: _sampling(self.run, SPECS[self.entry.dataset]), self.outdated_sampling)
-            visuals = self.stage("visuals", lambda: _visuals(self.run / "visuals"))
+            sampling = self.stage("sample", lambda: read_sampling(self.run, SPECS[self.entry.dataset]), self.outdated_sampling)
+            visuals = self.stage("visuals", lambda: read_visuals(self.run))
             likelihood = self.record("score_likelihood", "likelihood.json", partial(outdated_likelihood, self.params, self.entry))
         if sampling is not None:
             quality = self.record("score_samples", "quality.json", partial(outdated_quality, self.params))
@@ -115,9 +92,8 @@ class _Collector:
     def model(self) -> type[GenerativeModel] | None:
         try:
             return model_class(self.entry.model)
-        except (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError) as error:
-            # What a model file under construction raises when it is imported; the other entries are still reported.
-            self.reasons.append(f"model {self.entry.model!r} cannot be imported: {error}")
+        except Exception as error:  # whatever a model file under construction does, the other entries are still reported
+            self.reasons.append(f"model {self.entry.model!r} cannot be used: {error}")
             return None
 
     def outdated_training(self, training: Training) -> str | None:
@@ -127,7 +103,7 @@ class _Collector:
         return outdated_sampling(self.params, self.entry, sampling.info, len(sampling.images))
 
     def record(self, stage: str, file: str, outdated: Callable[[Record], str | None]) -> Record | None:
-        return self.stage(stage, lambda: _record(self.run / file, self.entry), outdated)
+        return self.stage(stage, lambda: read_scores(self.run, file, self.entry), outdated)
 
     def stage(self, name: str, read: Callable[[], T], outdated: Callable[[T], str | None] = lambda value: None) -> T | None:
         """What ``read`` returns; None if it cannot be read, or if ``outdated`` says in what it differs from params.yaml."""
@@ -143,8 +119,8 @@ class _Collector:
                 self.reasons.append(failure)
             else:
                 self.absent.append(self.relative(error.filename or str(error)))
-        except ValueError as error:
-            self.reasons.append(f"{name}: {self.relative(str(error))}")
+        except (ValueError, OSError) as error:
+            self.reasons.append(f"{name}: {self.relative(told(error))}")
         return None
 
     def failure(self, stage: str) -> str | None:
@@ -180,58 +156,8 @@ class _Collector:
 def _status(path: Path) -> str:
     try:
         status = read_json(path)
-    except ValueError as error:
-        return str(error)
+    except (ValueError, OSError) as error:
+        return told(error)
     if not isinstance(status, dict) or not isinstance(status.get("error"), str):
         return f"{path} does not say why"
     return f"{status['error'] or status.get('type')} (log: {path})"
-
-
-def _need(path: Path) -> Path:
-    if not path.is_file():
-        raise FileNotFoundError(2, "no such file", str(path))
-    return path
-
-
-def _training(run: Path) -> Training:
-    weights, _ = read_tensors(_need(run / "weights.safetensors"))
-    path = _need(run / "history.csv")
-    try:
-        history = pd.read_csv(path)
-        numbers = history.apply(pd.to_numeric)
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}") from error
-    if "step" not in numbers:
-        raise UserError(f"{path} is damaged: no column 'step'")
-    cost = read_checked(_need(run / "cost.json"), "cost")
-    return Training(cost, read_checked(_need(run / "provenance.json"), "provenance"), numbers, hash_of(weights))
-
-
-def _sampling(run: Path, spec: DataSpec) -> Sampling:
-    info = read_checked(_need(run / "sampling.json"), "sampling")
-    path = _need(run / "samples.npz")
-    arrays = read_npz(path)
-    images, labels = arrays.get("images"), arrays.get("labels")
-    if images is None or images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (spec.height, spec.width) or not len(images):
-        got = "no array 'images'" if images is None else f"{images.dtype} {images.shape}"
-        raise UserError(f"{path}: images must be uint8 (n, {spec.height}, {spec.width}), got {got}")
-    if int(images.max()) >= spec.levels:
-        raise UserError(f"{path}: images must have levels 0..{spec.levels - 1}, got {int(images.max())}")
-    if labels is not None and labels.shape != (len(images),):
-        raise UserError(f"{path}: labels must be of shape ({len(images)},), got {labels.shape}")
-    return Sampling(info, images, labels)
-
-
-def _visuals(folder: Path) -> tuple[Visual, ...]:
-    listed = read_checked(_need(folder / "visuals.json"), "visuals")
-    return tuple(
-        Visual(item["file"], item["kind"], item["title"], item["caption"], _need(folder / item["file"]).read_bytes()) for item in listed
-    )
-
-
-def _record(path: Path, entry: Entry) -> Record:
-    read_checked(_need(path), "record")
-    record = read_record(path)
-    if record.entry != entry.name:
-        raise UserError(f"{path} is the record of {record.entry!r}; delete it and score {entry.name!r} again")
-    return record

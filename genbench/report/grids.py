@@ -40,7 +40,7 @@ def real_grids(path: Path, dataset: str, spec: DataSpec) -> dict[str, bytes]:
     """PNGs of real test images: ``mixed`` strided over the test split, and where there are labels ``by_class``. Empty without the data."""
     try:
         x, y = load_split(path, dataset, "test")
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}  # the page says that they are missing; the entries' own stages report the data's error
     images = x[:, 0].numpy()
     strided = images[:: max(1, len(images) // (_SIDE * _SIDE))]

@@ -14,9 +14,9 @@ from genbench.base import Likelihood
 from genbench.params import Entry, Params
 from genbench.processor import in_words
 from genbench.report.collect import Outcome
-from genbench.report.schema import validate
 from genbench.report.text import COLUMNS
 from genbench.results import Metric, score_hash
+from genbench.schema import validate
 
 __all__ = ["KINDS", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
 

@@ -15,6 +15,8 @@ from genbench.files import read_json
 
 __all__ = ["leaderboard_schema", "read_checked", "validate"]
 
+_LARGEST = 2**1023
+
 
 @cache
 def leaderboard_schema() -> dict[str, Any]:
@@ -35,6 +37,16 @@ def validate(value: Any, definition: str | None = None) -> None:
     if error is not None:
         raise UserError(f"{error.json_path}: {error.message[:300]}")
     json.dumps(value, allow_nan=False)  # NaN passes a schema, and must not pass here: ValueError
+    _check_range(value)
+
+
+def _check_range(value: Any) -> None:
+    """Raise UserError for an integer that no float can hold: JSON has no limit, and what reads it has."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_range(inner)
+    elif isinstance(value, int) and abs(value) > _LARGEST:
+        raise UserError(f"a number of {len(str(value))} digits is out of range")
 
 
 def read_checked(path: Path, definition: str) -> Any:
@@ -43,13 +55,12 @@ def read_checked(path: Path, definition: str) -> Any:
     Raises:
         FileNotFoundError: there is no such file.
         UserError: it is no JSON or not of that form; names the file.
+        OSError: it cannot be read; names the file.
     """
     try:
         value = read_json(path)
         validate(value, definition)
-    except FileNotFoundError:
-        raise
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: a value of thousands of brackets
         text = str(error)
         where = "" if str(path) in text else f"{path} is damaged: "
         raise UserError(f"{where}{text}") from error
