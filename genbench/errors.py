@@ -7,11 +7,15 @@ import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-__all__ = ["UserError", "bind_options", "check_positive", "near"]
+__all__ = ["Stopped", "UserError", "bind_options", "check_positive", "near"]
 
 
 class UserError(ValueError):
     """A mistake in input or configuration; the message says what, where and how to mend. The CLI prints it without a traceback."""
+
+
+class Stopped(SystemExit):
+    """Work that ends in order because nobody waits for it any more: neither a success nor a failure."""
 
 
 def check_positive(**sizes: int) -> None:
