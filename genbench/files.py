@@ -10,8 +10,10 @@ import io
 import json
 import os
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,10 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+# What numpy and the archive's reader raise, wherever a file is damaged.
+_DAMAGED = (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, struct.error, OverflowError, MemoryError)
+
+
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz file.
 
@@ -131,9 +137,19 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise FileNotFoundError(f"{path} does not exist; run the stage that writes it (`genbench run` runs all that is needed)")
     try:
         with np.load(path, allow_pickle=False) as file:
+            _check_number(path, len(file.files))
             return {name: file[name] for name in file.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{path} is corrupt or truncated ({error}); delete it and run the stage that writes it again") from error
+
+
+def _check_number(path: Path, found: int) -> None:
+    """Raise ValueError if an archive says at its end that it holds another number of arrays: one may be lost to a flipped bit in the list of them."""
+    with path.open("rb") as file:
+        file.seek(-22, os.SEEK_END)
+        end = file.read()
+    if end[:4] == b"PK\5\6" and int.from_bytes(end[10:12], "little") != found:
+        raise ValueError(f"{found} arrays are found of {int.from_bytes(end[10:12], 'little')}")
 
 
 def sha256(data: bytes | Path) -> str:
