@@ -16,11 +16,12 @@ from genbench.base import DataSpec, GenerativeModel
 from genbench.current import is_conditional, outdated_likelihood, outdated_quality, outdated_sampling, outdated_training
 from genbench.data import SPECS
 from genbench.errors import UserError
-from genbench.files import read_json, read_npz
+from genbench.files import read_npz
 from genbench.params import Entry, Params
 from genbench.registry import model_class
 from genbench.report.schema import read_checked
 from genbench.results import Record, Visual, read_record
+from genbench.status import in_words
 
 __all__ = ["Outcome", "Sampling", "Training", "collect"]
 
@@ -153,7 +154,7 @@ class _Collector:
         places.append(("code", self.params.status("all", "code")))
         for what, path in places:
             if path.is_file():
-                return f"{what} failed: {self.relative(_status(path))}"
+                return f"{what} {self.relative(in_words(path))}"
         return None
 
     def all_reasons(self) -> tuple[str, ...]:
@@ -173,16 +174,6 @@ class _Collector:
     def relative(self, text: str) -> str:
         """Paths below the project's root are shown from there, so that the page says the same wherever it is made."""
         return text.replace(f"{self.params.root}/", "")
-
-
-def _status(path: Path) -> str:
-    try:
-        status = read_json(path)
-    except ValueError as error:
-        return str(error)
-    if not isinstance(status, dict) or not isinstance(status.get("error"), str):
-        return f"{path} does not say why"
-    return f"{status['error'] or status.get('type')} (log: {path})"
 
 
 def _need(path: Path) -> Path:
