@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import subprocess
@@ -11,8 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from genbench.dvc_files import mend
 from genbench.errors import UserError
 from genbench.files import read_json
+from genbench.heartbeat import in_use
 from genbench.params import Params, find_root, load_params, profiles
 from genbench.processor import IDENTITY, MACHINE
 
@@ -35,7 +36,7 @@ def clean(*, everything: bool = False) -> None:
         everything: remove those of unfinished stages too. Folders that a process works in stay in any case.
 
     Raises:
-        UserError: ``dvc status`` fails, which is what tells the unfinished stages.
+        UserError: ``dvc status`` fails, which is what tells the unfinished stages, or a dvc.lock cannot be read.
     """
     root = find_root()
     loaded = [load_params(name, root=root) for name in profiles(root)]
@@ -75,7 +76,7 @@ def leftovers(folder: Path, loaded: Collection[Params], unfinished: Collection[s
         # One without an identity is of a version before they were kept, and nothing goes on from it.
         newest, exists = begun[1] is not None and begun not in seen, work.rpartition("-")[0] in known
         seen.add(begun)
-        reason = "in use" if _in_use(path) else "unfinished" if newest and exists and work in unfinished else None
+        reason = "in use" if in_use(path / "lock") else "unfinished" if newest and exists and work in unfinished else None
         result.append(Leftover(path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()), reason))
     return result
 
@@ -93,21 +94,12 @@ def _modified(path: Path) -> float:
     return max(file.stat().st_mtime for file in (path, *path.rglob("*")))
 
 
-def _in_use(path: Path) -> bool:
-    lock = path / "lock"
-    if not lock.is_file():
-        return False
-    with lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def _unfinished(root: Path) -> set[str]:
     """``<profile>-<entry>-<stage>`` of what DVC would run again."""
-    status = subprocess.run([sys.executable, "-m", "dvc", "status", "--json"], cwd=root, capture_output=True, text=True, check=False)
+    for told in mend(root):
+        print(told, file=sys.stderr)
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]
+    status = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if status.returncode != 0:
         raise UserError(
             f"cannot tell what is unfinished, dvc status says: {status.stderr.strip()}. `genbench clean --all` removes all checkpoints"
