@@ -14,7 +14,8 @@ from typing import Any
 
 from genbench.code import ENTRY_STAGES
 from genbench.costs import read_costs
-from genbench.dvc_files import files_in, lock_of, stages_in
+from genbench.dvc_files import lock_of
+from genbench.dvc_lock import files_in, stages_in
 from genbench.files import as_json, read_json
 from genbench.machine import ratio, speeds
 from genbench.params import Params

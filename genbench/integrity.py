@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from genbench.dvc_files import files_in, lock_of, stages_in
+from genbench.dvc_files import lock_of
+from genbench.dvc_lock import files_in, stages_in
 
 __all__ = ["damaged_outputs", "mend_outputs"]
 
