@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import subprocess
@@ -12,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genbench.disk import explained
+from genbench.dvc_files import mend
 from genbench.errors import UserError
 from genbench.files import read_json
+from genbench.heartbeat import in_use
 from genbench.params import Params, find_root, load_params, profiles
 from genbench.processor import IDENTITY, MACHINE
 
@@ -36,7 +37,7 @@ def clean(*, everything: bool = False) -> None:
         everything: remove those of unfinished stages too. Folders that a process works in stay in any case.
 
     Raises:
-        UserError: ``dvc status`` fails, which is what tells the unfinished stages.
+        UserError: ``dvc status`` fails, which is what tells the unfinished stages, or a dvc.lock cannot be read.
     """
     root = find_root()
     loaded = [load_params(name, root=root) for name in profiles(root)]
@@ -106,24 +107,19 @@ def _modified(path: Path) -> float:
 
 def _held(path: Path) -> str | None:
     """Why a folder is not ours to remove: a process works in it, or its lock cannot be opened; else None."""
-    lock = path / "lock"
-    if not lock.is_file():
-        return None
     try:
-        with explained(lock, "open"), lock.open("a", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return "in use"
+        with explained(path / "lock", "open"):
+            return "in use" if in_use(path / "lock") else None
     except OSError as error:
         return str(error)
-    return None
 
 
 def _unfinished(root: Path) -> set[str]:
     """``<profile>-<entry>-<stage>`` of what DVC would run again."""
-    status = subprocess.run(
-        [sys.executable, "-m", "dvc", "status", "--json"], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
-    )
+    for told in mend(root):
+        print(told, file=sys.stderr)
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]
+    status = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if status.returncode != 0:
         raise UserError(
             f"cannot tell what is unfinished, dvc status says: {status.stderr.strip()}. `genbench clean --all` removes all checkpoints"

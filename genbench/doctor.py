@@ -69,6 +69,8 @@ def checks(profile: str) -> Iterator[Check]:
     yield Check("ok", "project", f"{root}, profiles {', '.join(params)}")
     yield _attempt("entries", lambda: _entries(chosen), f"correct the named parameter in {params_path(profile, root)}")
     yield _attempt("dvc", lambda: _dvc(root))
+    yield from _after_kills(chosen)
+    yield _git(root)
     yield _disk(root)
     yield from _writable(chosen)
     for dataset in chosen.datasets:
@@ -119,6 +121,35 @@ def _dvc(root: Path) -> str:
     check_workspace(root)
     locked = [name for name in profiles(root) if ((root if name == "quick" else root / "profiles" / name) / "dvc.lock").is_file()]
     return f"{root / '.dvc'}; dvc.lock of {', '.join(locked) if locked else 'no profile yet'}"
+
+
+def _after_kills(params: Params) -> Iterator[Check]:
+    """What a kill, or a disk that loses bits, may have left: files that DVC cannot read, and outputs that it takes for what they were."""
+    from genbench.dvc_files import problems
+    from genbench.estimate import whole
+    from genbench.integrity import damaged_outputs
+
+    try:
+        unreadable = problems(params.root)
+    except OSError as error:  # no permission: a check of its own says so
+        unreadable = [(str(error), "see the lines below")]
+    for found, remedy in unreadable:
+        yield Check("fail", "dvc files", found, remedy)
+    changed = damaged_outputs(params.root, params.profile, [f"{stage}@{key}" for stage, key in whole(params)])
+    if changed:
+        listed = ", ".join(map(str, changed[:5])) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        yield Check("warn", "outputs", f"changed since they were made, unseen by DVC: {listed}", "the next `genbench run` makes them again")
+    elif not unreadable:
+        yield Check("ok", "dvc files", "dvc.lock and rwlock can be read, and outputs are what dvc.lock says")
+
+
+def _git(root: Path) -> Check:
+    from genbench.git import commit_of
+
+    commit, reason = commit_of(root)
+    if reason is not None:
+        return Check("warn", "git", reason, "everything works, but results are recorded without their commit")
+    return Check("ok", "git", f"commit {commit}" if commit else "no repository: results are recorded without a commit")
 
 
 def _disk(root: Path) -> Check:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Mistakes", "UserError", "bind_options", "check_name", "check_positive", "near"]
+__all__ = ["Mistakes", "Stopped", "UserError", "bind_options", "check_name", "check_positive", "near"]
 
 
 class UserError(ValueError):
@@ -59,6 +59,10 @@ def check_name(name: object, where: str) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         rule = "a name has at most 64 of the characters A-Z, a-z, 0-9, '-' and '_', and begins with a letter or a digit"
         raise UserError(f"{where}: {name!r} cannot be a name: {rule}")
+
+
+class Stopped(SystemExit):
+    """Work that ends in order because nobody waits for it any more: neither a success nor a failure."""
 
 
 def check_positive(**sizes: int) -> None:

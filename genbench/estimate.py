@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from genbench.code import ENTRY_STAGES
 from genbench.costs import read_costs
+from genbench.dvc_files import lock_of
+from genbench.dvc_lock import files_in, stages_in
 from genbench.files import as_json, read_json
 from genbench.machine import ratio, speeds
 from genbench.params import Params
@@ -64,9 +64,8 @@ def stages_to_run(params: Params, names: Collection[str] | None = None) -> list[
     One is up to date if dvc.lock has it with its present fingerprint and with the outputs of other stages as the lock has those, if its own outputs exist,
     and if the stages that it reads from are up to date. DVC also compares the files' content, and may find results in its cache.
     """
-    lock = params.root / ("dvc.lock" if params.profile == "quick" else f"profiles/{params.profile}/dvc.lock")
-    recorded, now = _recorded(lock), fingerprints(params)
-    made = {out.get("path"): out.get("md5") for stage in recorded.values() for out in _parts(stage, "outs")}
+    recorded, now = stages_in(lock_of(params.root, params.profile)), fingerprints(params)
+    made = {out.get("path"): out.get("md5") for stage in recorded.values() for out in files_in(stage, "outs")}
     stale: set[Stage] = set()
     for stage, key in whole(params, names):
         own = now[key if stage in ENTRY_STAGES else "_stages", stage]
@@ -89,21 +88,6 @@ def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def _recorded(lock: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.load(lock.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        stages = content["stages"]
-    except (OSError, yaml.YAMLError, TypeError, KeyError):  # DVC is the one to complain of it
-        return {}
-    return stages if isinstance(stages, dict) else {}
-
-
-def _parts(recorded: Any, name: str) -> list[dict[str, Any]]:
-    """The list ``deps`` or ``outs`` of a stage in dvc.lock."""
-    found = recorded.get(name) if isinstance(recorded, dict) else None
-    return [part for part in found if isinstance(part, dict)] if isinstance(found, list) else []
-
-
 def _before(params: Params, stage: str, key: str) -> list[Stage]:
     """The stages whose files a stage reads (dvc.yaml)."""
     if stage == "prepare":
@@ -121,8 +105,8 @@ def _before(params: Params, stage: str, key: str) -> list[Stage]:
 
 
 def _is_current(params: Params, recorded: Any, own: tuple[str, str], made: Mapping[Any, Any]) -> bool:
-    deps = {dep.get("path"): dep.get("md5") for dep in _parts(recorded, "deps")}
-    outs = [out.get("path") for out in _parts(recorded, "outs")]
+    deps = {dep.get("path"): dep.get("md5") for dep in files_in(recorded, "deps")}
+    outs = [out.get("path") for out in files_in(recorded, "outs")]
     if not outs or deps.get(own[0]) != own[1]:
         return False
     same = all(made[path] == md5 for path, md5 in deps.items() if path in made)

@@ -123,11 +123,21 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         raise FileNotFoundError(f"{path} does not exist; run the stage that writes it (`genbench run` runs all that is needed)")
     try:
         with explained(path, "read"), path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+            _check_number(path, len(file.files))
             return {name: file[name] for name in file.files}
     except ExplainedError:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds for a damaged file
         raise ValueError(f"{path} is corrupt or truncated ({error}); delete it and run the stage that writes it again") from error
+
+
+def _check_number(path: Path, found: int) -> None:
+    """Raise ValueError if an archive says at its end that it holds another number of arrays: one may be lost to a flipped bit in the list of them."""
+    with path.open("rb") as file:
+        file.seek(-22, os.SEEK_END)
+        end = file.read()
+    if end[:4] == b"PK\5\6" and int.from_bytes(end[10:12], "little") != found:
+        raise ValueError(f"{found} arrays are found of {int.from_bytes(end[10:12], 'little')}")
 
 
 def sha256(data: bytes | Path) -> str:

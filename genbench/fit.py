@@ -108,7 +108,8 @@ class _Loop:
         self.batches = Batches(self.x, self.y, batch_size, entry, seed)
         self.batch = self.batches.size
         model.to(device)
-        if not resume or not (resume.folder / "train.pt").is_file():
+        self.saved = resume.load("train.pt", device=device) if resume is not None else None
+        if self.saved is None:
             model.init_from_data(self.x, self.y, rng=generator_for("init_from_data", entry, seed, device=device))
         self.backend.prepare(model)
         phases = model.phases()
@@ -281,7 +282,7 @@ class _Loop:
         self.resume.save("train.pt", {"model": self.model.state_dict(), "phases": [s.state_dict() for s in self.phases], "clock": clock})
 
     def _load(self) -> None:
-        saved = self.resume.load("train.pt", device=self.device) if self.resume is not None else None
+        saved, self.saved = self.saved, None
         if saved is not None:
             self.model.load_state_dict(saved["model"])
             for state, kept in zip(self.phases, saved["phases"], strict=True):

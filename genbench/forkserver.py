@@ -3,8 +3,11 @@
 A stage of a small profile takes less time than ``import torch``, and there are five per entry. So `genbench run` starts a server that
 imports the libraries, never genbench itself, and DVC's stages ask it to fork: the fork takes the stage's arguments, environment, folder
 and standard streams, imports genbench anew and goes on as if it had been started by itself. The process that asked waits, forwards
-signals and ends as the fork does; if it is killed, so is the fork. Without a server (`dvc repro` alone, other systems than Linux) every
-stage starts by itself, with the same result.
+signals, tells of a fork that dies without a word, and ends as the fork does; if it is killed, so is the fork. Without a server (`dvc repro`
+alone) the process that DVC starts forks itself, and waits in the same way; on other systems than Linux it is the stage. The result is the same.
+
+A killed `genbench run` takes them all along: the server is tied to it (:mod:`genbench.tether`), a fork to the server, a waiting process to
+DVC or the shell that started it, and it looks after `genbench run` itself twice a second, whatever stands between.
 
 The protocol on the server's socket: a request is the three standard streams and one line of JSON; the answers are the fork's process
 number and, in the end, its exit code, a line each.
@@ -17,6 +20,7 @@ import contextlib
 import importlib
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -24,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +39,9 @@ __all__ = ["ADDRESS", "CLIENT", "delegate", "forkserver"]
 ADDRESS = "GENBENCH_FORKSERVER"
 """Environment variable with the path of the server's socket."""
 CLIENT = "GENBENCH_FORKSERVER_CLIENT"
-"""Environment variable of a forked stage: the process that asked for it, whose parents are the ones that wait for it."""
+"""Environment variable of a forked stage: the process that waits for it, whose parents are the ones that wait for that."""
+
+_SECONDS = 0.5  # between two looks at whether `genbench run` still lives
 
 _LIBRARIES = (
     "torch",
@@ -65,22 +72,39 @@ def forkserver() -> Iterator[dict[str, str]]:
             yield {}
             return
         listener.listen()
+        from genbench.tether import tethered  # here, as this file is also the server's, which holds no module of genbench
+
         # By its path, so that the forks find no module of genbench imported before the stage's own time. It ends when its input does.
-        command = [sys.executable, "-P", __file__, str(listener.fileno())]
+        command = tethered(__file__, [str(listener.fileno())])
         stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True))
         listener.close()  # if the server dies, who connects is told so, and does not wait
         yield {ADDRESS: address}
 
 
 def delegate() -> int | None:
-    """Let the server do what this process was started for.
+    """Let another process do what this one was started for, and wait for it.
 
     Returns:
-        The exit code; None if there is no server, and this process must do it itself.
+        The exit code; None if this process must do it itself.
     """
     # What runs outside a stage may hold the address too, e.g. a shell that a stage has started.
-    if ADDRESS not in os.environ or CLIENT in os.environ or "DVC_STAGE" not in os.environ:
+    if CLIENT in os.environ or "DVC_STAGE" not in os.environ:
         return None
+    from genbench.alive import run_lives
+    from genbench.tether import end_with
+
+    end_with(os.getppid())
+    if not run_lives():
+        print("error: the `genbench run` that this stage belongs to was killed; run again, and the work resumes", file=sys.stderr)
+        return 1
+    code = _served() if ADDRESS in os.environ else None
+    return _forked() if code is None else code
+
+
+def _served() -> int | None:
+    """The exit code of the server's fork; None if the server has died before there was one."""
+    from genbench.alive import process_id
+
     with socket.socket(socket.AF_UNIX) as connection:
         environment = os.environ | {CLIENT: str(os.getpid())}
         request = {"argv": sys.argv, "path": sys.path, "environment": dict(environment), "folder": os.getcwd()}
@@ -92,21 +116,74 @@ def delegate() -> int | None:
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         except (OSError, ValueError):
-            return None  # the server has died: this stage starts by itself
+            return None
+        process = process_id(child)
         _pass_signals_to(child)
         try:
-            return int(_line(connection))
+            code = int(_line(connection))
         except (OSError, ValueError):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
             print("error: the process that starts stages was killed; run again, and the work resumes", file=sys.stderr)
+            _ended(process, -signal.SIGKILL)
             return 1
+        return _ended(process, code)
+
+
+def _forked() -> int | None:
+    """The exit code of a fork of this process; None in the fork, and where processes are not forked."""
+    if sys.platform != "linux":
+        return None
+    from genbench.alive import process_id
+    from genbench.tether import end_with
+
+    waiting = os.getpid()
+    child = os.fork()
+    if child == 0:
+        end_with(waiting)
+        os.setsid()  # as the server's forks: a terminal's signals come through the process that waits, and only once
+        os.environ[CLIENT] = str(waiting)
+        return None
+    process = process_id(child)
+    _pass_signals_to(child)
+    try:
+        _await(os.pidfd_open(child))
+    except (AttributeError, OSError):  # an old kernel
+        while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            time.sleep(_SECONDS)
+            _end_with_run()
+    return _ended(process, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def _ended(process: str, code: int) -> int:
+    """The exit code for that of a fork, which is negative after a signal; its status file gets the reason if it left none itself."""
+    from genbench.status import bury
+
+    told = bury(Path.cwd(), process, code)
+    return code if code > 0 else 128 - code if code < 0 else int(told)
+
+
+def _await(descriptor: int) -> None:
+    """Wait until there is something to read, for as long as `genbench run` lives."""
+    while not select.select([descriptor], [], [], _SECONDS)[0]:
+        _end_with_run()
+
+
+def _end_with_run() -> None:
+    from genbench.alive import run_lives
+
+    if not run_lives():
+        os.kill(os.getpid(), signal.SIGKILL)  # the fork is tied to this process
 
 
 def _line(connection: socket.socket) -> bytes:
     """The next line from the other side; what there is of it if that has died."""
     line = b""
-    while not line.endswith(b"\n") and (byte := connection.recv(1)):
+    while not line.endswith(b"\n"):
+        _await(connection.fileno())
+        byte = connection.recv(1)
+        if not byte:
+            break
         line += byte
     return line
 
@@ -146,8 +223,10 @@ def _serve(listener: socket.socket) -> dict[str, object] | None:
                         connection.close()
                         continue
                     streams, request = asked
+                    server = os.getpid()
                     child = os.fork()
                     if child == 0:
+                        request["server"] = server
                         for target, stream in enumerate(streams):
                             os.dup2(stream, target)
                         for descriptor in (*streams, *clients):
@@ -172,7 +251,7 @@ def _serve(listener: socket.socket) -> dict[str, object] | None:
                     connection, child = clients.pop(process)
                     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
                     with contextlib.suppress(OSError):
-                        connection.sendall(b"%d\n" % (code if code >= 0 else 128 - code))
+                        connection.sendall(b"%d\n" % code)
                     selector.unregister(process)
                     with contextlib.suppress(KeyError):
                         selector.unregister(connection)
@@ -201,6 +280,7 @@ def _become(request: dict[str, object]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])  # type: ignore[call-overload]
     os.chdir(str(request["folder"]))
+    importlib.import_module("genbench.tether").end_with(request["server"])  # this one too is the stage's own
     # Input ended the server's reader, and outputs may be files now: open all anew on the descriptors.
     sys.stdin = open(0, closefd=False)
     sys.stdout, sys.stderr = (open(i, "w", buffering=1, errors="backslashreplace", closefd=False) for i in (1, 2))

@@ -1,21 +1,18 @@
 """Unfinished work on disk: one locked folder per piece of work, checkpoints replaced atomically, chunks kept as they are finished.
 
 The folder's name is a hash of all that determines the result, so work is resumed only by a run that would reach the same bits. What was begun on
-another kind of processor, in another precision or with other threads stays where it is, and is named.
+another kind of processor, in another precision or with other threads stays where it is, and is named. Every file ends with a checksum of
+itself: one that is damaged, or is of a version without checksums, counts as absent, and that part of the work is done anew.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime
-import fcntl
 import glob
 import hashlib
 import io
 import json
 import os
-import pickle
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,8 +24,10 @@ import numpy as np
 import psutil
 import torch
 
-from genbench.errors import UserError
-from genbench.files import explain, read_json, read_npz, write_bytes, write_json, write_npz
+from genbench.alive import RUN, alive, process_id
+from genbench.errors import Stopped
+from genbench.files import read_json, write_bytes, write_json
+from genbench.heartbeat import INTERVAL, PATIENCE, hold
 from genbench.processor import IDENTITY, MACHINE, in_words
 
 __all__ = ["DONE", "Workspace", "workspace"]
@@ -38,14 +37,35 @@ DONE = "done"
 
 _SHELLS = ("sh", "bash", "dash", "zsh", "fish")
 
+_SEAL = b"\ngenbench-sha256 "
+"""Comes before the checksum at the end of a file. Archives may have something behind them, so numpy and torch still read such a file."""
 
-def _watched() -> list[psutil.Process]:
-    """Who must live for this work to be wanted: under DVC, the parent, and DVC itself where a shell stands between."""
+
+def _seal(data: bytes) -> bytes:
+    return data + _SEAL + hashlib.sha256(data).hexdigest().encode()
+
+
+def _unsealed(path: Path) -> bytes | None:
+    """The data of a sealed file; None if there is none, or one that is damaged, which is said."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    data, seal, _ = content.rpartition(_SEAL)
+    if seal and _seal(data) == content:
+        return data
+    print(f"{path} is damaged, or of a version without checksums: its work is done anew", file=sys.stderr, flush=True)
+    return None
+
+
+def _watched() -> list[str]:
+    """Who must live for this work to be wanted: under DVC, the parent, DVC itself where a shell stands between, and `genbench run`."""
     if "DVC_STAGE" not in os.environ:
         return []
     # By its name, not from genbench.forkserver, whose edits change no result.
     parents = psutil.Process(int(os.environ.get("GENBENCH_FORKSERVER_CLIENT", os.getpid()))).parents()
-    return parents[: 2 if parents and parents[0].name() in _SHELLS else 1]
+    wanted = parents[: 2 if parents and parents[0].name() in _SHELLS else 1]
+    return [process_id(process.pid) for process in wanted] + ([os.environ[RUN]] if RUN in os.environ else [])
 
 
 @dataclass(slots=True)
@@ -59,7 +79,7 @@ class Workspace:
 
     folder: Path
     seconds: float
-    _watched: list[psutil.Process]
+    _watched: list[str]
     _last: float
 
     def due(self) -> bool:
@@ -70,77 +90,85 @@ class Workspace:
         """Keep a value that torch can save, replacing the last one; then stop if nobody waits for this work any more."""
         buffer = io.BytesIO()
         torch.save(value, buffer)
-        write_bytes(self.folder / name, buffer.getvalue())
+        write_bytes(self.folder / name, _seal(buffer.getvalue()))
         self._last = time.monotonic()
         self.stop_if_orphaned()
 
     def load(self, name: str, *, device: torch.device | str = "cpu") -> Any | None:
-        """The value kept under ``name``, or None.
-
-        Raises:
-            UserError: the file is damaged; names it.
-        """
-        path = self.folder / name
-        if not path.is_file():
-            return None
-        try:
-            return torch.load(path, map_location=device, weights_only=True)
-        except (RuntimeError, EOFError, ValueError, OSError, KeyError, pickle.UnpicklingError) as error:
-            raise UserError(f"{path} is damaged; delete it and run again: the work starts from its beginning") from error
+        """The value kept under ``name``, or None; also if it is damaged, which is said on standard error."""
+        data = _unsealed(self.folder / name)
+        return None if data is None else torch.load(io.BytesIO(data), map_location=device, weights_only=True)
 
     def chunk(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
         """The arrays of a chunk: those kept from an earlier run, else computed now and kept."""
         path = self.folder / f"{name}.npz"
-        if path.is_file():
-            return read_npz(path)
+        data = _unsealed(path)
+        if data is not None:
+            with np.load(io.BytesIO(data), allow_pickle=False) as file:
+                return dict(file)
         arrays = compute()
-        write_npz(path, arrays)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub takes the keyword allow_pickle for an array
+        write_bytes(path, _seal(buffer.getvalue()))
         self.stop_if_orphaned()
         return arrays
 
     def stop_if_orphaned(self) -> None:
-        """Exit if the DVC process that started this one is gone: the next run resumes from here."""
-        if not all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in self._watched):
-            raise SystemExit(f"the process that started this work has died; stopping. The next run resumes from {self.folder}")
+        """Stop if who started this process is gone: the next run resumes from here.
+
+        Raises:
+            Stopped: names the folder.
+        """
+        if not all(alive(process) for process in self._watched):
+            raise Stopped(f"the process that started this work has died; stopping. The next run resumes from {self.folder}")
 
 
 @contextlib.contextmanager
-def workspace(checkpoints: Path, name: str, identity: Mapping[str, Any], *, wait: float = 30.0) -> Iterator[Workspace]:
+def workspace(
+    checkpoints: Path, name: str, identity: Mapping[str, Any], *, interval: float = INTERVAL, patience: float = PATIENCE
+) -> Iterator[Workspace]:
     """The locked folder ``<checkpoints>/<name>-<hash of identity>``; empty if GENBENCH_FRESH is 1, as `genbench run --force` sets it.
+
+    Where another process works on the same, this one waits for as long as that lives, and says so (:mod:`genbench.heartbeat`).
 
     Arguments:
         checkpoints: parent of all such folders.
         name: for people, e.g. ``quick-made-train``.
         identity: all that determines the result, as JSON values.
-        wait: seconds to wait for another process that works on the same.
+        interval: seconds between two signs of life.
+        patience: seconds without one after which a holder on another machine counts as gone.
 
     Raises:
-        UserError: another process still holds it; says which.
+        Stopped: who started this process has died, while it waited or worked.
     """
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-    folder = checkpoints / f"{name}-{digest}"
-    watched = _watched()
-    since = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    with contextlib.ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((folder / "lock").open("a+", encoding="utf-8"))
-            _acquire(lock.fileno(), folder, name, wait)
-            if os.environ.get("GENBENCH_FRESH") == "1":
-                _clear(folder)
-            if not (folder / IDENTITY).is_file():  # its age tells when the work began
-                write_json(folder / IDENTITY, identity)
-            if not _holds_work(folder):
-                for told in _begun_elsewhere(folder, name, identity):
-                    print(told, file=sys.stderr, flush=True)
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {platform.node()}, since {since}")
-            lock.flush()
-        except OSError as error:
-            raise explain(error, folder / "lock") from error
-        seconds = float(os.environ.get("GENBENCH_CHECKPOINT_SECONDS", "30"))
-        yield Workspace(folder, seconds, watched, time.monotonic())
-        write_bytes(folder / DONE, b"")
+    seconds = float(os.environ.get("GENBENCH_CHECKPOINT_SECONDS", "30"))
+    work = Workspace(checkpoints / f"{name}-{digest}", seconds, _watched(), time.monotonic())
+    with hold(work.folder / "lock", name, check=work.stop_if_orphaned, interval=interval, patience=patience):
+        _begin(work.folder, name, identity)
+        work._last = time.monotonic()
+        yield work
+        write_bytes(work.folder / DONE, b"")
+
+
+def _begin(folder: Path, name: str, identity: Mapping[str, Any]) -> None:
+    """Note what the work in a folder is the beginning of."""
+    if os.environ.get("GENBENCH_FRESH") == "1":
+        _clear(folder)
+    if _read_identity(folder) != json.loads(json.dumps(identity)):  # absent or damaged; else its age tells when the work began
+        write_json(folder / IDENTITY, identity)
+    if not _holds_work(folder):
+        for told in _begun_elsewhere(folder, name, identity):
+            print(told, file=sys.stderr, flush=True)
+
+
+def _read_identity(folder: Path) -> dict[str, Any] | None:
+    """The identity of the work in a folder; None if there is none, or none that can be read."""
+    try:
+        identity = read_json(folder / IDENTITY)
+    except (OSError, ValueError):
+        return None
+    return identity if isinstance(identity, dict) else None
 
 
 def _holds_work(folder: Path) -> bool:
@@ -152,12 +180,12 @@ def _begun_elsewhere(folder: Path, name: str, identity: Mapping[str, Any]) -> It
     """What to say of unfinished work that differs from this by nothing but the machine's part in it."""
     mine = json.loads(json.dumps(identity))
     for other in sorted(folder.parent.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 16}")):
-        if other == folder or not (other / IDENTITY).is_file() or not _holds_work(other) or (other / DONE).is_file():
+        theirs = None if other == folder else _read_identity(other)
+        if theirs is None or not _holds_work(other) or (other / DONE).is_file():
             continue
-        with contextlib.suppress(ValueError):
-            theirs = read_json(other / IDENTITY)
-            differ = [key for key in MACHINE if theirs.get(key) != mine.get(key)]
-            if differ and {k: v for k, v in theirs.items() if k not in MACHINE} == {k: v for k, v in mine.items() if k not in MACHINE}:
+        differ = [key for key in MACHINE if theirs.get(key) != mine.get(key)]
+        if differ and {k: v for k, v in theirs.items() if k not in MACHINE} == {k: v for k, v in mine.items() if k not in MACHINE}:
+            with contextlib.suppress(KeyError, TypeError, AttributeError):  # a damaged identity, which nothing goes on from
                 yield (
                     f"{name}: work that was begun {_circumstances(theirs)} is not continued {_circumstances(mine)}{_versions(theirs, mine)}, "
                     f"since the result would be neither's; starting anew. The same command where it was begun goes on from {other}"
@@ -186,17 +214,3 @@ def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if path.name != "lock":
             path.unlink()
-
-
-def _acquire(lock: int, folder: Path, name: str, wait: float) -> None:
-    deadline = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                holder = (folder / "lock").read_text(encoding="utf-8") or "an unknown process"
-                raise UserError(f"{name} is already being worked on by {holder}; wait for it or stop it, then run again") from None
-            time.sleep(0.2)
-        else:
-            return

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
-import ctypes
 import fnmatch
 import os
 import signal
@@ -17,13 +15,18 @@ from types import FrameType, MappingProxyType
 
 import psutil
 
-from genbench.code import outdated_plugins
+from genbench.alive import RUN, process_id
+from genbench.code import ENTRY_STAGES, outdated_plugins
 from genbench.disk import check_writable, shortage
+from genbench.dvc_files import copies_kept, mend
 from genbench.errors import UserError, near
 from genbench.files import read_json
 from genbench.forkserver import forkserver
+from genbench.heartbeat import hold
+from genbench.integrity import mend_outputs
 from genbench.isa import set_isa
 from genbench.params import Params, find_root, load_params, profiles
+from genbench.tether import tethered
 
 __all__ = ["check_workspace", "match_entries", "pipeline_targets", "run_pipeline"]
 
@@ -31,7 +34,7 @@ _LAST_STAGES = ("visuals", "score_likelihood", "score_samples")  # an entry's st
 
 
 def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = False) -> int:
-    """Bring a profile up to date and print where its report is.
+    """Bring a profile up to date and print where its report is. Waits while another `genbench run` is at work in the project.
 
     Arguments:
         profile: name of the profile.
@@ -45,14 +48,42 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
         UserError: no such profile or entry, an option that a model does not have, or a folder that DVC cannot work in.
     """
     root = find_root()
+    match_entries(_load(root, profile), patterns)
+    check_workspace(root)
+    with hold(root / ".status" / "run.lock", f"genbench run --profile {profile}"):  # by DVC's own lock the second one would fail
+        for told in mend(root):
+            print(told, file=sys.stderr)
+        return _run(_load(root, profile), patterns, force)  # which may have changed meanwhile
+
+
+def _load(root: Path, profile: str) -> Params:
     loaded = {name: load_params(name, root=root) for name in profiles(root)}  # DVC reads all of them, with less helpful errors
     if profile not in loaded:
         raise UserError(f"{profile!r} is no profile{near(profile, loaded)}")
-    params = loaded[profile]
+    return loaded[profile]
+
+
+def _run(params: Params, patterns: str | None, force: bool) -> int:
     set_isa(params.compute.isa, params.compute.device)
     names = match_entries(params, patterns)
-    check_workspace(root)
-    check_writable([root / ".dvc" / "tmp", root / ".dvc" / "cache", params.runs, params.report, params.checkpoints, root / ".status"])
+    folders = [params.runs, params.report, params.checkpoints]
+    check_writable([params.root / ".dvc" / "tmp", params.root / ".dvc" / "cache", *folders, params.root / ".status"])
+    broken = _check(params, names)
+    stages = [f"{stage}@{name}" for name in names for stage in ENTRY_STAGES]
+    shared = [f"{stage}@{name}" for name in params.datasets for stage in ("prepare", "features")]
+    for told in mend_outputs(params.root, params.profile, [*shared, *stages]):
+        print(told, file=sys.stderr)
+    print(_plan(params, None if patterns is None else names, force), flush=True)
+    with copies_kept(params.root):
+        code = _repro(params, None if patterns is None else names, force)
+    _tell(params, names)
+    if code != 0 and (short := shortage(params.root)) is not None:
+        print(f"error: {short}", file=sys.stderr)
+    return code or (1 if broken else 0)
+
+
+def _check(params: Params, names: Sequence[str]) -> dict[str, str]:
+    """Entries whose models cannot be imported → the reason; that and what else is to be known before a run is said."""
     from genbench.check import check_params, emulating  # imports torch
     from genbench.precision import EMULATED
 
@@ -62,22 +93,23 @@ def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = Fal
         print(f"warning: {', '.join(emulated)} ask{'s' if len(emulated) == 1 else ''} for bfloat16, and {EMULATED}", file=sys.stderr)
     for name, reason in broken.items():
         print(f"{name}: {reason}. The other entries go on", file=sys.stderr)
-    print(_plan(params, None if patterns is None else names, force), flush=True)
+    return broken
+
+
+def _repro(params: Params, names: Sequence[str] | None, force: bool) -> int:
+    """The stages by DVC, then the report and tracking of whatever succeeded; the exit code of the first that failed."""
+    root, profile = params.root, params.profile
     if outdated_plugins(params):  # DVC sees only the project's files; a plug-in's are elsewhere
         _dvc(root, ["-f", "-s", _target(profile, "code")])
-    targets = pipeline_targets(params, None if patterns is None else names)
     fresh = {"GENBENCH_FRESH": "1"} if force else {}  # resume from no checkpoint
     with forkserver() as served:
-        code = _dvc(root, ["--keep-going", *(["-f"] if force else []), *targets], {**served, **fresh})
-    if code != 0 or patterns is not None:  # else the first command ended with both
+        code = _dvc(root, ["--keep-going", *(["-f"] if force else []), *pipeline_targets(params, names)], {**served, **fresh})
+    if code != 0 or names is not None:  # else the first command ended with both
         for stage in ("report", "track"):
             # Why a stage failed is in .status, which is no dependency of the report.
             finish = _dvc(root, [*(["-f"] if code != 0 and stage == "report" else []), "-s", _target(profile, stage)])
             code = code or finish
-    _tell(params, names)
-    if code != 0 and (short := shortage(root)) is not None:
-        print(f"error: {short}", file=sys.stderr)
-    return code or (1 if broken else 0)
+    return code
 
 
 def _plan(params: Params, names: Sequence[str] | None, force: bool) -> str:
@@ -115,26 +147,25 @@ def pipeline_targets(params: Params, names: Sequence[str] | None) -> list[str]:
 
 
 def check_workspace(root: Path) -> None:
-    """Raise UserError unless DVC can work in ``root``."""
+    """Raise UserError unless DVC can work in ``root``. It needs a git repository around it, but neither git itself nor its consent."""
     config = root / ".dvc" / "config"
     if not config.is_file():
         raise UserError(f"{root} is not set up for DVC (no .dvc/config): restore that file from the repository, or run `dvc init` there")
-    parser = configparser.ConfigParser()
-    parser.read(config, encoding="utf-8")
-    if parser.getboolean("core", "no_scm", fallback=False):
-        return
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)) and not _without_git(root):
+        raise UserError(
+            f"{root} is no git repository, and DVC wants one: clone the project with git, or run `git init` there; "
+            "to work without, run `dvc config --local core.no_scm true`"
+        )
+
+
+def _without_git(root: Path) -> bool:
+    """Whether DVC is set to do without git, in any of its config files."""
+    from dvc.config import Config, ConfigError  # takes its time, and most projects are in git
+
     try:
-        git = subprocess.run(
-            ["git", "rev-parse", "--is-inside-work-tree"], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
-        )
-    except FileNotFoundError as error:
-        raise UserError(
-            "git is not installed, and DVC needs it; install git, or set `no_scm = true` under [core] in .dvc/config"
-        ) from error
-    if git.returncode != 0:
-        raise UserError(
-            f"{root} is no git repository, and DVC needs one: clone the project with git, or run `git init` there ({git.stderr.strip()})"
-        )
+        return bool(Config(str(root / ".dvc"), local_dvc_dir=str(root / ".dvc"))["core"].get("no_scm", False))
+    except ConfigError as error:
+        raise UserError(f"the configuration of DVC in {root / '.dvc'} is not valid: {error}") from error
 
 
 def _target(profile: str, stage: str) -> str:
@@ -143,17 +174,14 @@ def _target(profile: str, stage: str) -> str:
 
 def _dvc(root: Path, arguments: Sequence[str], more: Mapping[str, str] = MappingProxyType({})) -> int:
     """Exit code of ``dvc repro`` with the programs of this environment first on PATH, and ``more`` in its environment."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"} | dict(more)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = os.environ | {"PATH": path, RUN: process_id()} | dict(more)
     sys.stdout.flush()
-    command = [sys.executable, "-m", "dvc", "repro", *arguments]
-    with subprocess.Popen(command, cwd=root, env=environment, preexec_fn=_end_with_parent) as child, _stopping(child):
+    # If this run is killed, so is DVC: else it would go on with the other entries, unattended. For its lock it waits, as somebody else
+    # may use DVC at the same time, if only to look.
+    command = tethered("dvc", ["--wait-for-lock", "repro", *arguments])
+    with subprocess.Popen(command, cwd=root, env=environment) as child, _stopping(child):
         return child.wait()
-
-
-def _end_with_parent() -> None:
-    """If this run is killed, so is DVC: else it would go on with the other entries, unattended, and block the next run."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 @contextmanager
@@ -174,10 +202,10 @@ def _stopping(child: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def _stop(child: subprocess.Popen[bytes], patience: float = 10.0) -> None:
-    """End DVC without hurting dvc.lock.
+    """End DVC without hurting dvc.lock, and its stage before it, in order.
 
-    While a stage runs, DVC ignores Ctrl-C and writes nothing, and with --keep-going it would go on with the next stage: it is ended
-    at once. Between stages it may be writing, and Ctrl-C ends it in order: it is given time.
+    While a stage runs, DVC ignores Ctrl-C and writes nothing, and with --keep-going it would go on with the next stage: it is halted, so
+    that the stage can end and say so. Between stages it may be writing, and Ctrl-C ends it in order: it is given time.
     """
     deadline = time.monotonic() + patience
     stages: list[psutil.Process] = []
@@ -185,11 +213,21 @@ def _stop(child: subprocess.Popen[bytes], patience: float = 10.0) -> None:
         with suppress(psutil.NoSuchProcess):
             stages = psutil.Process(child.pid).children(recursive=True)
         time.sleep(0.02)
-    child.terminate()
+    if stages:
+        child.send_signal(signal.SIGSTOP)
     for process in stages:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
+    while any(_runs(process) for process in stages) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.kill() if stages else child.terminate()
     child.wait()
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _tell(params: Params, names: Sequence[str]) -> None:

@@ -1,29 +1,23 @@
-"""Runs one stage on behalf of the command line: a failure leaves a status file that the report shows, the next start removes it."""
+"""Runs one stage on behalf of the command line, and keeps its status for the report (:mod:`genbench.status`)."""
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import sys
 import time
-import traceback
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from genbench.code import ENTRY_STAGES, check_unchanged
 from genbench.costs import record_cost
-from genbench.disk import told
 from genbench.errors import UserError, near
-from genbench.files import write_json
 from genbench.isa import set_isa
 from genbench.params import Params, load_params
+from genbench.status import recorded
 
 __all__ = ["retrain_features", "run_stage", "run_stages", "score"]
 
 _DATASET_STAGES = ("prepare", "features")
-_LOG_CHARACTERS = 8000
 
 
 def run_stage(profile: str, stage: str, key: str | None = None, **options: object) -> None:
@@ -54,7 +48,7 @@ def run_stages(profile: str, stages: list[str], key: str | None = None, **option
     for stage in stages:
         arguments = () if key is None else (key,)
         start, begun = time.monotonic(), time.time()
-        with _status(params, stage, key or "all"):
+        with recorded(params.status(key or "all", stage), stage, key or "all"):
             if key is not None:
                 check_unchanged(params, stage, key)
             if stage in ("train", "sample"):
@@ -92,20 +86,3 @@ def _check_key(params: Params, stage: str, key: str | None) -> None:
         params.entry(key or "")
     elif stage in _DATASET_STAGES and key not in params.datasets:
         raise UserError(f"{key!r} is no data set of profile {params.profile!r}{near(key or '', params.datasets)}")
-
-
-@contextlib.contextmanager
-def _status(params: Params, stage: str, key: str) -> Iterator[None]:
-    path = params.status(key, stage)
-    path.unlink(missing_ok=True)  # if this run is killed, the reason of an earlier failure is not its own
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        raise  # stopped from outside, not failed
-    except BaseException as error:
-        log = "".join(traceback.format_exception(error))[-_LOG_CHARACTERS:]
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        content = {"stage": stage, "entry": key, "error": told(error), "type": type(error).__name__, "time": now, "log": log}
-        with contextlib.suppress(OSError):  # a full disk: the stage's own error is the one to tell
-            write_json(path, content)
-        raise

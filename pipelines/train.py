@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from genbench.data import load
 from genbench.errors import bind_options
 from genbench.files import read_json, sha256, write_json, write_text
 from genbench.fit import fit
+from genbench.git import commit_of
 from genbench.history import to_csv
 from genbench.params import Params
 from genbench.registry import blamed, build
@@ -76,13 +77,8 @@ def _provenance(params: Params, device: torch.device, precision: str, train: Map
 
 
 def _version(root: Path) -> str | None:
-    """The commit, with ``-dirty`` behind it if files differ from it or are new, other than those that a run itself writes; None outside of git."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12"], cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
-    )
-    if described.returncode != 0:
-        return None
-    written = [":(exclude)reports", ":(exclude,glob)**/dvc.lock"]
-    command = ["git", "status", "--porcelain", "--", ".", *written]
-    changed = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False).stdout.strip()
-    return described.stdout.strip() + ("-dirty" if changed else "")
+    """The commit, or None where git does not tell; then why is said on standard error, unless there just is no repository."""
+    commit, reason = commit_of(root)
+    if reason is not None:
+        print(f"the commit is not recorded: {reason}", file=sys.stderr, flush=True)
+    return commit

@@ -545,14 +545,56 @@ def test_a_killed_run_takes_dvc_along_and_the_next_one_works(repository: Path) -
     assert log(repository)[-1] == "track"
 
 
-def test_a_folder_without_git_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (root / ".dvc").mkdir()
-    (root / ".dvc" / "config").write_text("")
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
-    with pytest.raises(UserError, match="no git repository"):
-        run.check_workspace(root)
-    (root / ".dvc" / "config").write_text("[core]\n    no_scm = true\n")
-    run.check_workspace(root)
+def test_two_runs_at_once_do_their_work_one_after_the_other(repository: Path) -> None:
+    (repository / "pause").write_text("")
+    command = [sys.executable, "-m", "genbench", "run"]
+    with (
+        subprocess.Popen([*command, "--entries", "made"], cwd=repository, stderr=subprocess.PIPE, text=True) as first,
+        subprocess.Popen([*command, "--profile", "smoke", "--entries", "vae"], cwd=repository, stderr=subprocess.PIPE, text=True) as second,
+    ):
+        runs = {"quick": first, "smoke": second}
+        while not log(repository):
+            time.sleep(0.05)
+        now = json.loads((repository / ".status" / "run.lock").read_text())
+        profile = "quick" if now["pid"] == first.pid else "smoke"
+        earlier, later = runs.pop(profile), *runs.values()
+        assert later.stderr is not None
+        expected = f": waiting for genbench run --profile {profile} (process {earlier.pid} on {now['host']}, since {now['since']}) to end"
+        assert later.stderr.readline().endswith(expected + "\n")
+        assert len(log(repository)) == 1, "the second one did not wait"
+        (repository / "pause").unlink()
+        for process in psutil.Process(earlier.pid).children(recursive=True):
+            if process.name() == "sleep":
+                process.kill()
+        assert (earlier.wait(60), later.wait(60)) == (0, 0)
+    lines = log(repository)
+    assert lines.index("report") < lines.index(f"train {'vae' if profile == 'quick' else 'made'}")
+
+
+def test_a_run_mends_what_a_kill_left_of_dvcs_files_and_says_so(repository: Path) -> None:
+    command = [sys.executable, "-m", "genbench", "run", "--entries", "made"]
+    assert subprocess.run(command, cwd=repository, capture_output=True, check=False).returncode == 0
+    path, rwlock = repository / "dvc.lock", repository / ".dvc" / "tmp" / "rwlock"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"md5: ", len(whole) // 2) + 3])
+    (repository / "profiles" / "smoke" / "dvc.lock").write_bytes(b"")
+    rwlock.write_text('{"wri')
+    (repository / "log").unlink()
+    code, stdout, _ = call("doctor", "--profile", "smoke")
+    assert code == 1
+    assert len([line for line in stdout.splitlines() if line.startswith("fail  dvc files")]) == 3
+    again = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "dvc.lock was cut short by a kill; its last copy is in its place" in again.stderr
+    assert "smoke/dvc.lock was empty after a kill, and is removed" in again.stderr
+    assert "rwlock was cut short by a kill, and is removed" in again.stderr
+    assert set(log(repository)) <= {"report", "track"}
+    assert path.read_bytes() == whole
+
+    path.write_bytes(b"<<<<<<< HEAD\n" + whole)
+    refused = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: {path} holds the marks of a merge conflict")
 
 
 # ---------------------------------------------------------------------- genbench clean
@@ -610,6 +652,15 @@ def test_the_newest_checkpoint_of_each_kind_of_processor_is_kept(root: Path) -> 
         "cc": None,
         "dd": None,
     }
+
+
+def test_clean_works_after_a_kill_that_hit_dvc_while_it_wrote(repository: Path) -> None:
+    stale = checkpoint(repository, "quick-gone-train-aa", 5)
+    (repository / "dvc.lock").write_bytes(b"schema: '2.0'\nsta")
+    code, _, stderr = call("clean")
+    assert code == 0, stderr
+    assert "dvc.lock was empty after a kill, and is removed" in stderr
+    assert not stale.exists()
 
 
 def test_clean_removes_and_counts_and_never_what_is_in_use(repository: Path) -> None:

@@ -113,6 +113,25 @@ def test_npz_round_trip_and_equal_bytes(tmp_path: Path) -> None:
     assert all(np.array_equal(back[k], v) and back[k].dtype == v.dtype for k, v in arrays.items())
 
 
+def test_a_flipped_bit_in_an_npz_is_noticed_or_harmless(tmp_path: Path) -> None:
+    """Archives carry a checksum of each array; what they say of their form can be damaged in any way."""
+    path, arrays = tmp_path / "a.npz", {"images": np.arange(40, dtype=np.uint8), "nats": np.linspace(0, 1, 7)}
+    write_npz(path, arrays)
+    content, noticed = path.read_bytes(), []
+    for place in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << (place % 8)
+        path.write_bytes(flipped)
+        try:
+            back = read_npz(path)
+        except ValueError as error:
+            noticed.append(str(error))
+            continue
+        assert back.keys() == arrays.keys() and all(np.array_equal(back[name], arrays[name]) for name in arrays), place
+    assert all("a.npz is corrupt or truncated" in text for text in noticed)
+    assert len(noticed) > 4 * len(content)
+
+
 @pytest.mark.parametrize("keep", [0, 10, 200, 400])
 def test_a_truncated_npz_is_named(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "a.npz"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from genbench import forkserver
+from genbench import forkserver, tether
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each stage starts by itself")
 
@@ -67,6 +68,7 @@ def start(tmp_path: Path, server: dict[str, str]) -> Iterator[Start]:
     stage = tmp_path / "stage"
     (stage / "genbench").mkdir(parents=True)
     (stage / "genbench" / "__init__.py").touch()
+    shutil.copy(tether.__file__, stage / "genbench")
     (stage / "genbench" / "cli.py").write_text(STAGE)
     started = []
 
@@ -107,7 +109,11 @@ def test_a_stage_gets_what_it_was_started_with_and_libraries_but_no_module_of_ou
     assert given["argv"][1:] == ["tell", "all"]
     assert (given["folder"], given["variable"], given["input"]) == (str(tmp_path), "a value", "the input\n")
     assert given["torch"]
-    assert given["modules"] == ["genbench", "genbench.cli"]  # itself; the server's own module would be one of another state of the code
+    assert given["modules"] == [
+        "genbench",
+        "genbench.cli",
+        "genbench.tether",
+    ]  # its own; the server's own module would be one of another state of the code
 
 
 def test_exit_codes_and_errors_arrive(start: Start) -> None:
@@ -210,6 +216,6 @@ def test_work_is_orphaned_when_the_parents_of_who_asked_are_gone(monkeypatch: py
     try:
         monkeypatch.setenv("DVC_STAGE", "some stage")
         monkeypatch.setenv(forkserver.CLIENT, str(child.pid))
-        assert [process.pid for process in resume._watched()][:1] == [os.getpid()]
+        assert [process.split(":")[0] for process in resume._watched()][:1] == [str(os.getpid())]
     finally:
         child.communicate(b"\n")

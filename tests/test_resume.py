@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+import torch
 import yaml
 
-from genbench.errors import UserError
+from genbench.alive import RUN, process_id
+from genbench.errors import Stopped
+from genbench.params import Params
 from genbench.resume import workspace
+from pipelines import code, train
 
 ENVIRONMENT = os.environ | {"GENBENCH_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
 
@@ -105,27 +111,42 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from genbench.resume import workspace
-with workspace(Path(sys.argv[1]), "made", {"a": 1}):
+with workspace(Path(sys.argv[1]), "made", {"a": 1}) as work:
+    work.save("train.pt", 5)
     print("held", flush=True)
     time.sleep(60)
 """
 
 
-def test_a_second_run_waits_then_says_who_holds_it(tmp_path: Path) -> None:
+def test_a_second_run_waits_says_for_whom_and_takes_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with (
-        pytest.raises(UserError, match=f"made is already being worked on by process {holder.pid}"),
-        workspace(tmp_path, "made", {"a": 1}, wait=0.3),
-    ):
-        pass
-    with workspace(tmp_path, "made", {"a": 2}, wait=0.3):
-        pass  # other work is not in the way
-    holder.kill()
-    holder.communicate()
-    with workspace(tmp_path, "made", {"a": 1}, wait=5):
-        pass  # a dead holder's lock is gone with it
+    with workspace(tmp_path, "made", {"a": 2}):
+        assert capsys.readouterr().err == ""  # other work is not in the way
+    threading.Timer(2, holder.kill).start()
+    with workspace(tmp_path, "made", {"a": 1}) as work:
+        assert holder.wait(20) == -signal.SIGKILL, "it did not wait"
+        assert work.load("train.pt") == 5
+    assert f"made: waiting for made (process {holder.pid} on {platform.node()}, since " in capsys.readouterr().err
+
+
+def test_who_waits_ends_with_who_started_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    starter = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        monkeypatch.setenv("DVC_STAGE", "train@made")
+        monkeypatch.setenv(RUN, process_id(starter.pid))
+        threading.Timer(1, starter.kill).start()
+        with pytest.raises(Stopped, match="the process that started this work has died"), workspace(tmp_path, "made", {"a": 1}):
+            pass
+    finally:
+        for process in (holder, starter):
+            process.kill()
+            process.communicate()
 
 
 HERE = {"device": "cpu", "threads": 2, "precision": "float32"} | {
@@ -232,17 +253,95 @@ def test_an_orphan_stops_at_its_next_checkpoint(tmp_path: Path, shell_stays: boo
     assert psutil.wait_procs([trainer], timeout=20)[1] == [], "the orphan goes on working"
 
 
-def test_damaged_checkpoints_and_chunks_are_named(tmp_path: Path) -> None:
+def damages(content: bytes) -> Iterator[bytes]:
+    """A bit of every byte but of every 7th in long files, every length of the beginning and the end, and some other contents."""
+    for i in range(0, len(content), 1 if len(content) < 500 else 7):
+        flipped = bytearray(content)
+        flipped[i] ^= 1 << (i % 8)
+        yield bytes(flipped)
+    ends = {*range(0, min(40, len(content))), *range(max(0, len(content) - 100), len(content))}
+    yield from (content[:end] for end in ends)
+    yield from (bytes(len(content)), b"garbage " * 20, content + b"\n", content + content)
+
+
+def test_damaged_checkpoints_count_as_absent_and_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with workspace(tmp_path, "made", {}) as work:
-        work.save("train.pt", {"step": 1})
+        work.save("train.pt", {"step": 1, "weights": torch.arange(5)})
         path = work.folder / "train.pt"
-        for damage in (path.read_bytes()[:-50], b"", bytes(100), b"garbage " * 20):
-            path.write_bytes(damage)
-            with pytest.raises(UserError, match=r"train\.pt is damaged.*delete it"):
-                work.load("train.pt")
-        (work.folder / "0.npz").write_bytes(b"PK")
-        with pytest.raises(ValueError, match=r"0\.npz is corrupt"):
-            work.chunk("0", dict)
+        content = path.read_bytes()
+        for number, damaged in enumerate(damages(content)):
+            path.write_bytes(damaged)
+            assert work.load("train.pt") is None, number
+            assert capsys.readouterr().err == f"{path} is damaged, or of a version without checksums: its work is done anew\n"
+        path.write_bytes(content)
+        assert work.load("train.pt")["step"] == 1
+        path.unlink()
+        assert work.load("train.pt") is None
+        assert capsys.readouterr().err == ""
+
+
+def test_damaged_chunks_are_computed_again_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with workspace(tmp_path, "made", {}) as work:
+        path = work.folder / "0.npz"
+        work.chunk("0", lambda: {"x": np.arange(40)})
+        content = path.read_bytes()
+        for number, damaged in enumerate(damages(content)):
+            path.write_bytes(damaged)
+            assert work.chunk("0", lambda: {"x": np.arange(40)})["x"].tolist() == list(range(40))
+            assert path.read_bytes() == content, number
+            assert capsys.readouterr().err == f"{path} is damaged, or of a version without checksums: its work is done anew\n"
+
+
+def test_work_of_a_version_without_checksums_counts_as_absent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with workspace(tmp_path, "made", {}) as work:
+        torch.save({"step": 1}, work.folder / "train.pt")
+        np.savez(work.folder / "0.npz", x=np.zeros(3))
+        assert work.load("train.pt") is None
+        assert work.chunk("0", lambda: {"x": np.ones(3)})["x"].tolist() == [1, 1, 1]
+    assert capsys.readouterr().err.count("of a version without checksums") == 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "\x00", '{"kind": 5}', '{"threads": 1}'])
+def test_a_damaged_identity_stops_nobody_and_is_written_anew(tmp_path: Path, content: str) -> None:
+    with contextlib.suppress(KeyboardInterrupt), workspace(tmp_path, "quick-made-train", HERE) as work:
+        work.save("train.pt", 7)
+        raise KeyboardInterrupt
+    (work.folder / "identity.json").write_text(content)
+    with workspace(tmp_path, "quick-made-train", HERE | {"threads": 1}):
+        pass
+    with workspace(tmp_path, "quick-made-train", HERE) as work:
+        assert work.load("train.pt") == 7
+    assert json.loads((work.folder / "identity.json").read_text()) == HERE
+
+
+@pytest.mark.parametrize("lost", range(0, 300, 9))
+def test_a_flipped_identity_of_other_work_stops_nobody(tmp_path: Path, lost: int) -> None:
+    with contextlib.suppress(KeyboardInterrupt), workspace(tmp_path, "quick-made-train", HERE | {"threads": 1}) as work:
+        work.save("train.pt", 7)
+        raise KeyboardInterrupt
+    path = work.folder / "identity.json"
+    content = bytearray(path.read_bytes())
+    content[lost % len(content)] ^= 1
+    path.write_bytes(content)
+    with workspace(tmp_path, "quick-made-train", HERE) as work:
+        assert work.load("train.pt") is None
+
+
+def test_a_training_whose_checkpoint_is_damaged_begins_anew(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where a model counts in the data before its first step, which a resumed training leaves out."""
+    code.run(params)
+    for entry in ("made", "pixel_marginals"):
+        train.run(params, entry)
+        weights = params.run(entry) / "weights.safetensors"
+        whole = weights.read_bytes()
+        (folder,) = params.checkpoints.glob(f"quick-{entry}-train-*")
+        kept = folder / "train.pt"
+        assert kept.is_file() == (entry == "made")
+        kept.write_bytes(b"damaged")
+        weights.unlink()
+        train.run(params, entry)
+        assert weights.read_bytes() == whole
+        assert f"{kept} is damaged" in capsys.readouterr().err
 
 
 def test_chunks_are_computed_once(tmp_path: Path) -> None:

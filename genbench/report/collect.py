@@ -6,18 +6,17 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from genbench.base import GenerativeModel
 from genbench.current import is_conditional, outdated_likelihood, outdated_quality, outdated_sampling, outdated_training
 from genbench.data import SPECS
 from genbench.disk import told
-from genbench.files import read_json
 from genbench.outputs import Sampling, Training, read_sampling, read_scores, read_training, read_visuals
 from genbench.params import Entry, Params
 from genbench.registry import model_class
 from genbench.results import Record, Visual
+from genbench.status import in_words
 
 __all__ = ["Outcome", "collect"]
 
@@ -131,7 +130,7 @@ class _Collector:
         places.append(("code", self.params.status("all", "code")))
         for what, path in places:
             if path.is_file():
-                return f"{what} failed: {self.relative(_status(path))}"
+                return f"{what} {self.relative(in_words(path))}"
         return None
 
     def all_reasons(self) -> tuple[str, ...]:
@@ -151,13 +150,3 @@ class _Collector:
     def relative(self, text: str) -> str:
         """Paths below the project's root are shown from there, so that the page says the same wherever it is made."""
         return text.replace(f"{self.params.root}/", "")
-
-
-def _status(path: Path) -> str:
-    try:
-        status = read_json(path)
-    except (ValueError, OSError) as error:
-        return told(error)
-    if not isinstance(status, dict) or not isinstance(status.get("error"), str):
-        return f"{path} does not say why"
-    return f"{status['error'] or status.get('type')} (log: {path})"

@@ -1,0 +1,49 @@
+"""The commit of a project, for the provenance of results. No result depends on git, and none is lost for want of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from genbench.errors import UserError
+
+__all__ = ["commit_of"]
+
+
+def commit_of(root: Path) -> tuple[str | None, str | None]:
+    """The commit, with ``-dirty`` behind it if files differ from it or are new, other than those that a run itself writes.
+
+    Returns:
+        The commit, or None outside of git or where git does not tell; and in that last case the reason, with the remedy.
+    """
+    written = [":(exclude)reports", ":(exclude,glob)**/dvc.lock"]
+    try:
+        described = _git(root, "describe", "--always", "--abbrev=12")
+        if described is None:
+            return None, None
+        changed = _git(root, "status", "--porcelain", "--", ".", *written)
+    except UserError as error:
+        return None, str(error)
+    return described + ("-dirty" if changed else ""), None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What a command of git prints; None where there is no repository.
+
+    Raises:
+        UserError: git is not there, or fails.
+    """
+    environment = os.environ | {"LC_ALL": "C"}  # its messages in English
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=False)
+    except OSError as error:
+        raise UserError(f"git cannot be started ({error.strerror}); install it, or see to PATH") from error
+    said = done.stderr.decode(errors="replace").strip()
+    if done.returncode == 0:
+        return done.stdout.decode(errors="replace").strip()
+    if "dubious ownership" in said:
+        raise UserError(f"git does not read a repository of another user; allow it by `git config --global --add safe.directory {root}`")
+    if "not a git repository" in said:
+        return None
+    raise UserError(f"git says: {' '.join(said.split())}")

@@ -1,0 +1,82 @@
+"""Weights on disk: whatever is damaged in their file, they are either as they were or not loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from genbench.checkpoint import load, save
+from genbench.data import SPECS
+from genbench.errors import UserError
+from genbench.params import Entry
+from genbench.registry import build
+
+ENTRY = Entry("made", "made", "mnist", 0, {"hidden": [1], "head": "logistic_mixture", "mixtures": 1}, {}, {}, {})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The weights of a small model."""
+    save(build(ENTRY, SPECS["mnist"]), tmp_path / "weights.safetensors", entry=ENTRY)
+    return tmp_path / "weights.safetensors"
+
+
+def test_a_flipped_bit_anywhere_is_noticed(path: Path) -> None:
+    content = path.read_bytes()
+    whole = load(path).state_dict()
+    header = 8 + int.from_bytes(content[:8], "little")
+    places = [*range(header), *range(header, len(content), 997)]
+    noticed = []
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << (place % 8)
+        path.write_bytes(flipped)
+        try:
+            loaded = load(path).state_dict()
+        except UserError as error:
+            noticed.append(str(error))
+            continue
+        assert loaded.keys() == whole.keys() and all(torch.equal(loaded[name], whole[name]) for name in whole), place
+    assert all(str(path) in text and "`genbench run`" in text for text in noticed)
+    assert len(noticed) > len(places) - 30  # a space at the end of the header may be another character that JSON does not mind
+
+
+@pytest.mark.parametrize("keep", [0, 1, 7, 8, 100, 400, 1000, 5000, -1, -100])
+def test_a_truncated_file_is_named(path: Path, keep: int) -> None:
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"weights\.safetensors is (damaged|no safetensors file)"):
+        load(path)
+
+
+def test_two_tensors_in_each_others_place_are_noticed(path: Path) -> None:
+    with safetensors.safe_open(path, "pt") as file:
+        metadata, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # not a mapping
+    name = max(state, key=lambda key: state[key].numel())
+    state[name] = state[name].flip(0)
+    safetensors.torch.save_file(state, path, metadata)
+    with pytest.raises(UserError, match="its content is not that of the checksum in it"):
+        load(path)
+
+
+def test_weights_of_a_version_without_checksums_are_still_read(path: Path) -> None:
+    with safetensors.safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["genbench"])
+        state = {name: file.get_tensor(name) for name in file.keys()}  # not a mapping
+    del about["sha256"]
+    safetensors.torch.save_file(state, path, {"genbench": json.dumps(about | {"format": "genbench-1"})})
+    loaded = load(path).state_dict()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+    safetensors.torch.save_file(state, path, {"genbench": json.dumps(about)})  # the present format has one
+    with pytest.raises(UserError, match="checksum"):
+        load(path)
+
+
+def test_options_that_json_changes_are_no_damage(tmp_path: Path) -> None:
+    """Tuples come back as lists."""
+    entry = Entry("made", "made", "mnist", 0, {"hidden": (1,), "head": "logistic_mixture", "mixtures": 1}, {}, {}, {})
+    save(build(entry, SPECS["mnist"]), tmp_path / "weights.safetensors", entry=entry)
+    load(tmp_path)
