@@ -110,7 +110,7 @@ def _dvc_is_quiet(root: Path) -> Iterator[None]:
         yield
         return
     path.parent.mkdir(exist_ok=True)
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from genbench import device, precision, processor
+from genbench import checkpoint, device, precision, processor
 from genbench.files import read_npz, write_json, write_npz
 from genbench.params import Compute, Params
 from genbench.resume import Workspace
@@ -113,12 +113,12 @@ def code(stage: str) -> Change:
 def weights(params: Params, name: str, patch: pytest.MonkeyPatch) -> Params:
     """Other weights of the same model."""
     path = params.run(name) / "weights.safetensors"
-    with safetensors.safe_open(path, "pt") as file:
-        about = file.metadata()
-    state = safetensors.torch.load_file(path)
-    path.write_bytes(
-        safetensors.torch.save({key: 0.9 * value if value.is_floating_point() else value for key, value in state.items()}, about)
-    )
+    model = checkpoint.load(path)
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            if value.is_floating_point():
+                value.mul_(0.9)
+    checkpoint.save(model, path, entry=params.entries[name])
     return params
 
 
