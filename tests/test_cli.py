@@ -554,6 +554,7 @@ def test_two_runs_at_once_do_their_work_one_after_the_other(repository: Path) ->
     ):
         runs = {"quick": first, "smoke": second}
         while not log(repository):
+            assert first.poll() is second.poll() is None
             time.sleep(0.05)
         now = json.loads((repository / ".status" / "run.lock").read_text())
         profile = "quick" if now["pid"] == first.pid else "smoke"
@@ -566,7 +567,7 @@ def test_two_runs_at_once_do_their_work_one_after_the_other(repository: Path) ->
         for process in psutil.Process(earlier.pid).children(recursive=True):
             if process.name() == "sleep":
                 process.kill()
-        assert (earlier.wait(60), later.wait(60)) == (0, 0)
+        assert (earlier.wait(120), later.wait(120)) == (0, 0)
     lines = log(repository)
     assert lines.index("report") < lines.index(f"train {'vae' if profile == 'quick' else 'made'}")
 
