@@ -177,6 +177,18 @@ def test_the_hash_of_scores_is_that_of_the_entrys_own(tracked: Params) -> None:
     assert tags == {name: read(tracked, tracked.entry(name)).tags["score_hash"] for name in OWN}
 
 
+@pytest.mark.parametrize(
+    ("file", "metric"), [("likelihood.json", "nats"), ("likelihood.json", "bits_per_dim"), ("quality.json", "fid_mnist")]
+)
+def test_the_hash_of_scores_is_over_both_records(finished: Params, file: str, metric: str) -> None:
+    before = read(finished, finished.entry("made")).tags["score_hash"]
+    path = finished.run("made") / file
+    record = read_record(path)
+    changed = replace(record.metrics[metric], value=record.metrics[metric].value * (1 + 1e-6))
+    write_record(path, replace(record, metrics={**record.metrics, metric: changed}))
+    assert read(finished, finished.entry("made")).tags["score_hash"] != before
+
+
 # ---------------------------------------------------------------------- when an entry is another one
 
 
