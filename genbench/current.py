@@ -49,17 +49,22 @@ def outdated_sampling(params: Params, entry: Entry, about: Mapping[str, Any], n:
 
 
 def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | None:
-    """In what the images and options of a likelihood record differ from the protocol and the entry's ``score`` block, or None."""
+    """In what the options and images of a likelihood record differ from the entry's ``score`` block and the protocol, or None."""
+    was, now = _score_options(record), json.loads(json.dumps(dict(entry.score)))
+    names = sorted({*was, *now}) if "options" in record.made_from else sorted({*was} & {"draws", *now})
+    pairs = {f"score.{name}": (was.get(name), now.get(name)) for name in names}
+    if (nats := record.metrics.get("nats")) is not None:
+        # Which of these numbers holds only the built model can say.
+        limits = {params.protocol.images_for(passes) for passes in (1, params.protocol.many_passes, params.protocol.very_many_passes)}
+        allowed = [min(limit, SIZES["test"]) for limit in limits]
+        pairs = {"test images": (nats.n, nats.n if nats.n in allowed else max(allowed)), **pairs}
+    return _difference(pairs) or _other_file(record.made_from, "weights", params.run(entry.name) / "weights.safetensors")
+
+
+def _score_options(record: Record) -> Mapping[str, Any]:
+    """The ``score`` block that a likelihood was scored with; of a record without it what the details of its ``nats`` tell of it."""
     nats = record.metrics.get("nats")
-    if nats is None:  # no likelihood, or withheld
-        return None
-    # Which of these numbers holds only the built model can say.
-    limits = {params.protocol.images_for(passes) for passes in (1, params.protocol.many_passes, params.protocol.very_many_passes)}
-    allowed = [min(limit, SIZES["test"]) for limit in limits]
-    options = {"draws", *entry.score} & {"draws", *nats.detail}
-    pairs = {f"score.{name}": (nats.detail.get(name), entry.score.get(name)) for name in sorted(options)}
-    difference = _difference({"test images": (nats.n, nats.n if nats.n in allowed else max(allowed)), **pairs})
-    return difference or _other_file(record.made_from, "weights", params.run(entry.name) / "weights.safetensors")
+    return record.made_from.get("options", {} if nats is None else {"draws": None, **nats.detail})
 
 
 def outdated_quality(params: Params, record: Record) -> str | None:

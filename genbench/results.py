@@ -51,8 +51,8 @@ class Metric:
 class Record:
     """What a scoring stage says of an entry: metrics, for those that it could not give the reason, and what it was made from.
 
-    ``made_from`` has the SHA-256 of ``weights`` or ``samples``, for sample scores the names of the ``metrics`` asked for, and the ``kind`` of
-    processor, as :meth:`genbench.processor.Kind.record` gives it.
+    ``made_from`` has the SHA-256 of ``weights`` or ``samples``, of likelihoods the ``options`` of the entry's ``score`` block, of sample scores the
+    names of the ``metrics`` asked for, and the ``kind`` of processor, as :meth:`genbench.processor.Kind.record` gives it.
     """
 
     entry: str

@@ -31,7 +31,7 @@ def run(params: Params, entry: str) -> None:
     model = load(out, device=device)
     model.to(memory_format=torch.channels_last)  # the faster layout for convolutions
     machine = devices.identity(params.compute, device)
-    made_from = {"weights": sha256(out / "weights.safetensors"), "kind": machine["kind"]}
+    made_from = {"weights": sha256(out / "weights.safetensors"), "options": dict(block.score), "kind": machine["kind"]}
     if model.likelihood is Likelihood.NONE:
         write_npz(out / "nats.npz", {})
         write_record(out / "likelihood.json", Record(entry, {}, made_from=made_from))

@@ -1,0 +1,91 @@
+"""What the report and the tracker take for a result of the present parameters: likelihoods with their options and weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genbench.checkpoint import save
+from genbench.current import outdated_likelihood
+from genbench.data import SPECS
+from genbench.files import sha256, write_bytes
+from genbench.params import Compute, Entry, Params, Protocol, load_params
+from genbench.registry import build
+from genbench.results import Metric, Record, read_record
+from pipelines import code, score_likelihood
+from tests.toys import weights_of
+
+PROTOCOL = Protocol(
+    samples=100,
+    sample_chunk=50,
+    likelihood_images=100,
+    likelihood_images_many_passes=20,
+    many_passes=10,
+    likelihood_images_very_many_passes=10,
+    very_many_passes=200,
+    feature_reference_images=100,
+)
+ENTRY = Entry("e", "ddpm", "mnist", 0, {}, {}, {}, {"terms": 5})
+NATS = {"nats": Metric(80.0, 1.0, 20, False, "lower_bound")}
+WITHHELD = {"nats": "annealed importance sampling did not converge"}
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Params:
+    found = Params(tmp_path, "quick", {"e": ENTRY}, ("mnist",), ("fid",), PROTOCOL, Compute())
+    write_bytes(found.run("e") / "weights.safetensors", weights_of(ENTRY))
+    return found
+
+
+def record(params: Params, *, withheld: bool = False, **made_from: Any) -> Record:
+    weights = sha256(params.run("e") / "weights.safetensors")
+    made = {"weights": weights, "options": {"terms": 5}, **made_from}
+    return Record("e", {} if withheld else NATS, WITHHELD if withheld else {}, made)
+
+
+@pytest.mark.parametrize("withheld", [False, True])
+@pytest.mark.parametrize(
+    ("score", "said"),
+    [
+        ({"terms": 5}, None),
+        ({"terms": 9}, "score.terms was 5 and is now 9"),
+        ({}, "score.terms was 5 and is now None"),
+        ({"terms": 5, "draws": 3}, "score.draws was None and is now 3"),
+        ({"chains": 7, "terms": 5}, "score.chains was None and is now 7"),
+    ],
+)
+def test_a_likelihood_is_of_all_its_options(params: Params, score: dict[str, Any], said: str | None, withheld: bool) -> None:
+    assert outdated_likelihood(params, replace(ENTRY, score=score), record(params, withheld=withheld)) == said
+
+
+@pytest.mark.parametrize("withheld", [False, True])
+def test_a_likelihood_is_of_its_weights_also_where_it_is_withheld(params: Params, withheld: bool) -> None:
+    made = record(params, withheld=withheld)
+    assert outdated_likelihood(params, ENTRY, made) is None
+    write_bytes(params.run("e") / "weights.safetensors", weights_of(ENTRY, 1.0))
+    assert outdated_likelihood(params, ENTRY, made) == "the weights are other ones now"
+
+
+def test_of_a_record_that_does_not_tell_its_options_the_draws_count(params: Params) -> None:
+    """As written by earlier versions."""
+    nats = {"nats": replace(NATS["nats"], detail={"draws": 4})}
+    assert outdated_likelihood(params, replace(ENTRY, score={"draws": 4}), Record("e", nats)) is None
+    assert outdated_likelihood(params, replace(ENTRY, score={"draws": 5}), Record("e", nats)) == "score.draws was 4 and is now 5"
+    assert outdated_likelihood(params, ENTRY, Record("e", NATS)) is None
+    assert outdated_likelihood(params, replace(ENTRY, score={"draws": 5}), Record("e", {}, WITHHELD)) is None
+
+
+def test_the_stage_tells_its_options(project: Path) -> None:
+    found = load_params("quick", root=project)
+    entry = found.entry("binary-rbm")
+    save(build(entry, SPECS[entry.dataset]), found.run(entry.name) / "weights.safetensors", entry=entry)
+    code.run(found)
+    score_likelihood.run(found, entry.name)
+    made = read_record(found.run(entry.name) / "likelihood.json")
+    assert made.made_from["options"] == dict(entry.score) == {"chains": 50, "temperatures": 100}
+    assert outdated_likelihood(found, entry, made) is None
+    changed = replace(entry, score={**entry.score, "temperatures": 200})
+    assert outdated_likelihood(found, changed, made) == "score.temperatures was 100 and is now 200"
