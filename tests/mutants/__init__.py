@@ -1,0 +1,1 @@
+"""Bugs planted on purpose, and the runner that shows that the tests notice them."""
