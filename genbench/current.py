@@ -49,10 +49,13 @@ def outdated_sampling(params: Params, entry: Entry, about: Mapping[str, Any], n:
 
 
 def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | None:
-    """In what the options and images of a likelihood record differ from the entry's ``score`` block and the protocol, or None."""
-    was, now = _score_options(record), json.loads(json.dumps(dict(entry.score)))
-    names = sorted({*was, *now}) if "options" in record.made_from else sorted({*was} & {"draws", *now})
-    pairs = {f"score.{name}": (was.get(name), now.get(name)) for name in names}
+    """In what the options and images of a likelihood record differ from the entry's ``score`` block and the protocol, or None.
+
+    Raises:
+        UserError: the record's options are no mapping.
+    """
+    was, now = _score_options(entry, record)
+    pairs = {f"score.{name}": (was.get(name), now.get(name)) for name in sorted({*was, *now})}
     if (nats := record.metrics.get("nats")) is not None:
         # Which of these numbers holds only the built model can say.
         limits = {params.protocol.images_for(passes) for passes in (1, params.protocol.many_passes, params.protocol.very_many_passes)}
@@ -61,10 +64,18 @@ def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | N
     return _difference(pairs) or _other_file(record.made_from, "weights", params.run(entry.name) / "weights.safetensors")
 
 
-def _score_options(record: Record) -> Mapping[str, Any]:
-    """The ``score`` block that a likelihood was scored with; of a record without it what the details of its ``nats`` tell of it."""
-    nats = record.metrics.get("nats")
-    return record.made_from.get("options", {} if nats is None else {"draws": None, **nats.detail})
+def _score_options(entry: Entry, record: Record) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The options that a likelihood was scored with, and the entry's; of a record of an earlier version those that its details tell."""
+    now = json.loads(json.dumps(dict(entry.score)))
+    if "options" not in record.made_from:
+        nats = record.metrics.get("nats")
+        told = {} if nats is None else {"draws": None, **nats.detail}
+        now = {name: value for name, value in now.items() if name in told}
+        return {name: value for name, value in told.items() if name in ("draws", *now)}, now
+    was = record.made_from["options"]
+    if not isinstance(was, Mapping):
+        raise UserError(f"the likelihood record of {record.entry!r} says that it was made with options {was!r}; delete it and score again")
+    return was, now
 
 
 def outdated_quality(params: Params, record: Record) -> str | None:

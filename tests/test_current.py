@@ -11,6 +11,7 @@ import pytest
 from genbench.checkpoint import save
 from genbench.current import outdated_likelihood
 from genbench.data import SPECS
+from genbench.errors import UserError
 from genbench.files import sha256, write_bytes
 from genbench.params import Compute, Entry, Params, Protocol, load_params
 from genbench.registry import build
@@ -76,6 +77,12 @@ def test_of_a_record_that_does_not_tell_its_options_the_draws_count(params: Para
     assert outdated_likelihood(params, replace(ENTRY, score={"draws": 5}), Record("e", nats)) == "score.draws was 4 and is now 5"
     assert outdated_likelihood(params, ENTRY, Record("e", NATS)) is None
     assert outdated_likelihood(params, replace(ENTRY, score={"draws": 5}), Record("e", {}, WITHHELD)) is None
+
+
+@pytest.mark.parametrize("options", [5, None, ["terms"], "terms"])
+def test_damaged_options_are_named(params: Params, options: object) -> None:
+    with pytest.raises(UserError, match=r"the likelihood record of 'e' .* delete it and score again"):
+        outdated_likelihood(params, ENTRY, record(params, options=options))
 
 
 def test_the_stage_tells_its_options(project: Path) -> None:
