@@ -164,6 +164,13 @@ print(*(set(sys.modules) & {"torch", "numpy", "yaml", "dvc", "mlflow", "pandas",
     assert done.stdout.splitlines()[-1] == ""
 
 
+def test_what_the_locale_cannot_print_is_no_error() -> None:
+    program = "from genbench import cli; cli.app = lambda prog_name: print('3 \\u00b1 1'); cli.main()"
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | locale, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("3 \\xb1 1\n", "")
+
+
 def test_every_command_explains_itself_in_a_line() -> None:
     code, text, _ = call("--help")
     assert code == 0

@@ -112,6 +112,13 @@ def test_a_bomb_is_refused_and_not_expanded(text: str) -> None:
         yaml12.parse(text)
 
 
+def test_values_are_counted_with_their_aliases_written_out() -> None:
+    block = f"a: &a [{', '.join(['x'] * 99)}]\n"
+    assert len(yaml12.parse(f"{block}b: [{', '.join(['*a'] * 990)}]").value["b"]) == 990  # of 100 values each
+    with pytest.raises(UserError, match="more than 100000 values"):
+        yaml12.parse(f"{block}b: [{', '.join(['*a'] * 1010)}]")
+
+
 def test_shared_blocks_are_named() -> None:
     text = "entries:\n  a: &a {arch: {w: 1}, seed: 0}\n  b: {<<: *a, seed: 1}\n  c: {arch: &w [1], more: *w}\nn: &n 5\nm: *n\n"
     document = yaml12.parse(text)
