@@ -129,7 +129,7 @@ def lines(report: Report, first: str, second: str) -> Iterator[str]:
     if report.equal:
         yield f"all {len(report.items)} are equal"
         return
-    yield f"{len(report.differing)} of {len(report.items)} differ" + (f", and {lacking} are in one of the runs only" if lacking else "")
+    yield f"{len(report.differing)} of {len(report.items)} differ" + (f"; in one of the runs only: {lacking}" if lacking else "")
     made = [_made_on(folder) for folder in (report.first, report.second)]
     if made[0] != made[1]:
         yield f"{first} was made on {' and '.join(made[0]) or 'an unknown machine'}, {second} on {' and '.join(made[1]) or 'an unknown machine'}"

@@ -266,12 +266,17 @@ def test_what_a_machine_or_a_clock_decides_is_left_out(runs: tuple[Path, Path], 
 
 def test_an_entry_or_a_data_set_of_one_run_alone_is_named(runs: tuple[Path, Path]) -> None:
     shutil.rmtree(runs[1] / "vae")
+    for pair in (runs, runs[::-1]):
+        code_, out, _ = call(*pair)
+        assert code_ == 1
+        assert f"vae: only in {runs[0]}" in out.splitlines()
+        assert "0 of 3 differ; in one of the runs only: 1" in out.splitlines()
     (runs[0] / "features" / "mnist.npz").unlink()
     code_, out, _ = call(*runs)
     assert code_ == 1
     assert f"vae: only in {runs[0]}" in out.splitlines()
     assert f"features/mnist: only in {runs[1]}" in out.splitlines()
-    assert "0 of 2 differ, and 2 are in one of the runs only" in out.splitlines()
+    assert "0 of 2 differ; in one of the runs only: 2" in out.splitlines()
 
 
 def test_what_neither_run_has_is_said(runs: tuple[Path, Path]) -> None:
