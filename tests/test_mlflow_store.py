@@ -164,12 +164,29 @@ def test_a_store_that_was_left_half_made_is_made_anew(
     path = database(project)
     shutil.copy(empty_database, path)
     damage(path)
-    path.with_name("mlflow.db-journal").write_bytes(b"of the file before")
     assert sync(project).new == ("made",)
     assert set(tables(path)) == set(tables(empty_database))
-    assert not path.with_name("mlflow.db-journal").exists()
     said = capsys.readouterr().err
     assert ("was left half made" in said) == (damage is not HALF_MADE["empty file"])
+
+
+def _journal(path: Path) -> bytes:
+    """What sqlite leaves beside a database of some letters when it is killed in the midst of a change."""
+    change(path, "CREATE TABLE letters (text)", *[f"INSERT INTO letters VALUES ('{'x' * 3000}')" for _ in range(50)])
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in ("PRAGMA cache_size = 1", "BEGIN", "UPDATE letters SET text = upper(text)"):
+            connection.execute(statement)
+        return path.with_name(f"{path.name}-journal").read_bytes()
+
+
+def test_what_was_to_be_undone_in_the_former_file_is_not_undone_in_the_new_one(
+    project: Params, empty_database: Path, quickly: None, tmp_path: Path
+) -> None:
+    journal = _journal(tmp_path / "other.db")
+    database(project).write_bytes(b"")
+    (project.root / "mlflow.db-journal").write_bytes(journal)
+    assert sync(project).new == ("made",)
+    assert set(tables(database(project))) == set(tables(empty_database))
 
 
 def test_a_store_that_is_whole_stays(project: Params, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,9 +293,10 @@ def test_another_programs_database_is_left_alone(project: Params) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_locked_store_is_waited_for_and_then_refused(tracked: Params) -> None:
+@pytest.mark.parametrize("kind", ["EXCLUSIVE", "IMMEDIATE"])
+def test_a_locked_store_is_waited_for_and_then_refused(tracked: Params, kind: str) -> None:
     with contextlib.closing(sqlite3.connect(database(tracked), isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
+        other.execute(f"BEGIN {kind}")
         refused(tracked, f"{database(tracked)} is locked by another process", "end it", "then run this again")
     assert command("track")[0] == 0
 
