@@ -6,10 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["RUN", "alive", "process_id", "run_lives"]
+__all__ = ["RUN", "alive", "awaited_by", "process_id", "run_lives"]
 
 RUN = "GENBENCH_RUN"
 """Environment variable of all that `genbench run` starts: its :func:`process_id`."""
+
+_SHELLS = ("sh", "bash", "dash", "zsh", "fish")
 
 
 def process_id(pid: int | None = None) -> str:
@@ -27,6 +29,39 @@ def alive(process: str) -> bool:
 def run_lives() -> bool:
     """False if a `genbench run` has started this process and is gone."""
     return RUN not in os.environ or alive(os.environ[RUN])
+
+
+def awaited_by(pid: int) -> list[str]:
+    """Who must live for the work of a stage to be wanted, each by its :func:`process_id`.
+
+    Arguments:
+        pid: the process that DVC started for the stage.
+
+    Returns:
+        Its parent, DVC itself where a shell stands between, and `genbench run`; nobody outside of DVC.
+    """
+    if "DVC_STAGE" not in os.environ:
+        return []
+    parent, name = _parent(pid)
+    waiting = [parent, _parent(parent)[0]] if name in _SHELLS else [parent]
+    return [process_id(number) for number in waiting] + ([os.environ[RUN]] if RUN in os.environ else [])
+
+
+def _parent(pid: int) -> tuple[int, str]:
+    """The number and the name of a process's parent, which is 0 if there is none."""
+    if sys.platform != "linux":
+        import psutil
+
+        try:
+            parent = psutil.Process(pid).parent()
+            return (0, "") if parent is None else (parent.pid, parent.name())
+        except psutil.NoSuchProcess:
+            return 0, ""
+    try:
+        number = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+        return number, Path(f"/proc/{number}/comm").read_bytes().decode(errors="replace").rstrip("\n")
+    except OSError:
+        return 0, ""
 
 
 def _look(pid: int) -> tuple[str, bool]:

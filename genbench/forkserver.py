@@ -6,8 +6,8 @@ and standard streams, imports genbench anew and goes on as if it had been starte
 signals, tells of a fork that dies without a word, and ends as the fork does; if it is killed, so is the fork. Without a server (`dvc repro`
 alone) the process that DVC starts forks itself, and waits in the same way; on other systems than Linux it is the stage. The result is the same.
 
-A killed `genbench run` takes them all along: the server is tied to it (:mod:`genbench.tether`), a fork to the server, a waiting process to
-DVC or the shell that started it, and it looks after `genbench run` itself twice a second, whatever stands between.
+A killed `genbench run` or `dvc repro` takes them all along: the server is tied to the run (:mod:`genbench.tether`), a fork to the server, a
+waiting process to DVC or the shell that started it, and it looks after DVC and the run twice a second, whatever stands between.
 
 The protocol on the server's socket: a request is the three standard streams and one line of JSON; the answers are the fork's process
 number and, in the end, its exit code, a line each.
@@ -41,7 +41,7 @@ ADDRESS = "GENBENCH_FORKSERVER"
 CLIENT = "GENBENCH_FORKSERVER_CLIENT"
 """Environment variable of a forked stage: the process that waits for it, whose parents are the ones that wait for that."""
 
-_SECONDS = 0.5  # between two looks at whether `genbench run` still lives
+_SECONDS = 0.5  # between two looks at whether DVC and `genbench run` still live
 
 _LIBRARIES = (
     "torch",
@@ -90,18 +90,19 @@ def delegate() -> int | None:
     # What runs outside a stage may hold the address too, e.g. a shell that a stage has started.
     if CLIENT in os.environ or "DVC_STAGE" not in os.environ:
         return None
-    from genbench.alive import run_lives
+    from genbench.alive import awaited_by, run_lives
     from genbench.tether import end_with
 
     end_with(os.getppid())
+    watched = awaited_by(os.getpid())
     if not run_lives():
         print("error: the `genbench run` that this stage belongs to was killed; run again, and the work resumes", file=sys.stderr)
         return 1
-    code = _served() if ADDRESS in os.environ else None
-    return _forked() if code is None else code
+    code = _served(watched) if ADDRESS in os.environ else None
+    return _forked(watched) if code is None else code
 
 
-def _served() -> int | None:
+def _served(watched: list[str]) -> int | None:
     """The exit code of the server's fork; None if the server has died before there was one."""
     from genbench.alive import process_id
 
@@ -112,7 +113,7 @@ def _served() -> int | None:
             connection.connect(os.environ[ADDRESS])
             socket.send_fds(connection, [b"\n"], [0, 1, 2])
             connection.sendall(json.dumps(request).encode() + b"\n")
-            child = int(_line(connection))
+            child = int(_line(connection, watched))
         except KeyboardInterrupt:
             return 128 + signal.SIGINT
         except (OSError, ValueError):
@@ -120,7 +121,7 @@ def _served() -> int | None:
         process = process_id(child)
         _pass_signals_to(child)
         try:
-            code = int(_line(connection))
+            code = int(_line(connection, watched))
         except (OSError, ValueError):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
@@ -130,7 +131,7 @@ def _served() -> int | None:
         return _ended(process, code)
 
 
-def _forked() -> int | None:
+def _forked(watched: list[str]) -> int | None:
     """The exit code of a fork of this process; None in the fork, and where processes are not forked."""
     if sys.platform != "linux":
         return None
@@ -147,11 +148,11 @@ def _forked() -> int | None:
     process = process_id(child)
     _pass_signals_to(child)
     try:
-        _await(os.pidfd_open(child))
+        _await(os.pidfd_open(child), watched)
     except (AttributeError, OSError):  # an old kernel
         while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             time.sleep(_SECONDS)
-            _end_with_run()
+            _end_with(watched)
     return _ended(process, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
@@ -163,24 +164,24 @@ def _ended(process: str, code: int) -> int:
     return code if code > 0 else 128 - code if code < 0 else int(told)
 
 
-def _await(descriptor: int) -> None:
-    """Wait until there is something to read, for as long as `genbench run` lives."""
+def _await(descriptor: int, watched: list[str]) -> None:
+    """Wait until there is something to read, for as long as those live who want the work."""
     while not select.select([descriptor], [], [], _SECONDS)[0]:
-        _end_with_run()
+        _end_with(watched)
 
 
-def _end_with_run() -> None:
-    from genbench.alive import run_lives
+def _end_with(watched: list[str]) -> None:
+    from genbench.alive import alive
 
-    if not run_lives():
+    if not all(map(alive, watched)):
         os.kill(os.getpid(), signal.SIGKILL)  # the fork is tied to this process
 
 
-def _line(connection: socket.socket) -> bytes:
+def _line(connection: socket.socket, watched: list[str]) -> bytes:
     """The next line from the other side; what there is of it if that has died."""
     line = b""
     while not line.endswith(b"\n"):
-        _await(connection.fileno())
+        _await(connection.fileno(), watched)
         byte = connection.recv(1)
         if not byte:
             break

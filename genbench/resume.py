@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
-from genbench.alive import RUN, alive, process_id
+from genbench.alive import alive, awaited_by
 from genbench.errors import Stopped
 from genbench.files import read_json, write_bytes, write_json
 from genbench.heartbeat import INTERVAL, PATIENCE, hold
@@ -34,8 +33,6 @@ __all__ = ["DONE", "Workspace", "workspace"]
 
 DONE = "done"
 """File in a folder whose work was finished; it is kept, for it saves the work if the stage is run again."""
-
-_SHELLS = ("sh", "bash", "dash", "zsh", "fish")
 
 _SEAL = b"\ngenbench-sha256 "
 """Comes before the checksum at the end of a file. Archives may have something behind them, so numpy and torch still read such a file."""
@@ -56,16 +53,6 @@ def _unsealed(path: Path) -> bytes | None:
         return data
     print(f"{path} is damaged, or of a version without checksums: its work is done anew", file=sys.stderr, flush=True)
     return None
-
-
-def _watched() -> list[str]:
-    """Who must live for this work to be wanted: under DVC, the parent, DVC itself where a shell stands between, and `genbench run`."""
-    if "DVC_STAGE" not in os.environ:
-        return []
-    # By its name, not from genbench.forkserver, whose edits change no result.
-    parents = psutil.Process(int(os.environ.get("GENBENCH_FORKSERVER_CLIENT", os.getpid()))).parents()
-    wanted = parents[: 2 if parents and parents[0].name() in _SHELLS else 1]
-    return [process_id(process.pid) for process in wanted] + ([os.environ[RUN]] if RUN in os.environ else [])
 
 
 @dataclass(slots=True)
@@ -143,7 +130,9 @@ def workspace(
     """
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     seconds = float(os.environ.get("GENBENCH_CHECKPOINT_SECONDS", "30"))
-    work = Workspace(checkpoints / f"{name}-{digest}", seconds, _watched(), time.monotonic())
+    # By its name, not from genbench.forkserver, whose edits change no result.
+    watched = awaited_by(int(os.environ.get("GENBENCH_FORKSERVER_CLIENT", os.getpid())))
+    work = Workspace(checkpoints / f"{name}-{digest}", seconds, watched, time.monotonic())
     with hold(work.folder / "lock", name, check=work.stop_if_orphaned, interval=interval, patience=patience):
         _begin(work.folder, name, identity)
         work._last = time.monotonic()

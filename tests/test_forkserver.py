@@ -209,13 +209,14 @@ def test_the_server_ends_and_takes_its_stages_along(tmp_path: Path, start: Start
     assert not Path(environment[forkserver.ADDRESS]).exists()
 
 
-def test_work_is_orphaned_when_the_parents_of_who_asked_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from genbench import resume
+def test_work_is_orphaned_when_the_parents_of_who_asked_are_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from genbench.resume import workspace
 
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         monkeypatch.setenv("DVC_STAGE", "some stage")
         monkeypatch.setenv(forkserver.CLIENT, str(child.pid))
-        assert [process.split(":")[0] for process in resume._watched()][:1] == [str(os.getpid())]
+        with workspace(tmp_path, "made", {}) as work:
+            assert [process.split(":")[0] for process in work._watched][:1] == [str(os.getpid())]
     finally:
         child.communicate(b"\n")

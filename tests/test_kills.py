@@ -195,9 +195,18 @@ def test_a_killed_run_leaves_nobody_behind(clone: Clone, moment: Callable[[Clone
     assert kill_when(clone, [GENBENCH, "run", "--entries", "made"], moment) == []
 
 
-def test_nor_does_a_killed_dvc(clone: Clone) -> None:
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash", "stays"])
+def test_nor_does_a_killed_dvc(clone: Clone, shell: str, tmp_path: Path) -> None:
+    """Some shells become the last command that they are given, others stay as its parent, which nothing tells of DVC's end."""
+    if shell == "stays":
+        shell = str(tmp_path / "dash")
+        Path(shell).write_text('#!/bin/sh\nshift\neval "$1"\nexit $?\n')
+        Path(shell).chmod(0o755)
+    elif not Path(shell).exists():
+        pytest.skip(f"there is no {shell}")
     clone.tidy()
-    assert kill_when(clone, [sys.executable, "-m", "dvc", "repro", "train@made"], trains) == []
+    command = [sys.executable, "-m", "dvc", "repro", "train@made"]
+    assert kill_when(Clone(clone.root, clone.env | {"SHELL": shell}), command, trains) == []
 
 
 def test_a_stage_whose_run_is_gone_does_not_begin(clone: Clone) -> None:
