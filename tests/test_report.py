@@ -552,6 +552,19 @@ def test_csv_holds_every_number(bench: Bench) -> None:
     assert rows["g"]["parameters"] == "1234"
 
 
+def test_csv_leaves_empty_what_is_absent_and_nothing_else(bench: Bench) -> None:
+    """A seed of 0, a flag that is false and a score of 0 are there."""
+    bench.add("alpha", "alpha", bits=0.0)
+    bench.sampling("alpha", matches=False, sampler="ddim-20")
+    board = bench.board()
+    (line,) = csv.DictReader(io.StringIO(csv_table(board)))
+    (one,) = board["rows"]
+    own = {key: one[key] for key in line if key in one}
+    assert (own["seed"], own["control"], own["matches_likelihood"]) == (0, False, False)
+    assert {key: line[key] for key in own} == {key: str(value) for key, value in own.items()}
+    assert (line["bits_per_dim"], line["bits_per_dim_n"]) == ("0.0", "100")
+
+
 def test_markdown_marks_kinds_and_samplers(bench: Bench) -> None:
     bench.add("alpha", "alpha", bits=1.2)
     bench.add("beta", "beta", bits=1.25)
