@@ -59,6 +59,18 @@ def test_a_move_leaves_the_density_on_the_path_invariant(beta: float, reference:
         torch.testing.assert_close(known, found_anew)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+def test_one_move_reaches_a_density_that_is_linear_in_the_pixels(beta: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a proposal without a bounded reach is a Gibbs step at any temperature, always accepted: wherever it starts, it draws from the density."""
+    weight, n = torch.tensor([2.0, -1.0, 3.0, 0.5]), 60_000
+    monkeypatch.setattr(EBM, "energy", lambda self, v: v.flatten(1) @ weight)
+    model = build(sampler="grid", reach=0.0)
+    p = probabilities(model, beta)
+    moved = model.move(model.states(torch.zeros(n, 4, dtype=torch.long)), beta, rng=Generator().manual_seed(0))
+    found = torch.bincount((moved.levels * torch.tensor([27, 9, 3, 1])).sum(1), minlength=81).double() / n
+    assert ((found - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 2 / n).all()
+
+
 @torch.no_grad()
 def test_a_reference_stays_on_the_whole_path() -> None:
     """P(x) is proportional to the histograms times exp(-E), without one to exp(-E)."""
