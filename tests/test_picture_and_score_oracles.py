@@ -20,6 +20,7 @@ from genbench.metrics import metric
 from genbench.metrics.base import FeatureSet
 from genbench.params import Params
 from genbench.term_chart import term_chart
+from pipelines import score_samples
 from tests import by_hand
 from tests.small_project import ENTRIES, METRICS, SPECS, cut, trained
 
@@ -45,6 +46,16 @@ def test_reference_features_are_those_of_evenly_spread_test_images(finished: Par
     assert np.allclose(written["features"], features, atol=1e-4)
     assert np.allclose(written["logits"], logits, atol=1e-3)
     assert features.std() > 0.1
+
+
+def test_entries_of_a_data_set_are_compared_on_the_same_random_subsets(finished: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds: dict[str, int] = {}
+    monkeypatch.setattr(score_samples, "write_record", lambda path, record: None)
+    for name in ("cvae", "ddpm", "made", "rbm"):
+        monkeypatch.setattr(score_samples, "score", lambda *sets, seed, name=name: seeds.update({name: seed}) or ({}, {}))
+        score_samples.run(finished, name)
+    assert seeds == {name: by_hand.seed("metrics", ENTRIES[name].dataset) for name in seeds}
+    assert len(seeds) == 4
 
 
 @pytest.mark.parametrize("name", ["made", "cvae"])

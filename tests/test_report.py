@@ -419,6 +419,18 @@ def test_a_partial_entry_is_a_row_and_listed(bench: Bench) -> None:
     assert board["missing"][0]["reason"] == "score_likelihood failed: out of memory (log: .status/quick/alpha-score_likelihood.json)"
 
 
+def test_headlines_are_of_all_entries_that_have_scores_and_of_no_mean(bench: Bench) -> None:
+    for seed in (0, 1):
+        bench.add(f"alpha-s{seed}", "alpha", bits=1.23456789 + seed, fid=4.0, seed=seed)
+    (bench.add("beta", "beta", bits=1.5, fid=7.0) / "likelihood.json").unlink()
+    found = headlines(bench.board())
+    assert {name: (scores.get("bits_per_dim"), scores["fid_mnist"]) for name, scores in found.items()} == {
+        "alpha-s0": (1.2346, 4.0),
+        "alpha-s1": (2.2346, 4.0),
+        "beta": (None, 7.0),
+    }
+
+
 @pytest.mark.parametrize(("gone", "lost"), [("samples.npz", {"fid_mnist", "is_mnist"}), ("quality.json", {"fid_mnist", "is_mnist"})])
 def test_scores_of_samples_that_are_gone_do_not_count(bench: Bench, gone: str, lost: set[str]) -> None:
     run = bench.add("alpha", "alpha", bits=1.2)
