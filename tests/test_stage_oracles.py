@@ -143,6 +143,14 @@ def test_costs_are_those_of_the_loop(spied: Params, monkeypatch: pytest.MonkeyPa
     assert cost["peak_memory_mb"] > 100  # torch alone takes more
 
 
+@pytest.mark.parametrize("name", ["rbm", "gan", "copy"])
+def test_parameters_are_what_is_trained_and_no_buffers(finished: Params, name: str) -> None:
+    """The chains of an RBM, the averages of spectral and batch norms, and kept images are none."""
+    model = trained(finished, name)
+    assert any(True for _ in model.buffers())
+    assert read(finished.run(name) / "cost.json")["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+
+
 @pytest.mark.parametrize(
     ("given", "native", "resolved"), [("auto", True, "bfloat16"), ("auto", False, "float32"), ("bfloat16", False, "bfloat16")]
 )
