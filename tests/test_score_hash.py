@@ -41,6 +41,12 @@ def test_each_field_counts(other: Metric) -> None:
     assert hashed(other) != hashed(METRIC)
 
 
+@pytest.mark.parametrize("name", [name for name in OTHERS if not name.endswith("direction")])
+def test_each_field_of_a_diagnostic_counts(name: str) -> None:
+    """Also where neither higher nor lower is better."""
+    assert hashed(replace(OTHERS[name], higher_is_better=None)) != hashed(replace(METRIC, higher_is_better=None))
+
+
 def test_names_and_weights_count() -> None:
     assert score_hash({"elbo_nats": METRIC}, "w") != hashed(METRIC)
     assert score_hash({"nats": METRIC, "elbo_nats": METRIC}, "w") != hashed(METRIC)
