@@ -180,6 +180,7 @@ CASES = [
             "arch": block(arch={"hidden": [11]}),
             "learning rate": block(train={"optim": {"loss": {**LOSS, "lr": 0.03}}}),
             "average": block(train={"ema": 0.3}),
+            "layout": block(train={"backend": {"cpu": {"channels_last": True}}}),
             "data": images,
             "threads": threads,
             "kind": kind,
