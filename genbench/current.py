@@ -9,7 +9,6 @@ from typing import Any
 
 from genbench.base import Conditioning, GenerativeModel
 from genbench.data import SIZES
-from genbench.disk import explained
 from genbench.errors import UserError
 from genbench.files import sha256
 from genbench.params import Entry, Params
@@ -23,18 +22,14 @@ def is_conditional(model: type[GenerativeModel], entry: Entry) -> bool:
     return model.conditioning is Conditioning.REQUIRED or bool(entry.arch.get("conditional", False))
 
 
-def outdated_training(entry: Entry, weights: Path, provenance: Mapping[str, Any]) -> str | None:
+def outdated_training(entry: Entry, about: Mapping[str, Any], provenance: Mapping[str, Any]) -> str | None:
     """In what the weights differ from the entry, or None.
 
     Arguments:
         entry: the entry.
-        weights: its weights file, of which only the header is read.
+        about: what the weights file says of its model.
         provenance: the content of provenance.json.
-
-    Raises:
-        UserError: the weights are no genbench checkpoint.
     """
-    about = _header(weights)
     was = {**about, "train": provenance.get("train")}
     # Through JSON, as the weights' own: a tuple there is a list here.
     block = json.loads(json.dumps({name: getattr(entry, name) for name in ("model", "dataset", "seed", "arch", "train")}))
@@ -94,20 +89,6 @@ def outdated_quality(params: Params, record: Record) -> str | None:
 def _other_file(made_from: Mapping[str, Any], name: str, path: Path) -> str | None:
     """That a result says to be made from another file than the one that is there, or None."""
     return f"the {name} are other ones now" if name in made_from and made_from[name] != sha256(path) else None
-
-
-def _header(weights: Path) -> dict[str, Any]:
-    """The metadata of a safetensors file: its first 8 bytes are the length of the JSON that follows."""
-    with explained(weights, "read"), weights.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        text = file.read(min(size, weights.stat().st_size))
-    try:
-        about = json.loads(json.loads(text)["__metadata__"]["genbench"])
-        if not isinstance(about, dict):
-            raise TypeError("its metadata must be a mapping")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{weights} is no genbench checkpoint; delete it and train the entry again") from error
-    return about
 
 
 def _difference(pairs: Mapping[str, tuple[Any, Any]]) -> str | None:

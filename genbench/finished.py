@@ -24,7 +24,7 @@ from genbench.processor import in_words
 from genbench.registry import model_class
 from genbench.results import Record, Visual, score_hash
 
-__all__ = ["RECORDS", "SHOWN", "Finished", "Point", "find", "legal", "missing", "read"]
+__all__ = ["RECORDS", "SHOWN", "Finished", "Point", "find", "legal", "read"]
 
 RECORDS = ("history.csv", "cost.json", "provenance.json", "sampling.json", "likelihood.json", "quality.json")
 """Files of an entry that are kept beside its run."""
@@ -95,12 +95,13 @@ class _Outputs:
 
 def find(params: Params) -> tuple[list[Finished], dict[str, str]]:
     """The finished entries of a profile; and of the others, by name, why they are not: no file of one is in the way of another."""
-    skipped = {name: reason for name, entry in params.entries.items() if (reason := missing(params, entry)) is not None}
-    return [read(params, entry) for name, entry in params.entries.items() if name not in skipped], skipped
+    found = {name: _found(params, entry) for name, entry in params.entries.items()}
+    finished = [one for one in found.values() if isinstance(one, Finished)]
+    return finished, {name: reason for name, reason in found.items() if isinstance(reason, str)}
 
 
-def missing(params: Params, entry: Entry) -> str | None:
-    """Why an entry is not finished, or None."""
+def _found(params: Params, entry: Entry) -> Finished | str:
+    """A finished entry, or why it is not; also where a file goes while it is read, as DVC removes outputs of stages that it runs again."""
     for stage, names in (("train", _TRAINED), ("sample", _SAMPLED), ("score", _SCORED)):
         lacking = [name for name in names if not (params.run(entry.name) / name).is_file()]
         if lacking:
@@ -110,16 +111,17 @@ def missing(params: Params, entry: Entry) -> str | None:
     except UserError as error:
         return str(error)
     try:
-        return _outdated(params, entry, _Outputs.of(params, entry))
+        outputs = _Outputs.of(params, entry)
+        return _outdated(params, entry, outputs) or _finished(params, entry, outputs)
     except (ValueError, OSError) as error:
         return f"damaged: {told(error)}"
 
 
 def _outdated(params: Params, entry: Entry, outputs: _Outputs) -> str | None:
     """What of an entry is of another state of params.yaml, or None."""
-    weights, likelihood, quality = params.run(entry.name) / "weights.safetensors", *outputs.scores.values()
+    likelihood, quality = outputs.scores.values()
     found = {
-        "train": outdated_training(entry, weights, outputs.training.provenance),
+        "train": outdated_training(entry, outputs.training.about, outputs.training.provenance),
         "sample": outdated_sampling(params, entry, outputs.sampling.info, len(outputs.sampling.images)),
         "score_likelihood": outdated_likelihood(params, entry, likelihood),
         "score_samples": outdated_quality(params, quality),
@@ -212,7 +214,11 @@ def read(params: Params, entry: Entry) -> Finished:
     Raises:
         UserError: a file is damaged; names it.
     """
-    folder, outputs = params.run(entry.name), _Outputs.of(params, entry)
+    return _finished(params, entry, _Outputs.of(params, entry))
+
+
+def _finished(params: Params, entry: Entry, outputs: _Outputs) -> Finished:
+    folder = params.run(entry.name)
     cost, sampling, records = outputs.training.cost, outputs.sampling.info, list(outputs.scores.values())
     # The weights' date, not the clock's: logging the same files again gives the same points.
     end = round(1000 * (folder / "weights.safetensors").stat().st_mtime)

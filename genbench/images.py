@@ -7,14 +7,16 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from genbench.disk import explained
 from genbench.errors import UserError
 
-__all__ = ["GAP_GREY", "MAX_BYTES", "MAX_IMAGES", "check_count", "gif", "grid", "png", "read_picture", "stretch"]
+__all__ = ["GAP_GREY", "MAX_BYTES", "MAX_IMAGES", "check_count", "decode", "gif", "grid", "png", "read_picture", "stretch"]
 
 GAP_GREY = 128
 """Grey of the lines between the images of a grid: digits are white on black, so that it reads as neither."""
@@ -37,20 +39,34 @@ def check_count(*, most: int = MAX_IMAGES, **counts: int) -> None:
 
 
 def read_picture(path: Path, mode: str) -> Image.Image:
-    """A picture file in a mode such as ``L`` or ``RGB``.
+    """A picture file in a mode such as ``L`` or ``RGB``; errors as of :func:`decode`, and OSError if it cannot be read."""
+    with explained(path, "read"), path.open("rb") as file:
+        return decode(file, path, mode)
+
+
+def decode(file: IO[bytes], path: Path, mode: str, *, formats: tuple[str, ...] | None = None) -> Image.Image:
+    """The picture in an open file, in a mode; of an animation the first one.
+
+    Arguments:
+        file: what to read.
+        path: what errors call it.
+        mode: such as ``L`` or ``RGB``.
+        formats: names of the formats that it may have; None allows all.
 
     Raises:
-        UserError: no picture, or one whose pixels would fill the memory, which a small file can claim; names the file.
+        UserError: no picture, a damaged one, or one whose pixels would fill the memory, which a small file can claim; names the file.
     """
     try:
-        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning), Image.open(path) as picture:
+        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning), Image.open(file, formats=formats) as picture:
             if picture.width * picture.height > _MAX_PIXELS:
-                raise UserError(f"{path} has {picture.width} x {picture.height} pixels, more than the {_MAX_PIXELS} that are read")
+                raise Image.DecompressionBombError
             return picture.convert(mode)
     except UnidentifiedImageError as error:
         raise UserError(f"{path} is no picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path} has more pixels than the {_MAX_PIXELS} that are read") from error
+    except Exception as error:  # pillow raises a dozen kinds for a damaged file, a SyntaxError among them
+        raise UserError(f"{path} is damaged: {error}") from error
 
 
 def _array(images: torch.Tensor | np.ndarray) -> np.ndarray:

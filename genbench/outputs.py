@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from genbench.base import DataSpec
 from genbench.disk import explained
 from genbench.errors import UserError
 from genbench.files import read_npz
+from genbench.images import decode
 from genbench.params import Entry
 from genbench.results import Record, Visual, read_record
 from genbench.schema import read_checked
-from genbench.tensors import hash_of, read_tensors
+from genbench.tensors import hash_of, read_weights
 
 __all__ = [
     "Sampling",
@@ -44,12 +44,13 @@ _MOST = 1e10
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Outputs of the stage ``train``: cost.json, provenance.json, the rows of history.csv by :func:`read_history`, and a hash of the weights."""
+    """Outputs of ``train``: cost.json, provenance.json, history.csv by :func:`read_history`, the weights' hash and what they say of their model."""
 
     cost: dict[str, Any]
     provenance: dict[str, Any]
     history: list[dict[str, float | None]]
     weights: str
+    about: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ def read_training(run: Path) -> Training:
     """The outputs of ``train`` in an entry's folder."""
     path = _need(run / "weights.safetensors")
     with explained(path, "read"):
-        weights, _ = read_tensors(path)
-    return Training(read_cost(run), read_provenance(run), read_history(run), hash_of(weights))
+        weights = read_weights(path)
+    return Training(read_cost(run), read_provenance(run), read_history(run), hash_of(weights.arrays), weights.about)
 
 
 def read_cost(run: Path) -> dict[str, Any]:
@@ -151,10 +152,9 @@ def _picture(path: Path) -> bytes:
     with explained(_need(path), "read"):
         data = path.read_bytes()
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "GIF")) as picture:
-            picture.load()
-    except Exception as error:  # pillow raises a dozen kinds for a damaged file, a SyntaxError among them
-        raise UserError(f"{path} is damaged: {error}; delete it and run the stage visuals again") from error
+        decode(io.BytesIO(data), path, "RGB", formats=("PNG", "GIF"))
+    except UserError as error:
+        raise UserError(f"{error}; delete it and run the stage visuals again") from error
     return data
 
 

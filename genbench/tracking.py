@@ -7,6 +7,7 @@ weights, scores and pictures, never of timings: the same key is left alone, anot
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import platform
 import tempfile
@@ -26,7 +27,7 @@ from genbench.data import SPECS
 from genbench.errors import UserError
 from genbench.files import sha256, write_bytes, write_json
 from genbench.finished import RECORDS, Finished, find, legal
-from genbench.images import grid, png, read_picture
+from genbench.images import decode, grid, png
 from genbench.params import Params
 from genbench.ui import VIEW_PATH
 
@@ -172,7 +173,7 @@ def _log_pictures(client: MlflowClient, run: str, finished: Finished) -> None:
         client.log_artifact(run, str(folder / name), "visuals")
     for visual in finished.visuals:
         if visual.file.endswith(".png"):
-            picture = read_picture(folder / visual.file, "RGB")
+            picture = decode(io.BytesIO(visual.data), folder / visual.file, "RGB")
             client.log_image(run, picture, key=legal(Path(visual.file).stem), step=0, timestamp=finished.end)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -14,6 +15,7 @@ from genbench.data import SPECS
 from genbench.errors import UserError
 from genbench.params import Entry
 from genbench.registry import build
+from genbench.tensors import read_weights
 
 ENTRY = Entry("made", "made", "mnist", 0, {"hidden": [1], "head": "logistic_mixture", "mixtures": 1}, {}, {}, {})
 
@@ -80,3 +82,15 @@ def test_options_that_json_changes_are_no_damage(tmp_path: Path) -> None:
     entry = Entry("made", "made", "mnist", 0, {"hidden": (1,), "head": "logistic_mixture", "mixtures": 1}, {}, {}, {})
     save(build(entry, SPECS["mnist"]), tmp_path / "weights.safetensors", entry=entry)
     load(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", safetensors.torch._TYPES.values(), ids=str)
+def test_a_checksum_is_of_any_type(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Written by torch, which reading does without."""
+    state = {"some": torch.ones(2, 3).to(dtype), "none": torch.ones(0, 3).to(dtype), "one": torch.tensor(1.0).to(dtype)}
+    model = SimpleNamespace(spec=SPECS["mnist"], state_dict=lambda: state)
+    save(model, tmp_path / "weights.safetensors", entry=ENTRY)  # type: ignore[arg-type]
+    found = read_weights(tmp_path / "weights.safetensors").arrays
+    assert {name: (array.shape, array.tobytes()) for name, array in found.items()} == {
+        name: (tuple(x.shape), x.reshape(-1).view(torch.uint8).numpy().tobytes()) for name, x in state.items()
+    }

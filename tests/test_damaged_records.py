@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from genbench import about
+from genbench import about, finished
 from genbench.errors import UserError
-from genbench.files import read_json, read_npz, write_bytes, write_json, write_npz, write_text
+from genbench.files import read_json, read_npz, sha256, write_bytes, write_json, write_npz, write_text
 from genbench.finished import find
 from genbench.outputs import read_history
 from genbench.params import Params
@@ -23,6 +24,7 @@ from genbench.report.collect import collect
 from genbench.report.page import Material, page
 from genbench.report.rows import leaderboard
 from genbench.report.tables import csv_table, markdown
+from genbench.results import Record
 from tests.entries import finished_project
 
 JSON_FILES = ("likelihood.json", "quality.json", "cost.json", "provenance.json", "sampling.json", "visuals/visuals.json")
@@ -52,8 +54,8 @@ def check_left_out(params: Params, file: str) -> None:
     """``made`` is left out for its ``file``, and ``vae`` is not, wherever entries are read."""
     whole, missing = report(params)
     assert whole == {"vae"}
-    finished, skipped = find(params)
-    assert [one.entry.name for one in finished] == ["vae"]
+    found, skipped = find(params)
+    assert [one.entry.name for one in found] == ["vae"]
     for reasons in (missing, skipped):
         assert reasons.keys() == {"made"}
         assert Path(file).name in reasons["made"]
@@ -230,8 +232,8 @@ def test_no_value_anywhere_is_in_the_way_of_another_entry(params: Params, file: 
             assert vae.reasons == ()
             if not made.reasons:
                 report(params)
-            finished, skipped = find(params)
-            assert "vae" in {one.entry.name for one in finished}
+            found, skipped = find(params)
+            assert "vae" in {one.entry.name for one in found}
             assert skipped.keys() <= {"made"}
             about.print_info("quick", "made")
             left_out += bool(made.reasons)
@@ -358,6 +360,46 @@ def test_weights_with_another_header(params: Params, about_: str) -> None:
     assert whole == {"vae"}
     assert "weights.safetensors" in missing["made"] or "train is out of date" in missing["made"]
     assert list(find(params)[1]) == ["made"]
+
+
+@pytest.mark.parametrize("part", [b"seed", b"sha256", b"genbench-2", b""])
+def test_a_flipped_bit_of_the_weights(params: Params, part: bytes) -> None:
+    """In the head, and in the last byte of the tensors; what follows from the weights is then no reason of its own."""
+    path = params.run("made") / "weights.safetensors"
+    for file, key in (("likelihood.json", "made_from"), ("sampling.json", None)):
+        record = read_json(path.with_name(file))
+        (record if key is None else record[key])["weights"] = sha256(path)
+        write_json(path.with_name(file), record)
+    assert report(params)[0] == {"made", "vae"}
+    data = bytearray(path.read_bytes())
+    data[data.index(part) if part else -1] ^= 1
+    write_bytes(path, bytes(data))
+    check_left_out(params, "weights.safetensors")
+    for reason in (report(params)[1]["made"], find(params)[1]["made"]):
+        assert "other ones now" not in reason and "out of date" not in reason
+
+
+def test_a_picture_that_would_fill_the_memory(params: Params) -> None:
+    """A whole one, of 25 million pixels in some kilobytes, which Pillow by itself reads."""
+    Image.new("1", (5000, 5000)).save(params.run("made") / "visuals" / "interpolation.png")
+    check_left_out(params, "visuals/interpolation.png")
+    assert "has more pixels than the 16777216 that are read; delete it" in find(params)[1]["made"]
+
+
+def test_an_output_that_goes_while_it_is_read(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As DVC removes those of a stage that it runs again."""
+    seen = finished.outdated_quality
+
+    def and_gone(params: Params, record: Record) -> str | None:
+        reason = seen(params, record)
+        if record.entry == "made":
+            (params.run("made") / "samples.npz").unlink(missing_ok=True)
+        return reason
+
+    monkeypatch.setattr(finished, "outdated_quality", and_gone)
+    found, skipped = find(params)
+    assert [one.entry.name for one in found] == ["vae"]
+    assert skipped.keys() == {"made"} and "samples.npz" in skipped["made"]
 
 
 def test_a_listed_picture_that_is_gone(params: Params) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from genbench import images
+from genbench.errors import UserError
 
 
 def test_grid_is_the_picture_worked_out_by_hand() -> None:
@@ -103,3 +105,20 @@ def test_gif_refuses_what_cannot_fit() -> None:
         images.gif([])
     with pytest.raises(ValueError, match="one shape"):
         images.gif([np.zeros((2, 2), np.uint8), np.zeros((3, 2), np.uint8)])
+
+
+# ---------------------------------------------------------------------- pictures from disk
+
+
+def test_a_picture_is_read_pixel_by_pixel(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8)
+    (tmp_path / "a.png").write_bytes(images.png(picture))
+    np.testing.assert_array_equal(np.asarray(images.read_picture(tmp_path / "a.png", "L")), picture)
+
+
+@pytest.mark.parametrize(("keep", "said"), [(0, "is no picture"), (8, "is no picture"), (300, "is damaged")])
+def test_a_truncated_picture_is_named(tmp_path: Path, keep: int, said: str) -> None:
+    data = images.png(np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8))
+    (tmp_path / "a.png").write_bytes(data[:keep])
+    with pytest.raises(UserError, match=rf"a\.png {said}"):
+        images.read_picture(tmp_path / "a.png", "L")

@@ -18,7 +18,7 @@ from mlflow.entities import Run, ViewType
 
 from genbench.errors import UserError
 from genbench.files import read_json, write_bytes, write_json, write_text
-from genbench.finished import missing, read
+from genbench.finished import find, read
 from genbench.images import png
 from genbench.params import Params, load_params
 from genbench.report.collect import collect
@@ -224,7 +224,7 @@ def test_results_of_another_state_of_the_parameters_are_not_tracked(finished: Pa
     raw["entries"]["made"] |= change.get("entries", {}).get("made", {})
     (finished.root / "params.yaml").write_text(yaml.safe_dump(raw))
     params = load_params("quick", root=finished.root)
-    assert missing(params, params.entry("made")) == reason
+    assert find(params)[1]["made"] == reason
 
 
 def test_a_project_without_results_is_no_error(finished: Params) -> None:

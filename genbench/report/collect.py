@@ -96,7 +96,7 @@ class _Collector:
             return None
 
     def outdated_training(self, training: Training) -> str | None:
-        return outdated_training(self.entry, self.run / "weights.safetensors", training.provenance)
+        return outdated_training(self.entry, training.about, training.provenance)
 
     def outdated_sampling(self, sampling: Sampling) -> str | None:
         return outdated_sampling(self.params, self.entry, sampling.info, len(sampling.images))
