@@ -8,7 +8,9 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import numpy as np
 from genbench.errors import UserError
 from genbench.files import read_json, read_npz
 from genbench.processor import MACHINE
-from genbench.tensors import read_tensors
+from genbench.tensors import read_weights
 
 __all__ = ["RELATIVE", "Difference", "arrays_differ", "files_differ", "values_differ"]
 
@@ -24,6 +26,8 @@ RELATIVE = 1e-9
 """Relative difference up to which scores count as equal."""
 
 _TIMES = ("seconds", "images_per_second")
+_SOURCES = ("weights", "samples")
+"""Keys of records that hold the hash of the file that a result was made from."""
 _MEASURED = ("train_seconds", "train_images_per_second", "sample_ms_per_image", "peak_memory_mb")
 
 
@@ -104,11 +108,16 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def files_differ(first: Path, second: Path) -> list[Difference]:
+def files_differ(first: Path, second: Path, same: Mapping[str, str] = MappingProxyType({})) -> list[Difference]:
     """The differences of two files of one name, in the way that suits the name.
 
     A file that is damaged or absent differs from any other, and is no error, so that the comparison of all others goes on. Equal files are
     equal, whatever is in them.
+
+    Arguments:
+        first: one file.
+        second: the other one.
+        same: hash of a file → that of an equal one of other bytes: records that were made from either agree in that.
     """
     for path, other, place in ((first, second, "second"), (second, first, "first")):
         if not path.is_file() and other.is_file():
@@ -116,44 +125,39 @@ def files_differ(first: Path, second: Path) -> list[Difference]:
     if filecmp.cmp(first, second, shallow=False):
         return []
     try:
-        return list(_how(first.name)(first, second))
+        return list(_how(first.name, same)(first, second))
     except (ValueError, OSError) as error:
         return [Difference(first.name, f"cannot be compared: {error}")]
 
 
-def _how(name: str) -> Callable[[Path, Path], Iterator[Difference]]:
-    suffixes = {".safetensors": _tensors, ".npz": _npz, ".csv": _tables, ".json": _records}
+def _how(name: str, same: Mapping[str, str]) -> Callable[[Path, Path], Iterator[Difference]]:
+    suffixes: dict[str, Callable[[Path, Path], Iterator[Difference]]] = {".safetensors": _weights, ".npz": _npz, ".csv": _tables}
+    suffixes[".json"] = partial(_records, same=same)
     return suffixes.get(Path(name).suffix, _opaque)
 
 
-def _tensors(first: Path, second: Path) -> Iterator[Difference]:
-    (tensors, about), (others, about_other) = read_tensors(first), read_tensors(second)
-    yield from arrays_differ(tensors, others)
-    yield from values_differ(_parsed(about), _parsed(about_other), "metadata")
-
-
-def _parsed(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Metadata with the JSON that genbench keeps in it; as it is where there is none."""
-    try:
-        return {key: json.loads(text) for key, text in metadata.items()}
-    except ValueError:
-        return dict(metadata)
+def _weights(first: Path, second: Path) -> Iterator[Difference]:
+    """Differences of tensors and of what is said of their model; not of the form of the files, nor of their checksums."""
+    one, other = read_weights(first), read_weights(second)
+    yield from arrays_differ(one.arrays, other.arrays)
+    yield from values_differ(one.about, other.about, "metadata")
 
 
 def _npz(first: Path, second: Path) -> Iterator[Difference]:
     yield from arrays_differ(read_npz(first), read_npz(second))
 
 
-def _records(first: Path, second: Path) -> Iterator[Difference]:
-    yield from values_differ(*(_result(read_json(path)) for path in (first, second)), relative=RELATIVE)
+def _records(first: Path, second: Path, *, same: Mapping[str, str]) -> Iterator[Difference]:
+    yield from values_differ(*(_result(read_json(path), same) for path in (first, second)), relative=RELATIVE)
 
 
-def _result(value: Any) -> Any:
-    """A record without what a machine or a clock decides."""
+def _result(value: Any, same: Mapping[str, str]) -> Any:
+    """A record without what a machine or a clock decides, with one hash for equal files."""
     if not isinstance(value, dict):
         return value
     kept = {key: inner for key, inner in value.items() if key not in (*MACHINE, *_MEASURED)}
-    return {key: _result(inner) if key == "made_from" else inner for key, inner in kept.items()}
+    found = {key: _result(inner, same) if key == "made_from" else inner for key, inner in kept.items()}
+    return found | {key: same.get(found[key], found[key]) for key in _SOURCES if isinstance(found.get(key), str)}
 
 
 def _tables(first: Path, second: Path) -> Iterator[Difference]:

@@ -14,7 +14,7 @@ from typing import Any
 from genbench.compare import Difference, files_differ
 from genbench.errors import UserError
 from genbench.files import as_json as to_json
-from genbench.files import read_json
+from genbench.files import read_json, sha256
 from genbench.processor import in_words
 
 __all__ = ["Report", "compare", "lines", "locate", "print_diff"]
@@ -30,6 +30,9 @@ _PARTS: Mapping[str, str] = {
     "cost.json": "size",
 }
 """File of an entry → what it is called here. Of cost.json the numbers of parameters and steps are compared, and no times."""
+
+_SOURCES = ("weights.safetensors", "samples.npz")
+"""Files by whose hashes others say what they were made from."""
 
 _OTHERS = "other files"
 _PLURAL = ("weights", "samples", "nats", "pictures", "arrays", _OTHERS)
@@ -93,9 +96,13 @@ def _entries_differ(first: Path, second: Path) -> dict[str, list[Difference]]:
     """Part → differences of two folders of an entry, in the order of :data:`_PARTS`; files of later stages, unknown here, count too."""
     names = _files(first) | _files(second)
     found: dict[str, list[Difference]] = {}
+    same: dict[str, str] = {}  # by hash, as files of equal content may differ in their form
     for name in [*(name for name in _PARTS if name in names), *sorted(names - _PARTS.keys() - {"provenance.json"})]:
         part = _PARTS.get(name, "pictures" if name.startswith("visuals/") else _OTHERS)
-        found.setdefault(part, []).extend(files_differ(first / name, second / name))
+        differences = files_differ(first / name, second / name, same)
+        found.setdefault(part, []).extend(differences)
+        if name in _SOURCES and not differences:
+            same[sha256(second / name)] = sha256(first / name)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -160,8 +161,8 @@ WEIGHTS: dict[str, Change] = {
     "w1: float32 (4, 5) and float32 (5, 4)": tensors(lambda t: t.update(w1=t["w1"].reshape(5, 4))),
     "b1: only in the first": tensors(lambda t: t.pop("b1")),
     "b2: only in the second": tensors(lambda t: t.update(b2=t["b1"])),
-    "metadata.genbench.seed: 0 and 1": tensors(lambda t: t, {"genbench": METADATA["genbench"].replace('"seed": 0', '"seed": 1')}),
-    "metadata.genbench: only in the first": tensors(lambda t: t, {"other": "1"}),
+    "metadata.seed: 0 and 1": tensors(lambda t: t, {"genbench": METADATA["genbench"].replace('"seed": 0', '"seed": 1')}),
+    "is no genbench checkpoint: its format is None": tensors(lambda t: t, {"other": "1"}),
     "weights.safetensors: only in the first": removed("weights.safetensors"),
     "weights.safetensors: cannot be compared: ": content("weights.safetensors", b"\x10\x00"),
 }
@@ -262,6 +263,66 @@ def test_what_a_machine_or_a_clock_decides_is_left_out(runs: tuple[Path, Path], 
     code_, out, _ = call(*runs)
     assert out.splitlines() == ["made: equal", "vae: equal", "data/mnist: equal", "features/mnist: equal", "all 4 are equal"]
     assert code_ == 0
+
+
+def sums(run: Path) -> None:
+    """Let the records of an entry name the files that they were made from by their hashes."""
+    weights, samples = (hashlib.sha256((run / "made" / name).read_bytes()).hexdigest() for name in ("weights.safetensors", "samples.npz"))
+    record("sampling.json", lambda r: r.update(weights=weights))(run)
+    record("likelihood.json", lambda r: r["made_from"].update(weights=weights))(run)
+    record("quality.json", lambda r: r["made_from"].update(samples=samples))(run)
+
+
+def reform(run: Path) -> None:
+    """The same weights in the form that has a checksum, which is made by hand; the same samples, compressed."""
+    about = json.loads(METADATA["genbench"]) | {"format": "genbench-2"}
+    found = safetensors.numpy.load_file(run / "made" / "weights.safetensors")
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, array in sorted(found.items()):
+        digest.update(f"{name} torch.{array.dtype} {array.shape}".encode() + array.tobytes())
+    tensors(lambda t: t, {"genbench": json.dumps(about | {"sha256": digest.hexdigest()})})(run)
+    np.savez_compressed(run / "made" / "samples.npz", **np.load(run / "made" / "samples.npz"))
+
+
+def test_equal_weights_and_samples_are_equal_in_another_form_and_so_is_what_was_made_from_them(runs: tuple[Path, Path]) -> None:
+    before = (runs[0] / "made" / "weights.safetensors").read_bytes()
+    reform(runs[1])
+    assert (runs[1] / "made" / "weights.safetensors").read_bytes() != before
+    record("sampling.json", lambda r: r.update(sample_ms_per_image=9.0))(runs[1])
+    assert compare(*runs).equal  # records that do not know of the other form
+    for run in runs:
+        sums(run)
+    assert compare(*runs).equal
+    assert compare(*runs[::-1]).equal
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (record("sampling.json", lambda r: r.update(weights="0" * 64)), ["sampling"]),
+        (record("likelihood.json", lambda r: r["made_from"].update(weights="0" * 64)), ["likelihood"]),
+        (record("quality.json", lambda r: r["made_from"].update(samples="0" * 64)), ["quality"]),
+        (lambda run: (tensors(lambda t: flip(t["w1"], 7))(run), sums(run)), ["weights", "sampling", "likelihood"]),
+        (lambda run: (arrays("made/samples.npz", lambda a: flip(a["images"], 9))(run), sums(run)), ["samples", "quality"]),
+    ],
+)
+def test_what_was_made_from_other_files_differs(runs: tuple[Path, Path], change: Change, parts: list[str]) -> None:
+    for run in runs:
+        sums(run)
+    change(runs[1])
+    assert [part for part, differences in compare(*runs).items["made"].items() if differences] == parts
+
+
+def test_damaged_weights_differ_from_whole_ones(runs: tuple[Path, Path]) -> None:
+    """Also where the damage is in their checksum alone."""
+    for run in runs:
+        reform(run)
+    path = runs[1] / "made" / "weights.safetensors"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"sha256") + 12] ^= 1
+    path.write_bytes(bytes(data))
+    (difference,) = compare(*runs).items["made"]["weights"]
+    assert "its content is not that of the checksum in it" in difference.how
 
 
 def test_an_entry_or_a_data_set_of_one_run_alone_is_named(runs: tuple[Path, Path]) -> None:
