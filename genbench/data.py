@@ -29,6 +29,7 @@ from genbench.errors import UserError, near
 from genbench.files import read_npz, sha256, write_bytes
 
 __all__ = [
+    "EXCERPT",
     "SIZES",
     "SPECS",
     "Dataset",
@@ -48,6 +49,8 @@ SPECS: dict[str, DataSpec] = {
     "binary_mnist": DataSpec(height=28, width=28, levels=2, classes=0),
 }
 SIZES = {"train": 50_000, "valid": 10_000, "test": 10_000}
+EXCERPT = {"excerpt": np.ones(1, bool)}
+"""Array with which a prepared file says that its splits are smaller: for tests. Without it they must have :data:`SIZES`."""
 
 _BINARIZED = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
 _BINARIZED_SHA1 = {
@@ -263,7 +266,7 @@ def _split_mnist(arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def load_split(path: Path, dataset: str, split: str) -> tuple[Tensor, Tensor | None]:
-    """One split of a prepared file: images uint8 (N, 1, H, W) and labels int64 (N,) or None."""
+    """One split of a prepared file: images uint8 (N, 1, H, W) and labels int64 (N,) or None. Errors as of :func:`load`."""
     return _tensors(read_npz(path), path, spec_of(dataset), split)
 
 
@@ -271,7 +274,7 @@ def load(path: Path, dataset: str) -> Dataset:
     """All splits of a prepared file.
 
     Raises:
-        FileNotFoundError, ValueError: missing, corrupt, or not of this data set; names the file.
+        FileNotFoundError, ValueError: missing, corrupt, or not of this data set or its size; names the file.
     """
     spec, arrays = spec_of(dataset), read_npz(path)
     splits = [_tensors(arrays, path, spec, split) for split in SIZES]
@@ -280,18 +283,19 @@ def load(path: Path, dataset: str) -> Dataset:
 
 def _tensors(arrays: dict[str, np.ndarray], path: Path, spec: DataSpec, split: str) -> tuple[Tensor, Tensor | None]:
     x, y = arrays.get(f"{split}_x"), arrays.get(f"{split}_y") if spec.classes else None
-    for mistake in (_mistake_in_images(x, spec), _mistake_in_labels(y, spec, 0 if x is None else len(x)) if spec.classes else None):
+    size = None if EXCERPT.keys() <= arrays.keys() else SIZES[split]
+    for mistake in (_mistake_in_images(x, spec, size), _mistake_in_labels(y, spec, 0 if x is None else len(x)) if spec.classes else None):
         if mistake is not None:
             raise UserError(f"{path}: {split}{mistake}; delete the file and run `genbench prepare` again")
     assert x is not None
     return torch.from_numpy(x[:, None].copy()), None if y is None else torch.from_numpy(y.astype(np.int64))
 
 
-def _mistake_in_images(x: np.ndarray | None, spec: DataSpec) -> str | None:
-    shape = f"_x must be uint8 (N, {spec.height}, {spec.width}) with N >= 1"
+def _mistake_in_images(x: np.ndarray | None, spec: DataSpec, size: int | None) -> str | None:
+    shape = f"_x must be uint8 ({'N' if size is None else size}, {spec.height}, {spec.width}){' with N >= 1' if size is None else ''}"
     if x is None:
         return f"{shape}, and is missing"
-    if x.dtype != np.uint8 or x.shape[1:] != (spec.height, spec.width) or len(x) == 0:
+    if x.dtype != np.uint8 or x.shape[1:] != (spec.height, spec.width) or len(x) == 0 or len(x) != (size or len(x)):
         return f"{shape}, got {x.dtype} {x.shape}"
     return f"_x must hold levels below {spec.levels}, got {x.max()}" if int(x.max()) >= spec.levels else None
 

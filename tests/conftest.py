@@ -89,7 +89,7 @@ def binary_mnist(tmp_path_factory: pytest.TempPathFactory) -> data.Dataset:
 
 def _small(dataset: data.Dataset) -> dict[str, np.ndarray]:
     """The first images of each split, in the layout of ``data.prepare``."""
-    arrays = {}
+    arrays = dict(data.EXCERPT)
     for split, n in SMALL.items():
         arrays[f"{split}_x"] = getattr(dataset, f"{split}_x")[:n, 0].numpy()
         labels = getattr(dataset, f"{split}_y")

@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Step
-from genbench.data import Dataset
+from genbench.data import EXCERPT, Dataset
 from genbench.files import write_json, write_npz
 from genbench.models.cvae import CVAE
 from genbench.models.ddpm import DDPM
@@ -114,7 +114,7 @@ def project(root: Path, *datasets: Dataset) -> Params:
     """The project in a folder, with prepared data and fingerprints; nothing is trained yet."""
     params = Params(root, "quick", ENTRIES, tuple(SPECS), METRICS, PROTOCOL, Compute(threads=1))
     for data in datasets:
-        arrays = {}
+        arrays = dict(EXCERPT)
         for split in SIZES:
             x, y = (getattr(cut(data), f"{split}_{axis}") for axis in "xy")
             arrays[f"{split}_x"] = x[:, 0].numpy()

@@ -211,9 +211,10 @@ def test_unknown_data_set_lists_near_matches() -> None:
         ({"test_x": np.zeros((2, 28, 28), np.float32)}, r"test_x must be uint8 .*, got float32 \(2, 28, 28\)"),
         ({"test_x": np.zeros((2, 27, 28), np.uint8)}, r"test_x must be uint8 .*, got uint8 \(2, 27, 28\)"),
         ({"test_x": np.zeros((2, 1, 28, 28), np.uint8)}, r"test_x must be uint8 .*, got uint8 \(2, 1, 28, 28\)"),
-        ({"test_x": np.zeros((0, 28, 28), np.uint8)}, r"test_x must be uint8 .* with N >= 1, got uint8 \(0, 28, 28\)"),
+        ({"test_x": np.zeros((100, 28, 28), np.uint8)}, r"test_x must be uint8 \(10000, 28, 28\), got uint8 \(100, 28, 28\)"),
+        ({"test_x": np.zeros((0, 28, 28), np.uint8), **data.EXCERPT}, r"test_x must be uint8 .* with N >= 1, got uint8 \(0, 28, 28\)"),
         ({"test_x": np.uint8(0)}, r"test_x must be uint8 .*, got uint8 \(\)"),
-        ({"test_x": np.full((2, 28, 28), 2, np.uint8)}, "test_x must hold levels below 2, got 2"),
+        ({"test_x": np.full((2, 28, 28), 2, np.uint8), **data.EXCERPT}, "test_x must hold levels below 2, got 2"),
     ],
 )
 def test_a_wrong_prepared_file_is_named(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
@@ -235,9 +236,12 @@ def test_a_wrong_prepared_file_is_named(tmp_path: Path, arrays: dict[str, np.nda
     ],
 )
 def test_wrong_labels_are_named(tmp_path: Path, labels: np.ndarray | None, message: str) -> None:
-    arrays = {
-        f"{split}_{part}": value for split in data.SIZES for part, value in (("x", np.zeros((3, 28, 28), np.uint8)), ("y", np.arange(3)))
-    }
+    images = np.zeros((3, 28, 28), np.uint8)
+    arrays = {f"{split}_{part}": value for split in data.SIZES for part, value in (("x", images), ("y", np.arange(3)))}
+    write_npz(tmp_path / "m.npz", arrays)
+    with pytest.raises(UserError, match=r"m\.npz: train_x must be uint8 \(50000, 28, 28\), got uint8 \(3, 28, 28\); delete the file"):
+        data.load(tmp_path / "m.npz", "mnist")
+    arrays |= data.EXCERPT
     write_npz(tmp_path / "m.npz", arrays)
     loaded = data.load(tmp_path / "m.npz", "mnist")
     assert loaded.valid_y is not None

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from genbench import features
-from genbench.data import Dataset
+from genbench.data import EXCERPT, Dataset
 from genbench.errors import UserError
 from genbench.feature_training import accuracy, augment, recover_labels, train_feature_net
 from genbench.features import WEIGHTS, FeatureNet, extract, load_net, reference_images
@@ -212,7 +212,7 @@ def scored(tmp_path: Path, mnist: Dataset) -> Params:
     block = Entry("made", "made", "mnist", 0, {}, {}, {}, {})
     metrics = ("fid", "inception_score", "kid", "precision_recall", "density_coverage", "label_fidelity", "class_shares")
     params = Params(tmp_path, "quick", {"made": block}, ("mnist",), metrics, Protocol(60, 20, 40, 40, 10, 40, 200, 40), Compute(threads=1))
-    write_npz(params.data("mnist"), {"test_x": mnist.test_x[:80, 0].numpy(), "test_y": np.zeros(80, np.uint8)})
+    write_npz(params.data("mnist"), {"test_x": mnist.test_x[:80, 0].numpy(), "test_y": np.zeros(80, np.uint8), **EXCERPT})
     write_npz(params.run("made") / "samples.npz", {"images": mnist.train_x[:60, 0].numpy(), "labels": mnist.train_y[:60].numpy()})
     return params
 
@@ -272,7 +272,7 @@ def test_retraining_reports_both_nets(
     data = dataclasses.replace(few, test_x=mnist.test_x[:500], test_y=mnist.test_y[:500])
     splits = {f"{s}_x": getattr(data, f"{s}_x")[:, 0].numpy() for s in ("train", "valid", "test")}
     splits |= {f"{s}_y": getattr(data, f"{s}_y").numpy().astype(np.uint8) for s in ("train", "valid", "test")}
-    write_npz(scored.data("mnist"), splits)
+    write_npz(scored.data("mnist"), splits | EXCERPT)
     brief = functools.partial(train_feature_net, epochs=1, batch_size=50)
     monkeypatch.setattr("genbench.feature_training.train_feature_net", brief)
     before = WEIGHTS.read_bytes()

@@ -17,6 +17,7 @@ import yaml
 from torch import Tensor, nn
 
 from genbench import inception
+from genbench.data import EXCERPT
 from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_npz
 from genbench.inception import InceptionWeights, checked_weights, inception_features, load_inception
@@ -65,7 +66,7 @@ def sampled(tmp_path: Path) -> Params:
     protocol = Protocol(10, 10, 40, 40, 10, 40, 200, 3)
     block = Entry("made", "made", "mnist", 0, {}, {}, {}, {})
     params = Params(tmp_path, "quick", {"made": block}, ("mnist",), ("class_shares",), protocol, Compute(threads=1))
-    write_npz(params.data("mnist"), {"test_x": images(4)[:, 0].numpy(), "test_y": np.zeros(4, np.uint8)})
+    write_npz(params.data("mnist"), {"test_x": images(4)[:, 0].numpy(), "test_y": np.zeros(4, np.uint8), **EXCERPT})
     write_npz(params.run("made") / "samples.npz", {"images": images(10)[:, 0].numpy()})
     features_stage.run(params, "mnist")
     return params

@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from genbench.base import Conditioning, DataSpec, Likelihood
+from genbench.data import EXCERPT
 from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_bytes, write_json, write_npz, write_text
 from genbench.images import png
@@ -125,7 +126,7 @@ class Bench:
 
     def data(self, dataset: str) -> None:
         rng = np.random.default_rng(1)
-        arrays = {}
+        arrays = dict(EXCERPT)
         for split in ("train", "valid", "test"):
             arrays[f"{split}_x"] = rng.integers(0, LEVELS[dataset], (200, 28, 28), dtype=np.uint8)
             if dataset == "mnist":
