@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 
-__all__ = ["RUN", "alive", "awaited_by", "process_id", "run_lives"]
+__all__ = ["RUN", "alive", "awaited_by", "process_id"]
 
 RUN = "GENBENCH_RUN"
 """Environment variable of all that `genbench run` starts: its :func:`process_id`."""
 
-_SHELLS = ("sh", "bash", "dash", "zsh", "fish")
+_SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh", "ksh93", "mksh", "csh", "tcsh", "ash", "busybox", "nu")
+_NOTES = Path(".dvc", "tmp", "rwlock")
+"""Where DVC notes its number beside the outputs of a stage, before it starts the stage's command."""
 
 
 def process_id(pid: int | None = None) -> str:
@@ -26,25 +29,46 @@ def alive(process: str) -> bool:
     return number.isdigit() and start != "" and _look(int(number)) == (start, False)
 
 
-def run_lives() -> bool:
-    """False if a `genbench run` has started this process and is gone."""
-    return RUN not in os.environ or alive(os.environ[RUN])
-
-
 def awaited_by(pid: int) -> list[str]:
     """Who must live for the work of a stage to be wanted, each by its :func:`process_id`.
 
     Arguments:
-        pid: the process that DVC started for the stage.
+        pid: the process that DVC started for the stage, in the project's folder.
 
     Returns:
-        Its parent, DVC itself where a shell stands between, and `genbench run`; nobody outside of DVC.
+        Its parent, DVC itself whatever stands between, and `genbench run`, also if they are gone already; nobody outside of DVC.
     """
     if "DVC_STAGE" not in os.environ:
         return []
-    parent, name = _parent(pid)
-    waiting = [parent, _parent(parent)[0]] if name in _SHELLS else [parent]
-    return [process_id(number) for number in waiting] + ([os.environ[RUN]] if RUN in os.environ else [])
+    above = _above(pid)
+    waiting = {above[0][0], *_dvc(above)}
+    return [process_id(number) for number in sorted(waiting)] + ([os.environ[RUN]] if RUN in os.environ else [])
+
+
+def _dvc(above: list[tuple[int, str]]) -> list[int]:
+    """The DVC of a stage with these parents: the nearest that has noted itself, or those that have and are gone; without notes a shell's parent."""
+    noted = _noted()
+    for number, _ in above:
+        if number in noted:
+            return [number]
+    gone = [number for number in noted if not alive(process_id(number))]
+    return gone or ([above[1][0]] if above[0][1] in _SHELLS else [])
+
+
+def _noted() -> set[int]:
+    """The processes of DVC that write outputs here, by DVC's notes; none if it is just writing them."""
+    try:
+        return {info["pid"] for info in json.loads(_NOTES.read_bytes())["write"].values()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return set()
+
+
+def _above(pid: int) -> list[tuple[int, str]]:
+    """Number and name of the parent of a process, of that one's parent, and so on; there is at least one."""
+    found = [_parent(pid)]
+    while found[-1][0]:
+        found.append(_parent(found[-1][0]))
+    return found
 
 
 def _parent(pid: int) -> tuple[int, str]:

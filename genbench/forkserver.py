@@ -90,13 +90,16 @@ def delegate() -> int | None:
     # What runs outside a stage may hold the address too, e.g. a shell that a stage has started.
     if CLIENT in os.environ or "DVC_STAGE" not in os.environ:
         return None
-    from genbench.alive import awaited_by, run_lives
+    from genbench.alive import alive, awaited_by
     from genbench.tether import end_with
 
     end_with(os.getppid())
     watched = awaited_by(os.getpid())
-    if not run_lives():
-        print("error: the `genbench run` that this stage belongs to was killed; run again, and the work resumes", file=sys.stderr)
+    if not all(map(alive, watched)):
+        print(
+            "error: the `genbench run` or `dvc repro` that this stage belongs to was killed; run again, and the work resumes",
+            file=sys.stderr,
+        )
         return 1
     code = _served(watched) if ADDRESS in os.environ else None
     return _forked(watched) if code is None else code
