@@ -16,6 +16,7 @@ from genbench.files import read_json, write_bytes, write_json
 from genbench.params import Protocol
 from genbench.report import collect as collecting
 from genbench.report.page import Material, page
+from genbench.report.tables import markdown
 from genbench.results import Metric, read_record, write_record
 from tests.pages import leaderboard_of, section_of, tables_of
 from tests.test_report import Bench, fake_class, row
@@ -53,6 +54,17 @@ def test_a_mean_over_seeds_is_numpys(bench: Bench) -> None:
     assert mean["cost"]["train_seconds"] == pytest.approx(np.mean(seconds), rel=1e-12)
     cell = leaderboard_of(page(bench.board(), collecting.collect(bench.params), Material())[0], "mnist")[1]["alpha-s0*"]["bits/dim"]
     assert float(cell.text("err").removeprefix("±")) == pytest.approx(np.std(bits, ddof=1), rel=0.05)  # not the error of the mean
+
+
+def test_markdown_shows_the_deviation_between_seeds(bench: Bench) -> None:
+    """As the page does: not the error of the mean, which four seeds make half as large."""
+    bits = [1.10, 1.30, 1.15, 1.45]
+    for seed, bit in enumerate(bits):
+        bench.add(f"alpha-s{seed}", "alpha", bits=bit, seed=seed)
+    (line,) = (line for line in markdown(bench.board()).splitlines() if line.startswith("| `alpha-s0*`"))
+    value, _, deviation = line.split("|")[3].strip().partition(" ± ")
+    assert float(value) == pytest.approx(np.mean(bits), abs=0.01)
+    assert float(deviation) == pytest.approx(np.std(bits, ddof=1), rel=0.05)
 
 
 CHANGES: dict[str, tuple[Any, Any]] = {

@@ -190,7 +190,9 @@ def test_in_one_phase_the_prior_does_not_move_the_codes() -> None:
 
 def test_perplexity_counts_the_codes_in_use() -> None:
     model, x = build(codes=5), every_image()
+    model.init_from_data(x, None, rng=Generator().manual_seed(0))
     codes = model.encode(x, rng=Generator())
+    assert len(codes.unique()) > 2
     shares = torch.bincount(codes.flatten()).double() / codes.numel()
     shares = shares[shares > 0]
     expected = float((-(shares * shares.log()).sum()).exp())
@@ -198,6 +200,18 @@ def test_perplexity_counts_the_codes_in_use() -> None:
     with torch.no_grad():
         model.codebook.vectors[1:] = 1e6
     assert model.diagnostics(x, rng=Generator())["code_perplexity"] == pytest.approx(1)
+
+
+def test_perplexity_is_over_all_images() -> None:
+    """The first 250 are one image, which alone uses few codes."""
+    model, x = build(codes=5), every_image()
+    model.init_from_data(x, None, rng=Generator().manual_seed(0))
+    x = torch.cat([x[:1].expand(250, -1, -1, -1), x.repeat(20, 1, 1, 1)])
+    shares = torch.bincount(model.encode(x, rng=Generator()).flatten()).double()
+    shares = shares[shares > 0] / shares.sum()
+    expected = float((-(shares * shares.log()).sum()).exp())
+    assert expected > 1.2 * model.diagnostics(x[:250], rng=Generator())["code_perplexity"]
+    assert model.diagnostics(x, rng=Generator())["code_perplexity"] == pytest.approx(expected)
 
 
 def test_rate_and_distortion_are_the_parts_of_the_bound() -> None:
