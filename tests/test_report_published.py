@@ -12,7 +12,7 @@ import yaml
 
 from genbench.report import collect as collecting
 from genbench.report.page import Material, page
-from genbench.report.published import best_of_family, published
+from genbench.report.published import best_of_family, merged, published
 from genbench.report.text import MARKS
 from tests.pages import leaderboard_of, section_of, tables_of
 from tests.test_report import Bench, fake_class
@@ -48,6 +48,22 @@ def families(dataset: str) -> list[str]:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(collecting, "model_class", fake_class)
     return Bench(tmp_path)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_a_selection_holds_the_best_and_the_worst_of_each_family_and_lines_evenly_between(dataset: str) -> None:
+    block = published(dataset)
+    assert block is not None
+    selection, whole = merged(block, [])
+    assert len(selection) < len(whole) == len(LITERATURE[dataset]["rows"])
+    for family in {line.family for line in block.lines if line.comparable}:
+        all_of_it = [line for line in whole if line.family == family and line.comparable]
+        places = [all_of_it.index(line) for line in selection if line.family == family]
+        assert places[0] == 0, family
+        if len(places) > 1:
+            assert places[-1] == len(all_of_it) - 1, family
+        gaps = np.diff(places)
+        assert gaps.size == 0 or gaps.max() - gaps.min() <= 1, family
 
 
 def test_there_are_numbers_that_must_not_count() -> None:
