@@ -8,15 +8,13 @@ lost: DVC then takes the stages that it lacks from its cache of runs, for it put
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from genbench import rwlock
 from genbench.dvc_lock import beginning, has_conflict, wrong
+from genbench.dvc_quiet import dvc_is_quiet
 from genbench.errors import UserError
 from genbench.files import write_bytes
 from genbench.params import profiles
@@ -45,9 +43,13 @@ def locks(root: Path) -> dict[Path, Path]:
 # ---------------------------------------------------------------------- what is wrong
 
 
-def problems(root: Path) -> list[tuple[str, str]]:
-    """What DVC cannot read, with the remedy. Waits as :func:`mend` does, and changes nothing."""
-    with _dvc_is_quiet(root):
+def problems(root: Path, patience: float = 10.0) -> list[tuple[str, str]]:
+    """What DVC cannot read, with the remedy. Changes nothing.
+
+    Raises:
+        UserError: DVC has held its lock for ``patience`` seconds; names the process.
+    """
+    with dvc_is_quiet(root, patience):
         found = [problem for path, copy in locks(root).items() if (problem := _problem(path, copy))]
         path = rwlock.path_of(root)
         if path.is_file() and rwlock.holders(path) is None:
@@ -97,30 +99,9 @@ def mend(root: Path) -> list[str]:
     Raises:
         UserError: a dvc.lock that was not cut short, such as one with merge conflicts; says how to mend it.
     """
-    with _dvc_is_quiet(root):
+    with dvc_is_quiet(root):
         done = [_mend_lock(path, copy) for path, copy in locks(root).items()]
         return [told for told in (*done, rwlock.mend(root)) if told]
-
-
-@contextlib.contextmanager
-def _dvc_is_quiet(root: Path) -> Iterator[None]:
-    """Hold DVC's own lock, without which it writes neither file."""
-    path, told, begun = root / ".dvc" / "tmp" / "lock", False, time.monotonic()
-    if not (root / ".dvc").is_dir():  # not set up for DVC, which is for others to say
-        yield
-        return
-    path.parent.mkdir(exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not told and time.monotonic() - begun > 5:
-                    print("waiting for another command of DVC, which holds its lock", file=sys.stderr, flush=True)
-                    told = True
-                time.sleep(0.1)
-        yield
 
 
 def _mend_lock(path: Path, copy: Path) -> str | None:

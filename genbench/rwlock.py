@@ -1,7 +1,7 @@
 """`.dvc/tmp/rwlock`, in which DVC notes the processes that read and write its outputs: what a kill leaves there must stop nobody.
 
 DVC cuts the file and writes it anew at every step of a stage, and it trusts a number that stands there as long as any process has it.
-Whoever changes it holds DVC's own lock (:mod:`genbench.dvc_files`).
+Whoever changes it holds DVC's own lock (:mod:`genbench.dvc_quiet`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import psutil
 from genbench.errors import UserError
 from genbench.files import write_json
 
-__all__ = ["holders", "mend", "path_of"]
+__all__ = ["holders", "mend", "path_of", "running_dvc"]
 
 
 def path_of(root: Path) -> Path:
@@ -25,7 +25,7 @@ def path_of(root: Path) -> Path:
 
 
 def mend(root: Path) -> str | None:
-    """Remove what no running DVC has put there, and say so if it could not be read.
+    """Remove what no living process can have put there, and say so if it could not be read.
 
     Raises:
         UserError: it cannot be read, and DVC is running here, which knows what stood there.
@@ -35,7 +35,7 @@ def mend(root: Path) -> str | None:
         return None
     named = holders(path)
     if named is None:
-        running = _running_dvc(root)
+        running = running_dvc(root)
         if running:
             raise UserError(
                 f"{path} cannot be read, and DVC is running (process {', '.join(map(str, running))}): wait for it to end, then run again"
@@ -70,22 +70,26 @@ def holders(path: Path) -> set[int] | None:
 
 
 def _holds(pid: int, path: Path) -> bool:
-    """Whether a process can be the one that put its number into a rwlock: a DVC that is older than that file's content."""
+    """Whether a process can be the one that put its number into a rwlock: it lives, and is older than that file's content.
+
+    What it is called does not matter: DVC can be a part of any program.
+    """
     try:
         process = psutil.Process(pid)
-        return process.create_time() <= path.stat().st_mtime + 1 and _is_dvc(process.cmdline())
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= path.stat().st_mtime + 1
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:  # another user's
         return True
 
 
-def _running_dvc(root: Path) -> list[int]:
-    """The processes of DVC that work in a project."""
+def running_dvc(root: Path) -> list[int]:
+    """The processes of DVC that work in a project, or may do so, since the system does not tell where: those of other users."""
     found = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         command, folder = process.info["cmdline"] or [], process.info["cwd"]
-        if process.pid != os.getpid() and _is_dvc(command) and folder and root.resolve() in (Path(folder), *Path(folder).parents):
+        here = folder is None or root.resolve() in (Path(folder), *Path(folder).parents)
+        if process.pid != os.getpid() and _is_dvc(command) and here:
             found.append(process.pid)
     return found
 

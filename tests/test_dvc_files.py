@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -249,6 +250,17 @@ def test_copies_are_kept_while_dvc_works(root: Path) -> None:
     assert copy.read_bytes() == COMMITTED, "what DVC wrote last"
 
 
+def test_copies_are_renewed_between_stages_of_two_seconds(root: Path) -> None:
+    path, copy = root / "dvc.lock", copy_of(root, "quick")
+    with copies_kept(root):
+        for stage in range(5):
+            path.write_bytes(SMALL + b"# %d\n" % stage)
+            time.sleep(2)
+            if copy.exists():
+                break
+        assert copy.read_bytes() == path.read_bytes()
+
+
 # ---------------------------------------------------------------------- .dvc/tmp/rwlock
 
 
@@ -286,13 +298,35 @@ def test_not_while_dvc_runs_here(root: Path, other: psutil.Process) -> None:
     assert path.exists()
 
 
-def test_a_number_that_another_process_has_by_now_blocks_nobody(root: Path, other: psutil.Process) -> None:
+def test_nor_while_another_users_dvc_may(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where that works the system does not tell; of what is no DVC it does not matter."""
+    path, seen = rwlock.path_of(root), {4242: ["/usr/bin/python3", "/usr/bin/dvc", "repro"], 4243: ["/usr/sbin/sshd"]}
+    path.write_text("")
+    processes = [SimpleNamespace(pid=pid, info={"cmdline": command, "cwd": None}) for pid, command in seen.items()]
+    monkeypatch.setattr(psutil, "process_iter", lambda _: processes)
+    with pytest.raises(UserError, match=r"DVC is running \(process 4242\)"):
+        mend(root)
+
+
+def test_whoever_can_have_written_a_number_keeps_it_whatever_it_is_called(root: Path, other: psutil.Process) -> None:
+    """DVC may be a part of a notebook, as it is of this process."""
     path = rwlock.path_of(root)
-    path.write_text(json.dumps(content(os.getpid(), other.pid)))  # this process is no DVC
+    path.write_text(json.dumps(content(os.getpid(), other.pid)))
     assert mend(root) == []
+    assert json.loads(path.read_text()) == content(os.getpid(), other.pid)
+
+
+def test_a_number_that_nobody_else_can_have_written_blocks_nobody(root: Path, other: psutil.Process) -> None:
+    path = rwlock.path_of(root)
+    ended = [subprocess.Popen([sys.executable, "-c", ""]) for _ in range(2)]
+    ended[0].wait()
+    while psutil.Process(ended[1].pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    path.write_text(json.dumps(content(ended[0].pid, ended[1].pid, other.pid)))
+    mend(root)
     assert json.loads(path.read_text()) == {"write": {}, "read": {"/b": [{"pid": other.pid, "cmd": "dvc repro"}]}}
-    # A DVC that was started after the file was written is another one too.
-    path.write_text(json.dumps(content(other.pid)))
+    ended[1].wait()
+    # A process that was started after the file was written is another one too.
     os.utime(path, (1000, 1000))
     mend(root)
     assert json.loads(path.read_text()) == {"write": {}, "read": {}}
@@ -332,9 +366,26 @@ def test_a_kill_while_dvc_writes_its_lock(project: Path) -> None:
     assert stages_of(path.read_bytes())[-1][0] == "one"
 
 
+def test_a_kill_while_dvc_writes_its_rwlock(project: Path) -> None:
+    """What another stage has noted there is long, so that it takes DVC its time to write it."""
+    path = rwlock.path_of(project)
+    path.write_text(json.dumps({"write": {}, "read": {"/elsewhere": [{"pid": 1, "cmd": "x" * 2**20}] * 20}}))
+    long = path.stat().st_size
+    process = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while path.stat().st_size >= long:
+        assert process.poll() is None, "it ended before it could be killed"
+    process.kill()
+    process.wait()
+    assert path.stat().st_size < long
+    assert "Unable to read RWLock-file" in dvc(project, "repro").stderr  # so something has to be done
+    assert mend(project) == [f"{path} was cut short by a kill, and is removed"]
+    assert dvc(project, "repro").returncode == 0
+
+
 def test_a_reused_number_in_rwlock_stops_dvc_until_it_is_mended(project: Path) -> None:
     path = rwlock.path_of(project)
     path.write_text(json.dumps({"write": {str(project / "one"): {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}))
     assert "is busy" in dvc(project, "repro").stderr  # so something has to be done
+    os.utime(path, (1000, 1000))  # it is older than the process that has the number now
     mend(project)
     assert dvc(project, "repro").returncode == 0
