@@ -11,7 +11,7 @@ import yaml
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-__all__ = ["beginning", "files_in", "has_conflict", "stages_in", "wrong"]
+__all__ = ["files_in", "has_conflict", "is_beginning", "stages_in", "wrong"]
 
 _HEADER = b"schema: '2.0'\nstages:\n"
 _STAGE = re.compile(rb"^  \S.*:$", re.MULTILINE)
@@ -53,7 +53,7 @@ def wrong(content: bytes) -> str | None:
     lacking = [stage for stage in stages if not _is_complete(stage)]
     # DVC ends with a newline, and gives all that it gives a file to each one; what an option makes it leave out, it leaves out everywhere.
     cut = not content.endswith(b"\n") or not stages or lacking == stages[-1:]
-    return "its end is missing" if cut and beginning(content) is not None else None
+    return "its end is missing" if cut and is_beginning(content) else None
 
 
 def _unreadable(content: bytes) -> str | None:
@@ -104,24 +104,24 @@ def _entries(stage: Mapping[str, Any]) -> list[Any]:
     return [*stage.get("deps", []), *stage.get("outs", [])]
 
 
-def beginning(content: bytes) -> bytes | None:
-    """The whole stages at the beginning of a dvc.lock that was cut somewhere; None if it is anything else.
+def is_beginning(content: bytes) -> bool:
+    """Whether a file is what is left of a dvc.lock that was cut somewhere.
 
     Whatever DVC writes has this form: the header, then stages, of which a cut leaves the last one incomplete, and a line of that.
     """
     content = content.rstrip(b"\0")  # what a file system may put in the place of what it lost
     if _HEADER.startswith(content):
-        return b""
+        return True
     if not content.startswith(_HEADER) or has_conflict(content):
-        return None
+        return False
     lines = content[: content.rfind(b"\n") + 1]
     if _is_whole(lines):
-        return lines  # the cut is in the line that a stage begins with
+        return True  # the cut is in the line that a stage begins with
     begins = [match.start() for match in _STAGE.finditer(lines)]
     whole, last = lines[: begins[-1] if begins else None], lines[begins[-1] :] if begins else b""
-    if whole == _HEADER and (not last or _is_mapping(_without_open_quote(last))):
-        return b""
-    return whole if last and _is_mapping(_without_open_quote(last)) and _unreadable(whole) is None else None
+    if whole == _HEADER and not last:
+        return True
+    return bool(last) and _is_mapping(_without_open_quote(last)) and (whole == _HEADER or _unreadable(whole) is None)
 
 
 def _without_open_quote(text: bytes) -> bytes:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
 from genbench.errors import UserError
 
-__all__ = ["commit_of"]
+__all__ = ["commit_of", "in_index"]
+
+_WRITTEN = re.compile(r"mtime: (\d+):(\d+)")
 
 
 def commit_of(root: Path) -> tuple[str | None, str | None]:
@@ -28,7 +31,33 @@ def commit_of(root: Path) -> tuple[str | None, str | None]:
     return described + ("-dirty" if changed else ""), None
 
 
+def in_index(root: Path, path: Path) -> tuple[bytes, float] | None:
+    """What ``git checkout -- path`` would write, which is the committed file unless it was changed and added since.
+
+    Returns:
+        The content, and the time at which it was last the file here, in seconds as of the file system: when git wrote it, or when what git was
+        given was written. None if git has no such file.
+
+    Raises:
+        UserError: git is not there, or fails.
+    """
+    place = path.relative_to(root).as_posix()
+    known = _git(root, "ls-files", "--debug", "--", place)
+    if not known:
+        return None
+    written = _WRITTEN.search(known)
+    content = _run(root, "show", f":./{place}")
+    since = float(f"{written[1]}.{written[2]:0>9}") if written else 0.0  # git does not promise the form of this
+    return None if content is None else (content, since)
+
+
 def _git(root: Path, *arguments: str) -> str | None:
+    """What a command of git prints, as text without white space around it; None where there is no repository."""
+    printed = _run(root, *arguments)
+    return None if printed is None else printed.decode(errors="replace").strip()
+
+
+def _run(root: Path, *arguments: str) -> bytes | None:
     """What a command of git prints; None where there is no repository.
 
     Raises:
@@ -41,7 +70,7 @@ def _git(root: Path, *arguments: str) -> str | None:
         raise UserError(f"git cannot be started ({error.strerror}); install it, or see to PATH") from error
     said = done.stderr.decode(errors="replace").strip()
     if done.returncode == 0:
-        return done.stdout.decode(errors="replace").strip()
+        return done.stdout
     if "dubious ownership" in said:
         raise UserError(f"git does not read a repository of another user; allow it by `git config --global --add safe.directory {root}`")
     if "not a git repository" in said:

@@ -30,7 +30,7 @@ from genbench.check import check_params
 from genbench.cli import app
 from genbench.code import Sources, entry_fingerprint
 from genbench.errors import UserError
-from genbench.files import write_json
+from genbench.files import write_bytes, write_json
 from genbench.params import load_params
 
 BLOCK = {"model": "train_copy", "dataset": "mnist", "seed": 0, "arch": {}, "train": {}, "sample": {}, "score": {}}
@@ -585,7 +585,10 @@ def test_a_run_mends_what_a_kill_left_of_dvcs_files_and_says_so(repository: Path
     path, rwlock = repository / "dvc.lock", repository / ".dvc" / "tmp" / "rwlock"
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.index(b"md5: ", len(whole) // 2) + 3])
-    (repository / "profiles" / "smoke" / "dvc.lock").write_bytes(b"")
+    smoke = repository / "profiles" / "smoke" / "dvc.lock"
+    smoke.write_bytes(whole)
+    subprocess.run(["git", "add", smoke], cwd=repository, check=True)
+    smoke.write_bytes(b"")
     rwlock.write_text('{"wri')
     (repository / "log").unlink()
     code, stdout, _ = call("doctor", "--profile", "smoke")
@@ -594,7 +597,8 @@ def test_a_run_mends_what_a_kill_left_of_dvcs_files_and_says_so(repository: Path
     again = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "dvc.lock was cut short by a kill; its last copy is in its place" in again.stderr
-    assert "smoke/dvc.lock was empty after a kill, and is removed" in again.stderr
+    assert "smoke/dvc.lock was cut short by a kill; what git has of it is in its place" in again.stderr
+    assert smoke.read_bytes() == whole
     assert "rwlock was cut short by a kill, and is removed" in again.stderr
     assert set(log(repository)) <= {"report", "track"}
     assert path.read_bytes() == whole
@@ -664,11 +668,17 @@ def test_the_newest_checkpoint_of_each_kind_of_processor_is_kept(root: Path) -> 
 
 def test_clean_works_after_a_kill_that_hit_dvc_while_it_wrote(repository: Path) -> None:
     stale = checkpoint(repository, "quick-gone-train-aa", 5)
+    unfinished = checkpoint(repository, "quick-made-train-bb", 5)
     (repository / "dvc.lock").write_bytes(b"schema: '2.0'\nsta")
     code, _, stderr = call("clean")
-    assert code == 0, stderr
-    assert "dvc.lock was empty after a kill, and is removed" in stderr
+    assert code == 1
+    assert "dvc.lock was cut short by a kill, and there is neither a copy of it nor one in git that is whole" in stderr
     assert not stale.exists()
+    write_bytes(repository / ".status" / "quick" / "dvc.lock.copy", b"schema: '2.0'\nstages: {}\n")
+    code, _, stderr = call("clean")
+    assert code == 0, stderr
+    assert "dvc.lock was cut short by a kill; its last copy is in its place" in stderr
+    assert unfinished.exists()
 
 
 def test_clean_removes_and_counts_and_never_what_is_in_use(repository: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -113,36 +114,56 @@ def test_a_committed_lock_that_is_cut_anywhere_is_mended(root: Path, profile: st
     assert problems(root) == mend(root) == []
 
 
-def test_every_cut_is_taken_for_one(root: Path) -> None:
-    """With a copy and without: then the whole stages before the cut remain, all of them and nothing else."""
+def test_every_cut_is_taken_for_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, copy = root / "dvc.lock", copy_of(root, "quick")
+    monkeypatch.setattr(dvc_files, "in_index", lambda *_: None)
     copy.parent.mkdir(parents=True)
     assert dvc_reads(SMALL)
     ends = [end for end in range(len(SMALL)) if finished(SMALL[:end])]
     assert len(ends) == 2  # of the first stage, and of the line before its last
     first = SMALL[: ends[-1]]
+    copy.write_bytes(first)
     for end in range(len(SMALL)):
         if end in ends:
             continue
-        cut = SMALL[:end]
-        path.write_bytes(cut + (b"\0" * 3 if end % 2 else b""))  # some file systems fill in what they lost
-        copy.write_bytes(first)
+        path.write_bytes(SMALL[:end] + (b"\0" * 3 if end % 2 else b""))  # some file systems fill in what they lost
         mend(root)
         assert path.read_bytes() == first, end
-        path.write_bytes(cut)
-        copy.unlink()
-        mend(root)
-        expected = SMALL[: max((before for before in ends if before < end), default=0)]
-        assert (path.read_bytes() if path.exists() else b"") == expected, end
 
 
-def test_a_damaged_copy_is_not_put_in_place(root: Path) -> None:
+@pytest.mark.parametrize("kept", [None, b"stages: [", SMALL[:-20]])
+@pytest.mark.parametrize("cut", [b"", SMALL[:100], SMALL[:-9]])
+def test_without_a_whole_copy_or_git_it_is_named_and_left_alone(root: Path, kept: bytes | None, cut: bytes) -> None:
     path, copy = root / "dvc.lock", copy_of(root, "quick")
-    copy.parent.mkdir(parents=True)
-    copy.write_bytes(b"stages: [")
-    path.write_bytes(b"")
-    assert mend(root) == [f"{path} was empty after a kill, and is removed"]
-    assert not path.exists()
+    if kept is not None:
+        copy.parent.mkdir(parents=True)
+        copy.write_bytes(kept)
+    path.write_bytes(cut)
+    with pytest.raises(UserError) as error:
+        mend(root)
+    said = f"{path} was cut short by a kill, and there is neither a copy of it nor one in git that is whole"
+    assert str(error.value).startswith(f"{said}. `git checkout -- {path}` takes the committed one; or delete it, and what DVC's cache")
+    assert path.read_bytes() == cut
+    ((found, remedy),) = problems(root)
+    assert found == said
+    assert remedy in str(error.value)
+    path.unlink()
+    assert mend(root) == []
+
+
+def test_a_copy_that_cannot_be_written_is_no_reason_to_fail(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk `genbench clean` comes by here."""
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    (root / "dvc.lock").write_bytes(SMALL)
+    with monkeypatch.context() as patch:
+        patch.setattr(dvc_files, "write_bytes", full)
+        assert mend(root) == []
+        with copies_kept(root):
+            (root / "dvc.lock").write_bytes(COMMITTED)
+    assert not copy_of(root, "quick").exists()
 
 
 CONFLICT = SMALL.replace(b"      size: 1437832\n", b"<<<<<<< HEAD\n      size: 1\n=======\n      size: 2\n>>>>>>> other\n")
@@ -188,8 +209,8 @@ def test_a_lock_that_was_deleted_stays_so(root: Path) -> None:
     assert mend(root) == []
     assert not path.exists()
     path.write_bytes(b"")
-    mend(root)
-    assert not path.exists(), "the copy is of a state that was given up"
+    with pytest.raises(UserError, match="neither a copy of it nor"):  # the copy was of a state that was given up
+        mend(root)
 
 
 def test_every_whole_lock_is_renewed(root: Path) -> None:
