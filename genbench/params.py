@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from genbench import yaml12
+from genbench.aliases import check_experiment
 from genbench.errors import Mistakes, UserError, bind_options, check_name, near
 from genbench.isa import check_isa
 
@@ -108,7 +109,7 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """A profile: its parameters and its places on disk."""
+    """A profile: its parameters, its places on disk, and the paths of those blocks in its file that share their values by a YAML alias."""
 
     root: Path
     profile: str
@@ -117,6 +118,7 @@ class Params:
     metrics: tuple[str, ...]
     protocol: Protocol
     compute: Compute
+    shared: tuple[str, ...] = ()
 
     def entry(self, name: str) -> Entry:
         """The entry of that name; UserError with near matches if there is none."""
@@ -200,22 +202,12 @@ def load_params(profile: str = "quick", *, root: Path | None = None) -> Params:
     path = params_path(profile, root)
     try:
         document = yaml12.parse(path.read_text(encoding="utf-8"))
-        _check_experiment(document)
-        return _params(document.value, root, _place(profile))
+        check_experiment(document.shared)
+        return replace(_params(document.value, root, _place(profile)), shared=document.shared)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: must be UTF-8 text ({error}); save it in that encoding") from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-
-
-def _check_experiment(document: yaml12.Document) -> None:
-    """Raise UserError where `dvc exp run -S` may have changed more or less than it was told to: DVC sets a shared block in all places or in none."""
-    if document.shared and "DVC_EXP_NAME" in os.environ:
-        raise UserError(
-            f"{', '.join(document.shared[:5])}: shared with another block by a YAML alias (*name), so `dvc exp run -S` cannot change one of "
-            "them alone, and this file may not be what was asked for. Restore it (`git diff` shows the change), write these blocks out "
-            "in full (`genbench seeds` does that for the entries that it once wrote), and run the experiment again"
-        )
 
 
 def _place(profile: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from types import FrameType, MappingProxyType
 
 import psutil
 
+from genbench.aliases import alias_warning
 from genbench.alive import RUN, process_id
 from genbench.code import ENTRY_STAGES, outdated_plugins
 from genbench.disk import check_writable, shortage
@@ -25,7 +26,7 @@ from genbench.forkserver import forkserver
 from genbench.heartbeat import hold
 from genbench.integrity import mend_outputs
 from genbench.isa import set_isa
-from genbench.params import Params, find_root, load_params, profiles
+from genbench.params import Params, find_root, load_params, params_path, profiles
 from genbench.tether import tethered
 
 __all__ = ["check_workspace", "match_entries", "pipeline_targets", "run_pipeline"]
@@ -104,6 +105,8 @@ def _repro(params: Params, names: Sequence[str] | None, force: bool) -> int:
     fresh = {"GENBENCH_FRESH": "1"} if force else {}  # resume from no checkpoint
     with forkserver() as served:
         code = _dvc(root, ["--keep-going", *(["-f"] if force else []), *pipeline_targets(params, names)], {**served, **fresh})
+    if (warning := alias_warning(params.shared)) is not None:
+        print(f"warning: {params_path(params.profile, params.root)}: {warning}", file=sys.stderr)
     if code != 0 or names is not None:  # else the first command ended with both
         for stage in ("report", "track"):
             # Why a stage failed is in .status, which is no dependency of the report.
