@@ -8,12 +8,14 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genbench.disk import check_writable
+from genbench.aliases import alias_warning
+from genbench.disk import check_writable, told
 from genbench.errors import UserError
 from genbench.isa import set_isa
 from genbench.mirror import mirror
@@ -52,7 +54,7 @@ def print_checks(profile: str) -> int:
 
 
 def checks(profile: str) -> Iterator[Check]:
-    """All checks, in the order in which a run would meet them. What rests on a failed one is left out."""
+    """All checks, in the order in which a run would meet them. One that cannot be made fails, and the others go on."""
     yield _python()
     yield from _packages()
     try:
@@ -60,32 +62,38 @@ def checks(profile: str) -> Iterator[Check]:
         params = {name: load_params(name, root=root) for name in profiles(root)}
         chosen = load_params(profile, root=root)
         set_isa(chosen.compute.isa, chosen.compute.device)
-    except UserError as error:
+    except (UserError, OSError) as error:
         remedy = (
             "`git diff` shows what was changed; GENBENCH_DEVICE, GENBENCH_THREADS and GENBENCH_ISA stand above `compute` of params.yaml"
         )
-        yield Check("fail", "project", str(error), remedy)
+        yield Check("fail", "project", told(error), remedy)
         return
     yield Check("ok", "project", f"{root}, profiles {', '.join(params)}")
-    yield _attempt("entries", lambda: _entries(chosen), f"correct the named parameter in {params_path(profile, root)}")
-    yield _attempt("dvc", lambda: _dvc(root))
-    yield from _after_kills(chosen)
-    yield _git(root)
-    yield _disk(root)
-    yield from _writable(chosen)
+    yield from _attempt("entries", lambda: _entries(chosen), f"correct the named parameter in {params_path(profile, root)}")
+    yield from _attempt("aliases", lambda: _aliases(params.values()))
+    yield from _attempt("dvc", lambda: _dvc(root))
+    yield from _attempt("dvc files", lambda: _dvc_files(root))
+    yield from _attempt("outputs", lambda: _outputs(chosen))
+    yield from _attempt("git", lambda: _git(root))
+    yield from _attempt("disk", lambda: _disk(root))
+    yield from _attempt("permission", lambda: _writable(chosen))
     for dataset in chosen.datasets:
-        yield _data(chosen, dataset)
-    yield _attempt("feature net", _weights)
-    yield _compiler(chosen)
-    yield from _compute(chosen)
-    yield from _speed(chosen, list(params.values()))
+        yield from _attempt(dataset, partial(_data, chosen, dataset))
+    yield from _attempt("feature net", _weights)
+    yield from _attempt("compiler", lambda: _compiler(chosen))
+    yield from _attempt("compute", lambda: _compute(chosen))
+    yield from _attempt("speed", lambda: _speed(chosen, list(params.values())))
 
 
-def _attempt(what: str, check: Callable[[], str], remedy: str = "") -> Check:
+def _attempt(what: str, check: Callable[[], str | Check | Iterable[Check]], remedy: str = "") -> Iterator[Check]:
+    """What a check finds, text being good news; or why it could not be made: something broken is what doctor is for, and never ends it."""
     try:
-        return Check("ok", what, check())
+        found = check()
+        yield from [Check("ok", what, found)] if isinstance(found, str) else [found] if isinstance(found, Check) else found
     except (UserError, OSError) as error:
-        return Check("fail", what, str(error), remedy)
+        yield Check("fail", what, told(error), remedy)
+    except Exception as error:
+        yield Check("fail", what, f"cannot be checked: {type(error).__name__}: {error}", remedy)
 
 
 def _python() -> Check:
@@ -123,24 +131,34 @@ def _dvc(root: Path) -> str:
     return f"{root / '.dvc'}; dvc.lock of {', '.join(locked) if locked else 'no profile yet'}"
 
 
-def _after_kills(params: Params) -> Iterator[Check]:
-    """What a kill, or a disk that loses bits, may have left: files that DVC cannot read, and outputs that it takes for what they were."""
+def _aliases(profiles: Iterable[Params]) -> Iterator[Check]:
+    for params in profiles:
+        if (warning := alias_warning(params.shared)) is not None:
+            yield Check("warn", "aliases", f"{params_path(params.profile, params.root)}: {warning}")
+
+
+def _dvc_files(root: Path) -> Iterator[Check]:
+    """Files of DVC that it cannot read, as a kill may leave them."""
     from genbench.dvc_files import problems
+
+    found = problems(root)
+    yield from (Check("fail", "dvc files", problem, remedy) for problem, remedy in found)
+    if not found:
+        yield Check("ok", "dvc files", "dvc.lock and rwlock can be read")
+
+
+def _outputs(params: Params) -> Iterator[Check]:
+    """Outputs that DVC takes for what they were, on a disk that loses bits."""
     from genbench.estimate import whole
     from genbench.integrity import damaged_outputs
 
-    try:
-        unreadable = problems(params.root)
-    except OSError as error:  # no permission: a check of its own says so
-        unreadable = [(str(error), "see the lines below")]
-    for found, remedy in unreadable:
-        yield Check("fail", "dvc files", found, remedy)
-    changed = damaged_outputs(params.root, params.profile, [f"{stage}@{key}" for stage, key in whole(params)])
+    changed, unreadable = damaged_outputs(params.root, params.profile, [f"{stage}@{key}" for stage, key in whole(params)])
+    yield from (Check("fail", "outputs", reason) for reason in unreadable)
     if changed:
         listed = ", ".join(map(str, changed[:5])) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
         yield Check("warn", "outputs", f"changed since they were made, unseen by DVC: {listed}", "the next `genbench run` makes them again")
     elif not unreadable:
-        yield Check("ok", "dvc files", "dvc.lock and rwlock can be read, and outputs are what dvc.lock says")
+        yield Check("ok", "outputs", "those that are there are what dvc.lock says, as far as DVC does not look itself")
 
 
 def _git(root: Path) -> Check:

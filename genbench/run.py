@@ -19,7 +19,9 @@ from genbench.aliases import alias_warning
 from genbench.alive import RUN, process_id
 from genbench.code import ENTRY_STAGES, outdated_plugins
 from genbench.disk import check_writable, shortage
-from genbench.dvc_files import copies_kept, mend
+from genbench.dvc_config import is_set
+from genbench.dvc_files import copies_kept, lock_of, mend
+from genbench.dvc_lock import stages_in
 from genbench.errors import UserError, near
 from genbench.files import read_json
 from genbench.forkserver import forkserver
@@ -72,15 +74,29 @@ def _run(params: Params, patterns: str | None, force: bool) -> int:
     broken = _check(params, names)
     stages = [f"{stage}@{name}" for name in names for stage in ENTRY_STAGES]
     shared = [f"{stage}@{name}" for name in params.datasets for stage in ("prepare", "features")]
-    for told in mend_outputs(params.root, params.profile, [*shared, *stages]):
-        print(told, file=sys.stderr)
-    print(_plan(params, None if patterns is None else names, force), flush=True)
+    _mend_outputs(params, [*shared, *stages])
+    chosen = None if patterns is None else names
+    print(_plan(params, chosen, force), flush=True)
+    lock = lock_of(params.root, params.profile)
     with copies_kept(params.root):
-        code = _repro(params, None if patterns is None else names, force)
+        before = stages_in(lock)
+        code = _repro(params, chosen, force)
+        now = stages_in(lock)
+        # What DVC has put there since is looked at too: it may have taken it from its cache of runs.
+        if _mend_outputs(params, [stage for stage in (*shared, *stages) if now.get(stage) != before.get(stage)]):
+            code = _repro(params, chosen, force=False)
     _tell(params, names)
     if code != 0 and (short := shortage(params.root)) is not None:
         print(f"error: {short}", file=sys.stderr)
     return code or (1 if broken else 0)
+
+
+def _mend_outputs(params: Params, stages: Sequence[str]) -> bool:
+    """Remove damaged outputs of these stages, and say so; whether there were any."""
+    mended, failed = mend_outputs(params.root, params.profile, stages)
+    for told in (*mended, *failed):
+        print(told, file=sys.stderr, flush=True)
+    return bool(mended)
 
 
 def _check(params: Params, names: Sequence[str]) -> dict[str, str]:
@@ -89,6 +105,8 @@ def _check(params: Params, names: Sequence[str]) -> dict[str, str]:
     from genbench.precision import EMULATED
 
     broken = check_params(params, names)
+    if (warning := alias_warning(params.shared)) is not None:
+        print(f"warning: {params_path(params.profile, params.root)}: {warning}", file=sys.stderr)
     emulated = emulating(params, names)
     if emulated:
         print(f"warning: {', '.join(emulated)} ask{'s' if len(emulated) == 1 else ''} for bfloat16, and {EMULATED}", file=sys.stderr)
@@ -105,8 +123,6 @@ def _repro(params: Params, names: Sequence[str] | None, force: bool) -> int:
     fresh = {"GENBENCH_FRESH": "1"} if force else {}  # resume from no checkpoint
     with forkserver() as served:
         code = _dvc(root, ["--keep-going", *(["-f"] if force else []), *pipeline_targets(params, names)], {**served, **fresh})
-    if (warning := alias_warning(params.shared)) is not None:
-        print(f"warning: {params_path(params.profile, params.root)}: {warning}", file=sys.stderr)
     if code != 0 or names is not None:  # else the first command ended with both
         for stage in ("report", "track"):
             # Why a stage failed is in .status, which is no dependency of the report.
@@ -154,21 +170,11 @@ def check_workspace(root: Path) -> None:
     config = root / ".dvc" / "config"
     if not config.is_file():
         raise UserError(f"{root} is not set up for DVC (no .dvc/config): restore that file from the repository, or run `dvc init` there")
-    if not any((folder / ".git").exists() for folder in (root, *root.parents)) and not _without_git(root):
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)) and not is_set(root, "no_scm"):
         raise UserError(
             f"{root} is no git repository, and DVC wants one: clone the project with git, or run `git init` there; "
             "to work without, run `dvc config --local core.no_scm true`"
         )
-
-
-def _without_git(root: Path) -> bool:
-    """Whether DVC is set to do without git, in any of its config files."""
-    from dvc.config import Config, ConfigError  # takes its time, and most projects are in git
-
-    try:
-        return bool(Config(str(root / ".dvc"), local_dvc_dir=str(root / ".dvc"))["core"].get("no_scm", False))
-    except ConfigError as error:
-        raise UserError(f"the configuration of DVC in {root / '.dvc'} is not valid: {error}") from error
 
 
 def _target(profile: str, stage: str) -> str:

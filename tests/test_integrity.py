@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from dvc.cli import main as dvc
 from dvc.repo import Repo
 
+from genbench import integrity, run
+from genbench.errors import UserError
 from genbench.integrity import damaged_outputs, mend_outputs
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 PIPELINE = """\
 stages:
   train:
@@ -76,7 +81,7 @@ def cached(root: Path, path: str) -> Path:
 
 def test_what_is_right_is_left_alone(root: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
-    assert damaged_outputs(root, "quick", STAGES) == mend_outputs(root, "quick", STAGES) == []
+    assert damaged_outputs(root, "quick", STAGES) == mend_outputs(root, "quick", STAGES) == ([], [])
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert ran(root) == []
 
@@ -85,8 +90,8 @@ def test_an_output_that_has_silently_changed_is_restored(root: Path) -> None:
     flip(root / "weights")
     assert ran(root) == []  # DVC does not see it
     assert (root / "weights").read_text() != WEIGHTS
-    assert damaged_outputs(root, "quick", STAGES) == [Path("weights")]
-    assert mend_outputs(root, "quick", STAGES) == ["weights has changed since it was made: it is restored from the cache"]
+    assert damaged_outputs(root, "quick", STAGES) == ([Path("weights")], [])
+    assert mend_outputs(root, "quick", STAGES) == (["weights has changed since it was made: it is restored from the cache"], [])
     assert ran(root) == []
     assert (root / "weights").read_text() == WEIGHTS
 
@@ -95,7 +100,7 @@ def test_one_whose_copy_is_damaged_too_is_made_again(root: Path) -> None:
     copy = cached(root, "weights")
     for path in (root / "weights", copy):
         flip(path)
-    assert mend_outputs(root, "quick", STAGES) == [
+    assert mend_outputs(root, "quick", STAGES)[0] == [
         "weights has changed since it was made, and so has its copy in the cache: it is made again"
     ]
     assert ran(root) == ["train"]  # the samples are of equal weights
@@ -106,7 +111,7 @@ def test_a_damaged_copy_is_not_taken_for_an_absent_output(root: Path) -> None:
     copy = cached(root, "weights")
     flip(copy)
     (root / "weights").unlink()
-    (told,) = mend_outputs(root, "quick", STAGES)
+    ((told,), _) = mend_outputs(root, "quick", STAGES)
     assert told == "the copy of weights in the cache was damaged, and is removed: weights is made again"
     assert ran(root) == ["train"]
     assert (root / "weights").read_text() == copy.read_text() == WEIGHTS
@@ -124,8 +129,8 @@ def test_a_file_of_a_folder_too(root: Path) -> None:
     copy = cached(root, "visuals/b")
     for path in (root / "visuals" / "b", copy):
         flip(path)
-    assert damaged_outputs(root, "quick", STAGES) == [Path("visuals/b")]
-    assert len(mend_outputs(root, "quick", STAGES)) == 1
+    assert damaged_outputs(root, "quick", STAGES) == ([Path("visuals/b")], [])
+    assert len(mend_outputs(root, "quick", STAGES)[0]) == 1
     assert ran(root) == ["train"]
     assert [(root / "visuals" / name).read_text() for name in "ab"] == ["a\n", "b\n"]
 
@@ -136,13 +141,13 @@ def test_what_was_changed_by_hand_is_for_dvc_to_see(root: Path, looked: bool) ->
     (root / "weights").write_text("others\n")
     if looked:
         assert dvc(["status", "-q"]) == 1
-    assert damaged_outputs(root, "quick", STAGES) == mend_outputs(root, "quick", STAGES) == []
+    assert damaged_outputs(root, "quick", STAGES) == mend_outputs(root, "quick", STAGES) == ([], [])
     assert (root / "weights").read_text() == "others\n"
 
 
 def test_other_stages_are_left_out(root: Path) -> None:
     flip(root / "weights")
-    assert mend_outputs(root, "quick", ["sample@made", "train@other"]) == []
+    assert mend_outputs(root, "quick", ["sample@made", "train@other"]) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -152,18 +157,121 @@ def test_other_stages_are_left_out(root: Path) -> None:
 def test_without_a_lock_there_is_nothing_to_compare_with(root: Path, spoil: Callable[[Path], None]) -> None:
     flip(root / "weights")
     spoil(root / "dvc.lock")
-    assert mend_outputs(root, "quick", STAGES) == []
+    assert mend_outputs(root, "quick", STAGES) == ([], [])
 
 
 def test_dvc_is_asked_for_its_cache_where_it_is_elsewhere(root: Path) -> None:
-    copy = cached(root, "weights")
+    copies = {name: cached(root, name) for name in ("weights", "visuals/b")}
     with Repo(str(root)) as repo:
-        assert repo.cache.local.oid_to_path(copy.parent.name + copy.name) == str(copy)
+        assert repo.cache.local.oid_to_path(copies["weights"].parent.name + copies["weights"].name) == str(copies["weights"])
     (root / "elsewhere").mkdir()
     (root / ".dvc" / "cache").rename(root / "elsewhere" / "cache")
     with (root / ".dvc" / "config").open("a") as config:
         config.write("[cache]\n    dir = ../elsewhere/cache\n")
-    flip(root / "elsewhere" / "cache" / copy.relative_to(root / ".dvc" / "cache"))
-    (root / "weights").unlink()
-    assert len(mend_outputs(root, "quick", STAGES)) == 1
+    for name, copy in copies.items():
+        flip(root / "elsewhere" / "cache" / copy.relative_to(root / ".dvc" / "cache"))
+        (root / name).unlink()
+    assert len(mend_outputs(root, "quick", STAGES)[0]) == 2
     assert ran(root) == ["train"]
+    assert (root / "visuals" / "b").read_text() == "b\n"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_an_output_that_cannot_be_read_is_named_and_in_no_others_way(root: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    flip(root / "weights")
+    md5 = integrity._md5
+
+    def fails(path: Path) -> str:
+        if path == root / "samples":
+            raise OSError(number, os.strerror(number), str(path))
+        return md5(path)
+
+    monkeypatch.setattr(integrity, "_md5", fails)
+    changed, unreadable = damaged_outputs(root, "quick", STAGES)
+    assert changed == [Path("weights")]
+    (text,) = unreadable
+    assert text.startswith(f"cannot read {root / 'samples'}: {'no permission' if number == errno.EACCES else 'the disk reports a fault'}")
+    assert mend_outputs(root, "quick", STAGES) == (["weights has changed since it was made: it is restored from the cache"], [text])
+    assert (root / "samples").exists()
+
+
+def test_a_copy_that_cannot_be_removed_is_named_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy, unlink = cached(root, "weights"), Path.unlink
+    for path in (copy, root / "visuals" / "a"):
+        flip(path)
+    (root / "weights").unlink()
+
+    def fails(path: Path, missing_ok: bool = False) -> None:
+        if path == copy:
+            raise PermissionError(errno.EACCES, "denied", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", fails)
+    mended, (text,) = mend_outputs(root, "quick", STAGES)
+    assert mended == ["visuals/a has changed since it was made: it is restored from the cache"]
+    assert text.startswith(f"cannot use {copy}: no permission")
+
+
+@pytest.mark.parametrize("config", ["[core\n", "[core]\n    hardlink_lock = perhaps\n", "[core]\n    analytics = false\n"])
+def test_a_project_that_dvc_cannot_open_is_a_mistake_that_says_so(root: Path, config: str) -> None:
+    """The last one is valid, but there is no git."""
+    flip(root / "weights")
+    (root / ".dvc" / "config").write_text(config)
+    with pytest.raises(UserError, match=f"DVC cannot open the project in {root}"):
+        damaged_outputs(root, "quick", STAGES)
+
+
+# ---------------------------------------------------------------------- during a run
+
+
+RUN = """\
+stages:
+  train:
+    foreach: ${entries}
+    do:
+      cmd: echo train >> log; mkdir -p runs/quick/${key}; echo seed ${item.seed} > runs/quick/${key}/weights
+      params: ["entries.${key}.seed"]
+      outs: ["runs/quick/${key}/weights"]
+  score_likelihood:
+    foreach: ${entries}
+    do:
+      cmd: echo score >> log; grep -q seed runs/quick/${key}/weights && cp runs/quick/${key}/weights runs/quick/${key}/nats
+      deps: ["runs/quick/${key}/weights"]
+      outs: ["runs/quick/${key}/nats"]
+"""
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_dvc_takes_from_its_cache_of_runs_is_looked_at(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], damaged: bool
+) -> None:
+    """Before the run nothing tells that it will be taken."""
+    raw = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    entry = raw["entries"]["made"]
+
+    def set_seed(seed: int) -> None:
+        (root / "params.yaml").write_text(yaml.safe_dump({**raw, "entries": {"made": {**entry, "seed": seed}}}))
+
+    (root / "profiles").mkdir()
+    (root / "dvc.yaml").write_text(RUN)
+    (root / "dvc.lock").unlink()
+    weights, started = root / "runs" / "quick" / "made" / "weights", []
+    for seed in (0, 1):
+        set_seed(seed)
+        assert ran(root) == ["train", "score"]
+        assert weights.read_text() == f"seed {seed}\n"
+        if seed == 0 and damaged:
+            flip(cached(root, "runs/quick/made/weights"))
+    set_seed(0)
+    repro = run._dvc
+    monkeypatch.setattr(run, "_dvc", lambda *arguments: (started.append(arguments), repro(*arguments))[1])
+    monkeypatch.setattr(run, "_check", lambda *_: {})
+    monkeypatch.setattr(run, "_plan", lambda *_: "")
+    assert run.run_pipeline("quick") == 0
+    assert weights.read_text() == (root / "runs" / "quick" / "made" / "nats").read_text() == "seed 0\n"
+    assert ("runs/quick/made/weights" in capfd.readouterr().err) is damaged
+    assert (len(started) > 1) is damaged
+    lines = (root / "log").read_text().split() if damaged else []
+    assert lines.count("train") == int(damaged)
+    assert (root / "log").exists() is damaged
+    assert mend_outputs(root, "quick", ["train@made", "score_likelihood@made"]) == ([], [])

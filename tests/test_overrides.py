@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from dvc.utils.hydra import apply_overrides
 
+from genbench import check, doctor, run
 from genbench.errors import UserError
 from genbench.params import load_params, params_path, profiles
 from genbench.scaffold import add_seeds
@@ -107,3 +108,23 @@ def test_aliases_are_refused_in_an_experiment_and_elsewhere_not(root: Path, monk
     ):
         load_params()
     assert load_params("smoke").profile == "smoke"
+
+
+def test_a_run_and_doctor_warn_of_aliases_beforehand(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An experiment that changes nothing starts nothing that could say so."""
+    monkeypatch.setattr(check, "check_params", lambda *_: {})
+    monkeypatch.setattr(check, "emulating", lambda *_: [])
+    assert run._check(load_params(), []) == {}
+    assert list(doctor._aliases([load_params(name) for name in profiles(root)])) == []
+    assert capsys.readouterr().err == ""
+    with (root / "params.yaml").open("a", encoding="utf-8") as file:
+        file.write(SHARED)
+    run._check(load_params(), [])
+    said = f"{root / 'params.yaml'}: entries.two, entries.two.arch, entries.two.train, entries.two.sample, entries.two.score: shared"
+    warned = capsys.readouterr().err
+    assert warned.startswith(f"warning: {said}")
+    assert "`genbench seeds`" in warned
+    (warning,) = doctor._aliases([load_params(name) for name in profiles(root)])
+    assert (warning.level, f"warning: {warning.found}\n") == ("warn", warned)

@@ -1,0 +1,111 @@
+"""`genbench doctor` where things are broken, which is what it is for: each check says what is wrong with its own, and all others are made."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genbench import data, doctor, dvc_files
+from genbench.errors import UserError
+from genbench.files import write_bytes
+from genbench.params import Params, load_params
+
+CHECKS = {
+    "entries": "_entries",
+    "aliases": "_aliases",
+    "dvc": "_dvc",
+    "dvc files": "_dvc_files",
+    "outputs": "_outputs",
+    "git": "_git",
+    "disk": "_disk",
+    "permission": "_writable",
+    "mnist": "_data",
+    "feature net": "_weights",
+    "compiler": "_compiler",
+    "compute": "_compute",
+    "speed": "_speed",
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (UserError("what, where, how"), "what, where, how"),
+        (OSError(errno.EIO, "Input/output error", "/x"), "cannot use /x: the disk reports a fault"),
+        (RuntimeError("odd"), "cannot be checked: RuntimeError: odd"),
+        (KeyError("odd"), "cannot be checked: KeyError: 'odd'"),
+    ],
+)
+def test_a_check_that_cannot_be_made_fails_and_the_others_go_on(
+    params: Params, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.chdir(params.root)
+    for function in CHECKS.values():
+        monkeypatch.setattr(doctor, function, fails)
+    found = [(check.level, check.what) for check in doctor.checks("quick") if check.level == "fail" and check.found.startswith(said)]
+    assert found == [("fail", what) for what in (*list(CHECKS)[:9], "binary_mnist", *list(CHECKS)[9:])]
+
+
+def test_params_that_cannot_be_read_are_told(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_text = Path.read_text
+
+    def fails(self: Path, *arguments: Any, **more: Any) -> str:
+        if self.name == "params.yaml":
+            raise PermissionError(errno.EACCES, "denied", str(self))
+        return read_text(self, *arguments, **more)
+
+    monkeypatch.chdir(params.root)
+    monkeypatch.setattr(Path, "read_text", fails)
+    *_, last = doctor.checks("quick")
+    assert (last.level, last.what) == ("fail", "project")
+    assert last.found.startswith(f"cannot use {params.root / 'params.yaml'}: no permission")
+
+
+def test_data_that_cannot_be_read_are_told(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: Path, name: str) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(data, "load", fails)
+    (check,) = doctor._attempt("mnist", lambda: doctor._data(params, "mnist"))
+    assert check.level == "fail"
+    assert check.found.startswith(f"cannot use {params.data('mnist')}: the disk reports a fault")
+
+
+LOCK = b"""\
+schema: '2.0'
+stages:
+  train@made:
+    cmd: genbench train made
+    outs:
+    - path: runs/quick/made/weights.safetensors
+      hash: md5
+      md5: 11111111111111111111111111111111
+      size: 5
+"""
+
+
+@pytest.mark.parametrize("config", ["[core\n", "[core]\n    analytics = false\n"], ids=["broken", "no git"])
+def test_outputs_that_dvc_cannot_be_asked_about_are_told(project: Path, monkeypatch: pytest.MonkeyPatch, config: str) -> None:
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(project / "site"))
+    write_bytes(project / ".dvc" / "config", config.encode())
+    write_bytes(project / "dvc.lock", LOCK)
+    write_bytes(project / "runs" / "quick" / "made" / "weights.safetensors", b"other")
+    params = load_params(root=project)
+    (check,) = doctor._attempt("outputs", lambda: doctor._outputs(params))
+    assert check.level == "fail"
+    assert check.found.startswith(f"DVC cannot open the project in {project}: ")
+
+
+def test_a_lock_that_is_held_is_told(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    def held(root: Path) -> None:
+        raise UserError("it is held by process 7, which is stopped")
+
+    monkeypatch.setattr(dvc_files, "problems", held)
+    (check,) = doctor._attempt("dvc files", lambda: doctor._dvc_files(params.root))
+    assert (check.level, check.what, check.found) == ("fail", "dvc files", "it is held by process 7, which is stopped")
