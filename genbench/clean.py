@@ -6,11 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from genbench.disk import explained
+from genbench.disk import explained, told
 from genbench.dvc_files import mend
 from genbench.errors import UserError
 from genbench.files import read_json
@@ -19,6 +19,8 @@ from genbench.params import Params, find_root, load_params, profiles
 from genbench.processor import IDENTITY, MACHINE
 
 __all__ = ["Leftover", "clean", "leftovers"]
+
+_ALL = "`genbench clean --all` removes all checkpoints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,25 @@ def clean(*, everything: bool = False) -> None:
     if not folder.is_dir():
         print("nothing to remove: there are no checkpoints")
         return
-    unfinished = set() if everything else _unfinished(root)
+    freed = 0
+    if not everything:  # first what no stage can need, finished or not: on a full disk DVC cannot say which are
+        works = {path.name.rpartition("-")[0] for path in folder.iterdir()}
+        freed, _ = _sweep(leftover for leftover in leftovers(folder, loaded, works) if leftover.kept is None)
+    more, kept = _sweep(leftovers(folder, loaded, set() if everything else _unfinished(root)))
+    print(f"freed {_mb(freed + more)}, kept {_mb(kept)}")
+
+
+def _sweep(found: Iterable[Leftover]) -> tuple[int, int]:
+    """Remove what is not needed, and say so; bytes that were freed, and kept."""
     freed = kept = 0
-    for leftover in leftovers(folder, loaded, unfinished):
+    for leftover in found:
         reason = _remove(leftover.path) if leftover.kept is None else leftover.kept
         if reason is None:
             freed += leftover.size
         else:
             kept += leftover.size
-        print(f"{'removed' if reason is None else f'kept ({reason})'}: {leftover.path.name}, {_mb(leftover.size)}")
-    print(f"freed {_mb(freed)}, kept {_mb(kept)}")
+        print(f"{'removed' if reason is None else f'kept ({reason})'}: {leftover.path.name}, {_mb(leftover.size)}", flush=True)
+    return freed, kept
 
 
 def _remove(folder: Path) -> str | None:
@@ -116,14 +127,15 @@ def _held(path: Path) -> str | None:
 
 def _unfinished(root: Path) -> set[str]:
     """``<profile>-<entry>-<stage>`` of what DVC would run again."""
-    for told in mend(root):
-        print(told, file=sys.stderr)
+    try:
+        for done in mend(root):
+            print(done, file=sys.stderr)
+    except OSError as error:
+        raise UserError(f"cannot tell what is unfinished: {told(error)}. {_ALL}") from error
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]
     status = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if status.returncode != 0:
-        raise UserError(
-            f"cannot tell what is unfinished, dvc status says: {status.stderr.strip()}. `genbench clean --all` removes all checkpoints"
-        )
+        raise UserError(f"cannot tell what is unfinished, dvc status says: {status.stderr.strip()}. {_ALL}")
     names = set()
     for target in json.loads(status.stdout):
         file, _, stage = target.rpartition(":")

@@ -178,6 +178,43 @@ def test_a_checkpoint_that_cannot_be_removed_is_in_no_others_way(
     assert not folders[1].exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x"),
+            "cannot tell what is unfinished: cannot use /x: the disk is full; free some",
+        ),
+        (UserError("dvc.lock cannot be read"), "dvc.lock cannot be read"),
+    ],
+)
+def test_clean_removes_first_what_needs_no_room(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, said: str
+) -> None:
+    """It is the remedy for a full disk, on which nothing can be written that tells what is unfinished."""
+
+    def full(root: Path) -> list[str]:
+        raise error
+
+    names = ["quick-gone-train-aa", "quick-made-train-bb", "quick-made-train-cc", "quick-vae-sample-dd"]
+    for age, name in enumerate(names):
+        write_json(root / ".ckpt" / name / "identity.json", {})
+        for path in (root / ".ckpt" / name / "identity.json", root / ".ckpt" / name):
+            os.utime(path, (1e9 - age, 1e9 - age))
+    with monkeypatch.context() as patch:
+        patch.setattr("genbench.clean.mend", full)
+        code, text = command("clean")
+    assert code == 1
+    assert text.startswith(f"error: {said}")
+    assert isinstance(error, UserError) or text.endswith("`genbench clean --all` removes all checkpoints\n")
+    assert {path.name for path in (root / ".ckpt").iterdir()} == {"quick-made-train-bb", "quick-vae-sample-dd"}
+    monkeypatch.setattr("genbench.clean._unfinished", lambda root: {"quick-made-train"})
+    capsys.readouterr()
+    clean()
+    assert capsys.readouterr().out.splitlines()[-1] == "freed 0.0 MB, kept 0.0 MB"
+    assert {path.name for path in (root / ".ckpt").iterdir()} == {"quick-made-train-bb"}
+
+
 def test_costs_that_cannot_be_read_cost_an_estimate_alone(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     write_text(costs_path(params), '{"stage": "prepare", "key": "mnist", "seconds": 1.5}\n')
     with costs_path(params).open("ab") as file:
