@@ -195,26 +195,31 @@ def _dvc(root: Path, arguments: Sequence[str], more: Mapping[str, str] = Mapping
 
 @contextmanager
 def _stopping(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM stop DVC and its stage too."""
+    """On Ctrl-C or SIGTERM stop DVC and its stage too; further ones while that is done are ignored."""
 
     def terminated(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    previous = signal.signal(signal.SIGTERM, terminated)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, terminated)
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
+        for number in previous:
+            signal.signal(number, signal.SIG_IGN)
         _stop(child)
         raise
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        child.kill()  # if it lives, then halted or with all its work before it, and who started it would wait for that
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _stop(child: subprocess.Popen[bytes], patience: float = 10.0) -> None:
     """End DVC without hurting dvc.lock, and its stage before it, in order.
 
     While a stage runs, DVC ignores Ctrl-C and writes nothing, and with --keep-going it would go on with the next stage: it is halted, so
-    that the stage can end and say so. Between stages it may be writing, and Ctrl-C ends it in order: it is given time.
+    that the stage can end and say so. Between stages it may be writing, and Ctrl-C ends it in order: it is given time. Afterwards it is killed.
     """
     deadline = time.monotonic() + patience
     stages: list[psutil.Process] = []
@@ -229,7 +234,7 @@ def _stop(child: subprocess.Popen[bytes], patience: float = 10.0) -> None:
             process.terminate()
     while any(_runs(process) for process in stages) and time.monotonic() < deadline:
         time.sleep(0.02)
-    child.kill() if stages else child.terminate()
+    child.kill()
     child.wait()
 
 
