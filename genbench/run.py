@@ -248,10 +248,20 @@ def _tell(params: Params, names: Sequence[str]) -> None:
     """Print what the report lacks, and where it is."""
     page, board = params.report / "index.html", params.report / "leaderboard.json"
     if board.is_file():
-        missing = [row for row in read_json(board).get("missing", []) if row["entry"] in names]
-        if missing:
-            print("missing from the report:", file=sys.stderr)
-        for row in missing:
-            print(f"  {row['entry']}: {row['reason']}", file=sys.stderr)
+        for line in _missing(board, names):
+            print(line, file=sys.stderr)
     if page.is_file():
         print(f"report: {page.relative_to(params.root)}    (genbench report --open; genbench ui)")
+
+
+def _missing(board: Path, names: Sequence[str]) -> list[str]:
+    """What to say of the entries that a leaderboard lacks; of one that is damaged just that, as the run's own errors are the ones to tell."""
+    try:
+        missing = [f"  {row['entry']}: {row['reason']}" for row in read_json(board)["missing"] if row["entry"] in names]
+    except (TypeError, KeyError):
+        reason = f"{board} is no leaderboard"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    else:
+        return ["missing from the report:", *missing] if missing else []
+    return [f"warning: what is missing from the report is not known: {reason}"]

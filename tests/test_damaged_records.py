@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genbench import about, finished
+from genbench import about, finished, run
 from genbench.errors import UserError
 from genbench.files import read_json, read_npz, sha256, write_bytes, write_json, write_npz, write_text
 from genbench.finished import find
@@ -441,3 +441,32 @@ def test_a_record_names_its_file_when_it_is_read_alone(tmp_path: Path) -> None:
         else:
             with pytest.raises(UserError, match=r"quality\.json is no score record"):
                 read_record(tmp_path / "quality.json")
+
+
+# ---------------------------------------------------------------------- what a run says at its end
+
+
+def test_a_run_says_what_the_report_lacks(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    (params.run("made") / "quality.json").write_text("[]")
+    write_json(params.report / "leaderboard.json", leaderboard(params, collect(params)))
+    write_text(params.report / "index.html", "")
+    run._tell(params, ["made", "vae"])
+    printed = capsys.readouterr()
+    first, second = printed.err.splitlines()
+    assert first == "missing from the report:"
+    assert second.startswith("  made: ") and "quality.json" in second
+    assert printed.out.startswith("report: ")
+    run._tell(params, ["vae"])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "", "5", "{}", '{"missing": [5]}', '{"missing": {"entry": "made"}}', "\x00", "[" * 100_000])
+def test_a_damaged_leaderboard_is_in_no_runs_way(params: Params, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    """As a report stage that fails may leave the one of another version, or a disk one with lost bits."""
+    write_text(params.report / "leaderboard.json", content)
+    write_text(params.report / "index.html", "")
+    run._tell(params, ["made"])
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith(f"warning: what is missing from the report is not known: {params.report / 'leaderboard.json'} is ")
+    assert printed.out.startswith("report: ")
