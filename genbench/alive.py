@@ -12,6 +12,9 @@ __all__ = ["RUN", "alive", "awaited_by", "process_id"]
 RUN = "GENBENCH_RUN"
 """Environment variable of all that `genbench run` starts: its :func:`process_id`."""
 
+_PROC = Path("/proc")
+_UNKNOWN = "unknown"
+"""In the place of a start where nothing can be learned of processes, since /proc is not mounted: nobody counts as dead for that."""
 _SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh", "ksh93", "mksh", "csh", "tcsh", "ash", "busybox", "nu")
 _NOTES = Path(".dvc", "tmp", "rwlock")
 """Where DVC notes its number beside the outputs of a stage, before it starts the stage's command."""
@@ -24,9 +27,15 @@ def process_id(pid: int | None = None) -> str:
 
 
 def alive(process: str) -> bool:
-    """Whether the process of that :func:`process_id` runs on this machine; one that has ended and was not asked for how does not."""
+    """Whether the process of that :func:`process_id` runs on this machine; one that has ended and was not asked for how does not.
+
+    True where nothing can be learned of processes.
+    """
     number, _, start = process.partition(":")
-    return number.isdigit() and start != "" and _look(int(number)) == (start, False)
+    if not number.isdigit() or start == "":
+        return False
+    found, ended = _look(int(number))
+    return not ended and (found == start or _UNKNOWN in (found, start))
 
 
 def awaited_by(pid: int) -> list[str]:
@@ -82,8 +91,8 @@ def _parent(pid: int) -> tuple[int, str]:
         except psutil.NoSuchProcess:
             return 0, ""
     try:
-        number = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
-        return number, Path(f"/proc/{number}/comm").read_bytes().decode(errors="replace").rstrip("\n")
+        number = int((_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[1])
+        return number, (_PROC / str(number) / "comm").read_bytes().decode(errors="replace").rstrip("\n")
     except OSError:
         return 0, ""
 
@@ -99,7 +108,7 @@ def _look(pid: int) -> tuple[str, bool]:
         except psutil.NoSuchProcess:
             return "", True
     try:  # without psutil, which takes its time to import
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # a name may hold spaces
+        fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()  # a name may hold spaces
     except OSError:
-        return "", True
+        return ("", True) if (_PROC / "self" / "stat").exists() else (_UNKNOWN, False)
     return fields[19].decode(), fields[0] in (b"Z", b"X")

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from genbench.alive import alive, process_id
+from genbench import alive as processes
+from genbench.alive import RUN, alive, awaited_by, process_id, run_lives
 from genbench.errors import Stopped, UserError
 from genbench.status import bury, in_words, recorded
 
@@ -151,3 +152,25 @@ def test_a_zombie_is_no_living_process(other: subprocess.Popen[bytes]) -> None:
     assert not alive(process)
     assert process_id(other.pid) == f"{other.pid}:"
     assert not alive(f"{other.pid}:") and not alive("") and not alive("x:1")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil is asked")
+def test_where_nothing_is_told_of_processes_nobody_counts_as_dead(
+    path: Path, tmp_path: Path, other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a sandbox without /proc."""
+    seen = process_id(other.pid)
+    with monkeypatch.context() as blind:
+        blind.setattr(processes, "_PROC", tmp_path / "proc")
+        unseen = process_id(other.pid)
+        blind.setenv("DVC_STAGE", "train@made")
+        for run in (seen, unseen):
+            blind.setenv(RUN, run)
+            assert run_lives()
+            assert all(map(alive, awaited_by(os.getpid())))
+        with recorded(path, "train", "made"):
+            assert in_words(path).startswith("is not finished")
+    assert alive(unseen)  # of a run that is not told when it began, to a stage that is
+    other.kill()
+    other.wait()
+    assert not alive(unseen)
