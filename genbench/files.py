@@ -9,15 +9,18 @@ import hashlib
 import io
 import json
 import os
+import platform
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
+from genbench.alive import alive, process_id
 from genbench.disk import ExplainedError, concerns_disk, explain, explained
 
 __all__ = [
@@ -34,11 +37,16 @@ __all__ = [
 ]
 
 
+_DAY = 86400.0
+_OWNER = re.compile(r"(?:(?P<host>[0-9a-f]{8})-(?P<process>\d+-[\w.]*)|\d+)\.[0-9a-f]+\.tmp(?:\.old)?")
+"""What :func:`_beside` puts behind a name; former versions told the number of the process alone."""
+
+
 def _sweep(path: Path) -> None:
     """Remove what killed processes left when they were writing ``path``."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
-        owner = left.name.removeprefix(f".{path.name}.").split(".")[0]
-        if not owner.isdigit() or psutil.pid_exists(int(owner)):
+        owner = _OWNER.fullmatch(left.name.removeprefix(f".{path.name}."))
+        if owner is None or not _is_left(left, owner):
             continue
         if left.suffix == ".old" and not path.exists():
             os.replace(left, path)  # it was killed when the former folder was gone and the new one not yet there
@@ -48,9 +56,23 @@ def _sweep(path: Path) -> None:
             left.unlink(missing_ok=True)
 
 
+def _is_left(left: Path, owner: re.Match[str]) -> bool:
+    """Whether nobody works any more at what was written beside its place: nobody alive, or for a day where processes are not to be seen."""
+    if owner["host"] == _host():
+        return not alive(owner["process"].replace("-", ":"))
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - left.lstat().st_ctime > _DAY  # a folder that was moved aside keeps its other times
+    return False
+
+
 def _beside(path: Path) -> Path:
     """A new name for what takes the place of ``path``; :func:`_sweep` knows it."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name}.{_host()}-{process_id().replace(':', '-')}.{secrets.token_hex(4)}.tmp")
+
+
+def _host() -> str:
+    """This machine, in 8 characters."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -192,23 +195,133 @@ def test_a_writer_that_comes_between_is_replaced_too(tmp_path: Path, monkeypatch
     assert os.listdir(target) == ["b"]
 
 
-def test_a_folder_survives_a_kill_between_its_renames(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    old, half = tmp_path / f".report.{dead.pid}.abc.tmp.old", tmp_path / f".report.{dead.pid}.abc.tmp"
-    for folder in (old, half):
-        folder.mkdir()
-        (folder / folder.suffix[1:]).write_text("")
-    with pytest.raises(RuntimeError), replace_directory(tmp_path / "report"):
+WRITER = """
+import os, platform, signal, sys
+from pathlib import Path
+path, host, moment = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+if host:
+    platform.node = lambda: host
+from genbench.files import replace_directory, write_bytes
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if moment == "renames":
+    replace = os.replace
+    os.replace = lambda a, b: replace(a, b) if b != path else die()
+    with replace_directory(path) as new:
+        (new / "new").write_text("")
+else:
+    os.fsync = die
+    write_bytes(path, b"half")
+"""
+
+
+def killed(path: Path, moment: str, host: str = "") -> tuple[int, list[Path]]:
+    """The number of a process that was killed while it wrote ``path``, and what it has left."""
+    before = set(path.parent.iterdir())
+    dead = subprocess.Popen([sys.executable, "-c", WRITER, str(path), host, moment])
+    assert dead.wait() == -signal.SIGKILL
+    return dead.pid, sorted(set(path.parent.iterdir()) - before)
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    """A folder with one file."""
+    with replace_directory(tmp_path / "report") as new:
+        (new / "old").write_text("")
+    return tmp_path / "report"
+
+
+def fails(path: Path) -> None:
+    """Try to replace a folder."""
+    with pytest.raises(RuntimeError), replace_directory(path):
         raise RuntimeError
-    assert os.listdir(tmp_path) == ["report"]
-    assert os.listdir(tmp_path / "report") == ["old"]
+
+
+def days_later(days: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + days * 86400)
+
+
+def test_a_folder_survives_a_kill_between_its_renames(report: Path) -> None:
+    killed(report, "renames")
+    assert not report.exists()
+    fails(report)
+    assert os.listdir(report.parent) == ["report"]
+    assert os.listdir(report) == ["old"]
+
+
+def test_also_if_the_number_of_the_killed_process_is_another_ones_by_now(report: Path) -> None:
+    pid, left = killed(report, "renames")
+    for path in left:
+        path.rename(path.with_name(re.sub(rf"(?<![0-9a-f]){pid}(?![0-9a-f])", str(os.getpid()), path.name)))
+    fails(report)
+    assert os.listdir(report.parent) == ["report"]
+    assert os.listdir(report) == ["old"]
 
 
 def test_what_a_killed_process_left_is_swept_at_the_next_write(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (tmp_path / f".weights.{dead.pid}.abc.tmp").write_bytes(b"half")
-    (tmp_path / f".weights.{os.getpid()}.abc.tmp").write_bytes(b"another thread's")
+    path = tmp_path / "weights"
+    assert len(killed(path, "write")[1]) == 1
+    write_bytes(path, b"new")
+    assert os.listdir(tmp_path) == ["weights"]
+
+
+def test_what_another_thread_is_writing_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, fsync, first = tmp_path / "weights", os.fsync, []
+
+    def another_comes(handle: int) -> None:
+        if not first:
+            first.append(1)
+            write_bytes(path, b"another's")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", another_comes)
+    write_bytes(path, b"mine")
+    assert path.read_bytes() == b"mine"
+
+
+def test_what_another_machine_writes_is_left_alone_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights"
+    _, left = killed(path, "write", host="elsewhere")
+    write_bytes(path, b"new")
+    assert left[0].exists()
+    days_later(0.9, monkeypatch)
+    write_bytes(path, b"new")
+    assert left[0].exists()
+    days_later(0.2, monkeypatch)
+    write_bytes(path, b"new")
+    assert os.listdir(tmp_path) == ["weights"]
+
+
+def test_a_folder_that_another_machine_has_moved_aside_is_put_back_after_a_day(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.utime(report, (1000, 1000))  # made long ago, and moved now
+    killed(report, "renames", host="elsewhere")
+    fails(report)
+    assert not report.exists()
+    days_later(1.1, monkeypatch)
+    fails(report)
+    assert os.listdir(report.parent) == ["report"]
+    assert os.listdir(report) == ["old"]
+
+
+def test_what_a_former_version_left_goes_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".weights.77.abc.tmp").write_bytes(b"half")
+    other = tmp_path / ".weights.json.77.abc.tmp"  # of a file whose name begins alike
+    other.write_bytes(b"half")
     write_bytes(tmp_path / "weights", b"new")
-    assert sorted(os.listdir(tmp_path)) == [f".weights.{os.getpid()}.abc.tmp", "weights"]
+    assert len(os.listdir(tmp_path)) == 3
+    days_later(1.1, monkeypatch)
+    write_bytes(tmp_path / "weights", b"new")
+    assert sorted(os.listdir(tmp_path)) == [other.name, "weights"]
+
+
+def test_names_beside_a_place_leave_room_for_its_own(tmp_path: Path) -> None:
+    """Most file systems allow 255 bytes, and names of entries and profiles have up to 64 each."""
+    path = tmp_path / ("x" * 180)
+    write_bytes(path, b"new")
+    with replace_directory(tmp_path / ("y" * 180)) as new:
+        (new / "file").write_text("")
+    with replace_directory(tmp_path / ("y" * 180)) as new:
+        (new / "file").write_text("")
