@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import shutil
+import stat
 import subprocess
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from genbench.disk import explained, told
 from genbench.dvc_files import mend
 from genbench.errors import UserError
 from genbench.files import read_json
-from genbench.heartbeat import in_use
+from genbench.heartbeat import claim, in_use
 from genbench.params import Params, find_root, load_params, profiles
 from genbench.processor import IDENTITY, MACHINE
 
@@ -69,12 +73,19 @@ def _sweep(found: Iterable[Leftover]) -> tuple[int, int]:
 
 
 def _remove(folder: Path) -> str | None:
-    """Remove a folder; why that cannot be done, if it cannot, which is no reason to keep the others."""
+    """Remove a folder under its lock; why that cannot be done, if it cannot, which is no reason to keep the others."""
     try:
-        with explained(folder, "remove"):
+        with explained(folder, "remove"), claim(folder / "lock") as free:
+            if not free:
+                return "in use"
+            for path in folder.iterdir():
+                if path.name != "lock":  # which goes last: without it another process begins its work here
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             shutil.rmtree(folder)
+    except FileNotFoundError:  # another one has removed it
+        return None
     except OSError as error:
-        return str(error)
+        return "in use" if error.errno == errno.ENOTEMPTY else str(error)
     return None
 
 
@@ -99,7 +110,7 @@ def leftovers(folder: Path, loaded: Collection[Params], unfinished: Collection[s
         newest, exists = begun[1] is not None and begun not in seen, work.rpartition("-")[0] in known
         seen.add(begun)
         reason = _held(path) or ("unfinished" if newest and exists and work in unfinished else None)
-        result.append(Leftover(path, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()), reason))
+        result.append(Leftover(path, sum(found.st_size for found in _stats(path) if stat.S_ISREG(found.st_mode)), reason))
     return result
 
 
@@ -113,7 +124,15 @@ def _machine(path: Path) -> str | None:
 
 
 def _modified(path: Path) -> float:
-    return max(file.stat().st_mtime for file in (path, *path.rglob("*")))
+    return max((found.st_mtime for found in _stats(path)), default=0.0)
+
+
+def _stats(folder: Path) -> Iterator[os.stat_result]:
+    """Of a folder and all that is in it, but what vanishes meanwhile, as the files of a running stage do."""
+    for parent, _, files in os.walk(folder):
+        for name in ("", *files):
+            with contextlib.suppress(FileNotFoundError):
+                yield os.stat(os.path.join(parent, name))
 
 
 def _held(path: Path) -> str | None:

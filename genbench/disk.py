@@ -17,6 +17,7 @@ from genbench.errors import UserError
 __all__ = ["ExplainedError", "check_writable", "concerns_disk", "explain", "explained", "shortage", "told"]
 
 _FREE = "free some space (`genbench clean` removes checkpoints that no entry needs) and run the command again"
+_NO_LOCKS = "its file system has no file locks, or lacks something else; enable them in its mount, or keep the project on a local disk"
 _DENIED = "no permission{whose}; change its owner or mode, or run from a folder that is yours"
 _HINTS = {
     errno.ENOSPC: f"the disk is full; {_FREE}",
@@ -30,6 +31,11 @@ _HINTS = {
     errno.EISDIR: "there is a folder in place of the file; move it away",
     errno.ENOTDIR: "there is a file in place of a folder above it; move that away",
     errno.EEXIST: "there is a file in place of a folder; move it away",
+    errno.ENOLCK: _NO_LOCKS,
+    errno.ENOSYS: _NO_LOCKS,
+    errno.EOPNOTSUPP: _NO_LOCKS,
+    errno.ESTALE: "the network file system has lost it; run the command again, and mount that file system anew if this stays",
+    errno.ENAMETOOLONG: "the path is longer than its file system allows; move the project to a folder with a shorter path",
 }
 _SHORT = 100 * 2**20
 _TRIAL = 4096
@@ -59,12 +65,18 @@ def explain(error: OSError, path: Path, doing: str = "write") -> OSError:
 
 
 @contextlib.contextmanager
-def explained(path: Path, doing: str = "write") -> Iterator[None]:
-    """Errors of the file system inside say what could not be done with the file that they name, or else with ``path``, and how to mend it."""
+def explained(path: Path, doing: str = "write", *, every: bool = False) -> Iterator[None]:
+    """Errors of the file system inside say what could not be done with the file that they name, or else with ``path``, and how to mend it.
+
+    Arguments:
+        path: the file or folder that is worked on.
+        doing: what is done with it.
+        every: name the file in errors without a remedy, too.
+    """
     try:
         yield
     except OSError as error:
-        if concerns_disk(error):
+        if every or concerns_disk(error):
             raise explain(error, _place(error) or path, doing) from error
         raise
 

@@ -2,7 +2,8 @@
 
 The lock is POSIX's ``flock``, which the kernel gives free when its holder dies. Some network file systems keep it to one machine; so the holder
 also renews the file's time every few seconds, and one on another machine counts as gone when that has stood still for a minute. Nobody
-compares clocks: a waiting process looks whether the time changes, and measures on its own clock for how long it does not.
+compares clocks: a waiting process looks whether the time changes, and measures on its own clock for how long it does not. Who cannot wait so
+long takes a holder elsewhere for alive for a whole day, more than clocks differ.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from genbench.files import explain
+from genbench.disk import explained
 
-__all__ = ["INTERVAL", "PATIENCE", "Holder", "hold", "in_use"]
+__all__ = ["INTERVAL", "PATIENCE", "Holder", "claim", "hold", "in_use"]
 
 INTERVAL = 5.0
 """Seconds between two signs of life."""
 PATIENCE = 60.0
 """Seconds without one after which a holder on another machine counts as gone."""
+_DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +67,11 @@ def hold(
     Raises:
         OSError: the file cannot be written, or its file system knows no locks; names it.
     """
-    try:
+    with explained(path, every=True):
         file = _acquire(path, what, check, patience)
-    except OSError as error:
-        raise explain(error, path) from error
     ended = threading.Event()
     beats = threading.Thread(target=_beat, args=(file.fileno(), ended, interval), daemon=True)
     try:
-        since = datetime.now().astimezone().isoformat(timespec="seconds")
-        json.dump(asdict(Holder(os.getpid(), platform.node(), what, since)), file)
-        file.flush()
         beats.start()
         yield
     finally:
@@ -87,24 +84,32 @@ def hold(
 
 
 def in_use(path: Path) -> bool:
-    """Whether somebody holds the lock in ``path``."""
+    """Whether somebody holds the lock in ``path``; one on another machine may have been gone for up to a day."""
     if not path.is_file():
         return False
+    with claim(path) as free:
+        return not free
+
+
+@contextlib.contextmanager
+def claim(path: Path) -> Iterator[bool]:
+    """Hold the lock in ``path``, whose folder must be there, if nobody else does, and yield whether that is so; waits for nobody."""
     with path.open("a+", encoding="utf-8") as file:
-        if not _lock(file):
-            return True
-        holder = _holder(file)
-        return holder is not None and holder.host != platform.node() and time.time() - path.stat().st_mtime < PATIENCE
+        yield _lock(file) and _is_at(file, path) and not _is_held_elsewhere(file)
+
+
+def _is_held_elsewhere(file: TextIO) -> bool:
+    holder = _holder(file)
+    return holder is not None and holder.host != platform.node() and time.time() - os.fstat(file.fileno()).st_mtime < _DAY
 
 
 def _acquire(path: Path, what: str, check: Callable[[], None], patience: float) -> TextIO:
-    """The lock file, locked and empty."""
+    """The lock file, locked, with this process as its holder."""
     seen, moved = 0, time.monotonic()
     begun, told = moved, set[str]()
     while True:
         with contextlib.ExitStack() as stack:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context(path.open("a+", encoding="utf-8"))
+            file = stack.enter_context(_open(path))
             free = _lock(file) and _is_at(file, path)
             holder, beat = _holder(file), os.fstat(file.fileno()).st_mtime_ns
             if beat != seen:
@@ -112,6 +117,7 @@ def _acquire(path: Path, what: str, check: Callable[[], None], patience: float) 
             silent = time.monotonic() - moved >= patience
             if free and (holder is None or holder.host == platform.node() or silent):
                 file.truncate(0)
+                _note(file, what)
                 stack.pop_all()
                 return file
         if time.monotonic() - begun > 0.5:  # not for one that only looks
@@ -120,6 +126,22 @@ def _acquire(path: Path, what: str, check: Callable[[], None], patience: float) 
             _tell(f"{what}: {holder or 'it'} has shown no sign of life for {patience:.0f} s; continue or end it if it is stopped", told)
         check()
         time.sleep(0.2)
+
+
+def _open(path: Path) -> TextIO:
+    """The lock file, made with its folder where they are not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return path.open("a+", encoding="utf-8")
+    except FileNotFoundError:  # `genbench clean` has removed the folder in between
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+", encoding="utf-8")
+
+
+def _note(file: TextIO, what: str) -> None:
+    """Write who holds a lock into its file; not by Python's buffer, which on a full disk would fail a second time when the file is closed."""
+    holder = Holder(os.getpid(), platform.node(), what, datetime.now().astimezone().isoformat(timespec="seconds"))
+    os.write(file.fileno(), json.dumps(asdict(holder)).encode())
 
 
 def _tell(text: str, told: set[str]) -> None:

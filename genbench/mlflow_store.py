@@ -6,7 +6,6 @@ A store that cannot be used is an error of one line with the remedy for that cas
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
@@ -28,6 +27,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from genbench.disk import explained
 from genbench.errors import UserError
+from genbench.heartbeat import hold
 from genbench.mlflow_errors import explanation, is_failure, of_sqlite, shown
 
 __all__ = ["Store", "default_uri"]
@@ -102,31 +102,18 @@ class Store:
         """
         if self.uri in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
             raise UserError(f"{self.uri} keeps nothing when the command ends: name a file, as in sqlite:///runs.db")
-        with _quiet(), self._locked():
+        database = self.database
+        lock = database.with_name(f"{database.name}.lock") if database else self.root / ".track" / "lock"
+        with _quiet(), hold(lock, f"tracking in {database or shown(self.uri)}"):
             try:
-                if self.database is not None:
-                    self._prepare(self.database)
-                with explained((self.database or self.root / "mlflow.db").with_name("mlruns")):
+                if database is not None:
+                    self._prepare(database)
+                with explained((database or self.root / "mlflow.db").with_name("mlruns")):
                     yield MlflowClient(self.uri)
             except Exception as error:
                 if is_failure(error):
-                    raise UserError(explanation(error, self.uri, self.database, self.rebuild)) from error
+                    raise UserError(explanation(error, self.uri, database, self.rebuild)) from error
                 raise
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        database = self.database
-        path = database.with_name(f"{database.name}.lock") if database else self.root / ".track" / "lock"
-        with contextlib.ExitStack() as stack:
-            with explained(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(path.open("a", encoding="utf-8"))
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    print(f"waiting for another genbench that works in {database or shown(self.uri)}", file=sys.stderr, flush=True)
-                    fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     def _prepare(self, database: Path) -> None:
         """Make the database if it is not there, or holds nothing and is not whole; UserError if this MLflow cannot use it."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import keyword
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files as resources
 from pathlib import Path
@@ -19,7 +18,8 @@ from yaml.events import AliasEvent, Event, MappingEndEvent, MappingStartEvent, S
 
 from genbench import yaml12
 from genbench.errors import UserError
-from genbench.files import explain, write_text
+from genbench.files import write_text
+from genbench.heartbeat import hold
 from genbench.params import Entry, find_root, load_params, params_path, profiles
 from genbench.yaml12 import write_flow
 
@@ -118,18 +118,9 @@ def _only_adds(text: str, result: str) -> bool:
     return {**after, "entries": kept} == before and len(after["entries"]) > len(before["entries"])
 
 
-@contextmanager
-def _editing(root: Path) -> Iterator[None]:
+def _editing(root: Path, what: str) -> AbstractContextManager[None]:
     """One edit of the project's params files at a time: who reads them inside sees what the one before has written."""
-    path = root / ".ckpt" / "params.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.open("a", encoding="utf-8")
-    except OSError as error:
-        raise explain(error, path) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return hold(root / ".ckpt" / "params.lock", what)
 
 
 def add_seeds(profile: str, count: int, names: Sequence[str] = ()) -> list[str]:
@@ -152,7 +143,7 @@ def add_seeds(profile: str, count: int, names: Sequence[str] = ()) -> list[str]:
     if not 2 <= count <= _MAX_SEEDS:
         raise UserError(f"N: the number of seeds must be at least 2 (an entry has one already) and at most {_MAX_SEEDS}, got {count}")
     root = find_root()
-    with _editing(root):
+    with _editing(root, f"genbench seeds {count}"):
         params, path = load_params(profile, root=root), params_path(profile, root)
         bases = [params.entry(name) for name in names] if names else [e for e in params.entries.values() if _may_repeat(e.name, e.model)]
         wanted = {f"{base.name}-s{base.seed + i}": replace(base, seed=base.seed + i) for base in bases for i in range(1, count)}
@@ -221,7 +212,7 @@ def new_model(name: str) -> list[Path]:
     class_name = "".join(part[:1].upper() + part[1:] for part in name.split("_"))
     model = template.joinpath("model.py.txt").read_text("utf-8").replace("@Class@", class_name)
     entries = yaml.safe_load(template.joinpath("entries.yaml").read_text("utf-8"))
-    with _editing(root):
+    with _editing(root, f"genbench new-model {name}"):
         _check_is_new(name, folder)
         files = {folder / f"{name}.py": model}
         for profile in profiles(root):

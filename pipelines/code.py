@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from genbench.code import ENTRY_STAGES, SHARED_STAGES, SOURCE_ROOT, Sources, ent
 from genbench.disk import explained
 from genbench.errors import UserError
 from genbench.files import read_json, write_json
+from genbench.heartbeat import hold
 from genbench.params import Params
 from genbench.settings import entry_settings, shared_settings
 
@@ -32,12 +32,9 @@ def run(params: Params) -> None:
     """
     _check_sources(params)
     files = wanted(params)
-    path = params.checkpoints / f"{params.profile}-code.lock"
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            _update(params.runs / "code", files)
+    name, folder = f"{params.profile}-code", params.runs / "code"
+    with hold(params.checkpoints / f"{name}.lock", name), explained(folder):
+        _update(folder, files)
 
 
 def _check_sources(params: Params) -> None:

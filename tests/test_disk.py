@@ -38,6 +38,11 @@ KINDS = {
     errno.EMFILE: "too many files are open; raise the limit (`ulimit -n`)",
     errno.ENOTDIR: "there is a file in place of a folder above it; move that away",
     errno.EISDIR: "there is a folder in place of the file; move it away",
+    errno.ENOLCK: "its file system has no file locks",
+    errno.ENOSYS: "its file system has no file locks",
+    errno.EOPNOTSUPP: "its file system has no file locks",
+    errno.ESTALE: "the network file system has lost it; run the command again",
+    errno.ENAMETOOLONG: "the path is longer than its file system allows; move the project",
 }
 
 

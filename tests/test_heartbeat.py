@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import io
 import json
 import os
 import platform
@@ -10,13 +13,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from genbench.heartbeat import hold, in_use
+from genbench.errors import UserError
+from genbench.heartbeat import claim, hold, in_use
+from genbench.params import load_params
+from genbench.scaffold import add_seeds, new_model
+from pipelines import code as code_stage
 
 HOLD = """
 import sys, time
@@ -140,6 +147,22 @@ def test_a_lock_file_that_is_removed_under_its_holder_is_made_anew(tmp_path: Pat
             assert json.loads(path.read_text())["what"] == "me"
 
 
+def test_a_folder_that_is_removed_before_the_lock_is_made_in_it_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, opened = tmp_path / "folder" / "lock", Path.open
+    removed = []
+
+    def late(self: Path, *arguments: object, **options: object) -> object:
+        if not removed:
+            removed.append(1)
+            self.parent.rmdir()
+        return opened(self, *arguments, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", late)
+    with hold(path, "me"):
+        assert path.is_file()
+    assert removed
+
+
 @pytest.mark.parametrize("content", ["process 1 on here, since then", "[]", '{"pid": 1}', "\x00\x00", '{"pid": 1, "host"'])
 def test_a_damaged_lock_file_stops_nobody(tmp_path: Path, content: str) -> None:
     path = tmp_path / "lock"
@@ -159,4 +182,135 @@ def test_an_error_lets_go(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/sys").is_dir(), reason="root may write anywhere")
 def test_a_place_that_cannot_be_written_is_named() -> None:
     with pytest.raises(OSError, match=r"cannot write /proc/sys/genbench\.lock"), hold(Path("/proc/sys/genbench.lock"), "me"):
+        pass
+
+
+# ---------------------------------------------------------------------- what is done under it
+
+
+def seeds() -> None:
+    add_seeds("quick", 2, ["pixel_marginals"])
+
+
+def model() -> None:
+    Path("genbench", "models").mkdir(parents=True)
+    with pytest.raises(UserError, match="there is a model 'made' already"):
+        new_model("made")
+
+
+def fingerprints() -> None:
+    code_stage.run(load_params("quick"))
+
+
+@pytest.mark.parametrize(
+    ("work", "lock", "what"),
+    [
+        (seeds, "params.lock", "genbench seeds 2"),
+        (model, "params.lock", "genbench new-model made"),
+        (fingerprints, "quick-code.lock", "quick-code"),
+    ],
+)
+def test_whoever_waits_says_for_whom(
+    project: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[], None], lock: str, what: str
+) -> None:
+    monkeypatch.chdir(project)
+    (project / ".ckpt").mkdir(exist_ok=True)
+    with holder(project / ".ckpt" / lock) as first:
+
+        class Errors(io.StringIO):
+            """Who is told that it is waited for ends."""
+
+            def write(self, text: str) -> int:
+                if "waiting" in text:
+                    first.kill()
+                return super().write(text)
+
+        monkeypatch.setattr(sys, "stderr", Errors())
+        in_any_case = threading.Timer(10, first.kill)
+        in_any_case.start()
+        work()
+        in_any_case.cancel()
+        assert f"{what}: waiting for the first (process {first.pid} on {platform.node()}, since " in sys.stderr.getvalue()  # type: ignore[attr-defined]
+
+
+# ---------------------------------------------------------------------- without waiting
+
+
+def test_a_lock_is_claimed_only_if_it_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with hold(path, "me"), claim(path) as free:
+        assert not free
+    with claim(path) as free:
+        assert free
+        assert not tries(path, 0.5)
+    assert tries(path, 20)
+
+
+def test_a_lock_that_was_replaced_is_not_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, flock = tmp_path / "lock", fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        path.unlink()
+        path.write_text("")
+        flock(descriptor, operation)
+
+    path.write_text("")
+    monkeypatch.setattr(fcntl, "flock", late)
+    with claim(path) as free:
+        assert not free
+
+
+@pytest.mark.parametrize(("hours", "used"), [(-3, True), (0, True), (3, True), (48, False)])
+def test_a_holder_elsewhere_is_taken_for_alive_for_a_day_whatever_its_clock(tmp_path: Path, hours: float, used: bool) -> None:
+    path = tmp_path / "lock"
+    path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "what": "the first", "since": "then"}))
+    os.utime(path, (time.time() - 3600 * hours,) * 2)
+    assert in_use(path) is used
+
+
+# ---------------------------------------------------------------------- errors
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from genbench.heartbeat import hold
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+with hold(Path(sys.argv[1]), "me"):
+    pass
+"""
+
+
+def test_a_full_disk_names_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"cannot write {path}: the file would be larger than the system allows" in done.stderr.splitlines()[-1]
+    assert not in_use(path)
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOLCK, "file locks"),
+        (errno.ENOSYS, "file locks"),
+        (errno.EOPNOTSUPP, "file locks"),
+        (errno.ESTALE, "mount"),
+        (errno.ENXIO, ""),
+    ],
+)
+def test_no_error_of_a_lock_is_a_bare_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, hint: str) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", fails)
+    with pytest.raises(OSError, match=rf"^cannot write {tmp_path / 'lock'}: .*{hint}"), hold(tmp_path / "lock", "me"):
+        pass
+
+
+def test_a_lock_with_too_long_a_name_is_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match=r"^cannot write .*: the path is longer than its file system allows"),
+        hold(tmp_path / ("x" * 300), "me"),
+    ):
         pass

@@ -493,7 +493,8 @@ def test_another_genbench_in_the_store_is_waited_for_and_named(project: Params, 
     with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as first:  # type: ignore[call-overload]
         assert first.stdout.readline() == "in\n"
         with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as second:  # type: ignore[call-overload]
-            assert second.stderr.readline() == f"waiting for another genbench that works in {database(project)}\n"
+            what = f"tracking in {database(project)}"
+            assert second.stderr.readline().startswith(f"{what}: waiting for {what} (process {first.pid} on ")
             first.stdin.write("\n")
             first.stdin.flush()
             assert second.stdout.readline() == "in\n"
