@@ -199,6 +199,8 @@ def _written_out(text: str, entries: Mapping[str, Any]) -> str:
 def new_model(name: str) -> list[Path]:
     """Write ``genbench/models/<name>.py``, a small model that passes the contract tests, and its entry in every profile.
 
+    What a killed call has written is as this one would write it, and stays.
+
     Returns:
         The files that were written or changed.
 
@@ -213,19 +215,28 @@ def new_model(name: str) -> list[Path]:
     model = template.joinpath("model.py.txt").read_text("utf-8").replace("@Class@", class_name)
     entries = yaml.safe_load(template.joinpath("entries.yaml").read_text("utf-8"))
     with _editing(root, f"genbench new-model {name}"):
-        _check_is_new(name, folder)
-        files = {folder / f"{name}.py": model}
+        files = {} if _is_there(folder / f"{name}.py", model) else {folder / f"{name}.py": model}
         for profile in profiles(root):
-            if name in load_params(profile, root=root).entries:
-                raise UserError(f"profile {profile!r} has an entry {name!r} already; choose another name")
             path = params_path(profile, root)
             block = entries.get(profile, entries["quick"]).replace("@name@", name)
-            try:
-                files[path] = add_entries(path.read_text(encoding="utf-8"), [block])
-            except UserError as error:
-                raise UserError(f"{path}: {error}") from error
+            load_params(profile, root=root)
+            text = path.read_text(encoding="utf-8")
+            there = yaml12.parse(text).value["entries"].get(name)
+            if there is None:
+                files[path] = _with_entry(path, text, block)
+            elif there != yaml12.parse(block).value[name]:
+                raise UserError(f"profile {profile!r} has an entry {name!r} already; choose another name")
+        if not files:
+            raise UserError(f"there is a model {name!r} already; choose another name")
         _write_all(files, root)
     return list(files)
+
+
+def _with_entry(path: Path, text: str, block: str) -> str:
+    try:
+        return add_entries(text, [block])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _check_name(name: str, folder: Path) -> None:
@@ -238,11 +249,14 @@ def _check_name(name: str, folder: Path) -> None:
         )
 
 
-def _check_is_new(name: str, folder: Path) -> None:
+def _is_there(path: Path, model: str) -> bool:
+    """Whether a model's file is there, as it is to be written; UserError if there is another model of that name."""
     from genbench.registry import model_names
 
-    if (folder / f"{name}.py").exists() or name in model_names():
-        raise UserError(f"there is a model {name!r} already; choose another name")
+    there = path.exists()
+    if path.read_bytes() != model.encode() if there else path.stem in model_names():
+        raise UserError(f"there is a model {path.stem!r} already; choose another name")
+    return there
 
 
 def _write_all(files: Mapping[Path, str], root: Path) -> None:

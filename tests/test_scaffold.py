@@ -346,3 +346,32 @@ def test_new_model_outside_a_clone_says_what_to_do(root: Path) -> None:
     shutil.rmtree(root / "genbench")
     with pytest.raises(UserError, match="entry point group"):
         new_model("novel")
+
+
+@pytest.mark.parametrize("written", [1, 2, 3])
+def test_a_killed_call_is_finished_by_the_same_command(root: Path, written: int) -> None:
+    before = contents(root)
+    paths = new_model("novel")
+    whole = contents(root)
+    assert len(paths) == 4
+    for path in paths[written:]:
+        path.write_text(before[path])
+    assert new_model("novel") == paths[written:]
+    assert contents(root) == whole
+    with pytest.raises(UserError, match="there is a model 'novel' already"):
+        new_model("novel")
+    assert contents(root) == whole
+
+
+@pytest.mark.parametrize("edited", ["genbench/models/novel.py", "params.yaml"])
+def test_what_a_killed_call_has_written_and_somebody_has_edited_is_no_part_of_it(root: Path, edited: str) -> None:
+    before = contents(root)
+    paths = new_model("novel")
+    paths[-1].write_text(before[paths[-1]])
+    text = (root / edited).read_text()
+    (root / edited).write_text(text + "# mine\n" if edited.endswith(".py") else text.replace("steps: 1000", "steps: 7"))
+    assert (root / edited).read_text() != text
+    edited_contents = contents(root)
+    with pytest.raises(UserError, match="already"):
+        new_model("novel")
+    assert contents(root) == edited_contents
