@@ -13,6 +13,9 @@ __all__ = ["commit_of", "in_index"]
 
 _WRITTEN = re.compile(r"mtime: (\d+):(\d+)")
 
+_PATIENCE = 60.0
+"""Seconds for each command of git."""
+
 
 def commit_of(root: Path) -> tuple[str | None, str | None]:
     """The commit, with ``-dirty`` behind it if files differ from it or are new, other than those that a run itself writes.
@@ -61,13 +64,15 @@ def _run(root: Path, *arguments: str) -> bytes | None:
     """What a command of git prints; None where there is no repository.
 
     Raises:
-        UserError: git is not there, or fails.
+        UserError: git is not there, fails, or does not end.
     """
     environment = os.environ | {"LC_ALL": "C"}  # its messages in English
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=False)
+        done = subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=False, timeout=_PATIENCE)
     except OSError as error:
         raise UserError(f"git cannot be started ({error.strerror}); install it, or see to PATH") from error
+    except subprocess.TimeoutExpired as error:
+        raise UserError(f"git has not ended within {_PATIENCE:.0f} s; try `git status` in {root}, whose disk may not answer") from error
     said = done.stderr.decode(errors="replace").strip()
     if done.returncode == 0:
         return done.stdout

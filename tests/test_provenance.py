@@ -91,6 +91,17 @@ def test_a_repository_that_git_cannot_read_is_told(repository: Path, capsys: pyt
     assert "the commit is not recorded: git says: " in capsys.readouterr().err
 
 
+def test_a_git_that_hangs_is_not_waited_for(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    program = repository / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(30)\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    monkeypatch.setattr("genbench.git._PATIENCE", 1.0, raising=False)
+    assert _version(repository) is None
+    assert "the commit is not recorded: git has not ended within 1 s; try `git status` in" in capsys.readouterr().err
+
+
 def test_a_training_is_not_lost_for_want_of_git(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     code.run(params)
     monkeypatch.setenv("PATH", str(params.root))
