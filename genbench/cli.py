@@ -55,7 +55,10 @@ def run(
     entries: Annotated[
         str | None, typer.Option("--entries", "-e", help="Names or wildcards of the entries to run, e.g. 'vae,pixel*'.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Run stages again that are up to date, from their beginning.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", "-f", help="Run stages again that are up to date, from their beginning; if killed, go on without --force."),
+    ] = False,
     device: Device = None,
     threads: Threads = None,
 ) -> None:
