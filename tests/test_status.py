@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from genbench import alive as processes
-from genbench.alive import RUN, alive, awaited_by, process_id, run_lives
+from genbench.alive import RUN, alive, awaited_by, process_id
 from genbench.errors import Stopped, UserError
 from genbench.status import bury, in_words, recorded
 
@@ -166,7 +166,6 @@ def test_where_nothing_is_told_of_processes_nobody_counts_as_dead(
         blind.setenv("DVC_STAGE", "train@made")
         for run in (seen, unseen):
             blind.setenv(RUN, run)
-            assert run_lives()
             assert all(map(alive, awaited_by(os.getpid())))
         with recorded(path, "train", "made"):
             assert in_words(path).startswith("is not finished")
