@@ -160,6 +160,22 @@ def history(rows: int) -> pd.DataFrame:
     return pd.DataFrame({"step": steps, "disc/loss": 5.0 / steps, "disc/valid_loss": valid, "gen/loss": 1.0 + steps, "gen/lr": 0.1})
 
 
+@pytest.mark.parametrize("higher", ["training", "validation"])
+def test_the_axis_of_a_curve_holds_both_losses(figures: Figures, higher: str) -> None:
+    """All but the first twentieth of each and its highest fiftieth."""
+    steps = np.arange(1, 101)
+    losses = {"training": 5.0 / steps + (higher == "training"), "validation": 5.0 / steps + (higher == "validation")}
+    curves(
+        pd.DataFrame({"step": steps, "seconds": steps, "loss/loss": losses["training"], "loss/valid_loss": losses["validation"]}), "alpha"
+    )
+    (axes,) = figures["Learning curves of alpha"].axes
+    low, high = axes.get_ylim()
+    for name, values in losses.items():
+        kept = values[5:]
+        assert ((low <= kept) & (kept <= high)).mean() >= 0.97, name
+    assert high < max(map(max, losses.values()))  # the beginning would squeeze all else
+
+
 def test_curves_are_the_columns_of_the_history(figures: Figures) -> None:
     curves(history(9), "alpha")
     figure = figures["Learning curves of alpha"]
