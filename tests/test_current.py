@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from genbench.checkpoint import save
-from genbench.current import outdated_likelihood
+from genbench.current import is_conditional, outdated_likelihood
 from genbench.data import SPECS
 from genbench.errors import UserError
 from genbench.files import sha256, write_bytes
 from genbench.params import Compute, Entry, Params, Protocol, load_params
-from genbench.registry import build
+from genbench.registry import build, model_class
 from genbench.results import Metric, Record, read_record
 from pipelines import code, score_likelihood
+from tests.small_project import ENTRIES, untrained
 from tests.toys import weights_of
 
 PROTOCOL = Protocol(
@@ -96,3 +97,10 @@ def test_the_stage_tells_its_options(project: Path) -> None:
     assert outdated_likelihood(found, entry, made) is None
     changed = replace(entry, score={**entry.score, "temperatures": 200})
     assert outdated_likelihood(found, changed, made) == "score.temperatures was 100 and is now 200"
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_an_entry_is_conditional_if_its_model_is(name: str) -> None:
+    """Without building it: by a choice (ddpm), or since the model knows no other way (cvae)."""
+    entry = ENTRIES[name]
+    assert is_conditional(model_class(entry.model), entry) == untrained(entry).conditional == (name in ("cvae", "ddpm", "gan"))
