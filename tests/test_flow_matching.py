@@ -102,6 +102,8 @@ def test_encoding_inverts_decoding() -> None:
     x = torch.randint(4, 12, (40, 1, 2, 2), dtype=torch.uint8, generator=Generator().manual_seed(1))
     z = model.encode(x, rng=Generator().manual_seed(0))
     assert (model.decode(z, rng=Generator()) != x).float().mean() < 0.02
+    v = 2 * (x + torch.rand(x.shape, generator=Generator().manual_seed(0))) / 16 - 1  # as the score sees them
+    torch.testing.assert_close(carried(model, z), v.flatten(1), rtol=1e-4, atol=1e-4)
 
 
 def test_the_loss_is_least_at_the_mean_velocity() -> None:

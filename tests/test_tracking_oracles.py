@@ -75,9 +75,9 @@ def make_different(params: Params) -> None:
         likelihood = read_record(folder / "likelihood.json")
         scored = {key: replace(metric, value=100.0 * number + 1, stderr=0.125 * number) for key, metric in likelihood.metrics.items()}
         write_record(folder / "likelihood.json", replace(likelihood, metrics=scored))
-        write_record(
-            folder / "quality.json", Record(name, {"fid_mnist": Metric(3.0 + number, None, 120, False, detail={"reference_n": 100})})
-        )
+        fid = Metric(3.0 + number, None, 120, False, detail={"reference_n": 100})
+        nothing = Metric(0.0, 0.0, 120, True)  # a value and an error that are 0, not absent
+        write_record(folder / "quality.json", Record(name, {"fid_mnist": fid, "min_class_share": nothing}))
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,8 @@ def test_each_run_holds_its_own_scores_costs_and_parameters(tracked: Params) -> 
         own = tracked.entry(name)
         scores = {} if name == "dcgan" else {"nats": 100.0 * number + 1, "bits_per_dim": 100.0 * number + 1}
         errors = {f"{key}_stderr": 0.125 * number for key in scores}
-        assert {key: value for key, value in data.metrics.items() if "/" not in key} == {**scores, **errors, "fid_mnist": 3.0 + number}
+        quality = {"fid_mnist": 3.0 + number, "min_class_share": 0.0, "min_class_share_stderr": 0.0}
+        assert {key: value for key, value in data.metrics.items() if "/" not in key} == {**scores, **errors, **quality}
         costs = {"parameters": 1000 * number, "train_seconds": 2.0 * number, "train_images_per_second": 10.0 * number}
         costs |= {"peak_memory_mb": 7.0 * number, "steps": 20, "sample_ms_per_image": 0.25 * number}
         assert {key: value for key, value in data.metrics.items() if key.startswith("cost/")} == {f"cost/{k}": v for k, v in costs.items()}
