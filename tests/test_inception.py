@@ -109,6 +109,8 @@ def test_scores_are_added_on_request_and_name_their_weights(sampled: Params, wei
     score_samples.run(accepting, "made", inception_weights=weights)
     record = read_record(sampled.run("made") / "quality.json")
     assert set(record.metrics) == {"min_class_share", "fid_inception", "is_inception"}
+    fid = record.metrics["fid_inception"]
+    assert (fid.n, fid.detail["reference_n"]) == (10, 3), "as many test images as the protocol says, of four"
     assert record.made_from["inception"] == sha256(weights)
     score_samples.run(sampled, "made")
     assert "inception" not in read_json(sampled.run("made") / "quality.json")["made_from"]

@@ -62,6 +62,13 @@ def test_entries_that_differ_in_sampling_or_optimisation_alone_are_variants_too(
     assert [row.settings for row in found.rows] == [("optim.loss.lr: 0.1", "sample.steps: 20"), ("optim.loss.lr: 0.2",)]
 
 
+def test_entries_that_differ_in_scoring_alone_are_variants_too(bench: Bench) -> None:
+    rows = [row for row in bench.board()["rows"] if row["seed"] == 0]
+    blocks = {name: replace(bench.entries["one"], name=name, score={"draws": draws}) for name, draws in (("one", 8), ("two", 64))}
+    (found,) = variants(rows, {**bench.entries, **blocks})
+    assert [row.settings for row in found.rows] == [("score.draws: 8",), ("score.draws: 64",)]
+
+
 def test_what_is_withheld_says_why(bench: Bench) -> None:
     path = bench.params.run("one") / "likelihood.json"
     record = read_record(path)

@@ -168,6 +168,18 @@ def test_traversal_begins_with_the_coordinate_that_matters() -> None:
     assert (shown[1:] == shown[1:, :1]).all()  # no other coordinate changes anything
 
 
+def test_a_coordinate_that_darkens_matters_as_much_as_one_that_brightens() -> None:
+    class Sinking(OnePixel):
+        """The same picture, brighter for low values of its coordinate."""
+
+        def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+            return super().decode(-z, y, rng=rng)
+
+    rising, sinking = (tiles(visuals.traversal(model, rng=rng(), rows=3, steps=6), columns=6) for model in (OnePixel(), Sinking()))
+    assert not (sinking[0] == sinking[0, :1]).all()
+    assert rising[0, :, 3, 0].tolist() == sinking[0, ::-1, 3, 0].tolist()
+
+
 def test_reconstructions_stand_below_their_originals() -> None:
     x, y = digits()
     shown = tiles(visuals.reconstructions(Sheet(), x, y, rng=rng(), n=8, columns=4), columns=4)
