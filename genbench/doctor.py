@@ -124,10 +124,11 @@ def _entries(params: Params) -> str:
 
 
 def _dvc(root: Path) -> str:
+    from genbench.dvc_files import lock_of
     from genbench.run import check_workspace
 
     check_workspace(root)
-    locked = [name for name in profiles(root) if ((root if name == "quick" else root / "profiles" / name) / "dvc.lock").is_file()]
+    locked = [name for name in profiles(root) if lock_of(root, name).is_file()]
     return f"{root / '.dvc'}; dvc.lock of {', '.join(locked) if locked else 'no profile yet'}"
 
 
