@@ -1,4 +1,4 @@
-"""Tensors of safetensors files as numpy arrays, without importing torch; trained weights, checked against their checksum; and a hash of tensors."""
+"""Trained weights as numpy arrays, checked against their checksum, without importing torch; and a hash of tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, deserialize
 
 from genbench.errors import UserError
 
-__all__ = ["CHECKSUM", "FORMAT", "Weights", "checksum", "hash_of", "read_tensors", "read_weights"]
+__all__ = ["CHECKSUM", "FORMAT", "Weights", "checksum", "hash_of", "read_weights"]
 
 FORMAT, _WITHOUT_CHECKSUM = "genbench-2", "genbench-1"
 CHECKSUM = "sha256"
@@ -32,7 +32,7 @@ class Weights(NamedTuple):
     """Trained weights as they were written.
 
     Attributes:
-        arrays: by name, as of :func:`read_tensors`.
+        arrays: by name; a type that numpy lacks, such as bfloat16, as raw bytes of its size.
         about: what the file says of its model (entry, model, dataset, seed, arch, spec), without format and checksum.
         data: the whole file.
     """
@@ -80,17 +80,6 @@ def checksum(about: Mapping[str, Any], tensors: Iterable[tuple[str, str, Sequenc
 
 def _name(dtype: str) -> str:
     return f"torch.{_NAMES.get(dtype, dtype)}"
-
-
-def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The tensors of a file by name, and its metadata. A type that numpy lacks, such as bfloat16, is read as raw bytes of its size.
-
-    Raises:
-        FileNotFoundError: names the path.
-        UserError: no safetensors file, or truncated; names the path and how to mend.
-    """
-    _, parts, metadata = _parts(path)
-    return {name: _array(**part) for name, part in parts}, metadata
 
 
 def _parts(path: Path) -> tuple[bytes, list[tuple[str, dict[str, Any]]], dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from safetensors.torch import save
 
 from genbench.errors import UserError
 from genbench.results import Metric, score_hash
-from genbench.tensors import hash_of, read_tensors
+from genbench.tensors import hash_of, read_weights
 
 DETAIL = {"draws": 16, "shares": [0.25, 0.75], "library": "1.0", "exact": True, "entries": ["a", "b"]}
 METRIC = Metric(90.123456789, 0.25, 100, False, "exact", DETAIL)
@@ -87,13 +88,19 @@ def test_the_hash_of_tensors_is_that_of_names_types_shapes_and_bits() -> None:
     assert hash_of({**TENSORS, "w": np.asfortranarray(TENSORS["w"])}) == hash_of(TENSORS)
 
 
+def header(**about: Any) -> dict[str, str]:
+    """Of a weights file without a checksum."""
+    return {"genbench": json.dumps({"format": "genbench-1", **about})}
+
+
 def test_tensors_are_read_with_their_metadata_and_hash_alike_in_any_file(tmp_path) -> None:
-    for name, about in (("a", {"genbench": "1"}), ("b", None)):
-        safetensors.numpy.save_file(TENSORS, tmp_path / name, about)
-    found, about = read_tensors(tmp_path / "a")
-    assert about == {"genbench": "1"}
+    for name, about in (("a", {"seed": 1}), ("b", {})):
+        safetensors.numpy.save_file(TENSORS, tmp_path / name, header(**about))
+    found, about, data = read_weights(tmp_path / "a")
+    assert about == {"seed": 1}
+    assert data == (tmp_path / "a").read_bytes()
     assert {name: (a.dtype, a.tolist()) for name, a in found.items()} == {name: (a.dtype, a.tolist()) for name, a in TENSORS.items()}
-    other, none = read_tensors(tmp_path / "b")
+    other, none, _ = read_weights(tmp_path / "b")
     assert none == {}
     assert hash_of(found) == hash_of(other) == hash_of(TENSORS)
 
@@ -101,13 +108,15 @@ def test_tensors_are_read_with_their_metadata_and_hash_alike_in_any_file(tmp_pat
 def test_types_that_numpy_lacks_are_read_by_their_bits(tmp_path) -> None:
     values = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
     for name, dtype in (("brain", torch.bfloat16), ("half", torch.float16), ("flags", torch.bool), ("small", torch.int8)):
-        (tmp_path / name).write_bytes(save({"w": values.to(dtype), "none": torch.zeros(0, 3, dtype=dtype), "one": values[0, 0].to(dtype)}))
-    brain, _ = read_tensors(tmp_path / "brain")
+        (tmp_path / name).write_bytes(
+            save({"w": values.to(dtype), "none": torch.zeros(0, 3, dtype=dtype), "one": values[0, 0].to(dtype)}, header())
+        )
+    brain = read_weights(tmp_path / "brain").arrays
     assert brain["w"].tobytes() == values.bfloat16().view(torch.uint8).numpy().tobytes()
     assert (brain["w"].shape, brain["none"].shape, brain["one"].shape) == ((2, 2), (0, 3), ())
-    assert read_tensors(tmp_path / "half")[0]["w"].tolist() == values.tolist()
-    assert read_tensors(tmp_path / "flags")[0]["w"].tolist() == [[True, True], [True, True]]
-    assert read_tensors(tmp_path / "small")[0]["w"].tolist() == [[1, -2], [0, 3]]
+    assert read_weights(tmp_path / "half").arrays["w"].tolist() == values.tolist()
+    assert read_weights(tmp_path / "flags").arrays["w"].tolist() == [[True, True], [True, True]]
+    assert read_weights(tmp_path / "small").arrays["w"].tolist() == [[1, -2], [0, 3]]
 
 
 @pytest.mark.parametrize("data", [b"", b"\x10\x00\x00", b"\xff" * 40, None])
@@ -115,4 +124,4 @@ def test_damaged_weights_are_named(tmp_path, data: bytes | None) -> None:
     path = tmp_path / "w.safetensors"
     path.write_bytes(save({"w": torch.zeros(5)})[:-1] if data is None else data)
     with pytest.raises(UserError, match=r"w\.safetensors is no safetensors file, or truncated \(.*train the entry again"):
-        read_tensors(path)
+        read_weights(path)
