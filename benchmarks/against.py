@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import Any
 
 from benchmarks.common import publish
-from genbench.params import load_params
-from genbench.precision import resolve
+from genbench.config.params import load_params
+from genbench.hardware.precision import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,9 +31,9 @@ import json, sys, torch
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from benchmarks.training import synthetic
-from genbench.device import setup
-from genbench.fit import fit
-from genbench.params import load_params
+from genbench.hardware.device import setup
+from genbench.training.fit import fit
+from genbench.config.params import load_params
 from genbench.registry import build
 params = load_params("quick", root=Path(sys.argv[1]))
 setup(params.compute)

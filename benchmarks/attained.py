@@ -20,10 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import publish
 from benchmarks.training import synthetic
-from genbench.device import setup
-from genbench.machine import speeds
-from genbench.params import Entry, load_params
-from genbench.processor import in_words, kind_of
+from genbench.config.params import Entry, load_params
+from genbench.hardware.capacity import speeds
+from genbench.hardware.device import setup
+from genbench.hardware.kind import in_words, kind_of
 from genbench.registry import build
 
 SAMPLED = ("gated_pixel_cnn", "wavenet", "row_lstm", "pixel_transformer", "ddpm", "flow_matching", "real_nvp", "vq_vae")

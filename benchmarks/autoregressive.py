@@ -26,14 +26,14 @@ from torch.nn import functional as F
 
 from benchmarks.common import interleaved, median, publish
 from benchmarks.processes import VERSIONS, Workers
-from genbench.backend import Backend
 from genbench.base import DataSpec
-from genbench.data import SPECS
+from genbench.config.params import load_params
+from genbench.data.datasets import SPECS
 from genbench.families.autoregressive import Autoregressive
 from genbench.models.gated_pixel_cnn import GatedPixelCNN
 from genbench.models.pixel_transformer import PixelTransformer
 from genbench.nn.attention import causal_attention
-from genbench.params import load_params
+from genbench.training.arithmetic import Backend
 
 SPEC = SPECS["binary_mnist"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import interleaved, median, publish
+from genbench.config.params import find_root
 from genbench.errors import UserError
-from genbench.params import find_root
 
 HELP_LIMIT_SEC, REPRO_LIMIT_SEC = 0.15, 3.0
 

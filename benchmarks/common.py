@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from genbench.device import hardware
 from genbench.files import write_json
+from genbench.hardware.device import hardware
 from genbench.nn.unet import UNet
 
 __all__ = ["contiguous", "interleaved", "machine", "median", "publish"]

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 from benchmarks.common import RESULTS, publish
-from genbench.costs import read_costs
-from genbench.estimate import whole
+from genbench.config.params import load_params
 from genbench.files import read_json
-from genbench.machine import speeds
-from genbench.params import load_params
-from genbench.precision import resolve
-from genbench.processor import in_words, kind_of
+from genbench.hardware.capacity import speeds
+from genbench.hardware.kind import in_words, kind_of
+from genbench.hardware.precision import resolve
+from genbench.pipeline.costs import read_costs
+from genbench.pipeline.estimate import whole
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -21,8 +21,8 @@ from torch import Generator
 
 from benchmarks.common import contiguous, median, publish
 from benchmarks.processes import VERSIONS, Workers
-from genbench.data import SPECS
-from genbench.params import load_params
+from genbench.config.params import load_params
+from genbench.data.datasets import SPECS
 from genbench.registry import build
 
 SAMPLERS: dict[str, Callable[[int], dict[str, Any]]] = {

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from genbench import images
-from genbench.data import spec_of
+from genbench.config.params import Params, load_params
+from genbench.data.datasets import spec_of
 from genbench.files import read_npz, write_bytes
-from genbench.params import Params, load_params
+from genbench.pictures import grids
 
 ENTRIES = [
     *("gated_pixel_cnn", "pixel_transformer", "lstm"),
@@ -38,7 +38,7 @@ def panel(params: Params, name: str) -> np.ndarray:
     else:
         x, levels = read_npz(params.run(name) / "samples.npz")["images"], spec_of(params.entry(name).dataset).levels
     shown = torch.from_numpy(np.ascontiguousarray(x[:SHOWN].reshape(-1, 1, *x.shape[-2:])))
-    grid = images.grid(shown, levels=levels, columns=COLUMNS)
+    grid = grids.grid(shown, levels=levels, columns=COLUMNS)
     canvas = Image.fromarray(np.pad(grid, ((TITLE, 0), (0, 0)), constant_values=255))
     font = ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 20)
     ImageDraw.Draw(canvas).text((0, 3), name, fill=0, font=font)

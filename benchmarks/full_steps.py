@@ -17,14 +17,14 @@ from typing import Any
 import torch
 
 from benchmarks.common import RESULTS, publish
-from genbench import data
-from genbench.device import setup
+from genbench.config.params import load_params
+from genbench.data import datasets
 from genbench.files import read_json
-from genbench.fit import fit
-from genbench.params import load_params
+from genbench.hardware.device import setup
+from genbench.pipeline.run import match_entries
 from genbench.registry import build
-from genbench.run import match_entries
 from genbench.seeding import seed_for
+from genbench.training.fit import fit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         entry = params.entry(name)
         torch.manual_seed(seed_for("init", name, entry.seed))
         path = params.data(entry.dataset)
-        dataset = data.load(path if path.is_file() else quick.data(entry.dataset), entry.dataset)
+        dataset = datasets.load(path if path.is_file() else quick.data(entry.dataset), entry.dataset)
         few = None if dataset.train_y is None else dataset.train_y[: options.batch]
         dataset = dataclasses.replace(dataset, train_x=dataset.train_x[: options.batch], train_y=few)  # the same images again and again
         model = build(entry, dataset.spec)

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from genbench.isa import set_isa
+from genbench.hardware.isa import set_isa
 
 KINDS = {
     "native": {},
@@ -31,7 +31,7 @@ def measure(threads: int) -> dict[str, dict[str, float]]:
     import torch
     from torch.nn import functional as F
 
-    from genbench.machine import speeds
+    from genbench.hardware.capacity import speeds
     from genbench.nn.attention import _Blocks
 
     found = speeds(threads, emulated=True)
@@ -50,7 +50,7 @@ def measure(threads: int) -> dict[str, dict[str, float]]:
 
 def _seconds(forward: Callable[[], Any]) -> float:
     """The shortest time of a forward and a backward pass."""
-    from genbench.machine import _seconds as shortest
+    from genbench.hardware.capacity import _seconds as shortest
 
     def work() -> None:
         out = forward()

@@ -19,12 +19,12 @@ import torch
 
 import genbench
 from benchmarks.common import RESULTS, publish
-from genbench import data
-from genbench.ais import ais, reverse_ais, schedule
-from genbench.device import setup
+from genbench.config.params import Params, load_params
+from genbench.data import datasets
 from genbench.families.energy import EnergyBased
 from genbench.files import read_json
-from genbench.params import Params, load_params
+from genbench.hardware.device import setup
+from genbench.mcmc.ais import ais, reverse_ais, schedule
 from genbench.seeding import generator_for
 
 IMAGES = 1000
@@ -36,11 +36,11 @@ MOVES = 1000
 def measure(params: Params, name: str, times: int) -> dict[str, dict[str, float]]:
     """Log Z, its standard error, the effective number of chains and the nats that follow, for each way."""
     entry = params.entry(name)
-    dataset = data.load(params.data(entry.dataset), entry.dataset)
+    dataset = datasets.load(params.data(entry.dataset), entry.dataset)
     model: EnergyBased[Any] = genbench.load(params.run(name))  # type: ignore[assignment]
     if not isinstance(model, EnergyBased):
         raise SystemExit(f"{name} is no energy-based model")
-    x = dataset.valid_x[torch.from_numpy(data.strided(len(dataset.valid_x), IMAGES))]
+    x = dataset.valid_x[torch.from_numpy(datasets.strided(len(dataset.valid_x), IMAGES))]
     energy = -float(model.log_f(model.from_images(x)).mean())
     chains, temperatures, zero = entry.score["chains"], entry.score["temperatures"], model.log_z_start()
     more = f"{times} times the temperatures"

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genbench.data import Dataset, load
-from genbench.device import set_threads
-from genbench.features import EXTRACTOR, extract
-from genbench.metrics import score
-from genbench.metrics.base import FeatureSet
-from genbench.params import find_root, load_params
+from genbench.config.params import find_root, load_params
+from genbench.data.datasets import Dataset, load
+from genbench.hardware.device import set_threads
+from genbench.scoring.features import EXTRACTOR, extract
+from genbench.scoring.metrics import score
+from genbench.scoring.metrics.base import FeatureSet
 from genbench.seeding import generator_for
 
 __all__ = ["DAMAGES", "Damage", "digits", "features_of", "measure"]

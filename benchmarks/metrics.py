@@ -16,12 +16,13 @@ from pathlib import Path
 
 import torch
 
-from genbench.data import load
-from genbench.device import hardware, peak_memory_mb
-from genbench.features import extract
+from genbench.config.params import Entry, Params, Protocol, load_params
+from genbench.data.datasets import load
 from genbench.files import read_npz, write_json, write_npz
-from genbench.params import Compute, Entry, Params, Protocol, load_params
-from genbench.results import read_record
+from genbench.hardware.compute import Compute
+from genbench.hardware.device import hardware, peak_memory_mb
+from genbench.scoring.features import extract
+from genbench.scoring.records import read_record
 from pipelines import features, score_samples
 
 METRICS = ("fid", "inception_score", "kid", "precision_recall", "density_coverage", "label_fidelity", "class_shares")

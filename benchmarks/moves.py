@@ -14,9 +14,9 @@ import torch
 
 import genbench
 from benchmarks.common import publish
-from genbench.device import setup
+from genbench.config.params import load_params
+from genbench.hardware.device import setup
 from genbench.models.ebm import EBM
-from genbench.params import load_params
 from genbench.seeding import generator_for
 
 CHAINS, MOVES = 64, 40

@@ -29,10 +29,10 @@ from torchvision.transforms.functional import pil_to_tensor
 from benchmarks.common import RESULTS, contiguous, median, publish
 from benchmarks.processes import VERSIONS, Workers
 from benchmarks.training import IMAGES, synthetic
+from genbench.config.params import Entry, load_params
 from genbench.files import read_json
-from genbench.fit import fit
-from genbench.params import Entry, load_params
 from genbench.registry import build
+from genbench.training.fit import fit
 
 
 class _Images(TorchDataset[tuple[Tensor, int]]):

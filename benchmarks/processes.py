@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from genbench.device import keep_freed_memory, setup
-from genbench.params import Compute
+from genbench.hardware.compute import Compute
+from genbench.hardware.device import keep_freed_memory, setup
 
 __all__ = ["VERSIONS", "Workers"]
 

@@ -15,12 +15,13 @@ import torch
 
 import genbench
 from benchmarks.common import publish
-from genbench import data, features
-from genbench.device import setup
+from genbench.config.params import load_params
+from genbench.data import datasets
 from genbench.families.diffusion import GaussianDiffusion
-from genbench.metrics import score
-from genbench.metrics.base import FeatureSet
-from genbench.params import load_params
+from genbench.hardware.device import setup
+from genbench.scoring import features
+from genbench.scoring.metrics import score
+from genbench.scoring.metrics.base import FeatureSet
 from genbench.seeding import generator_for
 
 SAMPLERS: tuple[dict[str, Any], ...] = (
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_params("quick")
     setup(params.compute)
     entry = params.entry(options.entry)
-    dataset = data.load(params.data(entry.dataset), entry.dataset)
+    dataset = datasets.load(params.data(entry.dataset), entry.dataset)
     model = genbench.load(params.run(options.entry))
     if not isinstance(model, GaussianDiffusion):
         raise SystemExit(f"{options.entry} is no diffusion model")

@@ -23,11 +23,12 @@ import torch
 
 from benchmarks.common import RESULTS, median, publish
 from genbench.base import GenerativeModel
-from genbench.data import SPECS
-from genbench.device import peak_memory_mb, setup
+from genbench.config.params import load_params
+from genbench.data.datasets import SPECS
 from genbench.families.autoregressive import Autoregressive
 from genbench.files import read_json
-from genbench.params import Compute, load_params
+from genbench.hardware.compute import Compute
+from genbench.hardware.device import peak_memory_mb, setup
 from genbench.registry import model_class
 
 LARGE = {

@@ -22,19 +22,22 @@ from typing import Any
 import torch
 
 from benchmarks.common import RESULTS, machine
-from genbench import data, device, features, yaml12
 from genbench.base import GenerativeModel, Likelihood
-from genbench.check import check_params
-from genbench.code import Sources, entry_fingerprint
+from genbench.config import yaml12
+from genbench.config.params import Entry, Params, Protocol, load_params
+from genbench.data import datasets
 from genbench.files import read_json, write_json
-from genbench.fit import fit
-from genbench.likelihood import bits_per_dim, score_options
-from genbench.metrics import score
-from genbench.metrics.base import FeatureSet
-from genbench.params import Entry, Params, Protocol, load_params
-from genbench.precision import resolve
+from genbench.hardware import device
+from genbench.hardware.precision import resolve
+from genbench.pipeline.fingerprints import Sources, entry_fingerprint
+from genbench.pipeline.validate import check_params
 from genbench.registry import build
+from genbench.scoring import features
+from genbench.scoring.likelihood import bits_per_dim, score_options
+from genbench.scoring.metrics import score
+from genbench.scoring.metrics.base import FeatureSet
 from genbench.seeding import generator_for, seed_for
+from genbench.training.fit import fit
 
 LIKELIHOOD_IMAGES = 1000
 CHUNK = 100
@@ -44,7 +47,7 @@ FIELDS = ("model", "arch", "train", "sample", "score")
 """Of an entry: what its figures depend on. Rows of before have the first three alone."""
 
 
-def figures(model: GenerativeModel, dataset: data.Dataset, entry: Entry, protocol: Protocol) -> dict[str, float]:
+def figures(model: GenerativeModel, dataset: datasets.Dataset, entry: Entry, protocol: Protocol) -> dict[str, float]:
     """The figure by which the candidates are compared, lower is better, and behind it what the samples show of models that are not autoregressive.
 
     A likelihood whose normaliser is not to be trusted is no figure: it would be too good.
@@ -54,7 +57,7 @@ def figures(model: GenerativeModel, dataset: data.Dataset, entry: Entry, protoco
         preparing, options = score_options(model, entry)
         prepared = model.prepare_likelihood(rng=generator_for("settings", entry.name, "prepare"), **preparing)
         images = min(LIKELIHOOD_IMAGES, protocol.images_for(model.likelihood_passes(**options)))
-        chosen = torch.from_numpy(data.strided(len(dataset.valid_x), images))
+        chosen = torch.from_numpy(datasets.strided(len(dataset.valid_x), images))
         x = dataset.valid_x[chosen]
         y = dataset.valid_y[chosen] if model.conditional and dataset.valid_y is not None else None
         if "draws" in options:
@@ -150,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if any((row["settings"], row.get("code")) == (settings, code) for row in done):
             continue
         entry = Entry(name=name, **block)
-        dataset = data.load(params.data(entry.dataset), entry.dataset)
+        dataset = datasets.load(params.data(entry.dataset), entry.dataset)
         torch.manual_seed(seed_for("init", name, entry.seed))
         model = build(entry, dataset.spec)
         start = time.monotonic()

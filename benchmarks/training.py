@@ -20,12 +20,12 @@ from torch import nn
 
 from benchmarks.common import RESULTS, median, publish
 from genbench.base import GenerativeModel
-from genbench.data import Dataset, spec_of
-from genbench.device import setup
+from genbench.config.params import Entry, load_params
+from genbench.data.datasets import Dataset, spec_of
 from genbench.files import read_json
-from genbench.fit import fit
-from genbench.params import Entry, load_params
+from genbench.hardware.device import setup
 from genbench.registry import build
+from genbench.training.fit import fit
 
 IMAGES = 4096
 

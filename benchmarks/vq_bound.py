@@ -17,10 +17,10 @@ from torch import Generator, Tensor
 
 import genbench
 from benchmarks.common import median, publish
-from genbench import data
-from genbench.device import setup
+from genbench.config.params import load_params
+from genbench.data import datasets
+from genbench.hardware.device import setup
 from genbench.models.vq_vae import VQVAE
-from genbench.params import load_params
 
 
 def neighbours(codes: Tensor, levels: int) -> Tensor:
@@ -53,12 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     params = load_params("quick")
     setup(params.compute)
-    dataset = data.load(params.data(params.entry(options.entry).dataset), params.entry(options.entry).dataset)
+    dataset = datasets.load(params.data(params.entry(options.entry).dataset), params.entry(options.entry).dataset)
     model = genbench.load(params.run(options.entry))
     if not isinstance(model, VQVAE):
         raise SystemExit(f"{options.entry} is no VQ-VAE")
     found = []
-    for i in data.strided(len(dataset.valid_x), options.images):
+    for i in datasets.strided(len(dataset.valid_x), options.images):
         each = terms(model, dataset.valid_x[i : i + 1])
         found.append(
             {

@@ -32,4 +32,4 @@ def load(run: str | PathLike[str], *, device: str = "cpu") -> GenerativeModel:
         >>> images = model.sample(16, rng=torch.Generator().manual_seed(0))  # doctest: +SKIP
     """
     # By name, so that the code fingerprint of a stage that loads no model does not contain the loader.
-    return importlib.import_module("genbench.checkpoint").load(run, device=device)
+    return importlib.import_module("genbench.weights").load(run, device=device)

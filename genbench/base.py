@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.errors import UserError
-from genbench.precision import resolved
+from genbench.hardware.precision import resolved
 
 __all__ = [
     "Conditioning",

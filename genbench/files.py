@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from genbench.alive import alive, process_id
 from genbench.disk import ExplainedError, concerns_disk, explain, explained
+from genbench.processes.alive import alive, process_id
 
 __all__ = [
     "as_json",

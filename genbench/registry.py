@@ -17,8 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from genbench.config.params import Entry
 from genbench.errors import UserError, bind_options, near
-from genbench.params import Entry
 
 if TYPE_CHECKING:
     from genbench.base import DataSpec, GenerativeModel

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from genbench.code import ENTRY_STAGES, SHARED_STAGES, SOURCE_ROOT, Sources, entry_fingerprint, shared_fingerprint
+from genbench.config.dependencies import entry_settings, shared_settings
+from genbench.config.params import Params
 from genbench.disk import explained
 from genbench.errors import UserError
 from genbench.files import read_json, write_json
-from genbench.heartbeat import hold
-from genbench.params import Params
-from genbench.settings import entry_settings, shared_settings
+from genbench.pipeline.fingerprints import ENTRY_STAGES, SHARED_STAGES, SOURCE_ROOT, Sources, entry_fingerprint, shared_fingerprint
+from genbench.processes.heartbeat import hold
 
 __all__ = ["run", "wanted"]
 

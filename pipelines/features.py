@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from genbench import data, device, features
+from genbench.config.params import Params
+from genbench.data import datasets
 from genbench.files import sha256, write_bytes, write_json, write_npz
-from genbench.params import Params
+from genbench.hardware import device
+from genbench.scoring import features
 
 __all__ = ["retrain", "run"]
 
@@ -18,10 +20,10 @@ def run(params: Params, dataset: str) -> None:
     Raises:
         FileNotFoundError, UserError: no prepared data, or corrupt; names the file.
     """
-    x, _ = data.load_split(params.data(dataset), dataset, "test")
+    x, _ = datasets.load_split(params.data(dataset), dataset, "test")
     x = features.reference_images(x, params.protocol.feature_reference_images)
     place = device.setup(params.compute)
-    values, logits = features.extract(x, data.spec_of(dataset).levels, device=place)
+    values, logits = features.extract(x, datasets.spec_of(dataset).levels, device=place)
     write_npz(params.features(dataset), {"features": values.numpy(), "logits": logits.numpy()})
 
 
@@ -40,12 +42,12 @@ def retrain(params: Params, *, seed: int = 0) -> dict[str, Any]:
     """
     import safetensors.torch
 
-    from genbench.feature_training import test_accuracies, train_feature_net
+    from genbench.scoring.feature_training import test_accuracies, train_feature_net
 
     device.setup(params.compute)
-    mnist = data.load(params.data("mnist"), "mnist")
+    mnist = datasets.load(params.data("mnist"), "mnist")
     path = params.data("binary_mnist")
-    binary, _ = data.load_split(path, "binary_mnist", "test") if path.is_file() else (None, None)
+    binary, _ = datasets.load_split(path, "binary_mnist", "test") if path.is_file() else (None, None)
     trained = train_feature_net(mnist, seed=seed)
     weights = safetensors.torch.save(trained.net.state_dict())
     nets = {"shipped": features.load_net(), "retrained": trained.net}

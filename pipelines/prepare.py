@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from genbench.data import prepare
+from genbench.config.params import Params
+from genbench.data.datasets import prepare
+from genbench.data.mirror import mirror
 from genbench.files import write_npz
-from genbench.mirror import mirror
-from genbench.params import Params
 
 __all__ = ["run"]
 

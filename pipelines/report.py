@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from genbench.config.params import Params
 from genbench.files import replace_directory
-from genbench.params import Params
 from genbench.report import write_report
 
 __all__ = ["run"]

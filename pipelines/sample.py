@@ -8,16 +8,16 @@ from functools import partial
 import numpy as np
 import torch
 
-from genbench import device as devices
 from genbench.base import GenerativeModel, Likelihood
-from genbench.checkpoint import load
+from genbench.config.params import Entry, Params
 from genbench.errors import bind_options
 from genbench.files import read_json, sha256, write_json, write_npz
-from genbench.params import Entry, Params
-from genbench.precision import check_operations, resolve
+from genbench.hardware import device as devices
+from genbench.hardware.precision import check_operations, resolve
 from genbench.progress import Progress
-from genbench.resume import workspace
 from genbench.seeding import generator_for
+from genbench.training.checkpoints import workspace
+from genbench.weights import load
 
 __all__ = ["draw_chunk", "run"]
 

@@ -8,18 +8,18 @@ from functools import partial
 import numpy as np
 import torch
 
-from genbench import device as devices
 from genbench.base import GenerativeModel, Likelihood
-from genbench.checkpoint import load
-from genbench.data import load_split
+from genbench.config.dependencies import shared_settings
+from genbench.config.params import Entry, Params
+from genbench.data.datasets import load_split
 from genbench.files import read_json, sha256, write_npz
-from genbench.likelihood import diagnose, plan_for, score_chunk, score_options, summarise
-from genbench.params import Entry, Params
+from genbench.hardware import device as devices
 from genbench.progress import Progress
-from genbench.results import Record, write_record
-from genbench.resume import Workspace, workspace
+from genbench.scoring.likelihood import diagnose, plan_for, score_chunk, score_options, summarise
+from genbench.scoring.records import Record, write_record
 from genbench.seeding import generator_for
-from genbench.settings import shared_settings
+from genbench.training.checkpoints import Workspace, workspace
+from genbench.weights import load
 
 __all__ = ["run"]
 

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from genbench import data, device, features
+from genbench.config.params import Params
+from genbench.data import datasets
 from genbench.errors import UserError
 from genbench.files import read_npz, sha256
-from genbench.metrics import score
-from genbench.metrics.base import FeatureSet
-from genbench.params import Params
-from genbench.results import Record, write_record
+from genbench.hardware import device
+from genbench.scoring import features
+from genbench.scoring.metrics import score
+from genbench.scoring.metrics.base import FeatureSet
+from genbench.scoring.records import Record, write_record
 from genbench.seeding import seed_for
 
 if TYPE_CHECKING:
-    from genbench.inception import InceptionWeights
+    from genbench.scoring.inception import InceptionWeights
 
 __all__ = ["run"]
 
@@ -39,7 +41,7 @@ def run(params: Params, entry: str, *, inception: bool = False, inception_weight
     """
     block = params.entry(entry)
     weights = _inception_weights(params, inception_weights) if inception or inception_weights is not None else None
-    levels = data.spec_of(block.dataset).levels
+    levels = datasets.spec_of(block.dataset).levels
     place = device.setup(params.compute)
     path = params.run(entry) / "samples.npz"
     images, labels = _samples(path)
@@ -49,7 +51,7 @@ def run(params: Params, entry: str, *, inception: bool = False, inception_weight
     metrics, withheld = score(params.metrics, generated, _reference(params.features(block.dataset)), seed=seed)
     made_from = {"samples": sha256(path), "metrics": list(params.metrics), "kind": device.identity(params.compute, place)["kind"]}
     if weights is not None:
-        from genbench.inception import METRICS
+        from genbench.scoring.inception import METRICS
 
         more, reasons = score(METRICS, *_inception_sets(params, block.dataset, images, levels, weights, place), seed=seed)
         metrics, withheld, made_from["inception"] = metrics | more, withheld | reasons, weights.sha256
@@ -73,7 +75,7 @@ def _reference(path: Path) -> FeatureSet:
 
 
 def _inception_weights(params: Params, path: Path | None) -> InceptionWeights:
-    from genbench.inception import checked_weights
+    from genbench.scoring.inception import checked_weights
 
     return checked_weights(path, accepted=params.protocol.inception_sha256)
 
@@ -81,10 +83,10 @@ def _inception_weights(params: Params, path: Path | None) -> InceptionWeights:
 def _inception_sets(
     params: Params, dataset: str, images: Tensor, levels: int, weights: InceptionWeights, place: torch.device
 ) -> tuple[FeatureSet, FeatureSet]:
-    from genbench.inception import EXTRACTOR, inception_features, load_inception
+    from genbench.scoring.inception import EXTRACTOR, inception_features, load_inception
 
     net = load_inception(weights)
-    x, _ = data.load_split(params.data(dataset), dataset, "test")
+    x, _ = datasets.load_split(params.data(dataset), dataset, "test")
     real = features.reference_images(x, params.protocol.feature_reference_images)
     generated, reference = (FeatureSet(EXTRACTOR, *inception_features(batch, levels, net, device=place)) for batch in (images, real))
     return generated, reference

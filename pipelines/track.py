@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from genbench.params import Params
-from genbench.tracking import sync
+from genbench.config.params import Params
+from genbench.tracking.mirror import sync
 
 __all__ = ["run"]
 

@@ -11,19 +11,19 @@ from typing import Any
 import torch
 
 import genbench
-from genbench import device as devices
-from genbench.backend import Backend
-from genbench.checkpoint import save
-from genbench.data import load
+from genbench.config.params import Params
+from genbench.data.datasets import load
 from genbench.errors import bind_options
 from genbench.files import read_json, sha256, write_json, write_text
-from genbench.fit import fit
-from genbench.git import commit_of
-from genbench.history import to_csv
-from genbench.params import Params
+from genbench.hardware import device as devices
+from genbench.pipeline.git import commit_of
 from genbench.registry import blamed, build
-from genbench.resume import workspace
 from genbench.seeding import seed_for
+from genbench.training.arithmetic import Backend
+from genbench.training.checkpoints import workspace
+from genbench.training.fit import fit
+from genbench.training.history import to_csv
+from genbench.weights import save
 
 __all__ = ["run"]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 from dataclasses import asdict
 
-from genbench import checkpoint, data, device, gallery
+from genbench import weights
+from genbench.config.params import Params
+from genbench.data import datasets
 from genbench.files import replace_directory, write_bytes, write_json
-from genbench.params import Params
+from genbench.hardware import device
+from genbench.pictures import gallery
 from genbench.seeding import generator_for
 
 __all__ = ["run"]
@@ -17,8 +20,8 @@ def run(params: Params, entry: str) -> None:
     """Write ``visuals/`` of an entry: the pictures, and visuals.json, which lists them (an empty list if the model can show nothing)."""
     block = params.entry(entry)
     place = device.setup(params.compute)
-    model = checkpoint.load(params.run(entry), device=place)
-    x, y = data.load_split(params.data(block.dataset), block.dataset, "test")
+    model = weights.load(params.run(entry), device=place)
+    x, y = datasets.load_split(params.data(block.dataset), block.dataset, "test")
     rng_for = functools.partial(generator_for, "visuals", entry, block.seed, device=place)
     with replace_directory(params.run(entry) / "visuals") as folder:
         listed = []

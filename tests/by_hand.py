@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import GenerativeModel, Likelihood, Phase, Step
-from genbench.data import Dataset
+from genbench.data.datasets import Dataset
 
 __all__ = ["Training", "independent_pixels", "rate", "rng", "seed", "spread"]
 
@@ -93,7 +93,7 @@ class _Phase:
 
 
 class Training:
-    """The training loop of ``genbench.fit``, for models without batch normalisation.
+    """The training loop of ``genbench.training.fit``, for models without batch normalisation.
 
     Arguments:
         model: trained in place.

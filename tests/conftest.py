@@ -16,11 +16,11 @@ import pytest
 import torch
 import yaml
 
-from genbench import data
+from genbench.config.params import Params, load_params
+from genbench.data import datasets
+from genbench.data.mirror import mirror
 from genbench.errors import UserError
 from genbench.files import write_npz
-from genbench.mirror import mirror
-from genbench.params import Params, load_params
 
 # A shell that starts the tests in the background has SIGINT ignored, which the processes that are sent it here would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -59,37 +59,37 @@ def _global_state() -> Iterator[None]:
 def _real(dataset: str) -> dict[str, np.ndarray]:
     place = mirror()
     try:
-        return data.prepare(dataset, raw=REPOSITORY / "data" / "raw", mirror=place)
+        return datasets.prepare(dataset, raw=REPOSITORY / "data" / "raw", mirror=place)
     except UserError as error:
         if place:  # a mirror that was asked for and does not work is a failure
             raise
         pytest.skip(f"no {dataset}: GENBENCH_MIRROR is not set and the download failed ({str(error).splitlines()[0]})")
 
 
-def _dataset(name: str, folder: Path) -> data.Dataset:
+def _dataset(name: str, folder: Path) -> datasets.Dataset:
     path = folder / f"{name}.npz"
     write_npz(path, _real(name))
     try:
-        return data.load(path, name)
+        return datasets.load(path, name)
     finally:
         path.unlink()
 
 
 @pytest.fixture(scope="session")
-def mnist(tmp_path_factory: pytest.TempPathFactory) -> data.Dataset:
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> datasets.Dataset:
     """The real MNIST, or a skip with the reason when there is neither mirror nor network."""
     return _dataset("mnist", tmp_path_factory.mktemp("mnist"))
 
 
 @pytest.fixture(scope="session")
-def binary_mnist(tmp_path_factory: pytest.TempPathFactory) -> data.Dataset:
+def binary_mnist(tmp_path_factory: pytest.TempPathFactory) -> datasets.Dataset:
     """The real static binarization, or a skip as for ``mnist``."""
     return _dataset("binary_mnist", tmp_path_factory.mktemp("binary_mnist"))
 
 
-def _small(dataset: data.Dataset) -> dict[str, np.ndarray]:
+def _small(dataset: datasets.Dataset) -> dict[str, np.ndarray]:
     """The first images of each split, in the layout of ``data.prepare``."""
-    arrays = dict(data.EXCERPT)
+    arrays = dict(datasets.EXCERPT)
     for split, n in SMALL.items():
         arrays[f"{split}_x"] = getattr(dataset, f"{split}_x")[:n, 0].numpy()
         labels = getattr(dataset, f"{split}_y")
@@ -99,7 +99,7 @@ def _small(dataset: data.Dataset) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, mnist: data.Dataset, binary_mnist: data.Dataset) -> Path:
+def project(tmp_path: Path, mnist: datasets.Dataset, binary_mnist: datasets.Dataset) -> Path:
     """The root of a project with the entries of ``smoke`` as its default profile, five steps each, on 300/100/100 real images.
 
     The data is prepared, nothing else is; ``params`` is the same project, loaded.
@@ -128,7 +128,7 @@ def params(project: Path) -> Params:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, mnist: data.Dataset, binary_mnist: data.Dataset) -> Params:
+def finished(tmp_path_factory: pytest.TempPathFactory, mnist: datasets.Dataset, binary_mnist: datasets.Dataset) -> Params:
     """The project of tests/small_project.py after all of its stages, to be read; a test that changes something takes a copy."""
     from tests import small_project
 

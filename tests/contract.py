@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from genbench import checkpoint
+from genbench import weights as checkpoint
 from genbench.base import Conditioning, DataSpec, Diagnosed, Encoder, GenerativeModel, Inpaintable, Latent, Likelihood, Traceable
+from genbench.config.params import Entry
 from genbench.families.autoregressive import Autoregressive
-from genbench.params import Entry
 
 CLASSES = 3
 DRAWS = 20_000
@@ -105,7 +105,7 @@ def toy_data(spec: DataSpec, n: int = 1536) -> tuple[Tensor, Tensor | None]:
 
 
 def data_for(model: GenerativeModel) -> tuple[Tensor, Tensor | None]:
-    """The toy images, and their labels if the model takes them: what ``genbench.fit`` would pass."""
+    """The toy images, and their labels if the model takes them: what ``genbench.training.fit`` would pass."""
     x, y = toy_data(model.spec)
     return x, y if model.conditional else None
 
@@ -123,7 +123,7 @@ def start(model: GenerativeModel, *, data: bool = True) -> GenerativeModel:
 
 
 def train(model: GenerativeModel, steps: int = 200, lr: float = 0.02) -> GenerativeModel:
-    """A bare loop over the phases, independent of ``genbench.fit``; returns the model in eval mode."""
+    """A bare loop over the phases, independent of ``genbench.training.fit``; returns the model in eval mode."""
     x, y = data_for(model)
     phases = model.train().phases()
     optimizers = [torch.optim.Adam(phase.params, lr=lr) for phase in phases]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from genbench.config.params import Params, load_params
 from genbench.files import write_bytes, write_json, write_npz, write_text
-from genbench.images import grid, png
-from genbench.params import Params, load_params
-from genbench.results import Metric, Record, write_record
+from genbench.pictures.grids import grid, png
+from genbench.scoring.records import Metric, Record, write_record
 from tests.toys import weights_of
 
 __all__ = ["finished_project", "write_entry"]

@@ -19,9 +19,9 @@ os.environ["GENBENCH_ISA"] = "avx2"
 
 import yaml
 
+from genbench.config.params import Params, load_params
 from genbench.files import read_npz
-from genbench.isa import set_isa
-from genbench.params import Params, load_params
+from genbench.hardware.isa import set_isa
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = ("train", "sample", "score_likelihood")

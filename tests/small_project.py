@@ -20,15 +20,16 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Step
-from genbench.data import EXCERPT, Dataset
+from genbench.config.params import Entry, Params, Protocol
+from genbench.data.datasets import EXCERPT, Dataset
 from genbench.files import write_json, write_npz
+from genbench.hardware.compute import Compute
 from genbench.models.cvae import CVAE
 from genbench.models.ddpm import DDPM
 from genbench.models.hinge_gan import HingeGAN
 from genbench.models.made import MADE
 from genbench.models.rbm import RBM
 from genbench.models.train_copy import TrainCopy
-from genbench.params import Compute, Entry, Params, Protocol
 from pipelines import features, sample, score_likelihood, score_samples, train, visuals
 
 __all__ = [
@@ -158,7 +159,7 @@ def untrained(entry: Entry) -> GenerativeModel:
 
 
 def trained(params: Params, name: str) -> GenerativeModel:
-    """The model of an entry with the weights in its file, put together without genbench.checkpoint."""
+    """The model of an entry with the weights in its file, put together without genbench.weights."""
     model = untrained(ENTRIES[name])
     model.load_state_dict(safetensors.torch.load_file(params.run(name) / "weights.safetensors"))
     return model.eval()

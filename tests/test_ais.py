@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from genbench.ais import ESS_FLOOR, AISResult, ais, reverse_ais, schedule
+from genbench.mcmc.ais import ESS_FLOOR, AISResult, ais, reverse_ais, schedule
 
 
 def _rng(seed: int = 0) -> Generator:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from genbench.alive import RUN, alive, awaited_by, process_id
+from genbench.processes.alive import RUN, alive, awaited_by, process_id
 
 IDLE = [sys.executable, "-c", "input()"]
 
@@ -91,7 +91,7 @@ def test_without_notes_a_shells_parent_counts_too(stage: int, tmp_path: Path, sh
 
 def test_no_heavy_library_is_imported() -> None:
     """A stage waits for this before anything else."""
-    program = "import sys; from genbench.alive import process_id; process_id(); print(sys.modules.keys() & {'psutil', 'torch', 'numpy'})"
+    program = "import sys; from genbench.processes.alive import process_id; process_id(); print(sys.modules.keys() & {'psutil', 'torch', 'numpy'})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     if sys.platform == "linux":
         assert done.stdout == "set()\n"

@@ -11,11 +11,11 @@ from benchmarks import autoregressive
 from benchmarks.common import RESULTS
 from benchmarks.settings import alike, with_resolved_precision
 from genbench.base import DataSpec
+from genbench.config.params import load_params
 from genbench.files import read_json
+from genbench.hardware.precision import resolve
 from genbench.models.gated_pixel_cnn import GatedPixelCNN
 from genbench.models.pixel_transformer import PixelTransformer
-from genbench.params import load_params
-from genbench.precision import resolve
 
 SPEC = DataSpec(9, 8, 2)
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from genbench.base import DataSpec
+from genbench.config.params import load_params
 from genbench.errors import UserError
 from genbench.families.flow import Dequantizer, Flow, Multiscale
 from genbench.models.glow import Glow
 from genbench.models.real_nvp import RealNVP
 from genbench.nn.bijections import ActNorm, Bijection, Coupling, InvertibleMixing, Squeeze
 from genbench.nn.splines import BINS, BOUND, spline
-from genbench.params import load_params
 
 CASES: dict[str, Callable[[], tuple[Bijection, tuple[int, int, int]]]] = {
     "squeeze": lambda: (Squeeze(), (1, 4, 2)),

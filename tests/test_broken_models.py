@@ -14,19 +14,22 @@ import torch
 import yaml
 
 import genbench.models
-from genbench import about, registry, stage, visuals
-from genbench.check import check_params
-from genbench.clean import clean
-from genbench.data import SPECS
-from genbench.doctor import checks
+from genbench import registry
+from genbench.cli import show
+from genbench.cli.doctor import checks
+from genbench.cli.scaffold import add_seeds
+from genbench.config.params import Params, load_params
+from genbench.data.datasets import SPECS
 from genbench.errors import UserError
 from genbench.files import read_json
-from genbench.finished import find
-from genbench.params import Params, load_params
+from genbench.pictures import kinds
+from genbench.pipeline import stage_process
+from genbench.pipeline.clean import clean
+from genbench.pipeline.validate import check_params
 from genbench.registry import BrokenModel, model_class, model_classes
-from genbench.report.collect import collect
 from genbench.report.rows import leaderboard
-from genbench.scaffold import add_seeds
+from genbench.results.collect import collect
+from genbench.tracking.runs import find
 from tests.entries import finished_project
 
 HEAD = """
@@ -149,7 +152,7 @@ def test_a_file_that_cannot_be_imported_costs_its_own_entries(
     classes, broken = model_classes()
     assert "made" in classes
     assert broken.keys() == {"bad"}
-    about.print_info("quick", "broken")
+    show.print_info("quick", "broken")
     printed = capsys.readouterr().out
     assert said in printed
     assert "fid_mnist: 12.5" in printed, "what is known of the entry is shown all the same"
@@ -181,11 +184,11 @@ def test_ctrl_c_while_a_model_is_imported_is_ctrl_c(params: Params, models: Path
 
 def test_the_commands_go_on(params: Params, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     use(models, "import sys\nsys.exit(1)\n")
-    about.print_models()
+    show.print_models()
     printed = capsys.readouterr()
     assert "made" in printed.out
     assert "bad: genbench/models/bad.py:2: SystemExit: 1 (model 'bad')" in printed.err
-    about.print_info("quick", "made")
+    show.print_info("quick", "made")
     assert "nats: 400" in capsys.readouterr().out
     assert add_seeds("quick", 2) == ["made-s1", "broken-s1"]
     (params.checkpoints / "quick-broken-train-0123456789abcdef").mkdir(parents=True)
@@ -212,10 +215,10 @@ def test_a_stage_of_it_fails_with_the_reason(project: Path, models: Path, monkey
     monkeypatch.setenv("DVC_STAGE", "train@broken")
     params = load_params("quick")
     params.fingerprint("broken", "train").parent.mkdir(parents=True)
-    monkeypatch.setattr(stage, "check_unchanged", lambda *_: None)
+    monkeypatch.setattr(stage_process, "check_unchanged", lambda *_: None)
     params.fingerprint("broken", "train").write_text('{"hash": "x"}')
     with pytest.raises(BrokenModel):
-        stage.run_stage("quick", "train", "broken")
+        stage_process.run_stage("quick", "train", "broken")
     assert said in read_json(params.status("broken", "train"))["error"]
 
 
@@ -254,4 +257,4 @@ def test_messages_of_what_a_model_cannot_do_leave_broken_ones_out(params: Params
     use(models, "raise SystemExit\n")
     made = model_class("made")(SPECS["mnist"], head="categorical")
     with pytest.raises(UserError, match=r"cannot .*Models that can: .*vae"):
-        visuals.interpolation(made, rng=torch.Generator())
+        kinds.interpolation(made, rng=torch.Generator())

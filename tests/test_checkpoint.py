@@ -10,12 +10,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from genbench.checkpoint import load, save
-from genbench.data import SPECS
+from genbench.config.params import Entry
+from genbench.data.datasets import SPECS
 from genbench.errors import UserError
-from genbench.params import Entry
 from genbench.registry import build
-from genbench.tensors import read_weights
+from genbench.weights import load, save
+from genbench.weights_file import read_weights
 
 ENTRY = Entry("made", "made", "mnist", 0, {"hidden": [1], "head": "logistic_mixture", "mixtures": 1}, {}, {}, {})
 

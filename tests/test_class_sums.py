@@ -12,14 +12,14 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood
-from genbench.likelihood import Plan, plan_for, score_chunk, summarise
-from genbench.metrics.base import FeatureSet
-from genbench.metrics.class_shares import compute as class_shares
-from genbench.metrics.label_fidelity import compute as label_fidelity
+from genbench.config.params import Entry, Protocol
 from genbench.models.made import MADE
-from genbench.params import Entry, Protocol
-from genbench.results import Metric
-from genbench.votes import votes
+from genbench.scoring.likelihood import Plan, plan_for, score_chunk, summarise
+from genbench.scoring.metrics.base import FeatureSet
+from genbench.scoring.metrics.class_shares import compute as class_shares
+from genbench.scoring.metrics.label_fidelity import compute as label_fidelity
+from genbench.scoring.records import Metric
+from genbench.scoring.votes import votes
 from tests.toys import ToyFVBN, ToyVAE
 
 SPEC = DataSpec(3, 3, 2, 3)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from genbench import clean
-from genbench.heartbeat import hold
+from genbench.pipeline import clean
+from genbench.processes.heartbeat import hold
 
 
 @pytest.fixture

@@ -24,14 +24,14 @@ import yaml
 from typer.testing import CliRunner
 
 import genbench.models
-from genbench import clean, run
-from genbench.call import call as call_
-from genbench.check import check_params
-from genbench.cli import app
-from genbench.code import Sources, entry_fingerprint
+from genbench.cli.call import call as call_
+from genbench.cli.main import app
+from genbench.config.params import load_params
 from genbench.errors import UserError
 from genbench.files import write_bytes, write_json
-from genbench.params import load_params
+from genbench.pipeline import clean, run
+from genbench.pipeline.fingerprints import Sources, entry_fingerprint
+from genbench.pipeline.validate import check_params
 
 BLOCK = {"model": "train_copy", "dataset": "mnist", "seed": 0, "arch": {}, "train": {}, "sample": {}, "score": {}}
 PARAMS = {
@@ -151,13 +151,13 @@ def log(root: Path) -> list[str]:
 def test_help_and_version_import_nothing_heavy(option: str, said: str) -> None:
     program = """
 import sys
-from genbench.cli import main
+from genbench.cli.main import main
 sys.argv = ["genbench", *sys.argv[1:]]
 try:
     main()
 except SystemExit as stop:
     assert not stop.code
-print(*(set(sys.modules) & {"torch", "numpy", "yaml", "dvc", "mlflow", "pandas", "rich", "genbench.params"}), sep=",")
+print(*(set(sys.modules) & {"torch", "numpy", "yaml", "dvc", "mlflow", "pandas", "rich", "genbench.config.params"}), sep=",")
 """
     done = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True, check=True)
     assert said in done.stdout
@@ -165,7 +165,7 @@ print(*(set(sys.modules) & {"torch", "numpy", "yaml", "dvc", "mlflow", "pandas",
 
 
 def test_what_the_locale_cannot_print_is_no_error() -> None:
-    program = "from genbench import cli; cli.app = lambda prog_name: print('3 \\u00b1 1'); cli.main()"
+    program = "from genbench.cli import main as m; m.app = lambda prog_name: print('3 \\u00b1 1'); m.main()"
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run([sys.executable, "-c", program], env=os.environ | locale, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("3 \\xb1 1\n", "")
@@ -263,7 +263,7 @@ def test_outside_a_project_the_error_says_so(tmp_path: Path, monkeypatch: pytest
 
 def module_with(monkeypatch: pytest.MonkeyPatch, function: Callable[[], object]) -> str:
     monkeypatch.setattr(run, "probe", function, raising=False)
-    return "genbench.run:probe"
+    return "genbench.pipeline.run:probe"
 
 
 @pytest.mark.parametrize("error", [ValueError("v"), UserError("u"), OSError("o"), FloatingPointError("nan"), RuntimeError("r")])
@@ -496,7 +496,7 @@ def test_a_run_of_some_entries_runs_only_these(repository: Path) -> None:
 
 
 def test_forced_work_starts_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    workspace = importlib.import_module("genbench.resume").workspace
+    workspace = importlib.import_module("genbench.training.checkpoints").workspace
     with workspace(tmp_path, "made", {"a": 1}) as work:
         work.save("train.pt", {"step": 5})
         assert work.chunk("0", lambda: {"x": np.zeros(1)})["x"] == 0

@@ -14,10 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from genbench import code
-from genbench.code import ENTRY_STAGES, Sources, check_unchanged, entry_fingerprint, outdated_plugins, shared_fingerprint, source_hash
+from genbench.config.params import Entry, Params
 from genbench.errors import UserError
-from genbench.params import Entry, Params
+from genbench.pipeline import fingerprints
+from genbench.pipeline.fingerprints import (
+    ENTRY_STAGES,
+    Sources,
+    check_unchanged,
+    entry_fingerprint,
+    outdated_plugins,
+    shared_fingerprint,
+    source_hash,
+)
 from pipelines import code as stage
 
 TREE = {
@@ -26,7 +34,7 @@ TREE = {
     "genbench/unused.py": "x = 1\n",
     "genbench/late.py": "import genbench.base\n",
     "genbench/files.py": "import json\n",
-    "genbench/features.py": 'from pathlib import Path\nWEIGHTS = Path(__file__).parent / "weights" / "net.bin"\n',
+    "genbench/scoring/features.py": 'from pathlib import Path\nWEIGHTS = Path(__file__).parent / "weights" / "net.bin"\n',
     "genbench/weights/net.bin": "weights",
     "genbench/weights/other.bin": "no one's",
     "genbench/families/__init__.py": "",
@@ -35,12 +43,12 @@ TREE = {
     "genbench/models/__init__.py": "",
     "genbench/models/nice.py": "from genbench.families.flows import prior\n",
     "genbench/models/made.py": "from genbench.families import masks\n",
-    "genbench/metrics/__init__.py": "",
-    "genbench/metrics/fid.py": "scale = 1\n",
-    "genbench/metrics/kid.py": "scale = 1\n",
+    "genbench/scoring/metrics/__init__.py": "",
+    "genbench/scoring/metrics/fid.py": "scale = 1\n",
+    "genbench/scoring/metrics/kid.py": "scale = 1\n",
     "pipelines/__init__.py": "",
     "pipelines/prepare.py": "import genbench.files\n",
-    "pipelines/features.py": "import genbench.features\n",
+    "pipelines/features.py": "import genbench.scoring.features\n",
     "pipelines/train.py": "import genbench.base, genbench.files as files\n",
     "pipelines/sample.py": "import genbench.base\n",
     "pipelines/visuals.py": "import genbench.base\n",
@@ -64,7 +72,7 @@ def tree(tmp_path: Path) -> Path:
 def _hashes(root: Path, metrics: tuple[str, ...] = ("fid",)) -> dict[str, str]:
     sources = Sources(root)
     own = {f"{s}@{e.name}": entry_fingerprint(sources, s, e, metrics).hash for e in ENTRIES.values() for s in ENTRY_STAGES}
-    return own | {s: shared_fingerprint(sources, s).hash for s in code.SHARED_STAGES}
+    return own | {s: shared_fingerprint(sources, s).hash for s in fingerprints.SHARED_STAGES}
 
 
 def _changed(root: Path, path: str, text: str) -> set[str]:
@@ -87,8 +95,8 @@ MADE = {name.replace("nice", "made") for name in NICE}
         ("genbench/late.py", "x = 1\n", NICE),
         ("genbench/base.py", "import torch\n", NICE | MADE),
         ("genbench/unused.py", "x = 2\n", set()),
-        ("genbench/metrics/fid.py", "scale = 2\n", {"score_samples@nice", "score_samples@made"}),
-        ("genbench/metrics/kid.py", "scale = 2\n", set()),
+        ("genbench/scoring/metrics/fid.py", "scale = 2\n", {"score_samples@nice", "score_samples@made"}),
+        ("genbench/scoring/metrics/kid.py", "scale = 2\n", set()),
         ("genbench/weights/net.bin", "others", {"features"}),
         ("genbench/weights/other.bin", "others", set()),
         ("pipelines/sample.py", "import genbench.files\n", {"sample@nice", "sample@made"}),
@@ -215,7 +223,7 @@ def test_outdated_plugins_are_named(params: Params, monkeypatch: pytest.MonkeyPa
 def copied(params: Params) -> Params:
     """The project with a copy of the installed sources in it, as DVC makes one for an experiment (--temp, --queue)."""
     for package in ("genbench", "pipelines"):
-        shutil.copytree(code.SOURCE_ROOT / package, params.root / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(fingerprints.SOURCE_ROOT / package, params.root / package, ignore=shutil.ignore_patterns("__pycache__"))
     return params
 
 
@@ -244,7 +252,7 @@ def test_stage_refuses_a_project_whose_sources_are_not_those_installed(copied: P
         path.write_text(path.read_text(encoding="utf-8") + new, encoding="utf-8")
     with pytest.raises(UserError) as error:
         stage.run(copied)
-    for part in (str(code.SOURCE_ROOT), named, f"pip install --no-deps --no-build-isolation -e {copied.root}", "--temp, --queue"):
+    for part in (str(fingerprints.SOURCE_ROOT), named, f"pip install --no-deps --no-build-isolation -e {copied.root}", "--temp, --queue"):
         assert part in str(error.value)
     assert not (copied.runs / "code").exists()
 
@@ -265,7 +273,7 @@ def test_a_damaged_fingerprint_is_made_anew_and_stops_its_own_stage_alone(params
 
 def test_stage_imports_no_torch() -> None:
     program = "import sys, pipelines.code, genbench.registry; genbench.registry.model_names(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=code.SOURCE_ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=fingerprints.SOURCE_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
@@ -286,7 +294,7 @@ for stage, key in steps:
         if os.waitpid(child, 0)[1]:
             raise SystemExit(f"{stage} {key} failed")
         continue
-    from genbench.params import load_params
+    from genbench.config.params import load_params
     importlib.import_module(f"pipelines.{stage}").run(load_params("quick", root=root), *([key] if key else []))
     ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in ("genbench", "pipelines")]
     loaded = {module.__file__[len(source):] for module in ours if getattr(module, "__file__", None)}
@@ -298,8 +306,8 @@ for stage, key in steps:
 
 
 def _loaded(params: Params, steps: Sequence[tuple[str, str | None]]) -> list[tuple[str, str | None, set[str]]]:
-    command = [sys.executable, "-c", WATCH, str(params.root), str(code.SOURCE_ROOT), json.dumps(steps)]
-    done = subprocess.run(command, cwd=code.SOURCE_ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", WATCH, str(params.root), str(fingerprints.SOURCE_ROOT), json.dumps(steps)]
+    done = subprocess.run(command, cwd=fingerprints.SOURCE_ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     lines = (params.root / "loaded.txt").read_text().splitlines()
     return [(stage, key, set(files)) for stage, key, files in map(json.loads, lines)]
@@ -317,7 +325,7 @@ def test_what_a_stage_loads_is_in_its_fingerprint(params: Params) -> None:
     assert [(name, key) for name, key, _ in loaded] == steps
     for name, key, files in loaded:
         assert f"pipelines/{name}.py" in files
-        known = {"genbench/params.py"}  # read by the program that calls the stage
+        known = {"genbench/config/params.py"}  # read by the program that calls the stage
         if key is not None and key in params.entries:
             known |= set(entry_fingerprint(sources, name, params.entries[key], params.metrics).files)
         else:

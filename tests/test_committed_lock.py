@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from genbench import git
-from genbench.dvc_files import copy_of, mend, problems
 from genbench.errors import UserError
+from genbench.pipeline import git
+from genbench.pipeline.dvc_files import copy_of, mend, problems
 
 STAGE = """\
   {name}:

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
-from genbench.checkpoint import save
-from genbench.current import is_conditional, outdated_likelihood
-from genbench.data import SPECS
+from genbench.config.params import Entry, Params, Protocol, load_params
+from genbench.data.datasets import SPECS
 from genbench.errors import UserError
 from genbench.files import sha256, write_bytes
-from genbench.params import Compute, Entry, Params, Protocol, load_params
+from genbench.hardware.compute import Compute
 from genbench.registry import build, model_class
-from genbench.results import Metric, Record, read_record
+from genbench.results.staleness import is_conditional, outdated_likelihood
+from genbench.scoring.records import Metric, Record, read_record
+from genbench.weights import save
 from pipelines import code, score_likelihood
 from tests.small_project import ENTRIES, untrained
 from tests.toys import weights_of

@@ -14,17 +14,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genbench import about, finished, run
+from genbench.cli import show
+from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.files import read_json, read_npz, sha256, write_bytes, write_json, write_npz, write_text
-from genbench.finished import find
-from genbench.outputs import read_history
-from genbench.params import Params
-from genbench.report.collect import collect
+from genbench.pipeline import run
 from genbench.report.page import Material, page
 from genbench.report.rows import leaderboard
 from genbench.report.tables import csv_table, markdown
-from genbench.results import Record
+from genbench.results.collect import collect
+from genbench.results.reader import read_history
+from genbench.scoring.records import Record
+from genbench.tracking import runs
+from genbench.tracking.runs import find
 from tests.entries import finished_project
 
 JSON_FILES = ("likelihood.json", "quality.json", "cost.json", "provenance.json", "sampling.json", "visuals/visuals.json")
@@ -64,7 +66,7 @@ def check_left_out(params: Params, file: str) -> None:
 def test_the_example_is_whole(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(params) == ({"made", "vae"}, {})
     assert {one.entry.name for one in find(params)[0]} == {"made", "vae"}
-    about.print_info("quick", "made")
+    show.print_info("quick", "made")
     assert "nats: 400" in capsys.readouterr().out
 
 
@@ -84,7 +86,7 @@ def test_a_damaged_file(params: Params, file: str, damage: str, capsys: pytest.C
     path = params.run("made") / file
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     check_left_out(params, file)
-    about.print_info("quick", "made")
+    show.print_info("quick", "made")
     printed = capsys.readouterr().out
     assert (file in printed) == (file in ("likelihood.json", "quality.json", "cost.json", "provenance.json"))
     assert ("fid_mnist: 12.5" in printed) == (file != "quality.json"), "the scores in other files are shown all the same"
@@ -235,7 +237,7 @@ def test_no_value_anywhere_is_in_the_way_of_another_entry(params: Params, file: 
             found, skipped = find(params)
             assert "vae" in {one.entry.name for one in found}
             assert skipped.keys() <= {"made"}
-            about.print_info("quick", "made")
+            show.print_info("quick", "made")
             left_out += bool(made.reasons)
     assert left_out > 10, "hardly any of them was noticed, so this test looks at the wrong places"
 
@@ -388,7 +390,7 @@ def test_a_picture_that_would_fill_the_memory(params: Params) -> None:
 
 def test_an_output_that_goes_while_it_is_read(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     """As DVC removes those of a stage that it runs again."""
-    seen = finished.outdated_quality
+    seen = runs.outdated_quality
 
     def and_gone(params: Params, record: Record) -> str | None:
         reason = seen(params, record)
@@ -396,7 +398,7 @@ def test_an_output_that_goes_while_it_is_read(params: Params, monkeypatch: pytes
             (params.run("made") / "samples.npz").unlink(missing_ok=True)
         return reason
 
-    monkeypatch.setattr(finished, "outdated_quality", and_gone)
+    monkeypatch.setattr(runs, "outdated_quality", and_gone)
     found, skipped = find(params)
     assert [one.entry.name for one in found] == ["vae"]
     assert skipped.keys() == {"made"} and "samples.npz" in skipped["made"]
@@ -432,7 +434,7 @@ def test_an_entry_whose_settings_changed_is_out_of_date_and_not_damaged(params: 
 
 
 def test_a_record_names_its_file_when_it_is_read_alone(tmp_path: Path) -> None:
-    from genbench.results import read_record
+    from genbench.scoring.records import read_record
 
     for value in VALUES:
         (tmp_path / "quality.json").write_text(json.dumps({"entry": "made", "metrics": value, "withheld": {}}))

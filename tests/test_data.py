@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 
-from genbench import data
-from genbench.call import call
-from genbench.data import Dataset, RawFile
+from genbench.cli.call import call
+from genbench.data import datasets
+from genbench.data.datasets import Dataset, RawFile
+from genbench.data.mirror import mirror
 from genbench.errors import UserError
 from genbench.files import write_npz
-from genbench.mirror import mirror
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -43,7 +43,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 def test_idx_round_trip() -> None:
     array = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
-    assert np.array_equal(data.parse_idx(idx(array), "x"), array)
+    assert np.array_equal(datasets.parse_idx(idx(array), "x"), array)
 
 
 @pytest.mark.parametrize(
@@ -51,44 +51,44 @@ def test_idx_round_trip() -> None:
 )
 def test_damaged_idx_is_named(damage: object) -> None:
     with pytest.raises(UserError, match="labels-file"):
-        data.parse_idx(damage(idx(np.zeros((2, 3), np.uint8))), "labels-file")  # type: ignore[operator]
+        datasets.parse_idx(damage(idx(np.zeros((2, 3), np.uint8))), "labels-file")  # type: ignore[operator]
 
 
 def test_amat_parses_each_digit() -> None:
     bits = np.random.default_rng(0).integers(0, 2, (3, 784))
     text = "".join(" ".join(map(str, row)) + " \n"[1:] for row in bits)
-    assert np.array_equal(data.parse_amat(text.encode(), "x").reshape(3, -1), bits)
+    assert np.array_equal(datasets.parse_amat(text.encode(), "x").reshape(3, -1), bits)
     with pytest.raises(UserError, match="truncated"):
-        data.parse_amat(text.encode()[:-3], "x")
+        datasets.parse_amat(text.encode()[:-3], "x")
     with pytest.raises(UserError, match="other values"):
-        data.parse_amat(text.replace("1", "2").encode(), "x")
+        datasets.parse_amat(text.replace("1", "2").encode(), "x")
 
 
 def test_download_is_verified_and_kept(tmp_path: Path, server: str) -> None:
     (tmp_path / "file.gz").write_bytes(b"content")
     file, raw = published(b"content", f"{server}/file.gz"), tmp_path / "raw"
-    assert data.fetch(file, raw=raw, mirror=None) == b"content"
+    assert datasets.fetch(file, raw=raw, mirror=None) == b"content"
     (tmp_path / "file.gz").unlink()
-    assert data.fetch(file, raw=raw, mirror=None) == b"content", "the second time comes from the cache"
+    assert datasets.fetch(file, raw=raw, mirror=None) == b"content", "the second time comes from the cache"
 
 
 def test_second_address_serves_when_the_first_is_dead_or_corrupt(tmp_path: Path, server: str) -> None:
     (tmp_path / "good").write_bytes(b"content")
     (tmp_path / "bad").write_bytes(b"conten")
     file = RawFile("mnist", "f", (f"{server}/gone", f"{server}/bad", f"{server}/good"), "md5", hashlib.md5(b"content").hexdigest())
-    assert data.fetch(file, raw=tmp_path / "raw", mirror=None) == b"content"
+    assert datasets.fetch(file, raw=tmp_path / "raw", mirror=None) == b"content"
 
 
 def test_corrupt_download_leaves_nothing(tmp_path: Path, server: str) -> None:
     (tmp_path / "file.gz").write_bytes(b"conten")
     with pytest.raises(UserError, match=r"file\.gz.*\n.*md5.*6 bytes.*\n.*GENBENCH_MIRROR"):
-        data.fetch(published(b"content", f"{server}/file.gz"), raw=tmp_path / "raw", mirror=None)
+        datasets.fetch(published(b"content", f"{server}/file.gz"), raw=tmp_path / "raw", mirror=None)
     assert not (tmp_path / "raw").exists()
 
 
 def test_offline_names_address_and_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)http://127\.0\.0\.1:9/f.*set GENBENCH_MIRROR"):
-        data.fetch(published(b"x", "http://127.0.0.1:9/f"), raw=tmp_path, mirror=None)
+        datasets.fetch(published(b"x", "http://127.0.0.1:9/f"), raw=tmp_path, mirror=None)
 
 
 def test_truncated_cache_is_downloaded_again(tmp_path: Path, server: str) -> None:
@@ -96,7 +96,7 @@ def test_truncated_cache_is_downloaded_again(tmp_path: Path, server: str) -> Non
     cached = tmp_path / "raw" / "mnist" / "file.gz"
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"cont")
-    data.fetch(published(b"content", f"{server}/file.gz"), raw=tmp_path / "raw", mirror=None)
+    datasets.fetch(published(b"content", f"{server}/file.gz"), raw=tmp_path / "raw", mirror=None)
     assert cached.read_bytes() == b"content"
 
 
@@ -105,13 +105,13 @@ def test_mirror_replaces_the_official_addresses(tmp_path: Path, server: str, sch
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "file.gz").write_bytes(b"content")
     place = str(tmp_path) if scheme == "folder" else server
-    assert data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place) == b"content"
+    assert datasets.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place) == b"content"
     (tmp_path / "mnist" / "file.gz").write_bytes(b"corrupt")
     with pytest.raises(UserError, match=r"corrupt.*md5"):
-        data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place)
+        datasets.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place)
     (tmp_path / "mnist" / "file.gz").unlink()
     with pytest.raises(UserError, match="GENBENCH_MIRROR: cannot read"):
-        data.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place)
+        datasets.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place)
 
 
 def test_a_mirror_may_be_laid_out_as_torchvision_does(tmp_path: Path, server: str) -> None:
@@ -128,18 +128,18 @@ def test_a_mirror_may_be_laid_out_as_torchvision_does(tmp_path: Path, server: st
     (raw / "f").write_bytes(plain)
     for left, content in (("f.gz", packed), ("f", plain)):
         for place in (str(tmp_path), f"{tmp_path}/", server):
-            assert data.fetch(file, raw=tmp_path / "no", mirror=place) == content
-        assert np.array_equal(data.parse_idx(content, "f"), array)
+            assert datasets.fetch(file, raw=tmp_path / "no", mirror=place) == content
+        assert np.array_equal(datasets.parse_idx(content, "f"), array)
         (raw / left).write_bytes(b"corrupt")
         for place in (str(tmp_path), server):
             with pytest.raises(UserError, match=rf"MNIST/raw/{left} is corrupt"):
-                data.fetch(file, raw=tmp_path / "no", mirror=place)
+                datasets.fetch(file, raw=tmp_path / "no", mirror=place)
         (raw / left).unlink()
     for place in (str(tmp_path), server):
         with pytest.raises(
             UserError, match=r"cannot read .*mnist/f\.gz .*, nor .*MNIST/raw/f\.gz .*, nor .*MNIST/raw/f .*unset it to download"
         ):
-            data.fetch(file, raw=tmp_path / "no", mirror=place)
+            datasets.fetch(file, raw=tmp_path / "no", mirror=place)
 
 
 def test_mnist_is_the_same_from_every_layout(tmp_path: Path) -> None:
@@ -147,12 +147,12 @@ def test_mnist_is_the_same_from_every_layout(tmp_path: Path) -> None:
     given = mirror()
     if given is None or "://" in given:
         pytest.skip("GENBENCH_MIRROR names no folder")
-    raw, expected = tmp_path / "MNIST" / "raw", data.prepare("mnist", raw=tmp_path, mirror=given)
+    raw, expected = tmp_path / "MNIST" / "raw", datasets.prepare("mnist", raw=tmp_path, mirror=given)
     raw.mkdir(parents=True)
-    for file in data.raw_files("mnist"):
-        packed = data.from_mirror(file, given)
+    for file in datasets.raw_files("mnist"):
+        packed = datasets.from_mirror(file, given)
         (raw / file.name.removesuffix(".gz")).write_bytes(gzip.decompress(packed) if packed.startswith(b"\x1f\x8b") else packed)
-    found = data.prepare("mnist", raw=tmp_path / "no", mirror=str(tmp_path))
+    found = datasets.prepare("mnist", raw=tmp_path / "no", mirror=str(tmp_path))
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
@@ -160,7 +160,7 @@ def test_mnist_is_the_same_from_every_layout(tmp_path: Path) -> None:
 def test_a_dead_mirror_is_asked_once(tmp_path: Path) -> None:
     file = RawFile("mnist", "f", (), "md5", "0", ("MNIST/raw/f",))
     with pytest.raises(UserError, match=r"cannot read http://127\.0\.0\.1:9/mnist/f \([^;]*\); correct GENBENCH_MIRROR"):
-        data.fetch(file, raw=tmp_path, mirror="http://127.0.0.1:9")
+        datasets.fetch(file, raw=tmp_path, mirror="http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_mirror_is_absolute_before_a_stage_starts(
         monkeypatch.delenv("GENBENCH_MIRROR")
     expected = found and found.format(home=tmp_path / "home", here=tmp_path / "here")
     assert mirror() == expected
-    call("genbench.mirror:mirror")
+    call("genbench.data.mirror:mirror")
     monkeypatch.chdir(tmp_path)
     assert mirror() == expected
 
@@ -201,7 +201,7 @@ def test_a_home_that_is_nobodys_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_unknown_data_set_lists_near_matches() -> None:
     with pytest.raises(UserError, match="did you mean 'mnist'"):
-        data.spec_of("mnits")
+        datasets.spec_of("mnits")
 
 
 @pytest.mark.parametrize(
@@ -212,15 +212,15 @@ def test_unknown_data_set_lists_near_matches() -> None:
         ({"test_x": np.zeros((2, 27, 28), np.uint8)}, r"test_x must be uint8 .*, got uint8 \(2, 27, 28\)"),
         ({"test_x": np.zeros((2, 1, 28, 28), np.uint8)}, r"test_x must be uint8 .*, got uint8 \(2, 1, 28, 28\)"),
         ({"test_x": np.zeros((100, 28, 28), np.uint8)}, r"test_x must be uint8 \(10000, 28, 28\), got uint8 \(100, 28, 28\)"),
-        ({"test_x": np.zeros((0, 28, 28), np.uint8), **data.EXCERPT}, r"test_x must be uint8 .* with N >= 1, got uint8 \(0, 28, 28\)"),
+        ({"test_x": np.zeros((0, 28, 28), np.uint8), **datasets.EXCERPT}, r"test_x must be uint8 .* with N >= 1, got uint8 \(0, 28, 28\)"),
         ({"test_x": np.uint8(0)}, r"test_x must be uint8 .*, got uint8 \(\)"),
-        ({"test_x": np.full((2, 28, 28), 2, np.uint8), **data.EXCERPT}, "test_x must hold levels below 2, got 2"),
+        ({"test_x": np.full((2, 28, 28), 2, np.uint8), **datasets.EXCERPT}, "test_x must hold levels below 2, got 2"),
     ],
 )
 def test_a_wrong_prepared_file_is_named(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     write_npz(tmp_path / "b.npz", arrays)
     with pytest.raises(UserError, match=rf"b\.npz: {message}; delete the file and run `genbench prepare` again"):
-        data.load_split(tmp_path / "b.npz", "binary_mnist", "test")
+        datasets.load_split(tmp_path / "b.npz", "binary_mnist", "test")
 
 
 @pytest.mark.parametrize(
@@ -237,19 +237,19 @@ def test_a_wrong_prepared_file_is_named(tmp_path: Path, arrays: dict[str, np.nda
 )
 def test_wrong_labels_are_named(tmp_path: Path, labels: np.ndarray | None, message: str) -> None:
     images = np.zeros((3, 28, 28), np.uint8)
-    arrays = {f"{split}_{part}": value for split in data.SIZES for part, value in (("x", images), ("y", np.arange(3)))}
+    arrays = {f"{split}_{part}": value for split in datasets.SIZES for part, value in (("x", images), ("y", np.arange(3)))}
     write_npz(tmp_path / "m.npz", arrays)
     with pytest.raises(UserError, match=r"m\.npz: train_x must be uint8 \(50000, 28, 28\), got uint8 \(3, 28, 28\); delete the file"):
-        data.load(tmp_path / "m.npz", "mnist")
-    arrays |= data.EXCERPT
+        datasets.load(tmp_path / "m.npz", "mnist")
+    arrays |= datasets.EXCERPT
     write_npz(tmp_path / "m.npz", arrays)
-    loaded = data.load(tmp_path / "m.npz", "mnist")
+    loaded = datasets.load(tmp_path / "m.npz", "mnist")
     assert loaded.valid_y is not None
     assert loaded.valid_y.tolist() == [0, 1, 2]
     del arrays["valid_y"]
     write_npz(tmp_path / "m.npz", arrays | ({} if labels is None else {"valid_y": labels}))
     with pytest.raises(UserError, match=rf"m\.npz: {message}; delete the file"):
-        data.load(tmp_path / "m.npz", "mnist")
+        datasets.load(tmp_path / "m.npz", "mnist")
 
 
 def test_a_truncated_prepared_file_is_named(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_truncated_prepared_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "b.npz"
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(ValueError, match=r"b\.npz is corrupt or truncated"):
-        data.load_split(path, "binary_mnist", "test")
+        datasets.load_split(path, "binary_mnist", "test")
 
 
 # Of the splits as prepared; a change of any pixel, label or split changes them.
@@ -291,7 +291,7 @@ def test_real_binarization_is_the_one_that_was_meant(binary_mnist: Dataset) -> N
 
 
 def check(dataset: Dataset) -> None:
-    for split, size in data.SIZES.items():
+    for split, size in datasets.SIZES.items():
         x = getattr(dataset, f"{split}_x")
         assert tuple(x.shape) == (size, 1, 28, 28)
         assert digest(x) == SHA256[dataset.name][f"{split}_x"]
@@ -318,5 +318,5 @@ def test_a_connection_that_breaks_off_is_an_error_that_names_the_address(tmp_pat
         threading.Thread(target=running.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{running.server_port}/f"
         with pytest.raises(UserError, match=r"(?s)/f: IncompleteRead.*set GENBENCH_MIRROR"):
-            data.fetch(published(b"content", url), raw=tmp_path, mirror=None)
+            datasets.fetch(published(b"content", url), raw=tmp_path, mirror=None)
         running.shutdown()

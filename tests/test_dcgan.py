@@ -10,10 +10,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.base import DataSpec
-from genbench.data import Dataset
+from genbench.data.datasets import Dataset
 from genbench.errors import UserError
-from genbench.fit import fit
 from genbench.models.dcgan import DCGAN
+from genbench.training.fit import fit
 
 SPEC = DataSpec(8, 8, 256)
 

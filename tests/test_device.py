@@ -13,7 +13,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import torch
-from genbench.device import keep_freed_memory
+from genbench.hardware.device import keep_freed_memory
 
 if sys.argv[1] == "kept":
     keep_freed_memory()
@@ -34,7 +34,7 @@ def test_freed_memory_is_kept_for_the_next_tensor() -> None:
 PEAK = """
 import sys
 import torch
-from genbench.device import peak_memory_mb
+from genbench.hardware.device import peak_memory_mb
 
 peak = peak_memory_mb(torch.device("cpu"))
 more = torch.ones(2**27)
@@ -63,8 +63,8 @@ os.sched_setaffinity(0, json.loads(sys.argv[1]))
 import numpy as np
 import torch
 from threadpoolctl import threadpool_info
-from genbench.device import setup
-from genbench.params import Compute
+from genbench.hardware.device import setup
+from genbench.hardware.compute import Compute
 
 setup(Compute(threads=int(sys.argv[2])))
 import scipy.linalg  # has a BLAS of its own

@@ -17,10 +17,10 @@ import pytest
 import safetensors.numpy
 from typer.testing import CliRunner
 
-from genbench.cli import app
-from genbench.compare import arrays_differ, values_differ
-from genbench.diff import compare
-from genbench.params import Params
+from genbench.cli.main import app
+from genbench.config.params import Params
+from genbench.results.compare import arrays_differ, values_differ
+from genbench.results.diff import compare
 from pipelines import code, features, sample, score_likelihood, score_samples, train, visuals
 
 HISTORY = "step,seconds,images_per_second,loss/loss,loss/valid_loss\n1,0.5,100,5.25,\n2,1.0,101,4.125,4.5\n"
@@ -419,7 +419,7 @@ def test_runs_that_cannot_be_compared_end_with_2(
 def test_comparing_needs_no_torch(runs: tuple[Path, Path]) -> None:
     program = """
 import sys
-from genbench.diff import print_diff
+from genbench.results.diff import print_diff
 print(print_diff(*sys.argv[1:3], "quick"), "torch" in sys.modules)
 """
     text("history.csv", ",5.25,", ",5.5,")(runs[1])

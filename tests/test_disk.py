@@ -16,15 +16,16 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from genbench import disk, run, stage
-from genbench.clean import clean
-from genbench.cli import app
-from genbench.costs import costs_path, read_costs
+from genbench import disk
+from genbench.cli.doctor import _writable
+from genbench.cli.main import app
+from genbench.config.params import Params, load_params
 from genbench.disk import ExplainedError, check_writable, explain, explained, shortage, told
-from genbench.doctor import _writable
 from genbench.errors import UserError
 from genbench.files import read_json, read_npz, write_json, write_npz, write_text
-from genbench.params import Params, load_params
+from genbench.pipeline import run, stage_process
+from genbench.pipeline.clean import clean
+from genbench.pipeline.costs import costs_path, read_costs
 from pipelines import code as code_stage
 
 KINDS = {
@@ -157,7 +158,7 @@ def test_no_command_ends_in_a_bare_error_number(root: Path, monkeypatch: pytest.
 def test_the_reason_in_the_report_is_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.prepare.run", failing(errno.ENOSPC, root / "data" / "raw"))
     with pytest.raises(OSError, match="No space"):
-        stage.run_stage("quick", "prepare", "mnist")
+        stage_process.run_stage("quick", "prepare", "mnist")
     status = read_json(load_params("quick").status("mnist", "prepare"))
     assert status["error"].startswith(f"cannot use {root / 'data' / 'raw'}: the disk is full")
 
@@ -207,13 +208,13 @@ def test_clean_removes_first_what_needs_no_room(
         for path in (root / ".ckpt" / name / "identity.json", root / ".ckpt" / name):
             os.utime(path, (1e9 - age, 1e9 - age))
     with monkeypatch.context() as patch:
-        patch.setattr("genbench.clean.mend", full)
+        patch.setattr("genbench.pipeline.clean.mend", full)
         code, text = command("clean")
     assert code == 1
     assert text.startswith(f"error: {said}")
     assert isinstance(error, UserError) or text.endswith("`genbench clean --all` removes all checkpoints\n")
     assert {path.name for path in (root / ".ckpt").iterdir()} == {"quick-made-train-bb", "quick-vae-sample-dd"}
-    monkeypatch.setattr("genbench.clean._unfinished", lambda root: {"quick-made-train"})
+    monkeypatch.setattr("genbench.pipeline.clean._unfinished", lambda root: {"quick-made-train"})
     capsys.readouterr()
     clean()
     assert capsys.readouterr().out.splitlines()[-1] == "freed 0.0 MB, kept 0.0 MB"

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from genbench import data, doctor, dvc_files
+from genbench.cli import doctor
+from genbench.config.params import Params, load_params
+from genbench.data import datasets
 from genbench.errors import UserError
 from genbench.files import write_bytes
-from genbench.params import Params, load_params
+from genbench.pipeline import dvc_files
 
 CHECKS = {
     "entries": "_entries",
@@ -71,7 +73,7 @@ def test_data_that_cannot_be_read_are_told(params: Params, monkeypatch: pytest.M
     def fails(path: Path, name: str) -> None:
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr(data, "load", fails)
+    monkeypatch.setattr(datasets, "load", fails)
     (check,) = doctor._attempt("mnist", lambda: doctor._data(params, "mnist"))
     assert check.level == "fail"
     assert check.found.startswith(f"cannot use {params.data('mnist')}: the disk reports a fault")

@@ -52,7 +52,7 @@ with open(root / "calls.txt", "a") as calls:
     calls.write(os.environ["DVC_STAGE"].split(":")[-1] + "\\n")
 if stage == "code":
     sys.path.insert(0, str(root))
-    from genbench.params import load_params
+    from genbench.config.params import load_params
     from pipelines.code import run
     run(load_params(profile))
     raise SystemExit
@@ -159,7 +159,7 @@ def _create(root: Path, tools: Path) -> Project:
     for folder in ("models", "families", "metrics"):
         project.write(f"genbench/{folder}/__init__.py", "")
     for name in ("first", "second"):
-        project.write(f"genbench/metrics/{name}.py", "scale = 1\n")
+        project.write(f"genbench/scoring/metrics/{name}.py", "scale = 1\n")
     for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start"]):
         assert project.run("git", *command).returncode == 0
     return project
@@ -197,7 +197,7 @@ def test_metric_scores_again_and_trains_nothing(finished: Project) -> None:
     ran, _ = finished.repro()
     scoring = _entry("alpha", "score_samples") | _entry("beta", "score_samples")
     assert ran == {"code"} | scoring | ENDS
-    finished.write("genbench/metrics/second.py", "scale = 2\n")
+    finished.write("genbench/scoring/metrics/second.py", "scale = 2\n")
     ran, _ = finished.repro()
     assert ran == {"code"} | scoring | ENDS
 
@@ -213,7 +213,7 @@ def test_family_runs_its_models_and_a_comment_runs_nothing(finished: Project) ->
     ran, _ = finished.repro()
     assert ran == {"code"} | _entry("beta", "train", "sample", "visuals", "score_likelihood", "score_samples") | ENDS
     finished.write("genbench/families/betas.py", '"""Betas."""\n\nwidth = (2)  # wide\n')
-    finished.write("genbench/cli.py", "print('another command line')\n")
+    finished.write("genbench/cli/main.py", "print('another command line')\n")
     ran, _ = finished.repro()
     assert ran == {"code"}
 

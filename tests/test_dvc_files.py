@@ -19,9 +19,9 @@ import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from dvc.utils.serialize import parse_yaml
 
-from genbench import dvc_files, rwlock
-from genbench.dvc_files import copies_kept, copy_of, mend, problems
 from genbench.errors import UserError
+from genbench.pipeline import dvc_files, rwlock
+from genbench.pipeline.dvc_files import copies_kept, copy_of, mend, problems
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMITTED = (REPOSITORY / "dvc.lock").read_bytes()

@@ -14,10 +14,10 @@ import psutil
 import pytest
 from dvc.repo import Repo
 
-from genbench.dvc_config import is_set, mentions
-from genbench.dvc_files import problems
-from genbench.dvc_quiet import dvc_is_quiet
 from genbench.errors import UserError
+from genbench.pipeline.dvc_config import is_set, mentions
+from genbench.pipeline.dvc_files import problems
+from genbench.pipeline.dvc_quiet import dvc_is_quiet
 
 HOLDER = "from dvc.repo import Repo; repo = Repo('.'); repo.lock.lock(); print('held', flush=True); input()"
 
@@ -87,7 +87,7 @@ def test_dvc_is_waited_for_and_named(root: Path, links: bool, holder: psutil.Pro
 
 
 def test_who_waits_without_end_says_for_whom(root: Path, holder: psutil.Process) -> None:
-    program = "from pathlib import Path; from genbench.dvc_files import mend; mend(Path())"
+    program = "from pathlib import Path; from genbench.pipeline.dvc_files import mend; mend(Path())"
     with subprocess.Popen([sys.executable, "-c", program], cwd=root, stderr=subprocess.PIPE, text=True) as waiting:
         assert waiting.stderr is not None
         assert f"waiting, for .dvc/tmp/lock is held by process {holder.pid} (" in waiting.stderr.readline()

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from genbench import estimate as estimating
-from genbench.costs import costs_path, read_costs, record_cost
-from genbench.estimate import REFERENCE, announce, duration, estimate, how_long, stages_to_run, whole
+from genbench.config.params import Params
 from genbench.files import write_json
-from genbench.params import Params
+from genbench.pipeline import estimate as estimating
+from genbench.pipeline.costs import costs_path, read_costs, record_cost
+from genbench.pipeline.estimate import REFERENCE, announce, duration, estimate, how_long, stages_to_run, whole
 from pipelines import code
 
 SPEEDS = {"float32": {"convolution": 100.0, "matrix_product": 100.0}}
@@ -191,7 +191,7 @@ def test_durations_have_no_more_digits_than_an_estimate(seconds: float, text: st
 
 
 def test_the_committed_costs_are_of_whole_profiles() -> None:
-    from genbench.params import load_params
+    from genbench.config.params import load_params
 
     root = Path(__file__).resolve().parents[1]
     costs = json.loads((root / REFERENCE).read_text())["profiles"]

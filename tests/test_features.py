@@ -13,14 +13,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from genbench import features
-from genbench.data import EXCERPT, Dataset
+from genbench.config.params import Entry, Params, Protocol
+from genbench.data.datasets import EXCERPT, Dataset
 from genbench.errors import UserError
-from genbench.feature_training import accuracy, augment, recover_labels, train_feature_net
-from genbench.features import WEIGHTS, FeatureNet, extract, load_net, reference_images
 from genbench.files import read_npz, write_npz
-from genbench.params import Compute, Entry, Params, Protocol
-from genbench.results import read_record
+from genbench.hardware.compute import Compute
+from genbench.scoring import features
+from genbench.scoring.feature_training import accuracy, augment, recover_labels, train_feature_net
+from genbench.scoring.features import WEIGHTS, FeatureNet, extract, load_net, reference_images
+from genbench.scoring.records import read_record
 from pipelines import features as features_stage
 from pipelines import score_samples
 
@@ -164,7 +165,7 @@ def test_training_needs_grey_digits_with_labels(binary_mnist: Dataset) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_training(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genbench.feature_training.augment", lambda x, *, rng, binary: x * math.nan)
+    monkeypatch.setattr("genbench.scoring.feature_training.augment", lambda x, *, rng, binary: x * math.nan)
     with pytest.raises(FloatingPointError, match="loss is nan in epoch 1, step 0"):
         train_feature_net(few, epochs=1, batch_size=50, progress=False)
 
@@ -274,7 +275,7 @@ def test_retraining_reports_both_nets(
     splits |= {f"{s}_y": getattr(data, f"{s}_y").numpy().astype(np.uint8) for s in ("train", "valid", "test")}
     write_npz(scored.data("mnist"), splits | EXCERPT)
     brief = functools.partial(train_feature_net, epochs=1, batch_size=50)
-    monkeypatch.setattr("genbench.feature_training.train_feature_net", brief)
+    monkeypatch.setattr("genbench.scoring.feature_training.train_feature_net", brief)
     before = WEIGHTS.read_bytes()
     report = features_stage.retrain(scored)
     assert WEIGHTS.read_bytes() == before

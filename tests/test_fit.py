@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from genbench.backend import Backend
 from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Phase, Step
-from genbench.data import Dataset
+from genbench.data.datasets import Dataset
 from genbench.errors import UserError
-from genbench.fit import fit
-from genbench.optim import OptimOptions
-from genbench.resume import Workspace, workspace
 from genbench.seeding import generator_for
+from genbench.training.arithmetic import Backend
+from genbench.training.checkpoints import Workspace, workspace
+from genbench.training.fit import fit
+from genbench.training.optim import OptimOptions
 
 SPEC = DataSpec(2, 2, 2)
 PLAIN = {"lr": 0.05, "warmup": 0.0, "final_lr": 1.0, "clip": None}

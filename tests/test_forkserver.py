@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from genbench import forkserver, tether
+from genbench.pipeline import forkserver
+from genbench.processes import tether
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each stage starts by itself")
 
@@ -46,7 +47,7 @@ def main():
 
 CLIENT = """
 import sys
-from genbench.forkserver import delegate
+from genbench.pipeline.forkserver import delegate
 sys.path.insert(0, {stage!r})
 code = delegate()
 print("by itself") if code is None else sys.exit(code)
@@ -111,8 +112,8 @@ def test_a_stage_gets_what_it_was_started_with_and_libraries_but_no_module_of_ou
     assert given["torch"]
     assert given["modules"] == [
         "genbench",
-        "genbench.cli",
-        "genbench.tether",
+        "genbench.cli.main",
+        "genbench.processes.tether",
     ]  # its own; the server's own module would be one of another state of the code
 
 
@@ -210,7 +211,7 @@ def test_the_server_ends_and_takes_its_stages_along(tmp_path: Path, start: Start
 
 
 def test_work_is_orphaned_when_the_parents_of_who_asked_are_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from genbench.resume import workspace
+    from genbench.training.checkpoints import workspace
 
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:

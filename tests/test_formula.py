@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from genbench.about import family_in_short
-from genbench.cli import app
-from genbench.formula import plain_docstring, plain_formula
+from genbench.cli.formula import plain_docstring, plain_formula
+from genbench.cli.main import app
+from genbench.cli.show import family_in_short
 from genbench.registry import model_class, model_names
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -84,7 +84,7 @@ def test_no_latex_is_in_the_short_text_on_a_family(family: str) -> None:
 
 
 def test_no_latex_is_left_of_the_template_of_a_new_model() -> None:
-    source = (REPOSITORY / "genbench" / "templates" / "model.py.txt").read_text(encoding="utf-8")
+    source = (REPOSITORY / "genbench" / "cli" / "templates" / "model.py.txt").read_text(encoding="utf-8")
     found = re.search(r'class @Class@.*?r"""(.*?)"""', source, re.DOTALL)
     assert found
     text = plain_docstring(inspect.cleandoc(found[1])).split("\nArguments:")[0]

@@ -19,16 +19,16 @@ from pathlib import Path
 
 import pytest
 
+from genbench.cli.scaffold import add_seeds, new_model
+from genbench.config.params import load_params
 from genbench.errors import UserError
-from genbench.heartbeat import claim, hold, in_use
-from genbench.params import load_params
-from genbench.scaffold import add_seeds, new_model
+from genbench.processes.heartbeat import claim, hold, in_use
 from pipelines import code as code_stage
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from genbench.heartbeat import hold
+from genbench.processes.heartbeat import hold
 with hold(Path(sys.argv[1]), "the first", interval=0.05):
     print("held", flush=True)
     sys.stdin.readline()
@@ -273,7 +273,7 @@ def test_a_holder_elsewhere_is_taken_for_alive_for_a_day_whatever_its_clock(tmp_
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from genbench.heartbeat import hold
+from genbench.processes.heartbeat import hold
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 with hold(Path(sys.argv[1]), "me"):

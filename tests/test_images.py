@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from genbench import images
 from genbench.errors import UserError
+from genbench.pictures import grids
 
 
 def test_grid_is_the_picture_worked_out_by_hand() -> None:
     two = np.array([[[0, 1]], [[1, 0]], [[1, 1]]], np.uint8)  # three 1x2 images of two levels
-    g = images.GAP_GREY
+    g = grids.GAP_GREY
     expected = [
         [0, 0, 255, 255, g, 255, 255, 0, 0],
         [0, 0, 255, 255, g, 255, 255, 0, 0],
@@ -24,24 +24,24 @@ def test_grid_is_the_picture_worked_out_by_hand() -> None:
         [255, 255, 255, 255, g, g, g, g, g],
         [255, 255, 255, 255, g, g, g, g, g],
     ]
-    np.testing.assert_array_equal(images.grid(two, levels=2, columns=2, scale=2, gap=1), expected)
+    np.testing.assert_array_equal(grids.grid(two, levels=2, columns=2, scale=2, gap=1), expected)
 
 
 def test_grid_without_gap_is_a_reshape() -> None:
     x = torch.randint(0, 256, (6, 1, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    page = images.grid(x, levels=256, columns=3, scale=1, gap=0)
+    page = grids.grid(x, levels=256, columns=3, scale=1, gap=0)
     rows = [torch.cat(list(x[3 * r : 3 * r + 3, 0]), 1) for r in range(2)]
     np.testing.assert_array_equal(page, torch.cat(rows).numpy())
 
 
 def test_fewer_images_than_columns_leave_no_grey() -> None:
-    assert images.grid(np.zeros((2, 3, 3), np.uint8), levels=2, columns=10, scale=1).shape == (3, 7)
+    assert grids.grid(np.zeros((2, 3, 3), np.uint8), levels=2, columns=10, scale=1).shape == (3, 7)
 
 
 @pytest.mark.parametrize(("levels", "greys"), [(2, [0, 255]), (4, [0, 85, 170, 255]), (256, list(range(256)))])
 def test_levels_are_stretched_to_the_whole_range(levels: int, greys: list[int]) -> None:
     x = np.arange(levels, dtype=np.uint8).reshape(1, 1, levels)
-    np.testing.assert_array_equal(images.stretch(x, levels=levels)[0, 0], greys)
+    np.testing.assert_array_equal(grids.stretch(x, levels=levels)[0, 0], greys)
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_levels_are_stretched_to_the_whole_range(levels: int, greys: list[int]) 
 )
 def test_bad_images_are_named(x: np.ndarray, levels: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        images.grid(x, levels=levels)
+        grids.grid(x, levels=levels)
 
 
 def test_png_is_lossless_and_deterministic() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8)
-    data = images.png(picture)
+    data = grids.png(picture)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), picture)
-    assert data == images.png(picture.copy())
+    assert data == grids.png(picture.copy())
 
 
 def _decode(data: bytes) -> tuple[list[np.ndarray], list[int]]:
@@ -78,20 +78,20 @@ def _decode(data: bytes) -> tuple[list[np.ndarray], list[int]]:
 
 def test_gif_keeps_frames_within_half_a_grey_step_and_rests_on_the_last() -> None:
     frames = [np.roll(np.arange(256, dtype=np.uint8).reshape(16, 16), 7 * i) for i in range(5)]
-    data = images.gif(frames, duration_ms=50, last_ms=900)
+    data = grids.gif(frames, duration_ms=50, last_ms=900)
     decoded, durations = _decode(data)
     assert durations == [50, 50, 50, 50, 900]
     for got, want in zip(decoded, frames, strict=True):
         assert np.abs(got.astype(int) - want).max() <= 255 / 15 / 2 + 0.5
-    assert data == images.gif(frames, duration_ms=50, last_ms=900)
+    assert data == grids.gif(frames, duration_ms=50, last_ms=900)
 
 
 def test_gif_of_noise_is_thinned_until_it_fits() -> None:
     rng = np.random.default_rng(0)
     frames = [rng.integers(0, 256, (200, 200), dtype=np.uint8) for _ in range(100)]
-    data = images.gif(frames)
+    data = grids.gif(frames)
     decoded, durations = _decode(data)
-    assert len(data) <= images.MAX_BYTES
+    assert len(data) <= grids.MAX_BYTES
     assert 2 <= len(decoded) < 100
     assert durations[0] > 80
     for shown, original in ((decoded[0], frames[0]), (decoded[-1], frames[-1])):  # first and last survive the thinning
@@ -100,11 +100,11 @@ def test_gif_of_noise_is_thinned_until_it_fits() -> None:
 
 def test_gif_refuses_what_cannot_fit() -> None:
     with pytest.raises(ValueError, match="do not fit into 100 bytes"):
-        images.gif([np.zeros((50, 50), np.uint8), np.ones((50, 50), np.uint8)], max_bytes=100)
+        grids.gif([np.zeros((50, 50), np.uint8), np.ones((50, 50), np.uint8)], max_bytes=100)
     with pytest.raises(ValueError, match="at least one"):
-        images.gif([])
+        grids.gif([])
     with pytest.raises(ValueError, match="one shape"):
-        images.gif([np.zeros((2, 2), np.uint8), np.zeros((3, 2), np.uint8)])
+        grids.gif([np.zeros((2, 2), np.uint8), np.zeros((3, 2), np.uint8)])
 
 
 # ---------------------------------------------------------------------- pictures from disk
@@ -112,13 +112,13 @@ def test_gif_refuses_what_cannot_fit() -> None:
 
 def test_a_picture_is_read_pixel_by_pixel(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8)
-    (tmp_path / "a.png").write_bytes(images.png(picture))
-    np.testing.assert_array_equal(np.asarray(images.read_picture(tmp_path / "a.png", "L")), picture)
+    (tmp_path / "a.png").write_bytes(grids.png(picture))
+    np.testing.assert_array_equal(np.asarray(grids.read_picture(tmp_path / "a.png", "L")), picture)
 
 
 @pytest.mark.parametrize(("keep", "said"), [(0, "is no picture"), (8, "is no picture"), (300, "is damaged")])
 def test_a_truncated_picture_is_named(tmp_path: Path, keep: int, said: str) -> None:
-    data = images.png(np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8))
+    data = grids.png(np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8))
     (tmp_path / "a.png").write_bytes(data[:keep])
     with pytest.raises(UserError, match=rf"a\.png {said}"):
-        images.read_picture(tmp_path / "a.png", "L")
+        grids.read_picture(tmp_path / "a.png", "L")

@@ -16,13 +16,14 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from genbench import inception
-from genbench.data import EXCERPT
+from genbench.config.params import Entry, Params, Protocol, load_params
+from genbench.data.datasets import EXCERPT
 from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_npz
-from genbench.inception import InceptionWeights, checked_weights, inception_features, load_inception
-from genbench.params import Compute, Entry, Params, Protocol, load_params
-from genbench.results import read_record
+from genbench.hardware.compute import Compute
+from genbench.scoring import inception
+from genbench.scoring.inception import InceptionWeights, checked_weights, inception_features, load_inception
+from genbench.scoring.records import read_record
 from pipelines import features as features_stage
 from pipelines import score_samples
 

@@ -13,9 +13,9 @@ import yaml
 from dvc.cli import main as dvc
 from dvc.repo import Repo
 
-from genbench import integrity, run
 from genbench.errors import UserError
-from genbench.integrity import damaged_outputs, mend_outputs
+from genbench.pipeline import integrity, run
+from genbench.pipeline.integrity import damaged_outputs, mend_outputs
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIPELINE = """\

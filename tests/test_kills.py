@@ -19,11 +19,11 @@ import psutil
 import pytest
 import yaml
 
-from genbench.data import Dataset
-from genbench.dvc_files import mend
-from genbench.params import load_params
-from genbench.report.collect import collect
-from genbench.status import in_words
+from genbench.config.params import load_params
+from genbench.data.datasets import Dataset
+from genbench.pipeline.dvc_files import mend
+from genbench.results.collect import collect
+from genbench.results.status import in_words
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot ask to end with its parent")
 

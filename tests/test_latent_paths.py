@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import normalize
 
-from genbench.latent_paths import Scale, between, prior_scale, turned
+from genbench.pictures.latent_paths import Scale, between, prior_scale, turned
 
 
 def rng(seed: int) -> Generator:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from genbench.nn.level_proposal import LevelProposal
+from genbench.mcmc.level_proposal import LevelProposal
 
 VALUES = torch.tensor([-1.0, 0.2, 1.0])
 

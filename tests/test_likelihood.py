@@ -12,10 +12,10 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood
-from genbench.data import strided
+from genbench.config.params import Entry, Protocol
+from genbench.data.datasets import strided
 from genbench.errors import UserError
-from genbench.likelihood import Plan, bits_per_dim, diagnose, plan_for, score_chunk, score_options, summarise
-from genbench.params import Entry, Protocol
+from genbench.scoring.likelihood import Plan, bits_per_dim, diagnose, plan_for, score_chunk, score_options, summarise
 from genbench.seeding import generator_for
 from tests.toys import ToyFVBN, ToyGAN, ToyVAE
 

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from genbench import machine, precision
+from genbench.hardware import capacity, precision
 
 
 def files(folder: Path, **content: str) -> Path:
@@ -35,48 +35,48 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("four_cores")
 def test_usable_cores_are_those_that_it_is_bound_to_and_its_group_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert machine.usable_cores(tmp_path) == 4
+    assert capacity.usable_cores(tmp_path) == 4
     second = group(tmp_path / "2", "0::/user/me", "user/me", cpu__max="max 100000")
-    assert machine.usable_cores(second) == 4
-    assert machine.usable_cores(group(second, "0::/user/me", "user", cpu__max="150000 100000")) == 1.5  # of the group above
-    assert machine.usable_cores(group(second, "0::/user/me", "user", cpu__max="800000 100000")) == 4
+    assert capacity.usable_cores(second) == 4
+    assert capacity.usable_cores(group(second, "0::/user/me", "user", cpu__max="150000 100000")) == 1.5  # of the group above
+    assert capacity.usable_cores(group(second, "0::/user/me", "user", cpu__max="800000 100000")) == 4
     quota = {"cpu__cfs_quota_us": "50000", "cpu__cfs_period_us": "100000"}
     first = group(tmp_path / "1", "3:cpu,cpuacct:/job", "cpu/job", **quota)
-    assert machine.usable_cores(first) == 0.5
-    assert machine.usable_cores(group(first, "3:cpu,cpuacct:/job", "cpu/job", **quota | {"cpu__cfs_quota_us": "-1"})) == 4
+    assert capacity.usable_cores(first) == 0.5
+    assert capacity.usable_cores(group(first, "3:cpu,cpuacct:/job", "cpu/job", **quota | {"cpu__cfs_quota_us": "-1"})) == 4
     monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: 4 if logical else 2)
-    assert machine.usable_cores(tmp_path) == 2  # four threads of two cores
+    assert capacity.usable_cores(tmp_path) == 2  # four threads of two cores
 
 
 def test_memory_is_what_the_group_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("", (), {"available": 8_000})())
-    assert machine.memory_left(tmp_path) == 8_000
+    assert capacity.memory_left(tmp_path) == 8_000
     second = {"memory__max": "max", "memory__current": "5000", "memory__stat": "anon 1\ninactive_file 300"}
-    assert machine.memory_left(group(tmp_path / "2", "0::/a", "a", **second)) == 8_000
-    assert machine.memory_left(group(tmp_path / "2", "0::/a", "a", **second | {"memory__max": "6000"})) == 1_300
+    assert capacity.memory_left(group(tmp_path / "2", "0::/a", "a", **second)) == 8_000
+    assert capacity.memory_left(group(tmp_path / "2", "0::/a", "a", **second | {"memory__max": "6000"})) == 1_300
     first = {"memory__limit_in_bytes": "4000", "memory__usage_in_bytes": "1000", "memory__stat": "cache 7\ntotal_inactive_file 200"}
-    assert machine.memory_left(group(tmp_path / "1", "4:memory:/b/c", "memory/b/c", **first)) == 3_200
+    assert capacity.memory_left(group(tmp_path / "1", "4:memory:/b/c", "memory/b/c", **first)) == 3_200
 
 
 def test_a_clock_that_is_held_is_told(tmp_path: Path) -> None:
-    assert machine.slowed(tmp_path) is None
+    assert capacity.slowed(tmp_path) is None
     full = files(
         tmp_path, cpuinfo_max_freq="4000000", scaling_max_freq="4000000", scaling_governor="performance", scaling_driver="acpi-cpufreq"
     )
-    assert machine.slowed(full) is None
-    assert machine.slowed(files(tmp_path, scaling_max_freq="2000000")) == "its clock is held to 2.0 of 4.0 GHz"
+    assert capacity.slowed(full) is None
+    assert capacity.slowed(files(tmp_path, scaling_max_freq="2000000")) == "its clock is held to 2.0 of 4.0 GHz"
     files(tmp_path, scaling_max_freq="4000000", scaling_governor="powersave")
-    assert "powersave" in str(machine.slowed(tmp_path))
-    assert machine.slowed(files(tmp_path, scaling_driver="intel_pstate")) is None  # where powersave is the default, and fast
+    assert "powersave" in str(capacity.slowed(tmp_path))
+    assert capacity.slowed(files(tmp_path, scaling_driver="intel_pstate")) is None  # where powersave is the default, and fast
 
 
 @pytest.mark.parametrize("native", [True, False])
 def test_speeds_are_those_of_the_precisions_that_are_native(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: native)
     times = iter([1.0, 0.5, 0.25, 2.0])
-    monkeypatch.setattr(machine, "_seconds", lambda work: next(times))
+    monkeypatch.setattr(capacity, "_seconds", lambda work: next(times))
     before = torch.get_num_threads()
-    found = machine.speeds(2)
+    found = capacity.speeds(2)
     assert torch.get_num_threads() == before
     assert list(found) == (["float32", "bfloat16"] if native else ["float32"])
     assert found["float32"]["matrix_product"] == pytest.approx(2 * 1024**3 / 0.5 / 1e9)
@@ -85,18 +85,18 @@ def test_speeds_are_those_of_the_precisions_that_are_native(native: bool, monkey
 
 def test_emulated_speeds_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: False)
-    monkeypatch.setattr(machine, "_seconds", lambda work: 1.0)
-    found = machine.speeds(1, emulated=True)
+    monkeypatch.setattr(capacity, "_seconds", lambda work: 1.0)
+    found = capacity.speeds(1, emulated=True)
     assert found["bfloat16"]["matrix_product"] == pytest.approx(2 * 256**3 / 1e9)
 
 
 def test_half_as_fast_takes_twice_as_long() -> None:
     reference = {"convolution": 100.0, "matrix_product": 200.0}
-    assert machine.ratio({"convolution": 50.0, "matrix_product": 100.0}, reference) == pytest.approx(2)
-    assert machine.ratio({"convolution": 50.0, "matrix_product": 200.0}, reference) == pytest.approx(2**0.5)
+    assert capacity.ratio({"convolution": 50.0, "matrix_product": 100.0}, reference) == pytest.approx(2)
+    assert capacity.ratio({"convolution": 50.0, "matrix_product": 200.0}, reference) == pytest.approx(2**0.5)
 
 
 def test_a_time_is_the_shortest_of_some() -> None:
     calls: list[None] = []
-    assert 0 < machine._seconds(lambda: calls.append(None), least=0.01) < 0.01
+    assert 0 < capacity._seconds(lambda: calls.append(None), least=0.01) < 0.01
     assert len(calls) > 2

@@ -13,14 +13,14 @@ import scipy.special
 import torch
 from torch import Tensor
 
-import genbench.metrics
+import genbench.scoring.metrics
 from benchmarks.metric_behaviour import DAMAGES, digits, features_of
-from genbench.data import Dataset
+from genbench.data.datasets import Dataset
 from genbench.errors import UserError
-from genbench.metrics import density_coverage, inception_score, kid, metric, metric_names, score
-from genbench.metrics.base import FeatureSet, TooFewSamples
-from genbench.metrics.class_shares import compute as class_shares
-from genbench.metrics.label_fidelity import compute as label_fidelity
+from genbench.scoring.metrics import density_coverage, inception_score, kid, metric, metric_names, score
+from genbench.scoring.metrics.base import FeatureSet, TooFewSamples
+from genbench.scoring.metrics.class_shares import compute as class_shares
+from genbench.scoring.metrics.label_fidelity import compute as label_fidelity
 
 FAMILIES = ["fid", "inception_score", "kid", "precision_recall", "density_coverage", "label_fidelity", "class_shares"]
 
@@ -302,10 +302,10 @@ def test_the_samples_are_the_first_argument(family: str) -> None:
 def test_a_metric_is_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert metric_names() == sorted(FAMILIES)
     (tmp_path / "mean_feature.py").write_text(
-        "from genbench.results import Metric\n\n\ndef compute(generated, reference, *, seed):\n"
+        "from genbench.scoring.records import Metric\n\n\ndef compute(generated, reference, *, seed):\n"
         "    return {'mean_feature': Metric(float(generated.features.mean()), None, len(generated), higher_is_better=True)}\n"
     )
-    monkeypatch.setattr(genbench.metrics, "__path__", [*genbench.metrics.__path__, str(tmp_path)])
+    monkeypatch.setattr(genbench.scoring.metrics, "__path__", [*genbench.scoring.metrics.__path__, str(tmp_path)])
     made = gaussian(10, 2, shift=1)
     found = score(["mean_feature"], made, gaussian(10, 2), seed=0)[0]["mean_feature"]
     assert (found.value, found.n) == (float(made.features.mean()), 10)

@@ -20,13 +20,14 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
-from genbench import mlflow_store, ui
-from genbench.cli import app
+from genbench.cli.main import app
+from genbench.config.params import Params
 from genbench.errors import UserError
-from genbench.mlflow_errors import explanation, of_sqlite
-from genbench.mlflow_store import Store
-from genbench.params import Params
-from genbench.tracking import sync
+from genbench.tracking import store as mlflow_store
+from genbench.tracking import ui
+from genbench.tracking.errors import explanation, of_sqlite
+from genbench.tracking.mirror import sync
+from genbench.tracking.store import Store
 from tests.entries import finished_project
 
 
@@ -116,7 +117,7 @@ def test_a_store_is_made_in_one_piece(project: Params, monkeypatch: pytest.Monke
 LIMITED = """
 import resource, signal, sys
 import genbench.tracking
-from genbench.cli import main
+from genbench.cli.main import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
 main()
@@ -486,7 +487,7 @@ def test_another_genbench_in_the_store_is_waited_for_and_named(project: Params, 
     shutil.copy(empty_database, database(project))
     store = f"Store(Path({str(project.root)!r}), 'sqlite:///{database(project)}')"
     code = (
-        f"from pathlib import Path\nfrom genbench.mlflow_store import Store\nwith {store}.opened():\n    print('in', flush=True); input()"
+        f"from pathlib import Path\nfrom genbench.tracking.store import Store\nwith {store}.opened():\n    print('in', flush=True); input()"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from genbench import check, doctor, run
+from genbench.cli import doctor
+from genbench.cli.scaffold import add_seeds
+from genbench.config.params import load_params, params_path, profiles
 from genbench.errors import UserError
-from genbench.params import load_params, params_path, profiles
-from genbench.scaffold import add_seeds
+from genbench.pipeline import run, validate
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -114,8 +115,8 @@ def test_a_run_and_doctor_warn_of_aliases_beforehand(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An experiment that changes nothing starts nothing that could say so."""
-    monkeypatch.setattr(check, "check_params", lambda *_: {})
-    monkeypatch.setattr(check, "emulating", lambda *_: [])
+    monkeypatch.setattr(validate, "check_params", lambda *_: {})
+    monkeypatch.setattr(validate, "emulating", lambda *_: [])
     assert run._check(load_params(), []) == {}
     assert list(doctor._aliases([load_params(name) for name in profiles(root)])) == []
     assert capsys.readouterr().err == ""

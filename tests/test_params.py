@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from genbench.check import check_params
+from genbench.config.params import Protocol, load_params, profiles
 from genbench.errors import Mistakes, UserError
-from genbench.params import MAX_THREADS, Compute, Protocol, load_params, profiles
+from genbench.hardware.compute import MAX_THREADS, Compute
+from genbench.pipeline.validate import check_params
 
 TRAIN = {"steps": 1, "optim": {"loss": {"lr": 0.1}}}
 MADE = {

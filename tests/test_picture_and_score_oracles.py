@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from genbench import images, visuals
-from genbench.data import Dataset
-from genbench.features import load_net
+from genbench.config.params import Params
+from genbench.data.datasets import Dataset
 from genbench.files import read_npz
-from genbench.metrics import metric
-from genbench.metrics.base import FeatureSet
-from genbench.params import Params
-from genbench.term_chart import term_chart
+from genbench.pictures import grids, kinds
+from genbench.pictures.term_chart import term_chart
+from genbench.scoring.features import load_net
+from genbench.scoring.metrics import metric
+from genbench.scoring.metrics.base import FeatureSet
 from pipelines import score_samples
 from tests import by_hand
 from tests.small_project import ENTRIES, METRICS, SPECS, cut, trained
@@ -95,24 +95,24 @@ def pictures(finished: Params, name: str, data: Dataset) -> dict[str, bytes]:
     noise = functools.partial(by_hand.rng, "visuals", name, entry.seed)
     if name == "made":
         return {
-            "process.gif": images.gif(visuals.process(model, rng=noise("process"))),
-            "process.png": images.png(visuals.strip(model, rng=noise("strip"))),
-            "completion.png": images.png(visuals.completions(model, x, y, rng=noise("completion"))),
+            "process.gif": grids.gif(kinds.process(model, rng=noise("process"))),
+            "process.png": grids.png(kinds.strip(model, rng=noise("strip"))),
+            "completion.png": grids.png(kinds.completions(model, x, y, rng=noise("completion"))),
         }
     found = {
-        "interpolation.png": images.png(visuals.interpolation(model, rng=noise("interpolation"))),
-        "interpolation-images.png": images.png(visuals.interpolation(model, x, y, rng=noise("interpolation-images"), mode="images")),
-        "reconstruction.png": images.png(visuals.reconstructions(model, x, y, rng=noise("reconstruction"))),
-        "classes.png": images.png(visuals.classes(model, rng=noise("classes"))),
+        "interpolation.png": grids.png(kinds.interpolation(model, rng=noise("interpolation"))),
+        "interpolation-images.png": grids.png(kinds.interpolation(model, x, y, rng=noise("interpolation-images"), mode="images")),
+        "reconstruction.png": grids.png(kinds.reconstructions(model, x, y, rng=noise("reconstruction"))),
+        "classes.png": grids.png(kinds.classes(model, rng=noise("classes"))),
     }
     if name == "cvae":
-        return found | {"traversal.png": images.png(visuals.traversal(model, rng=noise("traversal")))}
+        return found | {"traversal.png": grids.png(kinds.traversal(model, rng=noise("traversal")))}
     assert y is not None
     chosen = torch.tensor([int((y == label).nonzero()[0]) for label in range(10)])
     terms = model.bound_terms(x[chosen], y[chosen], rng=noise("terms"))
     return found | {
-        "process.gif": images.gif(visuals.process(model, rng=noise("process"), sampler=entry.sample)),
-        "process.png": images.png(visuals.strip(model, rng=noise("strip"), sampler=entry.sample)),
+        "process.gif": grids.gif(kinds.process(model, rng=noise("process"), sampler=entry.sample)),
+        "process.png": grids.png(kinds.strip(model, rng=noise("strip"), sampler=entry.sample)),
         "terms.png": term_chart(terms.numpy()),
     }
 

@@ -13,11 +13,12 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
 
-from genbench import checkpoint, images
-from genbench.cli import app
-from genbench.data import load_split, spec_of
+from genbench import weights
+from genbench.cli.main import app
+from genbench.config.params import Params
+from genbench.data.datasets import load_split, spec_of
 from genbench.files import write_bytes
-from genbench.params import Params
+from genbench.pictures import grids
 from genbench.registry import build
 
 
@@ -28,7 +29,7 @@ def trained(params: Params, monkeypatch: pytest.MonkeyPatch) -> Params:
         entry = params.entry(name)
         torch.manual_seed(0)
         path = params.run(name) / "weights.safetensors"
-        checkpoint.save(build(entry, spec_of(entry.dataset)), path, entry=entry)
+        weights.save(build(entry, spec_of(entry.dataset)), path, entry=entry)
     monkeypatch.chdir(params.root)
     return params
 
@@ -60,18 +61,18 @@ def test_upper_rows_are_kept_and_the_rest_is_drawn(trained: Params, options: tup
         assert any(np.array_equal(tiles[number, 0], one) for one in real[label])
         for draw in (2, 3):
             np.testing.assert_array_equal(tiles[number, draw, :rows], tiles[number, 0, :rows])
-        assert (tiles[number, 1, rows:] == images.GAP_GREY).all()
+        assert (tiles[number, 1, rows:] == grids.GAP_GREY).all()
         assert (tiles[number, 2, rows:] != tiles[number, 3, rows:]).any()
 
 
 def test_a_mask_that_fits_the_order_and_one_that_does_not(trained: Params) -> None:
     mask = _upper(10).clone()
     mask[10, :5] = True
-    write_bytes(Path("mask.png"), images.png(np.where(mask.numpy(), 255, 0).astype(np.uint8)))
+    write_bytes(Path("mask.png"), grids.png(np.where(mask.numpy(), 255, 0).astype(np.uint8)))
     assert call("binary-made", "--out", "a.png", "--mask", "mask.png", "--n", "2", "--draws", "1") == (0, "")
     tiles = shown("a.png", 3)
     np.testing.assert_array_equal(tiles[:, 2][:, mask], tiles[:, 0][:, mask])
-    write_bytes(Path("mask.png"), images.png(np.where(mask.numpy(), 0, 255).astype(np.uint8)))
+    write_bytes(Path("mask.png"), grids.png(np.where(mask.numpy(), 0, 255).astype(np.uint8)))
     code, said = call("binary-made", "--mask", "mask.png")
     assert code == 1
     assert "mask.png: mask: known pixels must come before all unknown ones in the model's order, but step 0 is unknown" in said
@@ -96,9 +97,9 @@ def test_a_mask_that_fits_the_order_and_one_that_does_not(trained: Params) -> No
     ],
 )
 def test_bad_input(trained: Params, arguments: tuple[str, ...], said: str) -> None:
-    write_bytes(Path("small.png"), images.png(np.zeros((2, 3), np.uint8)))
-    write_bytes(Path("white.png"), images.png(np.full((28, 28), 255, np.uint8)))
-    write_bytes(Path("black.png"), images.png(np.zeros((28, 28), np.uint8)))
+    write_bytes(Path("small.png"), grids.png(np.zeros((2, 3), np.uint8)))
+    write_bytes(Path("white.png"), grids.png(np.full((28, 28), 255, np.uint8)))
+    write_bytes(Path("black.png"), grids.png(np.zeros((28, 28), np.uint8)))
     code, message = call(*arguments)
     assert code == 1
     assert message.startswith("error: ") and said in message
@@ -138,7 +139,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused(trained: Params, width:
 def test_more_images_than_a_picture_holds_are_refused_before_any_is_drawn(
     trained: Params, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
 ) -> None:
-    monkeypatch.setattr(checkpoint, "load", lambda *args, **options: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(weights, "load", lambda *args, **options: pytest.fail("the model was loaded"))
     done = CliRunner().invoke(app, list(arguments))
     assert done.exit_code == 1
     assert done.stderr.startswith("error: ") and said in done.stderr

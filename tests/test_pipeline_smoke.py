@@ -17,9 +17,9 @@ import pytest
 import torch
 import yaml
 
-from genbench.checkpoint import load
-from genbench.data import Dataset
-from genbench.features import load_net
+from genbench.data.datasets import Dataset
+from genbench.scoring.features import load_net
+from genbench.weights import load
 from tests import by_hand
 
 REPOSITORY = Path(__file__).resolve().parents[1]

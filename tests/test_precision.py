@@ -17,16 +17,18 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from genbench import feature_training, precision
 from genbench.base import DataSpec
-from genbench.check import check_entry, check_params, emulating
-from genbench.data import Dataset
+from genbench.config.params import load_params
+from genbench.data.datasets import Dataset
 from genbench.errors import UserError
-from genbench.fit import fit
+from genbench.hardware import precision
+from genbench.hardware.compute import Compute
 from genbench.models.ddpm import DDPM
 from genbench.models.flow_matching import FlowMatching
 from genbench.models.lstm import PixelLSTM
-from genbench.params import Compute, load_params
+from genbench.pipeline.validate import check_entry, check_params, emulating
+from genbench.scoring import feature_training
+from genbench.training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITED = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -64,7 +66,7 @@ def asked(code: str, **environment: str) -> str:
 )
 def test_auto_is_bfloat16_where_the_processor_has_it_and_the_environment_leaves_it(environment: dict[str, str], leaves_it: bool) -> None:
     native = bool({"avx512_bf16", "amx_bf16"} & flags())
-    found = asked("from genbench.precision import resolve; print(resolve('auto', 'cpu'))", **environment)
+    found = asked("from genbench.hardware.precision import resolve; print(resolve('auto', 'cpu'))", **environment)
     assert found == ("bfloat16" if native and leaves_it else "float32")
 
 
@@ -231,8 +233,9 @@ def test_the_lstm_of_a_processor_with_avx2_alone_is_refused_and_auto_trains_it()
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from tests.test_precision import ROOT, lstm_in_bfloat16
-from genbench.check import check_entry
-from genbench.params import Compute, load_params
+from genbench.pipeline.validate import check_entry
+from genbench.config.params import load_params
+from genbench.hardware.compute import Compute
 try:
     check_entry(lstm_in_bfloat16(), Compute())
 except ValueError as error:
@@ -256,12 +259,12 @@ def _with(entry: str, **blocks: Mapping[str, Any]) -> Any:
 def test_entries_that_emulate_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = _with("made", train={"backend": {"cpu": {"precision": "bfloat16"}}})
     sampled = _with("ddpm", sample={"precision": "bfloat16"})
-    monkeypatch.setattr("genbench.check.computes_bfloat16", lambda device: False)
+    monkeypatch.setattr("genbench.pipeline.validate.computes_bfloat16", lambda device: False)
     assert emulating(trained) == ["made"]
     assert emulating(trained, ["vae"]) == []
     assert emulating(sampled) == ["ddpm"]
     assert emulating(load_params("quick", root=ROOT)) == []
-    monkeypatch.setattr("genbench.check.computes_bfloat16", lambda device: True)
+    monkeypatch.setattr("genbench.pipeline.validate.computes_bfloat16", lambda device: True)
     assert emulating(trained) == []
 
 

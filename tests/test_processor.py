@@ -14,14 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from genbench import isa
-from genbench.data import Dataset
-from genbench.device import identity, setup
+from genbench.config.params import load_params
+from genbench.data.datasets import Dataset
 from genbench.errors import UserError
-from genbench.isa import check_isa, set_isa
+from genbench.hardware import isa
+from genbench.hardware.compute import Compute
+from genbench.hardware.device import identity, setup
+from genbench.hardware.isa import check_isa, set_isa
+from genbench.hardware.kind import in_words, kind_of
 from genbench.nn.roots import square_root
-from genbench.params import Compute, load_params
-from genbench.processor import in_words, kind_of
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = json.loads((ROOT / "tests" / "golden.json").read_text())
@@ -97,10 +98,10 @@ def test_mps_gets_a_clear_answer() -> None:
 @X86
 def test_it_reaches_the_libraries_and_chooses_float32() -> None:
     code = """
-from genbench.isa import set_isa
+from genbench.hardware.isa import set_isa
 set_isa("avx2")
 import os, torch
-from genbench.precision import resolve
+from genbench.hardware.precision import resolve
 print(torch.backends.cpu.get_cpu_capability(), torch.ops.mkldnn._is_mkldnn_bf16_supported(), os.environ["MKL_CBWR"], resolve("auto", "cpu"))
 set_isa("avx2")  # a second time is nothing new
 """
@@ -122,7 +123,7 @@ def test_it_reaches_the_stages_of_the_command_line(project: Path) -> None:
 def test_a_kind_is_what_the_libraries_say() -> None:
     code = """
 import json, torch
-from genbench.processor import kind_of
+from genbench.hardware.kind import kind_of
 print(json.dumps(kind_of(torch.device("cpu")).record()))
 """
     cpuinfo = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines())

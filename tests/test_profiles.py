@@ -10,12 +10,12 @@ import torch
 from torch import Generator
 
 from genbench.base import Likelihood
-from genbench.check import check_params
-from genbench.data import SPECS, Dataset
-from genbench.fit import fit
-from genbench.likelihood import score_options
-from genbench.params import load_params
+from genbench.config.params import load_params
+from genbench.data.datasets import SPECS, Dataset
+from genbench.pipeline.validate import check_params
 from genbench.registry import build
+from genbench.scoring.likelihood import score_options
+from genbench.training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK, SMOKE, FULL = (load_params(profile, root=ROOT) for profile in ("quick", "smoke", "full"))

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.files import read_json
-from genbench.params import Params
-from genbench.run import check_workspace
+from genbench.pipeline.run import check_workspace
 from pipelines import code, train
 from pipelines.train import _version
 
@@ -97,7 +97,7 @@ def test_a_git_that_hangs_is_not_waited_for(repository: Path, monkeypatch: pytes
     program.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(30)\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
-    monkeypatch.setattr("genbench.git._PATIENCE", 1.0, raising=False)
+    monkeypatch.setattr("genbench.pipeline.git._PATIENCE", 1.0, raising=False)
     assert _version(repository) is None
     assert "the commit is not recorded: git has not ended within 1 s; try `git status` in" in capsys.readouterr().err
 

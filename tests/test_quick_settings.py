@@ -11,11 +11,11 @@ import pytest
 import torch
 import yaml
 
-from genbench.checkpoint import load
-from genbench.data import load_split
+from genbench.config.params import Params, load_params
+from genbench.data.datasets import load_split
 from genbench.files import read_npz
-from genbench.params import Params, load_params
-from genbench.precision import resolve
+from genbench.hardware.precision import resolve
+from genbench.weights import load
 from pipelines import code, features, sample, score_likelihood, score_samples, train, visuals
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,13 +20,13 @@ import pytest
 from PIL import Image
 
 from genbench.base import Conditioning, DataSpec, Likelihood
-from genbench.data import EXCERPT
+from genbench.config.params import Entry, Params, Protocol
+from genbench.data.datasets import EXCERPT
 from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_bytes, write_json, write_npz, write_text
-from genbench.images import png
-from genbench.params import Compute, Entry, Params, Protocol
+from genbench.hardware.compute import Compute
+from genbench.pictures.grids import png
 from genbench.registry import model_class, model_names
-from genbench.report import collect as collecting
 from genbench.report import leaderboard_schema, validate
 from genbench.report.charts import Point, curves, scatter
 from genbench.report.grids import pick
@@ -35,7 +35,8 @@ from genbench.report.published import literature, merged, published
 from genbench.report.rows import KINDS, headlines, leaderboard
 from genbench.report.tables import csv_table, markdown
 from genbench.report.text import number, plus_minus
-from genbench.results import Metric, Record, read_record, write_record
+from genbench.results import collect as collecting
+from genbench.scoring.records import Metric, Record, read_record, write_record
 from pipelines import report
 from tests.toys import weights_of
 
@@ -309,8 +310,8 @@ def test_a_failed_fingerprint_is_the_reason(bench: Bench) -> None:
     run = bench.add("alpha", "alpha", bits=1.2)
     (run / "quality.json").unlink()
     (run / "likelihood.json").unlink()
-    bench.fail("all", "code", "genbench/fit.py:3: invalid syntax")
-    reason = "code failed: genbench/fit.py:3: invalid syntax (log: .status/quick/all-code.json)"
+    bench.fail("all", "code", "genbench/training/fit.py:3: invalid syntax")
+    reason = "code failed: genbench/training/fit.py:3: invalid syntax (log: .status/quick/all-code.json)"
     assert [gap["reason"] for gap in bench.board()["missing"]] == [reason, reason]
 
 

@@ -18,11 +18,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from genbench.files import read_json, write_bytes, write_json, write_npz, write_text
+from genbench.pictures.term_chart import term_chart
 from genbench.report import charts
-from genbench.report import collect as collecting
 from genbench.report.build import _costs
 from genbench.report.charts import SERIES, Chart, Point, curves, scatter
-from genbench.term_chart import term_chart
+from genbench.results import collect as collecting
 from tests.pages import section_of
 from tests.test_report import LEVELS, Bench, fake_class
 

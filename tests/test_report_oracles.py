@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from genbench.files import read_json, write_json
-from genbench.metrics import metric_names, score
-from genbench.metrics.base import FeatureSet
-from genbench.report import collect as collecting
 from genbench.report.page import Material, page
 from genbench.report.tables import csv_table, markdown
 from genbench.report.text import COLUMNS
-from genbench.results import Metric, Record, write_record
+from genbench.results import collect as collecting
+from genbench.scoring.metrics import metric_names, score
+from genbench.scoring.metrics.base import FeatureSet
+from genbench.scoring.records import Metric, Record, write_record
 from tests.pages import Table, leaderboard_of, summary_of
 from tests.test_report import Bench, fake_class
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
-from genbench.report import collect as collecting
 from genbench.report.page import Material, page
 from genbench.report.published import best_of_family, merged, published
 from genbench.report.text import MARKS
+from genbench.results import collect as collecting
 from tests.pages import leaderboard_of, section_of, tables_of
 from tests.test_report import Bench, fake_class
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genbench.config.params import Protocol
 from genbench.files import read_json, write_bytes, write_json
-from genbench.params import Protocol
-from genbench.report import collect as collecting
 from genbench.report.page import Material, page
 from genbench.report.tables import markdown
-from genbench.results import Metric, read_record, write_record
+from genbench.results import collect as collecting
+from genbench.scoring.records import Metric, read_record, write_record
 from tests.pages import leaderboard_of, section_of, tables_of
 from tests.test_report import Bench, fake_class, row
 from tests.toys import weights_of

@@ -21,10 +21,10 @@ import pytest
 import torch
 import yaml
 
-from genbench.alive import RUN, process_id
+from genbench.config.params import Params
 from genbench.errors import Stopped
-from genbench.params import Params
-from genbench.resume import workspace
+from genbench.processes.alive import RUN, process_id
+from genbench.training.checkpoints import workspace
 from pipelines import code, train
 
 ENVIRONMENT = os.environ | {"GENBENCH_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
@@ -110,7 +110,7 @@ def test_a_killed_run_reaches_the_same_bits(twins: tuple[Path, Path]) -> None:
 HOLD = """
 import sys, time
 from pathlib import Path
-from genbench.resume import workspace
+from genbench.training.checkpoints import workspace
 with workspace(Path(sys.argv[1]), "made", {"a": 1}) as work:
     work.save("train.pt", 5)
     print("held", flush=True)
@@ -223,7 +223,7 @@ def test_training_starts_anew_on_another_kind(project: Path) -> None:
 ORPHAN = """
 import os, sys, time
 from pathlib import Path
-from genbench.resume import workspace
+from genbench.training.checkpoints import workspace
 with workspace(Path(sys.argv[1]), "made", {}) as work:
     for step in range(600):
         work.save("train.pt", step)

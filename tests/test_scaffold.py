@@ -13,11 +13,12 @@ import pytest
 import torch
 import yaml
 
-from genbench import scaffold, yaml12
 from genbench.base import DataSpec
+from genbench.cli import scaffold
+from genbench.cli.scaffold import add_entries, add_seeds, new_model
+from genbench.config import yaml12
+from genbench.config.params import load_params
 from genbench.errors import UserError
-from genbench.params import load_params
-from genbench.scaffold import add_entries, add_seeds, new_model
 from tests import contract
 
 HEAD = """\
@@ -184,7 +185,7 @@ def test_the_number_of_seeds_is_bounded(root: Path) -> None:
 EDIT = """
 import sys, time
 from pathlib import Path
-from genbench.scaffold import add_seeds, new_model
+from genbench.cli.scaffold import add_seeds, new_model
 what, go = sys.argv[1], Path(sys.argv[2])
 print("ready", flush=True)
 while not go.exists():

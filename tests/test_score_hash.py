@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import save
 
 from genbench.errors import UserError
-from genbench.results import Metric, score_hash
-from genbench.tensors import hash_of, read_weights
+from genbench.scoring.records import Metric, score_hash
+from genbench.weights_file import hash_of, read_weights
 
 DETAIL = {"draws": 16, "shares": [0.25, 0.75], "library": "1.0", "exact": True, "entries": ["a", "b"]}
 METRIC = Metric(90.123456789, 0.25, 100, False, "exact", DETAIL)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from genbench.base import GenerativeModel
-from genbench.data import Dataset
+from genbench.config.params import Params
+from genbench.data.datasets import Dataset
 from genbench.files import read_npz
-from genbench.params import Params
 from pipelines import score_likelihood, train
 from tests import by_hand
 from tests.small_project import ENTRIES, TRAIN, Call, Spy, cut, install_models, project, trained, with_spy

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from genbench.code import ENTRY_STAGES
-from genbench.params import Compute, Entry, Params, Protocol
-from genbench.settings import entry_settings, shared_settings
+from genbench.config.dependencies import entry_settings, shared_settings
+from genbench.config.params import Entry, Params, Protocol
+from genbench.hardware.compute import Compute
+from genbench.pipeline.fingerprints import ENTRY_STAGES
 
 PARAMS = Params(
     root=Path(),

@@ -21,12 +21,13 @@ import safetensors.torch
 import torch
 
 import genbench
-from genbench import data, precision
-from genbench.data import Dataset, RawFile
+from genbench.config.params import Params
+from genbench.data import datasets as data
+from genbench.data.datasets import Dataset, RawFile
 from genbench.files import read_npz
-from genbench.fit import fit
-from genbench.history import Fitted
-from genbench.params import Params
+from genbench.hardware import precision
+from genbench.training.fit import fit
+from genbench.training.history import Fitted
 from pipelines import prepare, sample, train
 from tests import by_hand
 from tests.small_project import ENTRIES, Spy, cut, install_models, project, trained, untrained, with_spy

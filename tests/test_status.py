@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from genbench import alive as processes
-from genbench.alive import RUN, alive, awaited_by, process_id
 from genbench.errors import Stopped, UserError
-from genbench.status import bury, in_words, recorded
+from genbench.processes import alive as processes
+from genbench.processes.alive import RUN, alive, awaited_by, process_id
+from genbench.results.status import bury, in_words, recorded
 
 
 @pytest.fixture

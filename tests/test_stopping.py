@@ -11,7 +11,7 @@ import pytest
 
 RUN = """
 import subprocess, sys
-from genbench import run
+from genbench.pipeline import run
 
 stop = run._stop
 def told(child):
@@ -66,7 +66,7 @@ def test_a_second_signal_leaves_no_dvc_behind(first: str, second: str, dvc: str)
 
 AFTERWARDS = """
 import os, signal, subprocess, sys
-from genbench import run
+from genbench.pipeline import run
 
 stop = run._stop
 run._stop = lambda child: stop(child, patience=0)

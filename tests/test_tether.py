@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from genbench import tether
+from genbench.processes import tether
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot ask to end with its parent")
 
 PARENT = """
 import subprocess, sys, time
-from genbench.tether import tethered
+from genbench.processes.tether import tethered
 child = subprocess.Popen(tethered(sys.argv[1], ["an argument"]), stdin=subprocess.DEVNULL, start_new_session=True)
 print(child.pid, flush=True)
 time.sleep(60)

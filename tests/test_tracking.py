@@ -16,14 +16,14 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
+from genbench.config.params import Params, load_params
 from genbench.errors import UserError
 from genbench.files import read_json, write_bytes, write_json, write_text
-from genbench.finished import find, read
-from genbench.images import png
-from genbench.params import Params, load_params
-from genbench.report.collect import collect
+from genbench.pictures.grids import png
 from genbench.report.rows import leaderboard
-from genbench.tracking import experiment_name, sync
+from genbench.results.collect import collect
+from genbench.tracking.mirror import experiment_name, sync
+from genbench.tracking.runs import find, read
 from pipelines import track
 from tests.entries import finished_project, write_entry
 from tests.toys import weights_of
@@ -255,7 +255,7 @@ def test_a_new_report_replaces_the_old_in_place(finished: Params) -> None:
 
 def test_two_processes_on_a_new_database_both_succeed(finished: Params) -> None:
     (finished.root / "mlflow.db").unlink()
-    code = "from genbench.params import load_params; from pipelines import track; track.run(load_params())"
+    code = "from genbench.config.params import load_params; from pipelines import track; track.run(load_params())"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     started = [subprocess.Popen([sys.executable, "-c", code], cwd=finished.root, env=environment, **pipes) for _ in range(2)]
@@ -347,7 +347,7 @@ def test_stage_modules_do_not_import_mlflow() -> None:
         for path in sorted((root / folder).rglob("*.py"))
         if any(line.lstrip().startswith(("import mlflow", "from mlflow")) for line in path.read_text().splitlines())
     ]
-    assert importing == ["genbench/mlflow_store.py", "genbench/tracking.py"]
+    assert importing == ["genbench/tracking/store.py", "genbench/tracking/mirror.py"]
 
 
 def test_receipt_is_json_of_keys_alone(finished: Params) -> None:

@@ -14,12 +14,12 @@ import yaml
 from mlflow.entities import Run
 from PIL import Image
 
+from genbench.config.params import Params, load_params
 from genbench.files import read_json, write_bytes, write_json, write_npz, write_text
-from genbench.finished import RECORDS, read
-from genbench.images import grid, png
-from genbench.params import Params, load_params
-from genbench.results import Metric, Record, read_record, write_record
-from genbench.tracking import sync
+from genbench.pictures.grids import grid, png
+from genbench.scoring.records import Metric, Record, read_record, write_record
+from genbench.tracking.mirror import sync
+from genbench.tracking.runs import RECORDS, read
 from tests.test_tracking import client_of, runs_of, write_entry
 from tests.toys import weights_of
 

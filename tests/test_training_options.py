@@ -10,9 +10,8 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec
-from genbench.data import Dataset
+from genbench.data.datasets import Dataset
 from genbench.families.diffusion import GaussianDiffusion
-from genbench.fit import fit
 from genbench.models import ebm as ebm_file
 from genbench.models.ddpm import DDPM
 from genbench.models.ddpm_vlb import DDPMVLB
@@ -20,6 +19,7 @@ from genbench.models.ebm import EBM
 from genbench.models.rbm import RBM
 from genbench.models.vq_vae import VQVAE
 from genbench.nn.codebook import DECAY
+from genbench.training.fit import fit
 from tests.contract import every_image, rng
 
 # ---------------------------------------------------------------------- labels that are hidden

@@ -13,9 +13,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Phase, Step
-from genbench.data import Dataset
-from genbench.fit import fit
-from genbench.resume import Workspace, workspace
+from genbench.data.datasets import Dataset
+from genbench.training.checkpoints import Workspace, workspace
+from genbench.training.fit import fit
 from tests import by_hand
 
 SPEC = DataSpec(2, 2, 4, 3)
@@ -196,8 +196,8 @@ def test_the_best_average_is_kept_and_not_the_last() -> None:
 
 
 def test_batch_norm_passes_are_over_training_images_with_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genbench.fit._STATISTICS_IMAGES", 40)
-    monkeypatch.setattr("genbench.fit._STATISTICS_CHUNK", 20)
+    monkeypatch.setattr("genbench.training.fit._STATISTICS_IMAGES", 40)
+    monkeypatch.setattr("genbench.training.fit._STATISTICS_CHUNK", 20)
 
     class Normed(Regression):
         def __init__(self) -> None:
@@ -239,7 +239,7 @@ class Timed(Regression):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Clock, "now", 1000.0)
-    monkeypatch.setattr("genbench.fit.time", SimpleNamespace(monotonic=lambda: Clock.now))
+    monkeypatch.setattr("genbench.training.fit.time", SimpleNamespace(monotonic=lambda: Clock.now))
 
 
 @pytest.mark.usefixtures("clock")

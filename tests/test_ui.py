@@ -12,11 +12,11 @@ import pytest
 from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
 from typer.testing import CliRunner
 
-from genbench.cli import app
+from genbench.cli.main import app
+from genbench.config.params import Params
 from genbench.errors import UserError
-from genbench.params import Params
-from genbench.tracking import sync
-from genbench.ui import ui
+from genbench.tracking.mirror import sync
+from genbench.tracking.ui import ui
 from tests.entries import finished_project
 
 

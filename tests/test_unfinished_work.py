@@ -18,10 +18,13 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from genbench import checkpoint, device, precision, processor
+from genbench import weights as checkpoint
+from genbench.config.params import Params
 from genbench.files import read_npz, write_json, write_npz
-from genbench.params import Compute, Params
-from genbench.resume import Workspace
+from genbench.hardware import device, precision
+from genbench.hardware import kind as processor
+from genbench.hardware.compute import Compute
+from genbench.training.checkpoints import Workspace
 from tests.small_project import ENTRIES, STAGES, TRAIN, install_models
 
 SPOILED = 0.75

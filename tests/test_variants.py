@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from genbench.report import collect as collecting
 from genbench.report.text import columns, diagnostics
 from genbench.report.variants import inside, variants
-from genbench.results import Metric, read_record, write_record
+from genbench.results import collect as collecting
+from genbench.scoring.records import Metric, read_record, write_record
 from tests.test_report import Bench, fake_class
 
 

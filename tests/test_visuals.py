@@ -10,13 +10,15 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from genbench import checkpoint, gallery, images, visuals
+from genbench import weights
 from genbench.base import DataSpec, GenerativeModel, Likelihood
+from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.files import read_json
 from genbench.models.ddpm import DDPM
 from genbench.models.ebm import EBM
-from genbench.params import Params
+from genbench.pictures import gallery, grids
+from genbench.pictures import kinds as visuals
 from genbench.registry import build, model_class
 from genbench.seeding import generator_for
 from pipelines import visuals as stage
@@ -195,7 +197,7 @@ def test_process_ends_with_the_samples_and_starts_with_the_first_state() -> None
     frames = visuals.process(model, 6, rng=rng(4), columns=3)
     sample = model.sample(6, rng=rng(4))
     assert len(frames) == 4
-    np.testing.assert_array_equal(frames[-1], images.grid(sample, levels=2, columns=3))
+    np.testing.assert_array_equal(frames[-1], grids.grid(sample, levels=2, columns=3))
     first = tiles(frames[0], columns=3).reshape(6, 4, 4)
     np.testing.assert_array_equal(first[:, 0], greys(sample)[:, 0])
     assert not first[:, 1:].any()
@@ -233,7 +235,7 @@ def test_completions_show_the_image_its_known_part_and_the_draws() -> None:
     np.testing.assert_array_equal(shown[:, 0], greys(x[:3]))
     for column in (1, 2, 3):
         np.testing.assert_array_equal(shown[:, column, :2], shown[:, 0, :2])
-    assert (shown[:, 1, 2:] == images.GAP_GREY).all()
+    assert (shown[:, 1, 2:] == grids.GAP_GREY).all()
     assert (shown[:, 2:, 2:] == 255).all()
 
 
@@ -333,7 +335,7 @@ def _save_untrained(params: Params, entry: str) -> None:
     block = params.entry(entry)
     torch.manual_seed(0)
     model = build(block, DataSpec(28, 28, 2) if block.dataset == "binary_mnist" else DataSpec(28, 28, 256, 10))
-    checkpoint.save(model, params.run(entry) / "weights.safetensors", entry=block)
+    weights.save(model, params.run(entry) / "weights.safetensors", entry=block)
 
 
 def _content(folder: Path) -> dict[str, bytes]:
@@ -350,7 +352,7 @@ def test_stage_writes_and_lists_its_pictures(params: Params, entry: str) -> None
     first = _content(folder)
     listed = read_json(folder / "visuals.json")
     assert {item["file"] for item in listed} | {"visuals.json"} == set(first)
-    assert all(len(data) <= images.MAX_BYTES for data in first.values())
+    assert all(len(data) <= grids.MAX_BYTES for data in first.values())
     kinds = {"vae": {"interpolation", "reconstruction", "traversal"}, "binary-made": {"process", "completion"}, "train_copy": set()}
     assert {item["kind"] for item in listed} == kinds[entry]
     assert all(set(item) == {"file", "kind", "title", "caption"} for item in listed)

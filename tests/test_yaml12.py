@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from dvc.utils.serialize import load_yaml
 
-from genbench import yaml12
+from genbench.config import yaml12
 from genbench.errors import UserError
 
 SCALARS = """

@@ -15,9 +15,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Phase, Step
+from genbench.config.params import Entry
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.heads import make_head
-from genbench.params import Entry
 
 __all__ = ["ToyFVBN", "ToyGAN", "ToyRBM", "ToyVAE", "ToyVQ", "weights_of"]
 

@@ -11,8 +11,8 @@ from torch import Generator as Rng
 from torch import Tensor, nn
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood, Phase, Step
-from genbench.batch_norm import estimate_statistics
 from genbench.errors import UserError, check_positive
+from genbench.nn.batch_norm_statistics import estimate_statistics
 
 __all__ = ["Adversarial"]
 

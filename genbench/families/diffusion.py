@@ -15,10 +15,10 @@ from torch import Generator, Tensor
 from genbench.base import Conditioning, DataSpec, Likelihood
 from genbench.errors import UserError, near
 from genbench.families.noise_latents import NoiseLatents, spread
+from genbench.hardware.precision import autocast, check_precision
 from genbench.nn.noise_schedule import Schedule
 from genbench.nn.normal import discretised_normal, normal_kl
 from genbench.nn.roots import square_root
-from genbench.precision import autocast, check_precision
 
 __all__ = ["VARIANCES", "GaussianDiffusion"]
 

@@ -11,9 +11,9 @@ from typing import ClassVar, Generic, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from genbench.ais import ESS_FLOOR, ais, check_ais, schedule
 from genbench.base import DataSpec, GenerativeModel, Likelihood
 from genbench.errors import check_positive
+from genbench.mcmc.ais import ESS_FLOOR, ais, check_ais, schedule
 
 __all__ = ["EnergyBased"]
 
@@ -36,7 +36,7 @@ class EnergyBased(GenerativeModel, Generic[State]):
     likelihood: ClassVar[Likelihood] = Likelihood.ESTIMATE
     family: ClassVar[str] = "energy"
     pieces: ClassVar[Sequence[tuple[float, float]]] = ((0.5, 0.1), (0.9, 0.3), (1.0, 0.6))
-    """Of the path of AIS (:func:`genbench.ais.schedule`): where the steps of its temperatures are short."""
+    """Of the path of AIS (:func:`genbench.mcmc.ais.schedule`): where the steps of its temperatures are short."""
 
     log_z: Tensor
 

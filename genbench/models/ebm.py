@@ -13,10 +13,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 from genbench.base import DataSpec, Step
 from genbench.errors import UserError, check_positive, near
 from genbench.families.energy import EnergyBased
+from genbench.mcmc.langevin import langevin_step
+from genbench.mcmc.level_proposal import LevelProposal
 from genbench.nn.conv import check_stages, conv3x3
 from genbench.nn.histograms import draw_pixels, log_histograms
-from genbench.nn.langevin import langevin_step
-from genbench.nn.level_proposal import LevelProposal
 
 __all__ = ["EBM"]
 
@@ -35,11 +35,11 @@ class EBM(EnergyBased[States]):
     r"""A network gives each image an energy; the probability of an image is :math:`P(x) = e^{-E(x)} / Z` over all images of the grid of levels.
 
     The gradient of the log-likelihood is :math:`-\nabla_\theta E` at the data plus its mean under the model, for which persistent chains stand, some
-    of which start anew at each step. They move by Langevin steps on relaxed pixels (:mod:`genbench.nn.langevin`) or on the grid itself. AIS and,
+    of which start anew at each step. They move by Langevin steps on relaxed pixels (:mod:`genbench.mcmc.langevin`) or on the grid itself. AIS and,
     unless it is told otherwise, sampling move on the grid. Their path leads from independent pixels with the data's histograms h to the model,
     :math:`f_\beta(x) = h(x)^{1 - \beta} e^{-\beta E(x)}`; with a reference, :math:`E(x) = U(x) - \log h(x)` for a network U and
     :math:`f_\beta(x) = h(x)\, e^{-\beta U(x)}`. A Metropolis step proposes new levels for a random block of pixels by what h says of each level
-    and by the network's gradient (:class:`genbench.nn.level_proposal.LevelProposal`).
+    and by the network's gradient (:class:`genbench.mcmc.level_proposal.LevelProposal`).
 
     References:
         Implicit Generation and Generalization in Energy-Based Models, Du, Mordatch, 2019, https://arxiv.org/abs/1903.08689 (replay buffer)

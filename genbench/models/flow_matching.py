@@ -13,8 +13,8 @@ from torchdiffeq import odeint
 from genbench.base import Conditioning, DataSpec, Likelihood, Step
 from genbench.errors import UserError, check_positive, near
 from genbench.families.noise_latents import NoiseLatents, log_standard_normal, spread
+from genbench.hardware.precision import autocast, check_precision, resolved
 from genbench.nn.unet import UNet
-from genbench.precision import autocast, check_precision, resolved
 
 __all__ = ["FlowMatching"]
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genbench.errors import UserError, near
+from genbench.hardware.precision import full_precision
 from genbench.nn.conv import conv3x3
 from genbench.nn.splines import BINS, spline
-from genbench.precision import full_precision
 
 __all__ = ["ActNorm", "Bijection", "Composition", "Coupling", "InvertibleMixing", "Squeeze"]
 

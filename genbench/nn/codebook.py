@@ -7,7 +7,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from genbench.errors import UserError, near
-from genbench.precision import full_precision
+from genbench.hardware.precision import full_precision
 
 __all__ = ["Codebook"]
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from genbench.report.build import write_report
-from genbench.schema import leaderboard_schema, validate
+from genbench.results.schema import leaderboard_schema, validate
 
 __all__ = ["leaderboard_schema", "validate", "write_report"]

@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from genbench.data import SPECS
+from genbench.config.params import Params
+from genbench.data.datasets import SPECS
 from genbench.files import write_bytes, write_json, write_text
-from genbench.params import Params
 from genbench.report.charts import Chart, Point, curves, scatter
-from genbench.report.collect import Outcome, collect
 from genbench.report.grids import real_grids, sample_grid
 from genbench.report.page import Material, page
 from genbench.report.rows import headlines, leaderboard, without_seeds
 from genbench.report.tables import csv_table, markdown
+from genbench.results.collect import Outcome, collect
 
 __all__ = ["write_report"]
 

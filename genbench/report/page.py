@@ -14,15 +14,15 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from genbench.errors import UserError
-from genbench.processor import in_words
+from genbench.hardware.kind import in_words
 from genbench.report.charts import Chart
-from genbench.report.collect import Outcome
 from genbench.report.published import merged, published
 from genbench.report.rows import kinds_differ, without_seeds
 from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, number, plus_minus
 from genbench.report.variants import inside, variants
 from genbench.report.view import table
-from genbench.results import Visual
+from genbench.results.collect import Outcome
+from genbench.scoring.records import Visual
 
 __all__ = ["MAX_BYTES", "Material", "page"]
 

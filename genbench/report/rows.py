@@ -11,12 +11,12 @@ from statistics import fmean, stdev
 from typing import Any
 
 from genbench.base import Likelihood
-from genbench.params import Entry, Params
-from genbench.processor import in_words
-from genbench.report.collect import Outcome
+from genbench.config.params import Entry, Params
+from genbench.hardware.kind import in_words
 from genbench.report.text import COLUMNS
-from genbench.results import Metric, score_hash
-from genbench.schema import validate
+from genbench.results.collect import Outcome
+from genbench.results.schema import validate
+from genbench.scoring.records import Metric, score_hash
 
 __all__ = ["KINDS", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
 

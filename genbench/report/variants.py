@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genbench.params import Entry
+from genbench.config.params import Entry
 from genbench.report.text import Column, columns, count, diagnostics, duration
 from genbench.report.view import Cell, Table, cost_cell
 from genbench.report.view import cell as leaderboard_cell

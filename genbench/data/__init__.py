@@ -1,0 +1,1 @@
+"""The data sets: downloads with checksums, parsing, fixed splits."""

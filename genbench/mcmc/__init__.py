@@ -1,0 +1,1 @@
+"""Markov chains: Langevin moves, proposals between grey levels, annealed importance sampling."""

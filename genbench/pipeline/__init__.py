@@ -1,0 +1,1 @@
+"""Which stages run, when and how: fingerprints of sources, checks before a run, DVC's files, cleaning."""

@@ -1,0 +1,76 @@
+"""What stages have cost here: a line for each that was run from its beginning, which the next run's estimate reads. No result depends on it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from genbench.config.params import Params
+from genbench.hardware.kind import IDENTITY, kind_of
+from genbench.pipeline.fingerprints import ENTRY_STAGES
+
+__all__ = ["costs_path", "read_costs", "record_cost"]
+
+_TIMED = ("prepare", "features", *ENTRY_STAGES)
+
+
+def costs_path(params: Params) -> Path:
+    """The log of a profile."""
+    return params.root / ".status" / params.profile / "costs.jsonl"
+
+
+def record_cost(params: Params, stage: str, key: str, seconds: float, *, begun: float) -> None:
+    """Add a line: what was run by which fingerprint, its wall time in seconds, and the kind of processor and number of threads that it ran with.
+
+    Work that went on from an earlier run's is left out, since its time is not that of the whole.
+
+    Arguments:
+        params: the profile.
+        stage: name of the stage; those that take no time to speak of are left out.
+        key: the entry, or the data set.
+        seconds: what it took.
+        begun: when this run of it began, in seconds since the epoch.
+    """
+    if stage not in _TIMED or _went_on(params, stage, key, begun):
+        return
+    line: dict[str, Any] = {"stage": stage, "key": key, "seconds": round(seconds, 2), "threads": params.compute.threads}
+    own = params.fingerprint(key if stage in ENTRY_STAGES else "_stages", stage)
+    with contextlib.suppress(OSError):  # no fingerprint, or a full disk: what is lost is an estimate
+        line["fingerprint"] = hashlib.md5(own.read_bytes(), usedforsecurity=False).hexdigest()
+        if stage != "prepare":  # which computes nothing; all others have set up the device
+            line["kind"] = kind_of(sys.modules["torch"].device(params.compute.device), params.compute.isa).record()
+        path = costs_path(params)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _went_on(params: Params, stage: str, key: str, begun: float) -> bool:
+    """Whether the work in progress that a stage used last is older than its run."""
+    work = params.checkpoints.glob(f"{params.profile}-{key}-{stage}-{'[0-9a-f]' * 16}")
+    used = [(folder / "lock", folder / IDENTITY) for folder in work if (folder / "lock").is_file() and (folder / IDENTITY).is_file()]
+    if not used:
+        return False
+    _, identity = max(used, key=lambda pair: pair[0].stat().st_mtime)
+    return identity.stat().st_mtime < begun - 1  # file systems with coarse times
+
+
+def read_costs(params: Params) -> list[dict[str, Any]]:
+    """The lines, the oldest first; those that are damaged, as by a full disk, are left out."""
+    lines = []
+    with contextlib.suppress(OSError):  # none yet, or another user's: what is lost is an estimate
+        for text in costs_path(params).read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                lines.append(json.loads(text))
+    return [line for line in lines if _is_cost(line)]
+
+
+def _is_cost(line: Any) -> bool:
+    """Whether a line says what the estimate needs of it."""
+    if not isinstance(line, dict) or not isinstance(line.get("seconds"), int | float):
+        return False
+    return isinstance(line.get("stage"), str) and isinstance(line.get("key"), str)

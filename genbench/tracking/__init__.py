@@ -1,0 +1,1 @@
+"""MLflow: finished entries as runs, and the store that holds them."""
