@@ -1,6 +1,8 @@
-"""Training speed of each entry of `quick` in this checkout against an earlier one, interleaved, in a process of its own each.
+"""Training speed of each entry of `quick` in this checkout against an earlier one, interleaved, in
+a process of its own each.
 
-Writes benchmarks/results/against.json. Both run with the settings that their own params.yaml has, so the table shows what a user of either sees.
+Writes benchmarks/results/against.json. Both run with the settings that their own params.yaml has,
+so the table shows what a user of either sees.
 
     git worktree add ../before <commit>
     python -m benchmarks.against ../before [--entries 'vae,lstm'] [--rounds 3] [--seconds 4]
@@ -71,7 +73,12 @@ class Worker:
         self.read()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         self.process.kill()
         self.process.communicate()
 
@@ -93,7 +100,9 @@ class Worker:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("before", type=Path)
     parser.add_argument("--entries", default="")
     parser.add_argument("--rounds", type=int, default=3)
@@ -101,9 +110,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     before = options.before.resolve()
     params = load_params("quick", root=ROOT)
-    names = options.entries.split(",") if options.entries else [name for name, entry in params.entries.items() if entry.train]
+    names = (
+        options.entries.split(",")
+        if options.entries
+        else [name for name, entry in params.entries.items() if entry.train]
+    )
     commits = {
-        which: subprocess.check_output(["git", "describe", "--always", "--dirty"], cwd=folder, encoding="utf-8").strip()
+        which: subprocess.check_output(
+            ["git", "describe", "--always", "--dirty"], cwd=folder, encoding="utf-8"
+        ).strip()
         for which, folder in (("before", before), ("now", ROOT))
     }
     rows: dict[str, dict[str, float]] = {}
@@ -111,7 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in names:
             batch = params.entry(name).train["batch_size"]
             steps = max(12, round(options.seconds * old.images_per_second(name, 12) / batch))
-            pairs = [(old.images_per_second(name, steps), new.images_per_second(name, steps)) for _ in range(options.rounds)]
+            pairs = [
+                (old.images_per_second(name, steps), new.images_per_second(name, steps))
+                for _ in range(options.rounds)
+            ]
             rows[name] = {
                 "before": statistics.median(a for a, _ in pairs),
                 "now": statistics.median(b for _, b in pairs),
@@ -126,7 +144,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "against",
         ["entry", "images/s before", "now", "times", "lowest", "highest"],
         [*table, ["geometric mean", "", "", whole, "", ""]],
-        {"precision": resolve("auto", "cpu"), "commits": commits, "rounds": options.rounds, "entries": rows, "geometric_mean": whole},
+        {
+            "precision": resolve("auto", "cpu"),
+            "commits": commits,
+            "rounds": options.rounds,
+            "entries": rows,
+            "geometric_mean": whole,
+        },
     )
 
 

@@ -1,8 +1,11 @@
-"""What share of the processor's arithmetic training and sampling reach in float32, entry by entry of `quick`, and where the time goes.
+"""What share of the processor's arithmetic training and sampling reach in float32, entry by entry
+of `quick`, and where the time goes.
 
-Writes benchmarks/results/attained.json. Floating point operations are counted by torch.utils.flop_counter over one step (loss and backward), or over
-the sampling of a chunk by the model before training, with the entry's own options. The attainable is what a 3 x 3 convolution of 32 to 64 channels
-and a matrix product of 1024 reach, measured in the same run, weighed by the entry's operations of each sort. For a processor limited to AVX2:
+Writes benchmarks/results/attained.json. Floating point operations are counted by
+torch.utils.flop_counter over one step (loss and backward), or over the sampling of a chunk by the
+model before training, with the entry's own options. The attainable is what a 3 x 3 convolution of
+32 to 64 channels and a matrix product of 1024 reach, measured in the same run, weighed by the
+entry's operations of each sort. For a processor limited to AVX2:
 
     ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m benchmarks.attained
 """
@@ -26,12 +29,23 @@ from genbench.hardware.device import setup
 from genbench.hardware.kind import in_words, kind_of
 from genbench.registry import build
 
-SAMPLED = ("gated_pixel_cnn", "wavenet", "row_lstm", "pixel_transformer", "ddpm", "flow_matching", "real_nvp", "vq_vae")
+SAMPLED = (
+    "gated_pixel_cnn",
+    "wavenet",
+    "row_lstm",
+    "pixel_transformer",
+    "ddpm",
+    "flow_matching",
+    "real_nvp",
+    "vq_vae",
+)
 """Entries whose sampling takes longest."""
 
 
 def stepper(entry: Entry) -> Callable[[], None]:
-    """One step of an entry's first phase, without the optimiser, in float32 and the entry's layout."""
+    """One step of an entry's first phase, without the optimiser, in float32 and the entry's
+    layout.
+    """
     data = synthetic(entry.dataset)
     model = build(entry, data.spec)
     labels = data.train_y if model.conditional else None
@@ -52,7 +66,9 @@ def stepper(entry: Entry) -> Callable[[], None]:
 
 
 def sampler(entry: Entry, n: int) -> Callable[[], None]:
-    """Sampling of ``n`` images in float32, by a model that was not trained: its operations are the same."""
+    """Sampling of ``n`` images in float32, by a model that was not trained: its operations are the
+    same.
+    """
     model = build(entry, synthetic(entry.dataset).spec).eval()
     labels = torch.arange(n) % model.spec.classes if model.conditional else None
     options = {name: value for name, value in entry.sample.items() if name != "precision"}
@@ -64,13 +80,17 @@ def sampler(entry: Entry, n: int) -> Callable[[], None]:
     return sample
 
 
-def measure(step: Callable[[], None], attainable: dict[str, float], seconds: float, *, warm_up: int) -> dict[str, Any]:
+def measure(
+    step: Callable[[], None], attainable: dict[str, float], seconds: float, *, warm_up: int
+) -> dict[str, Any]:
     """GFLOP and milliseconds of a step, and its slowest operations."""
     for _ in range(warm_up):
         step()
     with FlopCounterMode(display=False) as counter:
         step()
-    counts = {str(operation): count for operation, count in counter.get_flop_counts()["Global"].items()}
+    counts = {
+        str(operation): count for operation, count in counter.get_flop_counts()["Global"].items()
+    }
     convolutions = sum(count for operation, count in counts.items() if "convolution" in operation)
     total, times, end = sum(counts.values()), [], time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
@@ -78,39 +98,78 @@ def measure(step: Callable[[], None], attainable: dict[str, float], seconds: flo
         step()
         times.append(time.perf_counter() - begun)
     best = sorted(times)[len(times) // 4]
-    ideal = (convolutions / attainable["convolution"] + (total - convolutions) / attainable["matrix_product"]) / 1e9
+    ideal = (
+        convolutions / attainable["convolution"]
+        + (total - convolutions) / attainable["matrix_product"]
+    ) / 1e9
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         step()
     events = sorted(seen.key_averages(), key=lambda event: -event.self_cpu_time_total)
     whole = sum(event.self_cpu_time_total for event in events)
-    slowest = {event.key.removeprefix("aten::"): round(event.self_cpu_time_total / whole, 3) for event in events[:5]}
-    return {"gflop": total / 1e9, "ms": 1000 * best, "gflops": total / best / 1e9, "share": ideal / best, "slowest": slowest}
+    slowest = {
+        event.key.removeprefix("aten::"): round(event.self_cpu_time_total / whole, 3)
+        for event in events[:5]
+    }
+    return {
+        "gflop": total / 1e9,
+        "ms": 1000 * best,
+        "gflops": total / best / 1e9,
+        "share": ideal / best,
+        "slowest": slowest,
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--entries", default="")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of steps measured, for each entry")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="of steps measured, for each entry"
+    )
     parser.add_argument("--chunk", type=int, default=100, help="images of a sampling")
     options = parser.parse_args(arguments)
     params = load_params("quick")
     setup(params.compute)
-    # Energy-based models take gradients of their inputs inside of a step, which the counter does not support; LSTMs are one operation that it does not count.
+    # Energy-based models take gradients of their inputs inside of a step, which the counter does
+    # not support; LSTMs are one operation that it does not count.
     skipped = ("ebm", "rbm", "lstm")
-    wanted = options.entries.split(",") if options.entries else [n for n, e in params.entries.items() if e.train and e.model not in skipped]
+    wanted = (
+        options.entries.split(",")
+        if options.entries
+        else [n for n, e in params.entries.items() if e.train and e.model not in skipped]
+    )
     attainable = speeds(params.compute.threads)["float32"]
-    found = {f"train {n}": measure(stepper(params.entry(n)), attainable, options.seconds, warm_up=3) for n in wanted}
-    found |= {f"sample {n}": measure(sampler(params.entry(n), options.chunk), attainable, 0.0, warm_up=0) for n in SAMPLED if n in wanted}
+    found = {
+        f"train {n}": measure(stepper(params.entry(n)), attainable, options.seconds, warm_up=3)
+        for n in wanted
+    }
+    found |= {
+        f"sample {n}": measure(sampler(params.entry(n), options.chunk), attainable, 0.0, warm_up=0)
+        for n in SAMPLED
+        if n in wanted
+    }
     rows = [
-        [n, row["gflop"], row["ms"], row["gflops"], row["share"], ", ".join(f"{k} {v:.0%}" for k, v in row["slowest"].items())]
+        [
+            n,
+            row["gflop"],
+            row["ms"],
+            row["gflops"],
+            row["share"],
+            ", ".join(f"{k} {v:.0%}" for k, v in row["slowest"].items()),
+        ]
         for n, row in found.items()
     ]
     publish(
         "attained",
         ["work", "GFLOP", "ms", "GFLOP/s", "of attainable", "slowest operations"],
         rows,
-        {"processor": in_words(kind_of(torch.device("cpu")).record()), "attainable": attainable, "work": found},
+        {
+            "processor": in_words(kind_of(torch.device("cpu")).record()),
+            "attainable": attainable,
+            "work": found,
+        },
     )
 
 

@@ -1,10 +1,13 @@
-"""Training throughput of the gated PixelCNN and the pixel transformer, against plain versions and against the machine's peaks.
+"""Training throughput of the gated PixelCNN and the pixel transformer, against plain versions and
+against the machine's peaks.
 
-The plain versions are the same architectures as textbooks write them: float32, contiguous, eager; full kernels with masks on the weights,
-or attention scores with a mask before a softmax. Each version has a process of its own, and steps are taken in turn: ours, set up as a stage
-is; the plain one as a script is, with the C library's allocator as it comes; and the plain one with the allocator set as ours, which tells
-what the arithmetic alone brings. A step is loss, backward and AdamW. The peaks are the best of some bfloat16 matrix products and
-convolutions, timed in the same run. Writes benchmarks/results/autoregressive.json.
+The plain versions are the same architectures as textbooks write them: float32, contiguous, eager;
+full kernels with masks on the weights, or attention scores with a mask before a softmax. Each
+version has a process of its own, and steps are taken in turn: ours, set up as a stage is; the plain
+one as a script is, with the C library's allocator as it comes; and the plain one with the allocator
+set as ours, which tells what the arithmetic alone brings. A step is loss, backward and AdamW. The
+peaks are the best of some bfloat16 matrix products and convolutions, timed in the same run. Writes
+benchmarks/results/autoregressive.json.
 
     python -m benchmarks.autoregressive [--repeats 5]
 """
@@ -41,7 +44,9 @@ SPEC = SPECS["binary_mnist"]
 class _Masked(nn.Conv2d):
     """A convolution whose whole kernel is computed, with a mask on it."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int], rows: int, columns: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: tuple[int, int], rows: int, columns: int
+    ) -> None:
         super().__init__(inputs, outputs, kernel, padding=(kernel[0] // 2, kernel[1] // 2))
         mask = torch.zeros(kernel)
         mask[:rows] = 1
@@ -70,8 +75,13 @@ class PlainGatedPixelCNN(Autoregressive):
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, 1)."""
         pixels = 2 * self.spec.unit(x) - 1
-        v, h = self.first_vertical(pixels) + self.positions[0], self.first_horizontal(pixels) + self.positions[1]
-        for vertical, horizontal, across, outer in zip(self.vertical, self.horizontal, self.across, self.outer, strict=True):
+        v, h = (
+            self.first_vertical(pixels) + self.positions[0],
+            self.first_horizontal(pixels) + self.positions[1],
+        )
+        for vertical, horizontal, across, outer in zip(
+            self.vertical, self.horizontal, self.across, self.outer, strict=True
+        ):
             seen = vertical(v)
             a, b = (across(seen) + horizontal(h)).chunk(2, 1)
             h = h + outer(a.tanh() * b.sigmoid())
@@ -143,7 +153,12 @@ WORK = {
         64,
         "convolution",
     ),
-    "pixel_transformer": Work(lambda: PixelTransformer(SPEC, **_ATTEND), lambda: PlainTransformer(SPEC, **_ATTEND), 16, "matrix"),
+    "pixel_transformer": Work(
+        lambda: PixelTransformer(SPEC, **_ATTEND),
+        lambda: PlainTransformer(SPEC, **_ATTEND),
+        16,
+        "matrix",
+    ),
 }
 
 
@@ -153,7 +168,9 @@ def _work(name: str, version: str) -> Callable[[], None]:
     torch.manual_seed(0)
     work, ours = WORK[name], version == "ours"
     model = work.ours() if ours else work.plain()
-    return _trainer(model, work.batch, "bfloat16" if ours else "float32", ours and work.peak == "convolution")
+    return _trainer(
+        model, work.batch, "bfloat16" if ours else "float32", ours and work.peak == "convolution"
+    )
 
 
 def _seconds(name: str, version: str) -> float:
@@ -174,12 +191,16 @@ def _operations(name: str) -> dict[str, float]:
     return {event.key: event.self_cpu_time_total / total for event in events[:10]}
 
 
-def _trainer(model: Autoregressive, batch: int, precision: str, channels_last: bool) -> Callable[[], None]:
+def _trainer(
+    model: Autoregressive, batch: int, precision: str, channels_last: bool
+) -> Callable[[], None]:
     """One training step."""
     if channels_last:
         model.to(memory_format=torch.channels_last)
     rng = torch.Generator().manual_seed(0)
-    x = torch.randint(0, SPEC.levels, (batch, 1, SPEC.height, SPEC.width), dtype=torch.uint8, generator=rng)
+    x = torch.randint(
+        0, SPEC.levels, (batch, 1, SPEC.height, SPEC.width), dtype=torch.uint8, generator=rng
+    )
     adam = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     autocast: contextlib.AbstractContextManager[Any] = Backend(precision=precision).autocast()
 
@@ -196,14 +217,29 @@ def _trainer(model: Autoregressive, batch: int, precision: str, channels_last: b
 def peaks(repeats: int) -> dict[str, float]:
     """GFLOP/s of the best matrix product and the best convolution in bfloat16."""
     best = {"matrix": 0.0, "convolution": 0.0}
-    for m, k, n in ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 4096, 4096), (50176, 1152, 256), (12544, 1024, 1024)):
+    for m, k, n in (
+        (1024, 1024, 1024),
+        (2048, 2048, 2048),
+        (4096, 4096, 4096),
+        (50176, 1152, 256),
+        (12544, 1024, 1024),
+    ):
         a, b = torch.randn(m, k).bfloat16(), torch.randn(n, k).bfloat16()
-        best["matrix"] = max(best["matrix"], _rate(lambda a=a, b=b: F.linear(a, b), 2.0 * m * k * n, repeats))
+        best["matrix"] = max(
+            best["matrix"], _rate(lambda a=a, b=b: F.linear(a, b), 2.0 * m * k * n, repeats)
+        )
     for channels in (128, 256):
         x = torch.randn(64, channels, 28, 28).bfloat16().to(memory_format=torch.channels_last)
-        weight = torch.randn(2 * channels, channels, 3, 3).bfloat16().to(memory_format=torch.channels_last)
+        weight = (
+            torch.randn(2 * channels, channels, 3, 3)
+            .bfloat16()
+            .to(memory_format=torch.channels_last)
+        )
         flops = 2 * 64 * 784 * 9 * 2 * channels**2
-        best["convolution"] = max(best["convolution"], _rate(lambda x=x, w=weight: F.conv2d(x, w, padding=1), flops, repeats))
+        best["convolution"] = max(
+            best["convolution"],
+            _rate(lambda x=x, w=weight: F.conv2d(x, w, padding=1), flops, repeats),
+        )
     return best
 
 
@@ -218,10 +254,20 @@ def _rate(call: Callable[[], Tensor], flops: float, repeats: int) -> float:
 
 
 def attention_seconds(repeats: int) -> dict[str, float]:
-    """Seconds of the benchmark's attention, forward and backward in bfloat16: in blocks as in training here, and as the library has it."""
+    """Seconds of the benchmark's attention, forward and backward in bfloat16: in blocks as in
+    training here, and as the library has it.
+    """
     heads, size = _ATTEND["heads"], _ATTEND["width"] // _ATTEND["heads"]
     q, k, v = (
-        torch.randn(WORK["pixel_transformer"].batch, n, SPEC.dims, size, dtype=torch.bfloat16, requires_grad=True) for n in (heads, 1, 1)
+        torch.randn(
+            WORK["pixel_transformer"].batch,
+            n,
+            SPEC.dims,
+            size,
+            dtype=torch.bfloat16,
+            requires_grad=True,
+        )
+        for n in (heads, 1, 1)
     )
 
     def library() -> Tensor:
@@ -231,12 +277,17 @@ def attention_seconds(repeats: int) -> dict[str, float]:
         attend().backward(torch.ones_like(q))
         q.grad = k.grad = v.grad = None
 
-    times = interleaved({"blocks": lambda: run(lambda: causal_attention(q, k, v)), "library": lambda: run(library)}, repeats=4 * repeats)
+    times = interleaved(
+        {"blocks": lambda: run(lambda: causal_attention(q, k, v)), "library": lambda: run(library)},
+        repeats=4 * repeats,
+    )
     return {name: median(values) for name, values in times.items()}
 
 
 def _flops(model: nn.Module) -> float:
-    """Of one training step per image: every weight of a layer meets every pixel once forward and twice backward."""
+    """Of one training step per image: every weight of a layer meets every pixel once forward and
+    twice backward.
+    """
     weights = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d))
     return 6.0 * weights * SPEC.dims
 
@@ -248,7 +299,9 @@ def _attention_flops(width: int, layers: int) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args(arguments)
     compute = load_params("quick").compute
@@ -258,7 +311,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results, rows = {}, []
     for name, work in WORK.items():
         model, batch, kind = work.ours(), work.batch, work.peak
-        more = _attention_flops(_ATTEND["width"], _ATTEND["layers"]) if name == "pixel_transformer" else 0.0
+        more = (
+            _attention_flops(_ATTEND["width"], _ATTEND["layers"])
+            if name == "pixel_transformer"
+            else 0.0
+        )
         times: dict[str, list[float]] = {version: [] for version in VERSIONS}
         with Workers(compute) as workers:
             for round_, version in itertools.product(range(options.repeats + 2), VERSIONS):
@@ -267,7 +324,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     times[version].append(seconds)
             operations = workers.call("ours", _operations, name)
         typical = {version: median(values) for version, values in times.items()}
-        ratios = {version: median([p / o for p, o in zip(times[version], times["ours"], strict=True)]) for version in VERSIONS[1:]}
+        ratios = {
+            version: median([p / o for p, o in zip(times[version], times["ours"], strict=True)])
+            for version in VERSIONS[1:]
+        }
         rate = (_flops(model) + more) * batch / typical["ours"] / 1e9
         results[name] = {
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -283,10 +343,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "share_of_other_peak": rate / peak["convolution" if kind == "matrix" else "matrix"],
             "operations": operations,
         }
-        rows.append([name, *(batch / typical[version] for version in VERSIONS), *ratios.values(), rate, rate / peak[kind]])
+        rows.append(
+            [
+                name,
+                *(batch / typical[version] for version in VERSIONS),
+                *ratios.values(),
+                rate,
+                rate / peak[kind],
+            ]
+        )
     publish(
         "autoregressive",
-        ["model", *(f"{version} images/s" for version in VERSIONS), "ratio", "memory kept", "GFLOP/s", "of its peak"],
+        [
+            "model",
+            *(f"{version} images/s" for version in VERSIONS),
+            "ratio",
+            "memory kept",
+            "GFLOP/s",
+            "of its peak",
+        ],
         rows,
         {"peak_gflops": peak, "attention": attention, "results": results},
     )

@@ -1,6 +1,8 @@
-"""Time of `genbench --help`, and of a `dvc repro` that finds nothing to do. Writes benchmarks/results/cli.json and prints a table.
+"""Time of `genbench --help`, and of a `dvc repro` that finds nothing to do. Writes
+benchmarks/results/cli.json and prints a table.
 
-Run as ``python -m benchmarks.cli``, after `genbench run`: only an up-to-date pipeline has nothing to do.
+Run as ``python -m benchmarks.cli``, after `genbench run`: only an up-to-date pipeline has nothing
+to do.
 """
 
 from __future__ import annotations
@@ -27,13 +29,23 @@ def command(arguments: Sequence[str], root: Path) -> Callable[[], Any]:
 def check_up_to_date(root: Path) -> int:
     """Number of stages of the default profile; UserError if any of them would run."""
     dvc = [sys.executable, "-m", "dvc"]
-    status = subprocess.run([*dvc, "status", "--json"], cwd=root, check=False, capture_output=True, encoding="utf-8")
+    status = subprocess.run(
+        [*dvc, "status", "--json"], cwd=root, check=False, capture_output=True, encoding="utf-8"
+    )
     if status.returncode != 0:
         raise UserError(f"dvc status fails:\n{status.stderr.strip()}")
-    pending = [stage for stage in json.loads(status.stdout or "{}") if not stage.startswith("profiles/")]
+    pending = [
+        stage for stage in json.loads(status.stdout or "{}") if not stage.startswith("profiles/")
+    ]
     if pending:
         raise UserError(f"not up to date: {', '.join(pending[:5])}, ...; run `genbench run` first")
-    stages = subprocess.run([*dvc, "stage", "list", "--name-only"], cwd=root, check=True, capture_output=True, encoding="utf-8")
+    stages = subprocess.run(
+        [*dvc, "stage", "list", "--name-only"],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+    )
     return len(stages.stdout.split())
 
 
@@ -42,9 +54,19 @@ def main() -> None:
     root = find_root()
     repro = f"dvc repro, {check_up_to_date(root)} stages, nothing to do"
     limits = {"genbench --help": HELP_LIMIT_SEC, repro: REPRO_LIMIT_SEC}
-    times = interleaved({"genbench --help": command([str(Path(sys.executable).parent / "genbench"), "--help"], root)}, repeats=20)
+    times = interleaved(
+        {
+            "genbench --help": command(
+                [str(Path(sys.executable).parent / "genbench"), "--help"], root
+            )
+        },
+        repeats=20,
+    )
     times |= interleaved({repro: command([sys.executable, "-m", "dvc", "repro"], root)}, repeats=5)
-    found = {name: {"best_sec": min(times[name]), "median_sec": median(times[name]), "limit_sec": limit} for name, limit in limits.items()}
+    found = {
+        name: {"best_sec": min(times[name]), "median_sec": median(times[name]), "limit_sec": limit}
+        for name, limit in limits.items()
+    }
     rows = [(name, *row.values()) for name, row in found.items()]
     publish("cli", ("command", "best s", "median s", "limit s"), rows, {"commands": found})
 

@@ -1,4 +1,6 @@
-"""What the benchmarks share: the machine in words, interleaved timing, a table on the terminal and a JSON file."""
+"""What the benchmarks share: the machine in words, interleaved timing, a table on the terminal and
+a JSON file.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def contiguous(model: nn.Module) -> nn.Module:
 
 
 def interleaved(work: Mapping[str, Callable[[], Any]], *, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each piece of work, taken in turn so that a slow moment of the machine meets all of them, after one round that is not counted."""
+    """Seconds of each piece of work, taken in turn so that a slow moment of the machine meets all
+    of them, after one round that is not counted.
+    """
     times: dict[str, list[float]] = {name: [] for name in work}
     for round_ in range(repeats + 1):
         for name, call in work.items():
@@ -57,10 +61,20 @@ def median(times: Sequence[float]) -> float:
     return statistics.median(times)
 
 
-def publish(name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], result: Mapping[str, Any]) -> None:
+def publish(
+    name: str, columns: Sequence[str], rows: Sequence[Sequence[object]], result: Mapping[str, Any]
+) -> None:
     """Print a table, and write ``benchmarks/results/<name>.json``."""
-    cells = [list(columns), *[[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]]
+    cells = [
+        list(columns),
+        *[
+            [f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row]
+            for row in rows
+        ],
+    ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     for row in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
     write_json(RESULTS / f"{name}.json", {"machine": machine(), **result})

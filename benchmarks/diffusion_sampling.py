@@ -1,9 +1,11 @@
-"""Milliseconds per image of the samplers of diffusion and flow matching, by number of steps: in bfloat16, against a plain float32 loop.
+"""Milliseconds per image of the samplers of diffusion and flow matching, by number of steps: in
+bfloat16, against a plain float32 loop.
 
-The same network and sampler, untrained, since the time does not depend on the weights. Each version has a process of its own: ours is set up as a
-stage is and draws in bfloat16, as the entries of `quick` do; the plain one is a script that runs the network on contiguous float32 features, with the
-C library's allocator as it comes; the third is plain with the allocator set as ours. Medians of rounds that take turns. Writes
-benchmarks/results/diffusion_sampling.json.
+The same network and sampler, untrained, since the time does not depend on the weights. Each version
+has a process of its own: ours is set up as a stage is and draws in bfloat16, as the entries of
+`quick` do; the plain one is a script that runs the network on contiguous float32 features, with the
+C library's allocator as it comes; the third is plain with the allocator set as ours. Medians of
+rounds that take turns. Writes benchmarks/results/diffusion_sampling.json.
 
     python -m benchmarks.diffusion_sampling [--images 500] [--repeats 3]
 """
@@ -40,13 +42,20 @@ def measure(version: str, name: str, steps: int, images: int) -> float:
     if version != "ours":
         contiguous(model)
     start = time.perf_counter()
-    model.sample(images, rng=Generator().manual_seed(0), precision="bfloat16" if version == "ours" else "float32", **SAMPLERS[name](steps))
+    model.sample(
+        images,
+        rng=Generator().manual_seed(0),
+        precision="bfloat16" if version == "ours" else "float32",
+        **SAMPLERS[name](steps),
+    )
     return 1000 * (time.perf_counter() - start) / images
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(arguments)
@@ -58,15 +67,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 taken = workers.call(version, measure, version, name, steps, options.images)
                 if round_:  # the first round warms up
                     times[version].append(taken)
-            ratios = {v: median([a / b for a, b in zip(times[v], times["ours"], strict=True)]) for v in VERSIONS[1:]}
+            ratios = {
+                v: median([a / b for a, b in zip(times[v], times["ours"], strict=True)])
+                for v in VERSIONS[1:]
+            }
             results[f"{name}, {steps} steps"] = {
                 "ms_per_image": {version: median(values) for version, values in times.items()},
                 "ratio": ratios["plain"],
                 "ratio_memory_kept": ratios["plain, memory kept"],
             }
-            rows.append([name, steps, *(median(values) for values in times.values()), *ratios.values()])
+            rows.append(
+                [name, steps, *(median(values) for values in times.values()), *ratios.values()]
+            )
             print(rows[-1], flush=True)
-    columns = ["entry", "steps", *(f"{version}, ms/image" for version in VERSIONS), "ratio", "memory kept"]
+    columns = [
+        "entry",
+        "steps",
+        *(f"{version}, ms/image" for version in VERSIONS),
+        "ratio",
+        "memory kept",
+    ]
     publish("diffusion_sampling", columns, rows, {"images": options.images, "results": results})
 
 

@@ -1,4 +1,5 @@
-"""The README's picture: the first samples of some entries of `quick`, not chosen, beside real test digits.
+"""The README's picture: the first samples of some entries of `quick`, not chosen, beside real test
+digits.
 
 python -m benchmarks.figure      # needs runs/quick; writes docs/figures/samples.png
 """
@@ -31,16 +32,23 @@ TITLE, GAP = 30, 12  # pixels
 
 
 def panel(params: Params, name: str) -> np.ndarray:
-    """The samples of an entry below its name, uint8 (h, w); ``real digits`` are images of the test split."""
+    """The samples of an entry below its name, uint8 (h, w); ``real digits`` are images of the test
+    split.
+    """
     if name == "real digits":
         x, levels = read_npz(params.data("mnist"))["test_x"], 256
         x = x[np.random.default_rng(0).permutation(len(x))]
     else:
-        x, levels = read_npz(params.run(name) / "samples.npz")["images"], spec_of(params.entry(name).dataset).levels
+        x, levels = (
+            read_npz(params.run(name) / "samples.npz")["images"],
+            spec_of(params.entry(name).dataset).levels,
+        )
     shown = torch.from_numpy(np.ascontiguousarray(x[:SHOWN].reshape(-1, 1, *x.shape[-2:])))
     grid = grids.grid(shown, levels=levels, columns=COLUMNS)
     canvas = Image.fromarray(np.pad(grid, ((TITLE, 0), (0, 0)), constant_values=255))
-    font = ImageFont.truetype(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 20)
+    font = ImageFont.truetype(
+        str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 20
+    )
     ImageDraw.Draw(canvas).text((0, 3), name, fill=0, font=font)
     return np.asarray(canvas)
 
@@ -51,7 +59,10 @@ def main() -> None:
     panels = [panel(params, name) for name in [*ENTRIES, "real digits"]]
     rows = []
     for begin in range(0, len(panels), BESIDE):
-        padded = [np.pad(p, ((0, GAP), (0, GAP)), constant_values=255) for p in panels[begin : begin + BESIDE]]
+        padded = [
+            np.pad(p, ((0, GAP), (0, GAP)), constant_values=255)
+            for p in panels[begin : begin + BESIDE]
+        ]
         rows.append(np.concatenate(padded, axis=1))
     buffer = io.BytesIO()
     Image.fromarray(np.concatenate(rows)[:-GAP, :-GAP]).save(buffer, "PNG", optimize=True)

@@ -1,7 +1,9 @@
-"""How the sample scores answer to known damage of real digits: draws docs/figures/metric_behaviour.png.
+"""How the sample scores answer to known damage of real digits: draws
+docs/figures/metric_behaviour.png.
 
 Training digits, damaged in five ways of growing strength, are scored as if a model had made them.
-Run ``python benchmarks/metric_behaviour.py`` in a project whose ``mnist`` is prepared (``genbench prepare``).
+Run ``python benchmarks/metric_behaviour.py`` in a project whose ``mnist`` is prepared
+(``genbench prepare``).
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ FAMILIES = ("fid", "inception_score", "precision_recall", "density_coverage")
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A way to damage digits: ``apply(train_x, train_y, n, strength)`` gives n images, ``strengths`` grow from none at all."""
+    """A way to damage digits: ``apply(train_x, train_y, n, strength)`` gives n images,
+    ``strengths`` grow from none at all.
+    """
 
     title: str
     unit: str
@@ -54,7 +58,9 @@ def blur(x: Tensor, y: Tensor, n: int, strength: float) -> Tensor:
         return x[:n]
     weights = torch.exp(-0.5 * (torch.arange(-6, 7) / strength) ** 2)
     kernel = torch.outer(weights, weights) / weights.sum() ** 2
-    return F.conv2d(x[:n].float(), kernel[None, None], padding=6).round().clamp(0, 255).to(torch.uint8)
+    return (
+        F.conv2d(x[:n].float(), kernel[None, None], padding=6).round().clamp(0, 255).to(torch.uint8)
+    )
 
 
 def salt_and_pepper(x: Tensor, y: Tensor, n: int, strength: float) -> Tensor:
@@ -78,7 +84,9 @@ def duplicate(x: Tensor, y: Tensor, n: int, strength: float) -> Tensor:
 DAMAGES: Mapping[str, Damage] = {
     "noise": Damage("Gaussian noise", "standard deviation", (0, 0.1, 0.2, 0.3, 0.4), noise),
     "blur": Damage("Blur", "radius in pixels", (0, 0.5, 1, 1.5, 2), blur),
-    "salt_and_pepper": Damage("Salt and pepper", "share of pixels", (0, 0.02, 0.05, 0.1, 0.2), salt_and_pepper),
+    "salt_and_pepper": Damage(
+        "Salt and pepper", "share of pixels", (0, 0.02, 0.05, 0.1, 0.2), salt_and_pepper
+    ),
     "drop_classes": Damage("Dropped classes", "classes dropped", (0, 1, 3, 5, 7), drop_classes),
     "duplicate": Damage("Duplicates", "copies of each image", (1, 10, 30, 100, 300), duplicate),
 }
@@ -102,9 +110,17 @@ def measure(data: Dataset, n: int) -> dict[str, list[dict[str, float]]]:
     for name, damage in DAMAGES.items():
         table[name] = []
         for strength in damage.strengths:
-            metrics, _ = score(FAMILIES, features_of(digits(data, damage, strength, n)), reference, seed=0)
-            table[name].append({key.removesuffix(f"_{EXTRACTOR}"): metric.value for key, metric in metrics.items()})
-            print(f"{name} {strength}: " + ", ".join(f"{key} {value:.4g}" for key, value in table[name][-1].items()), flush=True)
+            metrics, _ = score(
+                FAMILIES, features_of(digits(data, damage, strength, n)), reference, seed=0
+            )
+            table[name].append(
+                {key.removesuffix(f"_{EXTRACTOR}"): metric.value for key, metric in metrics.items()}
+            )
+            print(
+                f"{name} {strength}: "
+                + ", ".join(f"{key} {value:.4g}" for key, value in table[name][-1].items()),
+                flush=True,
+            )
     return table
 
 
@@ -117,7 +133,9 @@ _ROWS = [
 _COLOURS = ("#1f5fa8", "#d1601a")
 
 
-def draw(data: Dataset, table: Mapping[str, Sequence[Mapping[str, float]]], path: Path, n: int) -> None:
+def draw(
+    data: Dataset, table: Mapping[str, Sequence[Mapping[str, float]]], path: Path, n: int
+) -> None:
     """Write the figure: a column per damage with example digits on top, a row per kind of score."""
     import matplotlib
 
@@ -125,10 +143,17 @@ def draw(data: Dataset, table: Mapping[str, Sequence[Mapping[str, float]]], path
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(
-        1 + len(_ROWS), len(DAMAGES), figsize=(13, 10.5), height_ratios=[0.42] + [1] * len(_ROWS), sharey="row", layout="constrained"
+        1 + len(_ROWS),
+        len(DAMAGES),
+        figsize=(13, 10.5),
+        height_ratios=[0.42] + [1] * len(_ROWS),
+        sharey="row",
+        layout="constrained",
     )
     for column, (name, damage) in enumerate(DAMAGES.items()):
-        pictures = torch.cat([_example(data, name, strength, n) for strength in damage.strengths], 1)
+        pictures = torch.cat(
+            [_example(data, name, strength, n) for strength in damage.strengths], 1
+        )
         axes[0, column].imshow(pictures, cmap="gray_r", vmin=0, vmax=255)
         axes[0, column].set_title(damage.title)
         axes[0, column].axis("off")
@@ -136,7 +161,13 @@ def draw(data: Dataset, table: Mapping[str, Sequence[Mapping[str, float]]], path
         for row, (label, keys, limits) in enumerate(_ROWS, 1):
             axis = axes[row, column]
             for key, colour, marker in zip(keys, _COLOURS, "os", strict=False):
-                axis.plot(ticks, [scores[key] for scores in table[name]], marker=marker, color=colour, label=key)
+                axis.plot(
+                    ticks,
+                    [scores[key] for scores in table[name]],
+                    marker=marker,
+                    color=colour,
+                    label=key,
+                )
             axis.set_xticks(ticks, [f"{s:g}" for s in damage.strengths])
             axis.grid(alpha=0.3)
             if limits:
@@ -146,7 +177,10 @@ def draw(data: Dataset, table: Mapping[str, Sequence[Mapping[str, float]]], path
                 if len(keys) > 1:
                     axis.legend(frameon=False)
         axes[-1, column].set_xlabel(damage.unit)
-    figure.suptitle(f"Scores of {n:,} damaged MNIST training digits against {n:,} test digits (features of the pinned net)")
+    figure.suptitle(
+        f"Scores of {n:,} damaged MNIST training digits against {n:,} test digits (features of the "
+        "pinned net)"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90, metadata={"Software": None})
 

@@ -1,7 +1,8 @@
-"""Time and memory of scoring 10,000 samples with all default metrics: the stage ``score_samples`` on training digits.
+"""Time and memory of scoring 10,000 samples with all default metrics: the stage ``score_samples``
+on training digits.
 
-Run ``python benchmarks/metrics.py`` in a project whose ``mnist`` is prepared (``genbench prepare``). Prints a table and writes
-benchmarks/results/metrics.json.
+Run ``python benchmarks/metrics.py`` in a project whose ``mnist`` is prepared
+(``genbench prepare``). Prints a table and writes benchmarks/results/metrics.json.
 """
 
 from __future__ import annotations
@@ -25,26 +26,50 @@ from genbench.scoring.features import extract
 from genbench.scoring.records import read_record
 from pipelines import features, score_samples
 
-METRICS = ("fid", "inception_score", "kid", "precision_recall", "density_coverage", "label_fidelity", "class_shares")
+METRICS = (
+    "fid",
+    "inception_score",
+    "kid",
+    "precision_recall",
+    "density_coverage",
+    "label_fidelity",
+    "class_shares",
+)
 ENTRY = "samples"
 
 
 def project(root: Path, params: Params, n: int, threads: int) -> Params:
-    """A project below ``root`` of one entry, whose samples are ``n`` training digits with their labels."""
+    """A project below ``root`` of one entry, whose samples are ``n`` training digits with their
+    labels.
+    """
     data = load(params.data("mnist"), "mnist")
     assert data.train_y is not None
     assert data.test_y is not None
     entry = Entry(ENTRY, "made", "mnist", 0, {}, {}, {}, {})
     protocol = Protocol(n, 500, 10_000, 10_000, 10, 10_000)
     compute = Compute(threads=threads)
-    small = dataclasses.replace(params, root=root, entries={ENTRY: entry}, metrics=METRICS, protocol=protocol, compute=compute)
-    write_npz(small.data("mnist"), {"test_x": data.test_x[:, 0].numpy(), "test_y": data.test_y.numpy()})
-    write_npz(small.run(ENTRY) / "samples.npz", {"images": data.train_x[:n, 0].numpy(), "labels": data.train_y[:n].numpy()})
+    small = dataclasses.replace(
+        params,
+        root=root,
+        entries={ENTRY: entry},
+        metrics=METRICS,
+        protocol=protocol,
+        compute=compute,
+    )
+    write_npz(
+        small.data("mnist"), {"test_x": data.test_x[:, 0].numpy(), "test_y": data.test_y.numpy()}
+    )
+    write_npz(
+        small.run(ENTRY) / "samples.npz",
+        {"images": data.train_x[:n, 0].numpy(), "labels": data.train_y[:n].numpy()},
+    )
     return small
 
 
 def measure(params: Params, n: int) -> dict[str, object]:
-    """Seconds of the whole stage (by the clock and of the processors), of extraction alone, and the peak memory of this process."""
+    """Seconds of the whole stage (by the clock and of the processors), of extraction alone, and the
+    peak memory of this process.
+    """
     features.run(params, "mnist")
     wall, processor = time.perf_counter(), time.process_time()
     score_samples.run(params, ENTRY)
@@ -84,7 +109,9 @@ def main() -> None:
     arguments = parser.parse_args()
     params = load_params()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(project(Path(folder), params, arguments.images, arguments.threads), arguments.images)
+        result = measure(
+            project(Path(folder), params, arguments.images, arguments.threads), arguments.images
+        )
     result["machine"] = machine(arguments.threads)
     for key, value in result.items():
         if isinstance(value, dict):

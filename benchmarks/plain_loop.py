@@ -1,12 +1,17 @@
-"""Training throughput of entries against a plain loop over the same network: float32, contiguous, eager, batches from a DataLoader.
+"""Training throughput of entries against a plain loop over the same network: float32, contiguous,
+eager, batches from a DataLoader.
 
-The plain loop is what a tutorial has: a data set that makes a tensor of a PIL image at each access, a shuffling DataLoader, Adam, one
-optimiser per phase. Ours are the steps of ``fit`` with the entry's backend, clipping, weight average and checks; validation is in neither. Each has a process
-of its own, and runs are taken in turn: ours, set up as a stage is; the plain one as a script is; and the plain one with the allocator set as ours.
-Writes benchmarks/results/plain_loop.json, with the operations that take most of the time of ours, and with what the precision alone brings
-a convolution on this machine, memory kept in both: the ratio that a network of nothing but convolutions would have.
+The plain loop is what a tutorial has: a data set that makes a tensor of a PIL image at each access,
+a shuffling DataLoader, Adam, one optimiser per phase. Ours are the steps of ``fit`` with the
+entry's backend, clipping, weight average and checks; validation is in neither. Each has a process
+of its own, and runs are taken in turn: ours, set up as a stage is; the plain one as a script is;
+and the plain one with the allocator set as ours. Writes benchmarks/results/plain_loop.json, with
+the operations that take most of the time of ours, and with what the precision alone brings a
+convolution on this machine, memory kept in both: the ratio that a network of nothing but
+convolutions would have.
 
-    python -m benchmarks.plain_loop [--entries vae,vq_vae,dcgan,hinge_gan] [--profiles quick,full] [--repeats 3] [--images 6400]
+    python -m benchmarks.plain_loop [--entries vae,vq_vae,dcgan,hinge_gan] [--profiles quick,full]
+    [--repeats 3] [--images 6400]
 """
 
 from __future__ import annotations
@@ -49,10 +54,18 @@ class _Images(TorchDataset[tuple[Tensor, int]]):
 
 
 def ours(entry: Entry, steps: int) -> float:
-    """Images per second of ``fit``, all steps but the first fifth; each is a row of its history and takes as many images."""
+    """Images per second of ``fit``, all steps but the first fifth; each is a row of its history and
+    takes as many images.
+    """
     data = synthetic(entry.dataset)
     model = build(entry, data.spec)
-    fitted = fit(model, data, entry=entry.name, seed=0, **{**entry.train, "steps": steps, "validations": 1, "validate_images": 1})
+    fitted = fit(
+        model,
+        data,
+        entry=entry.name,
+        seed=0,
+        **{**entry.train, "steps": steps, "validations": 1, "validate_images": 1},
+    )
     return harmonic_mean([row["images_per_second"] for row in fitted.history[steps // 5 :]])
 
 
@@ -61,8 +74,17 @@ def plain(entry: Entry, steps: int) -> float:
     data = synthetic(entry.dataset)
     model = build(entry, data.spec).train()
     contiguous(model)
-    model.init_from_data(data.train_x, data.train_y if model.conditional else None, rng=torch.Generator().manual_seed(0))
-    loader = DataLoader(_Images(data.train_x, data.train_y), batch_size=entry.train["batch_size"], shuffle=True, drop_last=True)
+    model.init_from_data(
+        data.train_x,
+        data.train_y if model.conditional else None,
+        rng=torch.Generator().manual_seed(0),
+    )
+    loader = DataLoader(
+        _Images(data.train_x, data.train_y),
+        batch_size=entry.train["batch_size"],
+        shuffle=True,
+        drop_last=True,
+    )
     batches: Iterator[Any] = itertools.chain.from_iterable(iter(loader) for _ in itertools.count())
     rng = torch.Generator().manual_seed(0)
     phases = model.phases()
@@ -104,9 +126,14 @@ def operations(profile: str, name: str, steps: int) -> dict[str, float]:
 
 
 def convolution(dtype: torch.dtype, layout: torch.memory_format) -> float:
-    """GFLOP/s of a 3x3 convolution of 64 channels on 14 x 14 features of 128 images, forward and backward: the best of some rounds."""
+    """GFLOP/s of a 3x3 convolution of 64 channels on 14 x 14 features of 128 images, forward and
+    backward: the best of some rounds.
+    """
     images, channels, size = 128, 64, 14
-    x, weight = torch.randn(images, channels, size, size, dtype=dtype), torch.randn(channels, channels, 3, 3, dtype=dtype)
+    x, weight = (
+        torch.randn(images, channels, size, size, dtype=dtype),
+        torch.randn(channels, channels, 3, 3, dtype=dtype),
+    )
     x, weight = (t.to(memory_format=layout).requires_grad_() for t in (x, weight))
     gradient = torch.ones_like(x)
     best = math.inf
@@ -119,7 +146,9 @@ def convolution(dtype: torch.dtype, layout: torch.memory_format) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--entries", default="vae,vq_vae,dcgan,hinge_gan")
     parser.add_argument("--profiles", default="quick,full")
     parser.add_argument("--repeats", type=int, default=3)
@@ -132,25 +161,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with Workers(compute) as workers:
         peaks = {
             "bfloat16": workers.call("ours", convolution, torch.bfloat16, torch.channels_last),
-            "float32": workers.call("plain, memory kept", convolution, torch.float32, torch.contiguous_format),
+            "float32": workers.call(
+                "plain, memory kept", convolution, torch.float32, torch.contiguous_format
+            ),
         }
-        for profile, name in itertools.product(options.profiles.split(","), options.entries.split(",")):
+        for profile, name in itertools.product(
+            options.profiles.split(","), options.entries.split(",")
+        ):
             batch = load_params(profile).entry(name).train["batch_size"]
-            steps = min(200, max(10, options.images // batch))  # up to 200 have a row of the history each
+            steps = min(
+                200, max(10, options.images // batch)
+            )  # up to 200 have a row of the history each
             speeds: dict[str, list[float]] = {version: [] for version in VERSIONS}
             for round_, version in itertools.product(range(options.repeats + 1), VERSIONS):
                 speed = workers.call(version, measure, version, profile, name, steps)
                 if round_:  # the first round warms up
                     speeds[version].append(speed)
-            ratios = {v: median([a / b for a, b in zip(speeds["ours"], speeds[v], strict=True)]) for v in VERSIONS[1:]}
+            ratios = {
+                v: median([a / b for a, b in zip(speeds["ours"], speeds[v], strict=True)])
+                for v in VERSIONS[1:]
+            }
             results[f"{name} ({profile})"] = {
                 "batch_size": batch,
-                "images_per_second": {version: median(values) for version, values in speeds.items()},
+                "images_per_second": {
+                    version: median(values) for version, values in speeds.items()
+                },
                 "ratio": ratios["plain"],
                 "ratio_memory_kept": ratios["plain, memory kept"],
                 "operations": workers.call("ours", operations, profile, name, 8),
             }
-            rows.append([f"{name} ({profile})", *(median(values) for values in speeds.values()), *ratios.values()])
+            rows.append(
+                [
+                    f"{name} ({profile})",
+                    *(median(values) for values in speeds.values()),
+                    *ratios.values(),
+                ]
+            )
             print(rows[-1], flush=True)
     path = RESULTS / "plain_loop.json"
     if path.is_file():  # entries that are not measured now keep their rows

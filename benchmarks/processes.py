@@ -1,4 +1,6 @@
-"""One process per version of what is compared, so that each has its own allocator, threads and settings."""
+"""One process per version of what is compared, so that each has its own allocator, threads and
+settings.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from genbench.hardware.device import keep_freed_memory, setup
 __all__ = ["VERSIONS", "Workers"]
 
 VERSIONS = ("ours", "plain", "plain, memory kept")
-"""Ours is set up as a stage is; plain as a script is, with the C library's allocator as it comes; the third with the allocator set as ours."""
+"""Ours is set up as a stage is; plain as a script is, with the C library's allocator as it comes;
+the third with the allocator set as ours.
+"""
 
 
 def _serve(connection: Connection, version: str, compute: Compute) -> None:
@@ -46,14 +50,21 @@ class Workers:
         context = multiprocessing.get_context("spawn")
         for version in VERSIONS:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, version, self.compute), daemon=True)
+            process = context.Process(
+                target=_serve, args=(theirs, version, self.compute), daemon=True
+            )
             process.start()
             self.processes.append(process)
             theirs.close()  # so that the end of a process is seen
             self.ends[version] = ours
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         for end in self.ends.values():
             end.close()
         for process in self.processes:
@@ -66,5 +77,6 @@ class Workers:
             return self.ends[version].recv()
         except EOFError:
             raise RuntimeError(
-                f"the process of {version!r} ended while it ran {function.__name__}{arguments}; its error is above"
+                f"the process of {version!r} ended while it ran {function.__name__}{arguments}; "
+                "its error is above"
             ) from None

@@ -1,4 +1,6 @@
-"""The README's tables of speed, from the committed results; ``python -m benchmarks.readme`` writes them."""
+"""The README's tables of speed, from the committed results; ``python -m benchmarks.readme`` writes
+them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from genbench.files import read_json, write_bytes
 __all__ = ["BLOCK", "README", "block"]
 
 README = Path(__file__).parents[1] / "README.md"
-BLOCK = re.compile(r"(?<=<!-- speed: by benchmarks/readme.py -->\n).*?(?=<!-- end of speed -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"(?<=<!-- speed: by benchmarks/readme.py -->\n).*?(?=<!-- end of speed -->)", re.DOTALL
+)
 
 
 def block() -> str:
@@ -50,29 +54,65 @@ def _sampling(result: Mapping[str, Any]) -> list[str]:
     ]
     n = next(iter(result["results"].values()))["n"]
     text = [
-        f"Sampling {n} images with the cache, against the naive loop with the same weights (784 times one timed full pass), float32; peak memory",
+        (
+            f"Sampling {n} images with the cache, against the naive loop with the same weights (784 "
+            "times one timed full pass), float32; peak memory"
+        ),
         "of a process that draws 1,200:",
     ]
-    return [*text, *_table(["model", "parameters", "cached", "naive", "times faster", "peak memory"], rows)]
+    return [
+        *text,
+        *_table(["model", "parameters", "cached", "naive", "times faster", "peak memory"], rows),
+    ]
 
 
 def _autoregressive(result: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, r in result["results"].items():
-        speeds = [r[key] for key in ("images_per_second", "plain_images_per_second", "plain_memory_kept_images_per_second")]
+        speeds = [
+            r[key]
+            for key in (
+                "images_per_second",
+                "plain_images_per_second",
+                "plain_memory_kept_images_per_second",
+            )
+        ]
         ratios = [r["ratio"], r["ratio_memory_kept"]]
         share = f"{r['gflops']:.0f}, {100 * r['share_of_peak']:.0f} % of {r['peak']}"
         rows.append(
-            [f"{name}, {r['parameters'] / 1e6:.1f} M", *(f"{speed:.1f}" for speed in speeds), *(f"{ratio:.1f}" for ratio in ratios), share]
+            [
+                f"{name}, {r['parameters'] / 1e6:.1f} M",
+                *(f"{speed:.1f}" for speed in speeds),
+                *(f"{ratio:.1f}" for ratio in ratios),
+                share,
+            ]
         )
-    header = ["model", "images/s", "plain", "plain, memory kept", "times plain", "times plain, memory kept", "GFLOP/s"]
+    header = [
+        "model",
+        "images/s",
+        "plain",
+        "plain, memory kept",
+        "times plain",
+        "times plain, memory kept",
+        "GFLOP/s",
+    ]
     peaks, attention = result["peak_gflops"], result["attention"]
     return [
-        "Training steps against plain versions of the same networks (float32, contiguous, eager; full kernels with masks, attention as masked",
-        "softmax), each version in a process of its own. *Memory kept*: with the allocator set as genbench sets it. Shares are of the bfloat16 peaks",
-        f"measured in the same run, {peaks['convolution']:.0f} GFLOP/s for convolutions and {peaks['matrix']:.0f} for matrix products:",
+        (
+            "Training steps against plain versions of the same networks (float32, contiguous, eager; "
+            "full kernels with masks, attention as masked"
+        ),
+        (
+            "softmax), each version in a process of its own. *Memory kept*: with the allocator set as "
+            "genbench sets it. Shares are of the bfloat16 peaks"
+        ),
+        (
+            f"measured in the same run, {peaks['convolution']:.0f} GFLOP/s for convolutions and "
+            f"{peaks['matrix']:.0f} for matrix products:"
+        ),
         *_table(header, rows),
-        f"Of the transformer's attention alone, forward and backward: {1000 * attention['blocks']:.0f} ms in blocks as here, "
+        "Of the transformer's attention alone, forward and backward: "
+        f"{1000 * attention['blocks']:.0f} ms in blocks as here, "
         f"{1000 * attention['library']:.0f} ms as PyTorch has it.",
         "",
     ]
@@ -82,14 +122,40 @@ def _plain_loop(result: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, r in result["results"].items():
         largest = sorted(r["operations"].items(), key=lambda item: -item[1])[:3]
-        most = ", ".join(f"{key.removeprefix('aten::').strip('_')} {100 * share:.0f} %" for key, share in largest)
+        most = ", ".join(
+            f"{key.removeprefix('aten::').strip('_')} {100 * share:.0f} %" for key, share in largest
+        )
         speeds = (f"{speed:.0f}" for speed in r["images_per_second"].values())
-        rows.append([name, str(r["batch_size"]), *speeds, f"{r['ratio']:.1f}", f"{r['ratio_memory_kept']:.1f}", most])
-    header = ["entry", "batch", "images/s", "plain", "plain, memory kept", "times plain", "times plain, memory kept", "most of ours"]
+        rows.append(
+            [
+                name,
+                str(r["batch_size"]),
+                *speeds,
+                f"{r['ratio']:.1f}",
+                f"{r['ratio_memory_kept']:.1f}",
+                most,
+            ]
+        )
+    header = [
+        "entry",
+        "batch",
+        "images/s",
+        "plain",
+        "plain, memory kept",
+        "times plain",
+        "times plain, memory kept",
+        "most of ours",
+    ]
     fast, slow = (result["convolution_gflops"][precision] for precision in ("bfloat16", "float32"))
     return [
-        "Training by `fit` against a plain loop over the same network: float32, contiguous, batches from a DataLoader over PIL images, Adam. Precision",
-        f"alone makes a convolution {fast / slow:.1f} times faster on this machine ({fast:.0f} against {slow:.0f} GFLOP/s, bfloat16 with channels last",
+        (
+            "Training by `fit` against a plain loop over the same network: float32, contiguous, "
+            "batches from a DataLoader over PIL images, Adam. Precision"
+        ),
+        (
+            f"alone makes a convolution {fast / slow:.1f} times faster on this machine ({fast:.0f} "
+            f"against {slow:.0f} GFLOP/s, bfloat16 with channels last"
+        ),
         "against float32), and the many small operations of a small batch less so:",
         *_table(header, rows),
     ]
@@ -100,21 +166,47 @@ def _diffusion_sampling(result: Mapping[str, Any]) -> list[str]:
     for name, r in result["results"].items():
         entry, steps = name.removesuffix(" steps").rsplit(", ", 1)
         rows.append(
-            [entry, steps, *(f"{ms:.1f}" for ms in r["ms_per_image"].values()), f"{r['ratio']:.1f}", f"{r['ratio_memory_kept']:.1f}"]
+            [
+                entry,
+                steps,
+                *(f"{ms:.1f}" for ms in r["ms_per_image"].values()),
+                f"{r['ratio']:.1f}",
+                f"{r['ratio_memory_kept']:.1f}",
+            ]
         )
     rows.sort(key=lambda row: (row[0], int(row[1])))
-    header = ["entry", "steps", "ms/image", "plain", "plain, memory kept", "times plain", "times plain, memory kept"]
+    header = [
+        "entry",
+        "steps",
+        "ms/image",
+        "plain",
+        "plain, memory kept",
+        "times plain",
+        "times plain, memory kept",
+    ]
     return [
-        f"Sampling {result['images']} images with the networks of `quick`, by number of steps (of the midpoint method, which runs the network twice in",
-        "each, for `flow_matching`, whose entry draws with `rk4`), in bfloat16, against the same sampler on contiguous float32 features:",
+        (
+            f"Sampling {result['images']} images with the networks of `quick`, by number of steps (of "
+            "the midpoint method, which runs the network twice in"
+        ),
+        (
+            "each, for `flow_matching`, whose entry draws with `rk4`), in bfloat16, against the same "
+            "sampler on contiguous float32 features:"
+        ),
         *_table(header, rows),
     ]
 
 
 def _training(result: Mapping[str, Any]) -> list[str]:
-    rows = [[name, f"{r['bare_ms']:.1f}", f"{r['fit_ms']:.1f}", f"{r['ratio']:.2f}"] for name, r in sorted(result["overhead"].items())]
+    rows = [
+        [name, f"{r['bare_ms']:.1f}", f"{r['fit_ms']:.1f}", f"{r['ratio']:.2f}"]
+        for name, r in sorted(result["overhead"].items())
+    ]
     return [
-        "A training step of `fit` against a bare loop with the same batches, optimiser, clipping and weight average (float32; medians of runs in turn):",
+        (
+            "A training step of `fit` against a bare loop with the same batches, optimiser, clipping "
+            "and weight average (float32; medians of runs in turn):"
+        ),
         *_table(["entry", "bare loop, ms", "`fit`, ms", "ratio"], rows),
     ]
 
@@ -123,7 +215,10 @@ def _rest(results: Mapping[str, Any]) -> list[str]:
     metrics, commands = results["metrics"], results["cli"]["commands"]
     times = "; ".join(f"`{name}`: {r['median_sec']:.2g} s" for name, r in sorted(commands.items()))
     return [
-        f"All default metrics of {metrics['images']:,} samples: {metrics['seconds']:.0f} s and {metrics['peak_rss_mb']} MB, features included. {times}.",
+        (
+            f"All default metrics of {metrics['images']:,} samples: {metrics['seconds']:.0f} s and "
+            f"{metrics['peak_rss_mb']} MB, features included. {times}."
+        ),
         "",
     ]
 

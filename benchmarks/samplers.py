@@ -1,4 +1,5 @@
-"""What the sampler of a trained diffusion model adds to its FID: the entry's own, float32, clipping, more steps, and the chain that is scored, in bfloat16.
+"""What the sampler of a trained diffusion model adds to its FID: the entry's own, float32,
+clipping, more steps, and the chain that is scored, in bfloat16.
 
 Against the validation images. Needs the trained entry; writes benchmarks/results/samplers.json.
 
@@ -35,7 +36,9 @@ SAMPLERS: tuple[dict[str, Any], ...] = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draw, score, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--entry", default="ddpm")
     parser.add_argument("--samples", type=int, default=1000)
     options = parser.parse_args(arguments)
@@ -46,17 +49,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = genbench.load(params.run(options.entry))
     if not isinstance(model, GaussianDiffusion):
         raise SystemExit(f"{options.entry} is no diffusion model")
-    reference = FeatureSet(features.EXTRACTOR, *features.extract(dataset.valid_x, dataset.spec.levels))
+    reference = FeatureSet(
+        features.EXTRACTOR, *features.extract(dataset.valid_x, dataset.spec.levels)
+    )
     y = torch.arange(options.samples) % dataset.spec.classes if model.conditional else None
     rows, results = [], {}
     for sampler in SAMPLERS:
-        x = model.sample(options.samples, y, rng=generator_for("benchmark", options.entry), **sampler)
-        found = score(["fid"], FeatureSet(features.EXTRACTOR, *features.extract(x, dataset.spec.levels)), reference, seed=0)[0]
+        x = model.sample(
+            options.samples, y, rng=generator_for("benchmark", options.entry), **sampler
+        )
+        found = score(
+            ["fid"],
+            FeatureSet(features.EXTRACTOR, *features.extract(x, dataset.spec.levels)),
+            reference,
+            seed=0,
+        )[0]
         name = model.describe_sampler(**sampler)[0]
         results[name] = {metric: value.value for metric, value in found.items()}
         rows.append([name, *results[name].values()])
         print(rows[-1], flush=True)
-    publish("samplers", ["sampler", "FID"], rows, {"entry": options.entry, "samples": options.samples, "results": results})
+    publish(
+        "samplers",
+        ["sampler", "FID"],
+        rows,
+        {"entry": options.entry, "samples": options.samples, "results": results},
+    )
 
 
 if __name__ == "__main__":

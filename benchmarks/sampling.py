@@ -1,8 +1,8 @@
 """Cached sampling of the autoregressive models against the naive loop, with the same weights.
 
-The peak memory is that of a fresh process that draws ``MEMORY_IMAGES`` images, in several blocks. The naive loop
-runs the whole network once per pixel, so its time is taken as 784 times one timed full pass over the same images.
-Writes benchmarks/results/sampling.json.
+The peak memory is that of a fresh process that draws ``MEMORY_IMAGES`` images, in several blocks.
+The naive loop runs the whole network once per pixel, so its time is taken as 784 times one timed
+full pass over the same images. Writes benchmarks/results/sampling.json.
 
     python -m benchmarks.sampling [--n 256] [--repeats 3] [--models 'pixel_transformer*']
 
@@ -34,13 +34,29 @@ from genbench.registry import model_class
 LARGE = {
     "made, one layer": ("made", "binary_mnist", {"hidden": [2048]}),
     "made, two layers": ("made", "binary_mnist", {"hidden": [2400, 2400]}),
-    "gated_pixel_cnn, large": ("gated_pixel_cnn", "binary_mnist", {"channels": 80, "layers": 10, "hidden": 128}),
+    "gated_pixel_cnn, large": (
+        "gated_pixel_cnn",
+        "binary_mnist",
+        {"channels": 80, "layers": 10, "hidden": 128},
+    ),
     "wavenet, large": ("wavenet", "binary_mnist", {"channels": 128, "skip": 192}),
-    "pixel_transformer, deep": ("pixel_transformer", "binary_mnist", {"width": 128, "layers": 6, "heads": 4}),
-    "pixel_transformer, wide": ("pixel_transformer", "binary_mnist", {"width": 192, "layers": 3, "heads": 6}),
+    "pixel_transformer, deep": (
+        "pixel_transformer",
+        "binary_mnist",
+        {"width": 128, "layers": 6, "heads": 4},
+    ),
+    "pixel_transformer, wide": (
+        "pixel_transformer",
+        "binary_mnist",
+        {"width": 192, "layers": 3, "heads": 6},
+    ),
     "row_lstm, large": ("row_lstm", "binary_mnist", {"hidden": 64, "layers": 4}),
     "lstm, large": ("lstm", "binary_mnist", {"hidden": 320, "layers": 2, "window": 3}),
-    "pixel_cnn, large": ("pixel_cnn", "binary_mnist", {"channels": 64, "blocks": 10, "hidden": 128}),
+    "pixel_cnn, large": (
+        "pixel_cnn",
+        "binary_mnist",
+        {"channels": 64, "blocks": 10, "hidden": 128},
+    ),
 }
 
 
@@ -88,14 +104,18 @@ def speedup(model: Autoregressive, n: int, repeats: int = 3) -> dict[str, float]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--n", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--models", default="*")
     options = parser.parse_args(arguments)
     params = load_params("quick")
     setup(params.compute)
-    work = {f"{e.name} (quick)": (e.model, e.dataset, dict(e.arch)) for e in params.entries.values()} | LARGE
+    work = {
+        f"{e.name} (quick)": (e.model, e.dataset, dict(e.arch)) for e in params.entries.values()
+    } | LARGE
     path = RESULTS / "sampling.json"
     kept = read_json(path)["results"] if options.models != "*" and path.is_file() else {}
     results = {name: result for name, result in kept.items() if name in work}
@@ -105,13 +125,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
             torch.manual_seed(0)
             results[name] = speedup(cls(SPECS[dataset], **arch), options.n, options.repeats)
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-                results[name]["peak_memory_mb"] = fresh.submit(_peak_memory, model, dataset, arch, params.compute).result()
+                results[name]["peak_memory_mb"] = fresh.submit(
+                    _peak_memory, model, dataset, arch, params.compute
+                ).result()
             print(name, results[name], flush=True)
     rows = [
-        [name, f"{r['parameters'] / 1e6:.2f} M", r["cached_sec"], r["naive_sec"], f"{r['ratio']:.0f}", f"{r['peak_memory_mb']:.0f}"]
+        [
+            name,
+            f"{r['parameters'] / 1e6:.2f} M",
+            r["cached_sec"],
+            r["naive_sec"],
+            f"{r['ratio']:.0f}",
+            f"{r['peak_memory_mb']:.0f}",
+        ]
         for name, r in results.items()
     ]
-    publish("sampling", ["model", "parameters", f"cached s ({options.n} images)", "naive s", "ratio", "MB"], rows, {"results": results})
+    publish(
+        "sampling",
+        ["model", "parameters", f"cached s ({options.n} images)", "naive s", "ratio", "MB"],
+        rows,
+        {"results": results},
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""What a diffusion's schedule costs by itself: the bound of one pixel with the best denoiser possible, above the pixel's entropy.
+"""What a diffusion's schedule costs by itself: the bound of one pixel with the best denoiser
+possible, above the pixel's entropy.
 
-A grey pixel may have any of 40 levels, equally likely; a black one is surely black. The best denoiser is the conditional mean, so what is left is lost to
-the steps, their variances and the discretised decoder, whatever the network. Writes benchmarks/results/schedules.json.
+A grey pixel may have any of 40 levels, equally likely; a black one is surely black. The best
+denoiser is the conditional mean, so what is left is lost to the steps, their variances and the
+discretised decoder, whatever the network. Writes benchmarks/results/schedules.json.
 
     python -m benchmarks.schedules [--images 20000]
 """
@@ -34,20 +36,30 @@ class BestDenoiser(GaussianDiffusion):
     def denoise(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         """In closed form, by Bayes' rule."""
         step = (t * self.steps).round().long()
-        alpha, sigma = (values[step][:, None, None, None].sqrt() for values in (self.alpha_bar, self.noise))
+        alpha, sigma = (
+            values[step][:, None, None, None].sqrt() for values in (self.alpha_bar, self.noise)
+        )
         odds = (-((x_t - alpha * self.candidates) ** 2) / (2 * sigma**2)).softmax(3)
         return ((x_t - alpha * (odds * self.candidates).sum(3, keepdim=True)) / sigma).float()
 
 
 def cosine(steps: int, first: float, last: float) -> Schedule:
-    """Log signal-to-noise ratios -2 log tan of evenly spaced angles (Nichol, Dhariwal, 2021, in the form of Kingma, Gao, 2023)."""
+    """Log signal-to-noise ratios -2 log tan of evenly spaced angles (Nichol, Dhariwal, 2021, in the
+    form of Kingma, Gao, 2023).
+    """
     begin, end = (math.atan(math.exp(-ratio / 2)) for ratio in (first, last))
-    return _schedule(torch.nn.functional.logsigmoid(-2 * torch.linspace(begin, end, steps, dtype=torch.float64).tan().log()))
+    return _schedule(
+        torch.nn.functional.logsigmoid(
+            -2 * torch.linspace(begin, end, steps, dtype=torch.float64).tan().log()
+        )
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compute, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, default=20000)
     options = parser.parse_args(arguments)
     schedules = {
@@ -61,12 +73,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results[name] = {}
         for pixel, levels in PIXELS.items():
             model = BestDenoiser(schedule, variance, levels).eval()
-            x = torch.tensor(levels, dtype=torch.uint8)[torch.arange(options.images) % len(levels)][:, None, None, None]
+            x = torch.tensor(levels, dtype=torch.uint8)[torch.arange(options.images) % len(levels)][
+                :, None, None, None
+            ]
             bound = -model.log_likelihood(x, rng=Generator().manual_seed(0))
-            results[name][f"{pixel}, nats above entropy"] = float(bound.mean()) - math.log(len(levels))
+            results[name][f"{pixel}, nats above entropy"] = float(bound.mean()) - math.log(
+                len(levels)
+            )
         print(name, results[name], flush=True)
     rows = [[name, *values.values()] for name, values in results.items()]
-    publish("schedules", ["schedule", *next(iter(results.values()))], rows, {"steps": 1000, "images": options.images, "results": results})
+    publish(
+        "schedules",
+        ["schedule", *next(iter(results.values()))],
+        rows,
+        {"steps": 1000, "images": options.images, "results": results},
+    )
 
 
 if __name__ == "__main__":

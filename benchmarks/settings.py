@@ -1,11 +1,15 @@
-"""How the settings of an entry are chosen: candidates trained alike and compared on the validation split, never on the test split.
+"""How the settings of an entry are chosen: candidates trained alike and compared on the validation
+split, never on the test split.
 
-    python -m benchmarks.settings [--threads 1] made - train.optim.loss.lr=2.5e-3 "train.optim.loss.lr=1.0e-2 arch.hidden=[800]"
+    python -m benchmarks.settings [--threads 1] made - train.optim.loss.lr=2.5e-3
+    "train.optim.loss.lr=1.0e-2 arch.hidden=[800]"
 
-Each further argument is a candidate: ``field=value`` pairs with spaces between them that replace fields of the entry in params.yaml;
-``-`` is the entry as it stands. The figure is bits/dim of validation images for models with a likelihood (given the labels, for conditional
-ones), else FID against the validation images; what the samples of models that are not autoregressive are like is noted beside it. Candidates that
-``results/settings.json`` holds for the same code are not trained again; the one that params.yaml holds is marked.
+Each further argument is a candidate: ``field=value`` pairs with spaces between them that replace
+fields of the entry in params.yaml; ``-`` is the entry as it stands. The figure is bits/dim of
+validation images for models with a likelihood (given the labels, for conditional ones), else FID
+against the validation images; what the samples of models that are not autoregressive are like is
+noted beside it. Candidates that ``results/settings.json`` holds for the same code are not trained
+again; the one that params.yaml holds is marked.
 """
 
 from __future__ import annotations
@@ -47,15 +51,20 @@ FIELDS = ("model", "arch", "train", "sample", "score")
 """Of an entry: what its figures depend on. Rows of before have the first three alone."""
 
 
-def figures(model: GenerativeModel, dataset: datasets.Dataset, entry: Entry, protocol: Protocol) -> dict[str, float]:
-    """The figure by which the candidates are compared, lower is better, and behind it what the samples show of models that are not autoregressive.
+def figures(
+    model: GenerativeModel, dataset: datasets.Dataset, entry: Entry, protocol: Protocol
+) -> dict[str, float]:
+    """The figure by which the candidates are compared, lower is better, and behind it what the
+    samples show of models that are not autoregressive.
 
     A likelihood whose normaliser is not to be trusted is no figure: it would be too good.
     """
     found, prepared = {}, {}
     if model.likelihood is not Likelihood.NONE:
         preparing, options = score_options(model, entry)
-        prepared = model.prepare_likelihood(rng=generator_for("settings", entry.name, "prepare"), **preparing)
+        prepared = model.prepare_likelihood(
+            rng=generator_for("settings", entry.name, "prepare"), **preparing
+        )
         images = min(LIKELIHOOD_IMAGES, protocol.images_for(model.likelihood_passes(**options)))
         chosen = torch.from_numpy(datasets.strided(len(dataset.valid_x), images))
         x = dataset.valid_x[chosen]
@@ -67,24 +76,41 @@ def figures(model: GenerativeModel, dataset: datasets.Dataset, entry: Entry, pro
             for begin in range(0, len(x), CHUNK):
                 rng = generator_for("settings", entry.name, begin)
                 labels = None if y is None else y[begin : begin + CHUNK]
-                total -= model.log_likelihood(x[begin : begin + CHUNK], labels, rng=rng, **options).sum().item()
+                total -= (
+                    model.log_likelihood(x[begin : begin + CHUNK], labels, rng=rng, **options)
+                    .sum()
+                    .item()
+                )
         if prepared.get("ess", 0) >= prepared.get("ess_floor", 0):
             found["bits_per_dim"] = bits_per_dim(total / len(x), dataset.spec.dims)
     if model.family != "autoregressive":
         labels = torch.arange(SAMPLES) % dataset.spec.classes if model.conditional else None
-        images = model.sample(SAMPLES, labels, rng=generator_for("settings", entry.name), **entry.sample)
-        sets = [FeatureSet(features.EXTRACTOR, *features.extract(x, dataset.spec.levels)) for x in (images, dataset.valid_x)]
+        images = model.sample(
+            SAMPLES, labels, rng=generator_for("settings", entry.name), **entry.sample
+        )
+        sets = [
+            FeatureSet(features.EXTRACTOR, *features.extract(x, dataset.spec.levels))
+            for x in (images, dataset.valid_x)
+        ]
         sets[0] = dataclasses.replace(sets[0], labels=labels)
         found |= {
             name: metric.value
-            for name, metric in score(["fid", "precision_recall", "class_shares", "label_fidelity"], *sets, seed=0)[0].items()
+            for name, metric in score(
+                ["fid", "precision_recall", "class_shares", "label_fidelity"], *sets, seed=0
+            )[0].items()
         }
-    return found | {name: value for name, value in prepared.items() if name in ("ess", "log_z_stderr")}
+    return found | {
+        name: value for name, value in prepared.items() if name in ("ess", "log_z_stderr")
+    }
 
 
 def candidate(params: Params, name: str, text: str) -> dict[str, Any]:
     """The block of an entry with some fields replaced."""
-    block: dict[str, Any] = copy.deepcopy(yaml12.parse((params.root / "params.yaml").read_text(encoding="utf-8")).value["entries"][name])
+    block: dict[str, Any] = copy.deepcopy(
+        yaml12.parse((params.root / "params.yaml").read_text(encoding="utf-8")).value["entries"][
+            name
+        ]
+    )
     for pair in [] if text == "-" else shlex.split(text):
         path, _, value = pair.partition("=")
         *parents, last = path.split(".")
@@ -93,21 +119,27 @@ def candidate(params: Params, name: str, text: str) -> dict[str, Any]:
             inner = inner.setdefault(key, {})
         inner[last] = yaml12.parse(value).value
     entry = Entry(name=name, **block)
-    broken = check_params(dataclasses.replace(params, entries={**params.entries, name: entry}), [name])
+    broken = check_params(
+        dataclasses.replace(params, entries={**params.entries, name: entry}), [name]
+    )
     if broken:
         raise SystemExit(f"{text}: {broken[name]}")
     return block
 
 
 def alike(kept: dict[str, Any], block: dict[str, Any]) -> bool:
-    """Whether a row was made with the settings of an entry, as far as it holds them; ``precision: auto`` is like either that it may be."""
+    """Whether a row was made with the settings of an entry, as far as it holds them;
+    ``precision: auto`` is like either that it may be.
+    """
     return all(_equal(value, block[key]) for key, value in kept.items())
 
 
 def _equal(kept: Any, given: Any) -> bool:
     if isinstance(kept, dict) and isinstance(given, dict):
         return kept.keys() == given.keys() and all(
-            _equal(kept[key], given[key]) or (key == "precision" and "auto" in (kept[key], given[key])) for key in kept
+            _equal(kept[key], given[key])
+            or (key == "precision" and "auto" in (kept[key], given[key]))
+            for key in kept
         )
     return bool(kept == given)
 
@@ -116,18 +148,25 @@ def with_resolved_precision(settings: Any) -> Any:
     """Settings with the precision that ``auto`` is here: what a row's figures were made in."""
     if not isinstance(settings, dict):
         return settings
-    return {key: resolve(value, "cpu") if key == "precision" else with_resolved_precision(value) for key, value in settings.items()}
+    return {
+        key: resolve(value, "cpu") if key == "precision" else with_resolved_precision(value)
+        for key, value in settings.items()
+    }
 
 
 def record(name: str, row: dict[str, Any] | None, in_use: dict[str, Any]) -> None:
-    """Put a candidate's row into the results, in place of one with the same settings, and mark the settings in use. Several runs may do so."""
+    """Put a candidate's row into the results, in place of one with the same settings, and mark the
+    settings in use. Several runs may do so.
+    """
     path = RESULTS / "settings.json"
     with (RESULTS / ".settings.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = read_json(path) if path.is_file() else {"machine": machine(), "candidates": {}}
         rows = result["candidates"].setdefault(name, [])
         if row is not None:
-            rows[:] = [other for other in rows if not alike(other["settings"], row["settings"])] + [row]
+            rows[:] = [other for other in rows if not alike(other["settings"], row["settings"])] + [
+                row
+            ]
         for other in rows:
             other["chosen"] = alike(other["settings"], in_use)
         write_json(path, result)
@@ -135,8 +174,14 @@ def record(name: str, row: dict[str, Any] | None, in_use: dict[str, Any]) -> Non
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train and compare the candidates of an entry."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, help="in place of compute.threads: two runs with a thread each may go side by side")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="in place of compute.threads: two runs with a thread each may go side by side",
+    )
     parser.add_argument("name")
     parser.add_argument("candidates", nargs="*", default=["-"])
     given = parser.parse_args(arguments)
@@ -160,9 +205,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fit(model, dataset, entry=name, seed=entry.seed, device=place, **entry.train)
         seconds = round(time.monotonic() - start)
         found = figures(model, dataset, entry, params.protocol)
-        print(f"{name}  {text}  {'  '.join(f'{key} {value:.4f}' for key, value in found.items())}  {seconds} s", flush=True)
+        print(
+            (
+                f"{name}  {text}  {'  '.join(f'{key} {value:.4f}' for key, value in found.items())}  "
+                f"{seconds} s"
+            ),
+            flush=True,
+        )
         (metric, value), *also = found.items()
-        row = {"candidate": text, "settings": settings, "metric": metric, "value": value, "also": dict(also)}
+        row = {
+            "candidate": text,
+            "settings": settings,
+            "metric": metric,
+            "value": value,
+            "also": dict(also),
+        }
         record(name, {**row, "train_seconds": seconds, "threads": threads, "code": code}, in_use)
     record(name, None, in_use)
 

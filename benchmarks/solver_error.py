@@ -1,4 +1,5 @@
-"""What the solver's error adds to the score of flow matching: the same images, noise and probes with the entry's steps and with several times as many.
+"""What the solver's error adds to the score of flow matching: the same images, noise and probes
+with the entry's steps and with several times as many.
 
 On validation images. Needs the trained entry; writes benchmarks/results/solver_error.json.
 
@@ -25,7 +26,9 @@ from genbench.seeding import generator_for
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--entry", default="flow_matching")
     parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--times", type=int, default=4)
@@ -55,8 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "stderr": float(difference.std()) / math.sqrt(len(x)),
         "largest": float(difference.abs().max()),
     }
-    row = [options.entry, *result["nats"], result["difference"], result["stderr"], result["largest"]]  # type: ignore[misc]
-    publish("solver_error", ["entry", f"nats, {steps} steps", f"{options.times} times", "difference", "±", "largest"], [row], result)
+    row = [
+        options.entry,
+        *result["nats"],
+        result["difference"],
+        result["stderr"],
+        result["largest"],
+    ]  # type: ignore[misc]
+    publish(
+        "solver_error",
+        ["entry", f"nats, {steps} steps", f"{options.times} times", "difference", "±", "largest"],
+        [row],
+        result,
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""What fit() costs over a bare loop, and what precision, memory layout and compilation bring for each entry.
+"""What fit() costs over a bare loop, and what precision, memory layout and compilation bring for
+each entry.
 
-Writes benchmarks/results/training.json. The bare loop has the same batches, optimiser, clipping and weight average, and nothing else: no schedule,
-no seeding, no log, no check for finite values, no checkpoints. The choice of ``backend`` in params.yaml is made from the second table.
-Entries of one phase, or of phases that take turns; the others keep their rows.
+Writes benchmarks/results/training.json. The bare loop has the same batches, optimiser, clipping and
+weight average, and nothing else: no schedule, no seeding, no log, no check for finite values, no
+checkpoints. The choice of ``backend`` in params.yaml is made from the second table. Entries of one
+phase, or of phases that take turns; the others keep their rows.
 
     python -m benchmarks.training [--entries made,pixel_cnn,vae,dcgan] [--steps 60] [--compile]
 """
@@ -33,7 +35,9 @@ IMAGES = 4096
 def synthetic(dataset: str) -> Dataset:
     """Random images: speed does not depend on what they show."""
     spec, rng = spec_of(dataset), torch.Generator().manual_seed(0)
-    x = torch.randint(0, spec.levels, (IMAGES, 1, spec.height, spec.width), dtype=torch.uint8, generator=rng)
+    x = torch.randint(
+        0, spec.levels, (IMAGES, 1, spec.height, spec.width), dtype=torch.uint8, generator=rng
+    )
     y = torch.randint(0, spec.classes, (IMAGES,), generator=rng) if spec.classes else None
     few = None if y is None else y[:64]
     return Dataset(dataset, spec, x, y, x[:64], few, x[:64], few)
@@ -47,9 +51,15 @@ def bare_loop(model: GenerativeModel, data: Dataset, train: Mapping[str, Any], s
     for phase in model.phases():
         options = train["optim"][phase.name]
         adam = torch.optim.AdamW(
-            phase.params, lr=options["lr"], betas=tuple(options.get("betas", (0.9, 0.999))), weight_decay=0.0, fused=True
+            phase.params,
+            lr=options["lr"],
+            betas=tuple(options.get("betas", (0.9, 0.999))),
+            weight_decay=0.0,
+            fused=True,
         )
-        parts.append((phase, adam, [p.detach().clone() for p in phase.params], options.get("clip", 1.0)))
+        parts.append(
+            (phase, adam, [p.detach().clone() for p in phase.params], options.get("clip", 1.0))
+        )
     for _ in range(steps):
         for phase, adam, average, clip in parts:
             if len(parts) > 1:
@@ -69,7 +79,13 @@ def bare_loop(model: GenerativeModel, data: Dataset, train: Mapping[str, Any], s
 def overhead(entry: Entry, steps: int, repeats: int) -> dict[str, float]:
     """Seconds per step of fit() and of the bare loop, both float32 and contiguous."""
     data = synthetic(entry.dataset)
-    train = {"steps": steps, "batch_size": entry.train["batch_size"], "optim": entry.train["optim"], "validations": 1, "validate_images": 1}
+    train = {
+        "steps": steps,
+        "batch_size": entry.train["batch_size"],
+        "optim": entry.train["optim"],
+        "validations": 1,
+        "validate_images": 1,
+    }
 
     # Seconds in steps: validation and batch-norm statistics come once per run, whatever its length.
     per_step: dict[str, list[float]] = {"fit": [], "bare": []}
@@ -83,18 +99,34 @@ def overhead(entry: Entry, steps: int, repeats: int) -> dict[str, float]:
             per_step["fit"].append(images / fitted.images_per_second)
             per_step["bare"].append((time.perf_counter() - begun) / steps)
     ratios = [a / b for a, b in zip(per_step["fit"], per_step["bare"], strict=True)]
-    return {"fit_ms": 1000 * median(per_step["fit"]), "bare_ms": 1000 * median(per_step["bare"]), "ratio": median(ratios)}
+    return {
+        "fit_ms": 1000 * median(per_step["fit"]),
+        "bare_ms": 1000 * median(per_step["bare"]),
+        "ratio": median(ratios),
+    }
 
 
 def backends(entry: Entry, steps: int, compiled: bool) -> dict[str, float]:
-    """Images per second of each way to compute; the first steps, with compilation, are not counted."""
+    """Images per second of each way to compute; the first steps, with compilation, are not
+    counted.
+    """
     data = synthetic(entry.dataset)
     speeds = {}
     for precision in ("float32", "bfloat16"):
         for channels_last in (False, True):
             for compile_ in (False, True) if compiled else (False,):
-                backend = {"cpu": {"precision": precision, "channels_last": channels_last, "compile": compile_}}
-                train = {k: v for k, v in copy.deepcopy(dict(entry.train)).items() if k in ("batch_size", "optim")}
+                backend = {
+                    "cpu": {
+                        "precision": precision,
+                        "channels_last": channels_last,
+                        "compile": compile_,
+                    }
+                }
+                train = {
+                    k: v
+                    for k, v in copy.deepcopy(dict(entry.train)).items()
+                    if k in ("batch_size", "optim")
+                }
                 torch.manual_seed(0)
                 start = time.perf_counter()
                 fitted = fit(
@@ -108,16 +140,26 @@ def backends(entry: Entry, steps: int, compiled: bool) -> dict[str, float]:
                     backend=backend,
                     **train,
                 )
-                later = [row["images_per_second"] for row in fitted.history[len(fitted.history) // 2 :]]
+                later = [
+                    row["images_per_second"] for row in fitted.history[len(fitted.history) // 2 :]
+                ]
                 name = f"{precision}{', channels_last' if channels_last else ''}{', compiled' if compile_ else ''}"
                 speeds[name] = median(later)
-                print(f"{entry.name}: {name}: {speeds[name]:.0f} images/s ({time.perf_counter() - start:.0f} s)", flush=True)
+                print(
+                    (
+                        f"{entry.name}: {name}: {speeds[name]:.0f} images/s "
+                        f"({time.perf_counter() - start:.0f} s)"
+                    ),
+                    flush=True,
+                )
     return speeds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--entries", default="made,pixel_cnn,vae,dcgan")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3)
@@ -132,9 +174,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if path.is_file():  # entries that are not measured now keep their rows
         before = read_json(path)
         costs, speeds = {**before["overhead"], **costs}, {**before["images_per_second"], **speeds}
-    rows: list[list[object]] = [[name, cost["bare_ms"], cost["fit_ms"], cost["ratio"]] for name, cost in costs.items()]
+    rows: list[list[object]] = [
+        [name, cost["bare_ms"], cost["fit_ms"], cost["ratio"]] for name, cost in costs.items()
+    ]
     publish(
-        "training", ["entry", "bare loop ms/step", "fit ms/step", "fit over bare"], rows, {"overhead": costs, "images_per_second": speeds}
+        "training",
+        ["entry", "bare loop ms/step", "fit ms/step", "fit over bare"],
+        rows,
+        {"overhead": costs, "images_per_second": speeds},
     )
 
 

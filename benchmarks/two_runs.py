@@ -1,9 +1,12 @@
-"""The scores of two runs of a profile beside each other, such as one in bfloat16 and one on a processor that has none: who is worse by more than chance.
+"""The scores of two runs of a profile beside each other, such as one in bfloat16 and one on a
+processor that has none: who is worse by more than chance.
 
-Writes benchmarks/results/two_runs.json. The files are those that the stage `report` writes. The error of a difference is that of two independent numbers;
-both runs score the same test images, so for likelihoods it is too large.
+Writes benchmarks/results/two_runs.json. The files are those that the stage `report` writes. The
+error of a difference is that of two independent numbers; both runs score the same test images, so
+for likelihoods it is too large.
 
-    python -m benchmarks.two_runs reports/quick/leaderboard.json ../elsewhere/reports/quick/leaderboard.json
+    python -m benchmarks.two_runs reports/quick/leaderboard.json
+    ../elsewhere/reports/quick/leaderboard.json
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ def run_of(board: dict[str, Any]) -> dict[str, Any]:
 
 
 def compared(first: dict[str, Any], second: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Entry → its scores in both runs, and by how many standard errors the second is worse (above 0) or better in bits/dim."""
+    """Entry → its scores in both runs, and by how many standard errors the second is worse (above
+    0) or better in bits/dim.
+    """
     theirs = {row["entry"]: row for row in second["rows"]}
     result: dict[str, dict[str, Any]] = {}
     for row in first["rows"]:
@@ -43,7 +48,11 @@ def compared(first: dict[str, Any], second: dict[str, Any]) -> dict[str, dict[st
         if other is None:
             continue
         pair: dict[str, Any] = {
-            name: [row["metrics"].get(name, {}).get("value"), other["metrics"].get(name, {}).get("value")] for name in COMPARED
+            name: [
+                row["metrics"].get(name, {}).get("value"),
+                other["metrics"].get(name, {}).get("value"),
+            ]
+            for name in COMPARED
         }
         pair["train_seconds"] = [one["cost"].get("train_seconds") for one in (row, other)]
         bits = [one["metrics"].get("bits_per_dim") for one in (row, other)]
@@ -56,18 +65,29 @@ def compared(first: dict[str, Any], second: dict[str, Any]) -> dict[str, dict[st
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     options = parser.parse_args(arguments)
     boards = [read_json(path) for path in (options.first, options.second)]
     found = compared(*boards)
     rows = [
-        [name, *("" if value is None else value for metric in COMPARED for value in pair[metric]), pair.get("worse_by_errors", "")]
+        [
+            name,
+            *("" if value is None else value for metric in COMPARED for value in pair[metric]),
+            pair.get("worse_by_errors", ""),
+        ]
         for name, pair in found.items()
     ]
     heads = ["entry", "bits/dim", "second", "FID", "second", "IS", "second", "worse by SE"]
-    publish("two_runs", heads, rows, {"first": run_of(boards[0]), "second": run_of(boards[1]), "entries": found})
+    publish(
+        "two_runs",
+        heads,
+        rows,
+        {"first": run_of(boards[0]), "second": run_of(boards[1]), "entries": found},
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""How loose the bound of a VQ-VAE is: what the grids of codes that differ from the encoder's in one place add to log P(x).
+"""How loose the bound of a VQ-VAE is: what the grids of codes that differ from the encoder's in one
+place add to log P(x).
 
-The scored bound is one term of P(x) = sum over k of P(k) P(x|k). The sum over its neighbours is a better bound; how much better is a lower bound
-of the gap. On validation images. Needs the trained entry; writes benchmarks/results/vq_bound.json.
+The scored bound is one term of P(x) = sum over k of P(k) P(x|k). The sum over its neighbours is a
+better bound; how much better is a lower bound of the gap. On validation images. Needs the trained
+entry; writes benchmarks/results/vq_bound.json.
 
     python -m benchmarks.vq_bound [--entry vq_vae] [--images 32]
 """
@@ -24,36 +26,48 @@ from genbench.models.vq_vae import VQVAE
 
 
 def neighbours(codes: Tensor, levels: int) -> Tensor:
-    """The grid (h, w) itself, then all that differ from it in one place: (1 + h w (levels - 1), h, w)."""
+    """The grid (h, w) itself, then all that differ from it in one place: (1 + h w (levels - 1), h,
+    w).
+    """
     flat = codes.flatten()
     others = torch.arange(levels).expand(len(flat), -1)
     others = others[others != flat[:, None]].view(len(flat), -1)  # (h w, levels - 1)
     grids = flat.repeat(others.numel(), 1)
-    grids[torch.arange(len(grids)), torch.arange(len(flat)).repeat_interleave(levels - 1)] = others.flatten()
+    grids[torch.arange(len(grids)), torch.arange(len(flat)).repeat_interleave(levels - 1)] = (
+        others.flatten()
+    )
     return torch.cat([flat[None], grids]).view(-1, *codes.shape)
 
 
 @torch.no_grad()
 def terms(model: VQVAE, x: Tensor) -> Tensor:
-    """Log P(k) + log P(x|k) in nats of an image (1, 1, H, W), for the encoder's codes and for all neighbours of them."""
+    """Log P(k) + log P(x|k) in nats of an image (1, 1, H, W), for the encoder's codes and for all
+    neighbours of them.
+    """
     rng = Generator()  # nothing is drawn
     grids = neighbours(model.encode(x, rng=rng)[0], model.grid.levels)
     parts = []
     for part in grids.split(500):
         pixels = model.log_p_x_given_codes(x.expand(len(part), -1, -1, -1), part)
-        parts.append(model.code_prior.log_likelihood(part[:, None].to(torch.uint8), rng=rng) + pixels)
+        parts.append(
+            model.code_prior.log_likelihood(part[:, None].to(torch.uint8), rng=rng) + pixels
+        )
     return torch.cat(parts)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--entry", default="vq_vae")
     parser.add_argument("--images", type=int, default=32)
     options = parser.parse_args(arguments)
     params = load_params("quick")
     setup(params.compute)
-    dataset = datasets.load(params.data(params.entry(options.entry).dataset), params.entry(options.entry).dataset)
+    dataset = datasets.load(
+        params.data(params.entry(options.entry).dataset), params.entry(options.entry).dataset
+    )
     model = genbench.load(params.run(options.entry))
     if not isinstance(model, VQVAE):
         raise SystemExit(f"{options.entry} is no VQ-VAE")
@@ -71,8 +85,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for key in found[0]:
         values = [one[key] for one in found]
         summary[key] = {"least": min(values), "median": median(values), "most": max(values)}
-    rows = [[key, *(summary[key][part] for part in ("least", "median", "most"))] for key in found[0]]
-    publish("vq_bound", [options.entry, "least", "median", "most"], rows, {"entry": options.entry, **summary})
+    rows = [
+        [key, *(summary[key][part] for part in ("least", "median", "most"))] for key in found[0]
+    ]
+    publish(
+        "vq_bound",
+        [options.entry, "least", "median", "most"],
+        rows,
+        {"entry": options.entry, **summary},
+    )
 
 
 if __name__ == "__main__":

@@ -31,5 +31,6 @@ def load(run: str | PathLike[str], *, device: str = "cpu") -> GenerativeModel:
         >>> model = genbench.load("runs/quick/made")  # doctest: +SKIP
         >>> images = model.sample(16, rng=torch.Generator().manual_seed(0))  # doctest: +SKIP
     """
-    # By name, so that the code fingerprint of a stage that loads no model does not contain the loader.
+    # By name, so that the code fingerprint of a stage that loads no model does not contain the
+    # loader.
     return importlib.import_module("genbench.weights").load(run, device=device)

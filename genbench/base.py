@@ -1,4 +1,6 @@
-"""The contract between a generative model and everything else: data types, likelihood kinds, phases, capabilities. No I/O."""
+"""The contract between a generative model and everything else: data types, likelihood kinds,
+phases, capabilities. No I/O.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ class Conditioning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DataSpec:
-    """The images of a data set: ``uint8 (B, 1, height, width)`` with values ``0..levels-1``; ``classes = 0`` means no labels."""
+    """The images of a data set: ``uint8 (B, 1, height, width)`` with values ``0..levels-1``;
+    ``classes = 0`` means no labels.
+    """
 
     height: int
     width: int
@@ -58,7 +62,9 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
-            raise ValueError(f"height and width must be at least 1, got {self.height} and {self.width}")
+            raise ValueError(
+                f"height and width must be at least 1, got {self.height} and {self.width}"
+            )
         if not 2 <= self.levels <= 256:
             raise ValueError(f"levels must be 2..256, got {self.levels}")
         if self.classes < 0:
@@ -74,13 +80,17 @@ class DataSpec:
         return x.float() / (self.levels - 1)
 
     def signed(self, x: Tensor) -> Tensor:
-        """Levels as float32 in [-1, 1], same shape: a convolution's zero padding then tells the border from the background."""
+        """Levels as float32 in [-1, 1], same shape: a convolution's zero padding then tells the
+        border from the background.
+        """
         return 2 * self.unit(x) - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One evaluation of a loss. ``loss`` is a scalar in nats per image, or an adversarial loss; ``carry`` goes to ``after_step``."""
+    """One evaluation of a loss. ``loss`` is a scalar in nats per image, or an adversarial loss;
+    ``carry`` goes to ``after_step``.
+    """
 
     loss: Tensor
     logs: dict[str, Tensor] = field(default_factory=dict)
@@ -98,7 +108,8 @@ class Phase:
         params: the parameters that this phase updates.
         loss: ``(x, y, *, rng, progress) -> Step``; ``progress`` runs from 0 to 1 within the span.
         repeats: inner steps per outer step, each on a fresh batch.
-        span: share of the step budget in which the phase is active. At its end its parameters take their scored values.
+        span: share of the step budget in which the phase is active. At its end its parameters take
+            their scored values.
     """
 
     name: str
@@ -111,8 +122,8 @@ class Phase:
 class GenerativeModel(nn.Module, ABC):
     """A distribution over the images of a :class:`DataSpec`.
 
-    Subclasses take explicit keyword hyperparameters after ``spec``. A class with ``Conditioning.OPTIONAL`` takes
-    ``conditional: bool = False``
+    Subclasses take explicit keyword hyperparameters after ``spec``. A class with
+    ``Conditioning.OPTIONAL`` takes ``conditional: bool = False``
     and passes it here.
     """
 
@@ -124,9 +135,13 @@ class GenerativeModel(nn.Module, ABC):
     """True for reference rows that are no contenders."""
     sampler_name: ClassVar[str] = "ancestral"
     independent_draws: ClassVar[bool] = True
-    """Whether images may be drawn in separate calls of ``sample``; False where a draw depends on the others, as without replacement."""
+    """Whether images may be drawn in separate calls of ``sample``; False where a draw depends on
+    the others, as without replacement.
+    """
     sums_classes: ClassVar[bool] = True
-    """Whether exp(log_likelihood) may be summed over classes: it is P, an unbiased estimate of P, or below P whatever is drawn."""
+    """Whether exp(log_likelihood) may be summed over classes: it is P, an unbiased estimate of P,
+    or below P whatever is drawn.
+    """
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]]
     """Shapes with at most 512 states and constructor keywords for the contract tests."""
 
@@ -138,7 +153,8 @@ class GenerativeModel(nn.Module, ABC):
         conditional = conditional or self.conditioning is Conditioning.REQUIRED
         if conditional and spec.classes == 0:
             raise UserError(
-                f"conditional: the data set has no labels, so {name} cannot be conditional on it; set conditional: false or use mnist"
+                f"conditional: the data set has no labels, so {name} cannot be conditional on it; "
+                "set conditional: false or use mnist"
             )
         self.spec = spec
         self.conditional = conditional
@@ -146,35 +162,53 @@ class GenerativeModel(nn.Module, ABC):
     # ------------------------------------------------------------------ training
 
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
-        """Called once, before step 0, with the training split: ``x`` uint8 (N, 1, H, W), ``y`` int64 (N,) or None."""
+        """Called once, before step 0, with the training split: ``x`` uint8 (N, 1, H, W), ``y``
+        int64 (N,) or None.
+        """
 
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         """Loss of one batch, for models of one phase."""
         raise NotImplementedError(f"{type(self).__name__} defines neither training_loss nor phases")
 
     def phases(self) -> Sequence[Phase]:
-        """The optimisers of this model; empty for a model that is complete after ``init_from_data``."""
+        """The optimisers of this model; empty for a model that is complete after
+        ``init_from_data``.
+        """
         return [Phase("loss", list(self.parameters()), self.training_loss)]
 
     def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
-        """Called after each optimiser step, for state in registered buffers: codebook averages, persistent chains."""
+        """Called after each optimiser step, for state in registered buffers: codebook averages,
+        persistent chains.
+        """
 
     # ------------------------------------------------------------------ use
 
     @abstractmethod
     def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Draw ``n`` images, uint8 (n, 1, H, W), from the scored distribution. ``y`` is int64 (n,) for conditional models, else None."""
+        """Draw ``n`` images, uint8 (n, 1, H, W), from the scored distribution. ``y`` is int64 (n,)
+        for conditional models, else None.
+        """
 
     def prepare_likelihood(self, *, rng: Generator) -> dict[str, float]:
-        """Work done once per checkpoint before scoring, for instance ``log_z`` by AIS with ``log_z_stderr``, ``ess`` and ``ess_floor``."""
+        """Work done once per checkpoint before scoring, for instance ``log_z`` by AIS with
+        ``log_z_stderr``, ``ess`` and ``ess_floor``.
+        """
         return {}
 
     def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Log P(x) or log P(x|y) of the discrete images in nats, summed over pixels, float64 (B,). ``likelihood`` says how it relates to the truth."""
-        raise NotImplementedError(f"{type(self).__name__} has no likelihood: {type(self).__name__}.likelihood is {self.likelihood.value!r}")
+        """Log P(x) or log P(x|y) of the discrete images in nats, summed over pixels, float64 (B,).
+        ``likelihood`` says how it relates to the truth.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no likelihood: {type(self).__name__}.likelihood is "
+            f"{self.likelihood.value!r}"
+        )
 
     def likelihood_passes(self, **options: Any) -> int:
-        """Network passes per image that ``log_likelihood(**options)`` costs; the protocol scores costly likelihoods on fewer images.
+        """Network passes per image that ``log_likelihood(**options)`` costs; the protocol scores
+        costly likelihoods on fewer images.
 
         The default is the number of ``draws``, or 1 for a likelihood without that keyword.
         """
@@ -182,12 +216,17 @@ class GenerativeModel(nn.Module, ABC):
         return int(options.get("draws", draws.default if draws else 1))
 
     def describe_sampler(self, **options: object) -> tuple[str, bool]:
-        """Name of the sampler that ``sample(**options)`` is, and whether it draws from the scored distribution."""
+        """Name of the sampler that ``sample(**options)`` is, and whether it draws from the scored
+        distribution.
+        """
         defaults = {k: p.default for k, p in inspect.signature(self.sample).parameters.items()}
         changed = {k: v for k, v in resolved(options, self.device).items() if defaults.get(k) != v}
         if not changed:
             return self.sampler_name, True
-        return f"{self.sampler_name} ({', '.join(f'{k}={v}' for k, v in sorted(changed.items()))})", False
+        return (
+            f"{self.sampler_name} ({', '.join(f'{k}={v}' for k, v in sorted(changed.items()))})",
+            False,
+        )
 
     # ------------------------------------------------------------------ checks at the public edge
 
@@ -197,30 +236,46 @@ class GenerativeModel(nn.Module, ABC):
         return next(iter([*self.parameters(), *self.buffers()]), torch.empty(0)).device
 
     def check_images(self, x: Tensor) -> None:
-        """Raise ValueError unless ``x`` is uint8 (B, 1, H, W) with levels of this model's data set."""
+        """Raise ValueError unless ``x`` is uint8 (B, 1, H, W) with levels of this model's data
+        set.
+        """
         shape = (1, self.spec.height, self.spec.width)
         if x.dtype != torch.uint8:
-            raise ValueError(f"x: dtype must be torch.uint8 (integer levels 0..{self.spec.levels - 1}), got {x.dtype}")
+            raise ValueError(
+                f"x: dtype must be torch.uint8 (integer levels 0..{self.spec.levels - 1}), got "
+                f"{x.dtype}"
+            )
         if x.ndim != 4 or tuple(x.shape[1:]) != shape:
-            raise ValueError(f"x: shape must be (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"x: shape must be (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}"
+            )
         if self.spec.levels < 256 and x.numel() and int(x.max()) >= self.spec.levels:
             raise ValueError(f"x: levels must be 0..{self.spec.levels - 1}, got {int(x.max())}")
 
     def check_labels(self, n: int, y: Tensor | None) -> None:
-        """Raise ValueError unless ``y`` is what this model needs for ``n`` images: int64 (n,) in 0..classes-1, or None."""
+        """Raise ValueError unless ``y`` is what this model needs for ``n`` images: int64 (n,) in
+        0..classes-1, or None.
+        """
         name = type(self).__name__
         if not self.conditional:
             if y is not None:
-                raise ValueError(f"y: this {name} is unconditional and takes no labels, got labels of shape {tuple(y.shape)}")
+                raise ValueError(
+                    f"y: this {name} is unconditional and takes no labels, got labels of shape "
+                    f"{tuple(y.shape)}"
+                )
             return
         if y is None:
-            raise ValueError(f"y: this {name} is conditional and needs int64 labels of shape ({n},), got None")
+            raise ValueError(
+                f"y: this {name} is conditional and needs int64 labels of shape ({n},), got None"
+            )
         if y.dtype != torch.int64:
             raise ValueError(f"y: dtype must be torch.int64, got {y.dtype}")
         if tuple(y.shape) != (n,):
             raise ValueError(f"y: shape must be ({n},), got {tuple(y.shape)}")
         if n and not (0 <= int(y.min()) and int(y.max()) < self.spec.classes):
-            raise ValueError(f"y: labels must be 0..{self.spec.classes - 1}, got {int(y.min())}..{int(y.max())}")
+            raise ValueError(
+                f"y: labels must be 0..{self.spec.classes - 1}, got {int(y.min())}..{int(y.max())}"
+            )
 
     def check_count(self, n: int) -> None:
         """Raise ValueError unless ``n`` is a number of images."""
@@ -228,7 +283,7 @@ class GenerativeModel(nn.Module, ABC):
             raise ValueError(f"n: must be at least 1, got {n}")
 
 
-# ---------------------------------------------------------------------- capabilities, found by isinstance
+# ---------------------------------------------------------------- capabilities, found by isinstance
 
 
 @runtime_checkable
@@ -254,8 +309,12 @@ class Encoder(Protocol):
 class Diagnosed(Protocol):
     """Has numbers that say how it works rather than how good it is."""
 
-    def diagnostics(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> dict[str, float]:
-        """Name → value, from images uint8 (N, 1, H, W) of any number: active latents, perplexity of codes."""
+    def diagnostics(
+        self, x: Tensor, y: Tensor | None = None, *, rng: Generator
+    ) -> dict[str, float]:
+        """Name → value, from images uint8 (N, 1, H, W) of any number: active latents, perplexity of
+        codes.
+        """
 
 
 @runtime_checkable
@@ -263,7 +322,9 @@ class Termed(Protocol):
     """Has a likelihood bound that is a sum over steps, and can say what each costs."""
 
     def bound_terms(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Nats (T + 1,) that the terms cost on average over images uint8 (N, 1, H, W): of steps 1..T, then of the prior; their sum is the bound."""
+        """Nats (T + 1,) that the terms cost on average over images uint8 (N, 1, H, W): of steps
+        1..T, then of the prior; their sum is the bound.
+        """
 
 
 @runtime_checkable
@@ -278,5 +339,9 @@ class Traceable(Protocol):
 class Inpaintable(Protocol):
     """Can complete an image of which a part is known."""
 
-    def complete(self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Images uint8 (B, 1, H, W) that agree with ``x`` where the bool ``mask`` (H, W) is True."""
+    def complete(
+        self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator
+    ) -> Tensor:
+        """Images uint8 (B, 1, H, W) that agree with ``x`` where the bool ``mask`` (H, W) is
+        True.
+        """

@@ -1,4 +1,6 @@
-"""Help for error messages: near matches of a name, and keyword arguments checked against a signature."""
+"""Help for error messages: near matches of a name, and keyword arguments checked against a
+signature.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,27 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Mistakes", "Stopped", "UserError", "bind_options", "check_name", "check_positive", "near"]
+__all__ = [
+    "Mistakes",
+    "Stopped",
+    "UserError",
+    "bind_options",
+    "check_name",
+    "check_positive",
+    "near",
+]
 
 
 class UserError(ValueError):
-    """A mistake in input or configuration; the message says what, where and how to mend. The CLI prints it without a traceback."""
+    """A mistake in input or configuration; the message says what, where and how to mend. The CLI
+    prints it without a traceback.
+    """
 
 
 class Mistakes:
-    """Mistakes that are found one by one and told in one error, so that a user mends them in one go."""
+    """Mistakes that are found one by one and told in one error, so that a user mends them in one
+    go.
+    """
 
     _SHOWN = 20
 
@@ -43,7 +57,9 @@ class Mistakes:
             raise UserError(self.found[0])
         if self.found:
             shown = self.found[: self._SHOWN]
-            more = [f"and {len(self.found) - len(shown)} more"] if len(self.found) > len(shown) else []
+            more = (
+                [f"and {len(self.found) - len(shown)} more"] if len(self.found) > len(shown) else []
+            )
             raise UserError("\n  ".join([f"{len(self.found)} mistakes:", *shown, *more]))
 
 
@@ -51,18 +67,24 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def check_name(name: object, where: str) -> None:
-    """The one rule for names of entries, profiles, data sets and metrics: they become parts of paths and of the commands that DVC runs.
+    """The one rule for names of entries, profiles, data sets and metrics: they become parts of
+    paths and of the commands that DVC runs.
 
     Raises:
         UserError: ``name`` does not follow it; ``where`` is the name's place.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        rule = "a name has at most 64 of the characters A-Z, a-z, 0-9, '-' and '_', and begins with a letter or a digit"
+        rule = (
+            "a name has at most 64 of the characters A-Z, a-z, 0-9, '-' and '_', and begins "
+            "with a letter or a digit"
+        )
         raise UserError(f"{where}: {name!r} cannot be a name: {rule}")
 
 
 class Stopped(SystemExit):
-    """Work that ends in order because nobody waits for it any more: neither a success nor a failure."""
+    """Work that ends in order because nobody waits for it any more: neither a success nor a
+    failure.
+    """
 
 
 def check_positive(**sizes: int) -> None:
@@ -73,7 +95,9 @@ def check_positive(**sizes: int) -> None:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'a' or 'b'?"`` and what is known, for the end of a message about an unknown name."""
+    """``"; did you mean 'a' or 'b'?"`` and what is known, for the end of a message about an unknown
+    name.
+    """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
@@ -81,7 +105,13 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"{hint} Known: {listed}"
 
 
-def bind_options(function: Callable[..., Any], options: Mapping[str, Any], *, where: str, skip: Collection[str] = ()) -> dict[str, Any]:
+def bind_options(
+    function: Callable[..., Any],
+    options: Mapping[str, Any],
+    *,
+    where: str,
+    skip: Collection[str] = (),
+) -> dict[str, Any]:
     """``options`` as keywords of ``function``, checked by its signature.
 
     Arguments:
@@ -91,10 +121,13 @@ def bind_options(function: Callable[..., Any], options: Mapping[str, Any], *, wh
         skip: parameters that the caller fills itself and a user may not set.
 
     Raises:
-        UserError: an unknown keyword (with near matches), a missing one, or a value of another type than its annotation.
+        UserError: an unknown keyword (with near matches), a missing one, or a value of another type
+            than its annotation.
     """
     if not isinstance(options, Mapping):
-        raise UserError(f"{where}: must be a mapping (write {{}} for an empty one), got {options!r}")
+        raise UserError(
+            f"{where}: must be a mapping (write {{}} for an empty one), got {options!r}"
+        )
     parameters = {
         name: p
         for name, p in inspect.signature(function).parameters.items()
@@ -107,7 +140,9 @@ def bind_options(function: Callable[..., Any], options: Mapping[str, Any], *, wh
                 raise UserError(f"{where}.{name}: is now called {now!r}; it takes {takes}")
             raise UserError(f"{where}.{name}: unknown parameter{near(name, parameters)}")
         _check_type(f"{where}.{name}", value, parameters[name].annotation)
-    missing = [name for name, p in parameters.items() if p.default is p.empty and name not in options]
+    missing = [
+        name for name, p in parameters.items() if p.default is p.empty and name not in options
+    ]
     if missing:
         raise UserError(f"{where}: missing {', '.join(missing)}")
     return dict(options)
@@ -116,12 +151,22 @@ def bind_options(function: Callable[..., Any], options: Mapping[str, Any], *, wh
 _RENAMED = {"bfloat16": ("precision", "auto, float32 or bfloat16")}
 """Former name of an option → its present one, and what that takes."""
 
-# Annotations as the source writes them (they are strings under `from __future__ import annotations`).
-_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+# Annotations as the source writes them (they are strings under
+# `from __future__ import annotations`).
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+}
 
 
 def _check_type(where: str, value: Any, annotation: Any) -> None:
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    text = (
+        annotation
+        if isinstance(annotation, str)
+        else getattr(annotation, "__name__", str(annotation))
+    )
     alternatives = [part.strip() for part in text.split("|")]
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{where}: must be finite, got {value}")
@@ -136,8 +181,14 @@ def _check_type(where: str, value: Any, annotation: Any) -> None:
             return
         if name.startswith(("Mapping", "dict")) and isinstance(value, Mapping):
             return
-        if name in _TYPES and isinstance(value, _TYPES[name]) and (name == "bool" or not isinstance(value, bool)):
+        if (
+            name in _TYPES
+            and isinstance(value, _TYPES[name])
+            and (name == "bool" or not isinstance(value, bool))
+        ):
             return
-        if name not in _TYPES and not name.startswith(("Sequence", "list", "tuple", "Mapping", "dict", "None")):
+        if name not in _TYPES and not name.startswith(
+            ("Sequence", "list", "tuple", "Mapping", "dict", "None")
+        ):
             return  # an annotation that this check does not know is the callee's to validate
     raise UserError(f"{where}: must be {text}, got {value!r} of type {type(value).__name__}")

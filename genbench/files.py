@@ -1,4 +1,6 @@
-"""Files that are whole or absent: written beside their place and renamed into it, read with errors that say how to mend."""
+"""Files that are whole or absent: written beside their place and renamed into it, read with errors
+that say how to mend.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ __all__ = [
 
 
 _DAY = 86400.0
-_OWNER = re.compile(r"(?:(?P<host>[0-9a-f]{8})-(?P<process>\d+-[\w.]*)|\d+)\.[0-9a-f]+\.tmp(?:\.old)?")
+_OWNER = re.compile(
+    r"(?:(?P<host>[0-9a-f]{8})-(?P<process>\d+-[\w.]*)|\d+)\.[0-9a-f]+\.tmp(?:\.old)?"
+)
 """What :func:`_beside` puts behind a name; former versions told the number of the process alone."""
 
 
@@ -49,7 +53,9 @@ def _sweep(path: Path) -> None:
         if owner is None or not _is_left(left, owner):
             continue
         if left.suffix == ".old" and not path.exists():
-            os.replace(left, path)  # it was killed when the former folder was gone and the new one not yet there
+            os.replace(
+                left, path
+            )  # it was killed when the former folder was gone and the new one not yet there
         elif left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
@@ -57,17 +63,23 @@ def _sweep(path: Path) -> None:
 
 
 def _is_left(left: Path, owner: re.Match[str]) -> bool:
-    """Whether nobody works any more at what was written beside its place: nobody alive, or for a day where processes are not to be seen."""
+    """Whether nobody works any more at what was written beside its place: nobody alive, or for a
+    day where processes are not to be seen.
+    """
     if owner["host"] == _host():
         return not alive(owner["process"].replace("-", ":"))
     with contextlib.suppress(FileNotFoundError):
-        return time.time() - left.lstat().st_ctime > _DAY  # a folder that was moved aside keeps its other times
+        return (
+            time.time() - left.lstat().st_ctime > _DAY
+        )  # a folder that was moved aside keeps its other times
     return False
 
 
 def _beside(path: Path) -> Path:
     """A new name for what takes the place of ``path``; :func:`_sweep` knows it."""
-    return path.with_name(f".{path.name}.{_host()}-{process_id().replace(':', '-')}.{secrets.token_hex(4)}.tmp")
+    return path.with_name(
+        f".{path.name}.{_host()}-{process_id().replace(':', '-')}.{secrets.token_hex(4)}.tmp"
+    )
 
 
 def _host() -> str:
@@ -76,10 +88,12 @@ def _host() -> str:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically, making its folder. The file's mode is what the umask leaves of read and write for all.
+    """Write ``data`` to ``path`` atomically, making its folder. The file's mode is what the umask
+    leaves of read and write for all.
 
     Raises:
-        OSError: disk full, no permission; names the path and the remedy. No partial file stays behind.
+        OSError: disk full, no permission; names the path and the remedy. No partial file stays
+            behind.
     """
     temporary = _beside(path)
     try:
@@ -104,7 +118,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON with sorted keys, atomically. NaN and infinity are refused with ValueError."""
+    """Write ``value`` as indented JSON with sorted keys, atomically. NaN and infinity are refused
+    with ValueError.
+    """
     write_text(path, as_json(value))
 
 
@@ -124,7 +140,9 @@ def read_json(path: Path) -> Any:
         with explained(path, "read"):
             return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or brackets without end
-        raise ValueError(f"{path} is no valid JSON ({error}); delete it and run the stage that writes it again") from error
+        raise ValueError(
+            f"{path} is no valid JSON ({error}); delete it and run the stage that writes it again"
+        ) from error
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -142,19 +160,31 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         ValueError: truncated or corrupt; names the path and how to mend.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; run the stage that writes it (`genbench run` runs all that is needed)")
+        raise FileNotFoundError(
+            f"{path} does not exist; run the stage that writes it (`genbench run` runs all that is "
+            "needed)"
+        )
     try:
-        with explained(path, "read"), path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+        with (
+            explained(path, "read"),
+            path.open("rb") as content,
+            np.load(content, allow_pickle=False) as file,
+        ):
             _check_number(path, len(file.files))
             return {name: file[name] for name in file.files}
     except ExplainedError:
         raise
     except Exception as error:  # numpy, zipfile and zlib raise a dozen kinds for a damaged file
-        raise ValueError(f"{path} is corrupt or truncated ({error}); delete it and run the stage that writes it again") from error
+        raise ValueError(
+            f"{path} is corrupt or truncated ({error}); delete it and run the stage that writes it "
+            "again"
+        ) from error
 
 
 def _check_number(path: Path, found: int) -> None:
-    """Raise ValueError if an archive says at its end that it holds another number of arrays: one may be lost to a flipped bit in the list of them."""
+    """Raise ValueError if an archive says at its end that it holds another number of arrays: one
+    may be lost to a flipped bit in the list of them.
+    """
     with path.open("rb") as file:
         file.seek(-22, os.SEEK_END)
         end = file.read()
@@ -172,7 +202,8 @@ def sha256(data: bytes | Path) -> str:
 
 @contextlib.contextmanager
 def replace_directory(path: Path) -> Iterator[Path]:
-    """A new folder to fill; on success it takes the place of ``path``, on failure it is removed and ``path`` stays as it was.
+    """A new folder to fill; on success it takes the place of ``path``, on failure it is removed and
+    ``path`` stays as it was.
 
     Its mode is what the umask leaves of all rights.
     """
@@ -205,7 +236,9 @@ def _swap(new: Path, path: Path) -> None:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-                shutil.rmtree(old, ignore_errors=True)  # another process was quicker, and its folder is the one to replace now
+                shutil.rmtree(
+                    old, ignore_errors=True
+                )  # another process was quicker, and its folder is the one to replace now
     except BaseException:
         if old.exists() and not path.exists():
             os.replace(old, path)

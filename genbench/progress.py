@@ -22,11 +22,17 @@ class Progress:
         every: seconds between plain lines where there is no terminal.
     """
 
-    def __init__(self, label: str, total: int, *, unit: str, done: int = 0, every: float = 15.0) -> None:
+    def __init__(
+        self, label: str, total: int, *, unit: str, done: int = 0, every: float = 15.0
+    ) -> None:
         self.label, self.total, self.unit, self.every = label, total, unit, every
         self.first = done
         self.start = self.last = time.monotonic()
-        self.bar = tqdm(total=total, initial=done, desc=label, unit=f" {unit}", leave=False) if sys.stderr.isatty() else None
+        self.bar = (
+            tqdm(total=total, initial=done, desc=label, unit=f" {unit}", leave=False)
+            if sys.stderr.isatty()
+            else None
+        )
 
     def update(self, done: int, values: str = "") -> None:
         """Say that ``done`` items are finished."""
@@ -39,12 +45,25 @@ class Progress:
             return
         self.last = now
         speed = (done - self.first) / max(now - self.start, 1e-9)
-        left = f", {(self.total - done) / speed:.0f} s left" if 0 < done < self.total and speed > 0 else ""
-        print(f"{self.label}: {done}/{self.total} {self.unit}{', ' + values if values else ''}{left}", file=sys.stderr, flush=True)
+        left = (
+            f", {(self.total - done) / speed:.0f} s left"
+            if 0 < done < self.total and speed > 0
+            else ""
+        )
+        print(
+            f"{self.label}: {done}/{self.total} {self.unit}{', ' + values if values else ''}{left}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self.bar is not None:
             self.bar.close()

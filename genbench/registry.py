@@ -1,7 +1,8 @@
-"""Model names and their classes: a file ``models/<name>.py`` or an entry point of ``genbench.models`` is a model. Nothing is imported before use.
+"""Model names and their classes: a file ``models/<name>.py`` or an entry point of
+``genbench.models`` is a model. Nothing is imported before use.
 
-A model's file is somebody's work in progress. Whatever it raises, at import, in its constructor or later in a check, is a ``BrokenModel`` that
-names the place: its entries cannot run, all others can.
+A model's file is somebody's work in progress. Whatever it raises, at import, in its constructor or
+later in a check, is a ``BrokenModel`` that names the place: its entries cannot run, all others can.
 """
 
 from __future__ import annotations
@@ -23,7 +24,16 @@ from genbench.errors import UserError, bind_options, near
 if TYPE_CHECKING:
     from genbench.base import DataSpec, GenerativeModel
 
-__all__ = ["BrokenModel", "blamed", "build", "model_class", "model_classes", "model_file", "model_names", "plugin"]
+__all__ = [
+    "BrokenModel",
+    "blamed",
+    "build",
+    "model_class",
+    "model_classes",
+    "model_file",
+    "model_names",
+    "plugin",
+]
 
 _MODELS = Path(__file__).parent / "models"
 
@@ -43,13 +53,17 @@ def model_names() -> list[str]:
 
 
 def model_file(name: str) -> Path | None:
-    """The file of a model of this package; None for a plug-in or an unknown name. Imports nothing."""
+    """The file of a model of this package; None for a plug-in or an unknown name. Imports
+    nothing.
+    """
     path = _MODELS / f"{name}.py"
     return path if name.isidentifier() and path.is_file() else None
 
 
 def plugin(name: str) -> str | None:
-    """``distribution==version`` of the plug-in that brings a model; None for the models of this package."""
+    """``distribution==version`` of the plug-in that brings a model; None for the models of this
+    package.
+    """
     point = None if model_file(name) else _plugins().get(name)
     if point is None or point.dist is None:
         return None
@@ -91,7 +105,9 @@ def _only_class(module: ModuleType, name: str) -> Any:
 
     public = getattr(module, "__all__", None)
     if public is None:
-        raise _broken(name, 'has no __all__, which must name its class, as in __all__ = ["MyModel"]')
+        raise _broken(
+            name, 'has no __all__, which must name its class, as in __all__ = ["MyModel"]'
+        )
     if not isinstance(public, list | tuple) or not all(isinstance(one, str) for one in public):
         raise _broken(name, f"__all__ must be a list of names, got {public!r}")
     absent = [one for one in public if not hasattr(module, one)]
@@ -100,7 +116,13 @@ def _only_class(module: ModuleType, name: str) -> Any:
     found = [getattr(module, one) for one in public]
     classes = [one for one in found if inspect.isclass(one) and issubclass(one, GenerativeModel)]
     if len(classes) != 1:
-        raise _broken(name, f"__all__ must name exactly one GenerativeModel, got {[one.__name__ for one in classes]}")
+        raise _broken(
+            name,
+            (
+                "__all__ must name exactly one GenerativeModel, got "
+                f"{[one.__name__ for one in classes]}"
+            ),
+        )
     return classes[0]
 
 
@@ -111,31 +133,48 @@ def _checked(found: Any, name: str) -> type[GenerativeModel]:
     if not (inspect.isclass(found) and issubclass(found, GenerativeModel)):
         raise _broken(name, f"must be a GenerativeModel class, got {found!r}")
     if inspect.isabstract(found):
-        raise _broken(name, f"{found.__name__} does not define {', '.join(sorted(found.__abstractmethods__))}")
-    for attribute, kind in (("likelihood", Likelihood), ("conditioning", Conditioning), ("family", str), ("control", bool)):
+        raise _broken(
+            name, f"{found.__name__} does not define {', '.join(sorted(found.__abstractmethods__))}"
+        )
+    for attribute, kind in (
+        ("likelihood", Likelihood),
+        ("conditioning", Conditioning),
+        ("family", str),
+        ("control", bool),
+    ):
         value = getattr(found, attribute, None)
         if not isinstance(value, kind):
-            raise _broken(name, f"{found.__name__}.{attribute} must be a {kind.__name__}, got {value!r}")
+            raise _broken(
+                name, f"{found.__name__}.{attribute} must be a {kind.__name__}, got {value!r}"
+            )
     return found
 
 
 def _broken(name: str, reason: str, where: str | None = None) -> BrokenModel:
-    return BrokenModel(f"{where or _source(name)}: {reason} (model {name!r}); mend it, then run the command again")
+    return BrokenModel(
+        f"{where or _source(name)}: {reason} (model {name!r}); mend it, then run the command again"
+    )
 
 
 def _source(name: str) -> str:
     """The file of a model, or the entry point of a plug-in."""
     file, point = model_file(name), _plugins().get(name)
-    return f"the entry point {point.value!r}" if file is None and point is not None else _short(str(file))
+    return (
+        f"the entry point {point.value!r}"
+        if file is None and point is not None
+        else _short(str(file))
+    )
 
 
 @contextlib.contextmanager
 def blamed(name: str, *, wrong_options: bool = True) -> Iterator[None]:
-    """Whatever a model's code raises inside, ``sys.exit`` too, becomes a BrokenModel with the place; Ctrl-C stays what it is.
+    """Whatever a model's code raises inside, ``sys.exit`` too, becomes a BrokenModel with the
+    place; Ctrl-C stays what it is.
 
     Arguments:
         name: the model.
-        wrong_options: whether a UserError is a mistake in an entry's options, and passes; else the model is to blame for it too.
+        wrong_options: whether a UserError is a mistake in an entry's options, and passes; else the
+            model is to blame for it too.
     """
     try:
         yield
@@ -151,10 +190,16 @@ def blamed(name: str, *, wrong_options: bool = True) -> Iterator[None]:
 
 
 def _place(error: BaseException, name: str) -> str:
-    """``file:line`` where an error was raised: in the model's own file if it came by there, else both that file and where it was."""
+    """``file:line`` where an error was raised: in the model's own file if it came by there, else
+    both that file and where it was.
+    """
     if isinstance(error, SyntaxError) and error.filename and not error.filename.startswith("<"):
         return f"{_short(error.filename)}:{error.lineno}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(("<", importlib.__path__[0]))]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<", importlib.__path__[0]))
+    ]
     own = [frame for frame in frames if frame.filename == str(model_file(name))]
     if own:
         return f"{_short(own[-1].filename)}:{own[-1].lineno}"
@@ -171,8 +216,10 @@ def build(entry: Entry, spec: DataSpec) -> GenerativeModel:
     """The untrained model of an entry.
 
     Raises:
-        UserError: unknown model, unknown or wrong option, or one that the model's constructor refuses by UserError; names the key.
-        BrokenModel: the model cannot be imported, or its constructor raises anything else; names the place.
+        UserError: unknown model, unknown or wrong option, or one that the model's constructor
+            refuses by UserError; names the key.
+        BrokenModel: the model cannot be imported, or its constructor raises anything else; names
+            the place.
     """
     cls = model_class(entry.model)
     where = f"entries.{entry.name}.arch"

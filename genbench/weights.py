@@ -1,4 +1,6 @@
-"""Trained weights: a safetensors file that carries what is needed to rebuild its model, and a checksum of itself."""
+"""Trained weights: a safetensors file that carries what is needed to rebuild its model, and a
+checksum of itself.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,29 @@ __all__ = ["load", "save"]
 
 
 def save(model: GenerativeModel, path: Path, *, entry: Entry) -> None:
-    """Write parameters and buffers with what is needed to rebuild the model, atomically; equal content gives equal bytes."""
-    identity = {"entry": entry.name, "model": entry.model, "dataset": entry.dataset, "seed": entry.seed, "arch": entry.arch}
+    """Write parameters and buffers with what is needed to rebuild the model, atomically; equal
+    content gives equal bytes.
+    """
+    identity = {
+        "entry": entry.name,
+        "model": entry.model,
+        "dataset": entry.dataset,
+        "seed": entry.seed,
+        "arch": entry.arch,
+    }
     about = {"format": FORMAT, "spec": asdict(model.spec), **identity}
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    content = ((name, str(x.dtype), x.shape, x.reshape(-1).view(torch.uint8).numpy().data) for name, x in state.items())
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    content = (
+        (name, str(x.dtype), x.shape, x.reshape(-1).view(torch.uint8).numpy().data)
+        for name, x in state.items()
+    )
     about[CHECKSUM] = checksum(about, content)
     # One key of metadata: the order of several is random.
-    write_bytes(path, safetensors.torch.save(state, {"genbench": json.dumps(about, sort_keys=True)}))
+    write_bytes(
+        path, safetensors.torch.save(state, {"genbench": json.dumps(about, sort_keys=True)})
+    )
 
 
 def load(run: str | PathLike[str], *, device: torch.device | str = "cpu") -> GenerativeModel:
@@ -41,15 +58,23 @@ def load(run: str | PathLike[str], *, device: torch.device | str = "cpu") -> Gen
 
     Raises:
         FileNotFoundError: there are no weights there.
-        UserError: damaged, no genbench checkpoint, or one of another architecture; names the file and the difference.
+        UserError: damaged, no genbench checkpoint, or one of another architecture; names the file
+            and the difference.
     """
     path = Path(run)
     path = path if path.suffix == ".safetensors" else path / "weights.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; train the entry first: genbench run --entries {path.parent.name}")
+        raise FileNotFoundError(
+            f"{path} does not exist; train the entry first: genbench run --entries "
+            f"{path.parent.name}"
+        )
     _, about, data = read_weights(path)
-    entry = Entry(about["entry"], about["model"], about["dataset"], about["seed"], about["arch"], {}, {}, {})
-    with torch.random.fork_rng(devices=[]):  # a constructor draws initial weights; the caller's random state is not ours to move
+    entry = Entry(
+        about["entry"], about["model"], about["dataset"], about["seed"], about["arch"], {}, {}, {}
+    )
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # a constructor draws initial weights; the caller's random state is not ours to move
         model = build(entry, DataSpec(**about["spec"]))
     _fill(model, safetensors.torch.load(data), path)
     return model.to(device).eval()
@@ -67,6 +92,7 @@ def _fill(model: GenerativeModel, state: dict[str, Tensor], path: Path) -> None:
     if problems:
         listed = "; ".join(sorted(problems)[:5])
         raise UserError(
-            f"{path} belongs to another architecture of {type(model).__name__} than this version of the code: {listed}. Train the entry again"
+            f"{path} belongs to another architecture of {type(model).__name__} than this version "
+            f"of the code: {listed}. Train the entry again"
         )
     model.load_state_dict(state)

@@ -1,4 +1,6 @@
-"""Trained weights as numpy arrays, checked against their checksum, without importing torch; and a hash of tensors."""
+"""Trained weights as numpy arrays, checked against their checksum, without importing torch; and a
+hash of tensors.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,22 @@ _MEND = "`genbench run` finds that out and makes it again; or delete it and trai
 
 _TYPES = {"BOOL": "?", "F16": "f2", "F32": "f4", "F64": "f8"}
 _TYPES |= {f"{sign}{8 * size}": f"{sign.lower()}{size}" for sign in "IU" for size in (1, 2, 4, 8)}
-_NAMES = {"BOOL": "bool", "BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64", "C64": "complex64"}
-_NAMES |= {f"F8_{kind}": f"float8_{kind.lower()}" for kind in ("E4M3FNUZ", "E5M2", "E5M2FNUZ")} | {"F8_E4M3": "float8_e4m3fn"}
-_NAMES |= {f"{sign}{bits}": f"{name}{bits}" for sign, name in (("I", "int"), ("U", "uint")) for bits in (8, 16, 32, 64)}
+_NAMES = {
+    "BOOL": "bool",
+    "BF16": "bfloat16",
+    "F16": "float16",
+    "F32": "float32",
+    "F64": "float64",
+    "C64": "complex64",
+}
+_NAMES |= {f"F8_{kind}": f"float8_{kind.lower()}" for kind in ("E4M3FNUZ", "E5M2", "E5M2FNUZ")} | {
+    "F8_E4M3": "float8_e4m3fn"
+}
+_NAMES |= {
+    f"{sign}{bits}": f"{name}{bits}"
+    for sign, name in (("I", "int"), ("U", "uint"))
+    for bits in (8, 16, 32, 64)
+}
 """Of types, as torch has them."""
 
 
@@ -33,7 +48,8 @@ class Weights(NamedTuple):
 
     Attributes:
         arrays: by name; a type that numpy lacks, such as bfloat16, as raw bytes of its size.
-        about: what the file says of its model (entry, model, dataset, seed, arch, spec), without format and checksum.
+        about: what the file says of its model (entry, model, dataset, seed, arch, spec), without
+            format and checksum.
         data: the whole file.
     """
 
@@ -56,14 +72,23 @@ def read_weights(path: Path) -> Weights:
         raise UserError(f"{path} is damaged ({error}); {_MEND}") from error
     form = about.pop("format", None) if isinstance(about, dict) else about
     if form not in (FORMAT, _WITHOUT_CHECKSUM):
-        raise UserError(f"{path} is no genbench checkpoint: its format is {form!r}, not {FORMAT!r}; {_MEND}")
-    noted, content = about.pop(CHECKSUM, None), ((name, _name(part["dtype"]), part["shape"], part["data"]) for name, part in parts)
+        raise UserError(
+            f"{path} is no genbench checkpoint: its format is {form!r}, not {FORMAT!r}; {_MEND}"
+        )
+    noted, content = (
+        about.pop(CHECKSUM, None),
+        ((name, _name(part["dtype"]), part["shape"], part["data"]) for name, part in parts),
+    )
     if form == FORMAT and noted != checksum({"format": form, **about}, content):
-        raise UserError(f"{path} is damaged: its content is not that of the checksum in it; {_MEND}")
+        raise UserError(
+            f"{path} is damaged: its content is not that of the checksum in it; {_MEND}"
+        )
     return Weights({name: _array(**part) for name, part in parts}, about, data)
 
 
-def checksum(about: Mapping[str, Any], tensors: Iterable[tuple[str, str, Sequence[int], Any]]) -> str:
+def checksum(
+    about: Mapping[str, Any], tensors: Iterable[tuple[str, str, Sequence[int], Any]]
+) -> str:
     """SHA-256 over all that a weights file holds, in an order of its own.
 
     Arguments:
@@ -83,14 +108,18 @@ def _name(dtype: str) -> str:
 
 
 def _parts(path: Path) -> tuple[bytes, list[tuple[str, dict[str, Any]]], dict[str, str]]:
-    """The content of a file; names of tensors with ``dtype``, ``shape`` and ``data``; and its metadata."""
+    """The content of a file; names of tensors with ``dtype``, ``shape`` and ``data``; and its
+    metadata.
+    """
     data = path.read_bytes()
     try:
         parts = deserialize(data)
         size = int.from_bytes(data[:8], "little")  # of the header, which the library checked
         return data, parts, json.loads(data[8 : 8 + size]).get("__metadata__") or {}
     except (SafetensorError, ValueError) as error:
-        raise UserError(f"{path} is no safetensors file, or truncated ({error}); {_MEND}") from error
+        raise UserError(
+            f"{path} is no safetensors file, or truncated ({error}); {_MEND}"
+        ) from error
 
 
 def _array(dtype: str, shape: list[int], data: bytes) -> np.ndarray:
@@ -100,9 +129,11 @@ def _array(dtype: str, shape: list[int], data: bytes) -> np.ndarray:
 
 
 def hash_of(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of names, types, shapes and bits of arrays, whatever their order and the layout of the file that they come from.
+    """SHA-256 of names, types, shapes and bits of arrays, whatever their order and the layout of
+    the file that they come from.
 
-    Score hashes hold it. It is no :func:`checksum`, as equal weights are equal whatever else their file says.
+    Score hashes hold it. It is no :func:`checksum`, as equal weights are equal whatever else their
+    file says.
     """
     digest = hashlib.sha256()
     for name in sorted(arrays):

@@ -1,1 +1,3 @@
-"""DVC stages: each module has one function `run` that reads declared files and writes declared files."""
+"""DVC stages: each module has one function `run` that reads declared files and writes declared
+files.
+"""

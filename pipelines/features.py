@@ -1,4 +1,6 @@
-"""Stage ``features@dataset``: test images in, reference features out; and the command that makes the feature net itself."""
+"""Stage ``features@dataset``: test images in, reference features out; and the command that makes
+the feature net itself.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +32,17 @@ def run(params: Params, dataset: str) -> None:
 def retrain(params: Params, *, seed: int = 0) -> dict[str, Any]:
     """Train the feature net anew and compare it with the shipped one, which stays as it is.
 
-    Writes ``feature_net.safetensors`` and ``feature_net.json`` into the folder of the reference features, and prints the accuracies.
-    Training uses the training split, the choice of the epoch the validation split; the test split serves the report alone.
+    Writes ``feature_net.safetensors`` and ``feature_net.json`` into the folder of the reference
+    features, and prints the accuracies. Training uses the training split, the choice of the epoch
+    the validation split; the test split serves the report alone.
 
     Arguments:
         params: the profile; its ``mnist`` must be prepared, its ``binary_mnist`` is used if it is.
         seed: of the training; 0 is the shipped net's.
 
     Returns:
-        per net (``shipped``, ``retrained``) the test accuracies by data set, and the retrained weights' SHA-256.
+        per net (``shipped``, ``retrained``) the test accuracies by data set, and the retrained
+        weights' SHA-256.
     """
     import safetensors.torch
 
@@ -47,16 +51,27 @@ def retrain(params: Params, *, seed: int = 0) -> dict[str, Any]:
     device.setup(params.compute)
     mnist = datasets.load(params.data("mnist"), "mnist")
     path = params.data("binary_mnist")
-    binary, _ = datasets.load_split(path, "binary_mnist", "test") if path.is_file() else (None, None)
+    binary, _ = (
+        datasets.load_split(path, "binary_mnist", "test") if path.is_file() else (None, None)
+    )
     trained = train_feature_net(mnist, seed=seed)
     weights = safetensors.torch.save(trained.net.state_dict())
     nets = {"shipped": features.load_net(), "retrained": trained.net}
-    report: dict[str, Any] = {name: {k: asdict(v) for k, v in test_accuracies(net, mnist, binary).items()} for name, net in nets.items()}
+    report: dict[str, Any] = {
+        name: {k: asdict(v) for k, v in test_accuracies(net, mnist, binary).items()}
+        for name, net in nets.items()
+    }
     report |= {"epoch": trained.epoch, "seed": seed, "sha256": sha256(weights)}
     folder = params.runs / "features"
     write_bytes(folder / "feature_net.safetensors", weights)
     write_json(folder / "feature_net.json", report)
     for name in nets:
-        print(f"{name}: " + ", ".join(f"{key} test accuracy {value['accuracy']:.4f}" for key, value in report[name].items()))
+        print(
+            f"{name}: "
+            + ", ".join(
+                f"{key} test accuracy {value['accuracy']:.4f}"
+                for key, value in report[name].items()
+            )
+        )
     print(f"{folder / 'feature_net.safetensors'}: SHA-256 {report['sha256']}")
     return report

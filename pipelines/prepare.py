@@ -12,4 +12,6 @@ __all__ = ["run"]
 
 def run(params: Params, dataset: str) -> None:
     """Write ``runs/<profile>/data/<dataset>.npz``; downloads are kept in ``data/raw``."""
-    write_npz(params.data(dataset), prepare(dataset, raw=params.root / "data" / "raw", mirror=mirror()))
+    write_npz(
+        params.data(dataset), prepare(dataset, raw=params.root / "data" / "raw", mirror=mirror())
+    )

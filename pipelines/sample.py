@@ -22,27 +22,46 @@ from genbench.weights import load
 __all__ = ["draw_chunk", "run"]
 
 
-def draw_chunk(model: GenerativeModel, entry: Entry, number: int, size: int) -> dict[str, np.ndarray]:
-    """One chunk of an entry's samples, drawn whole: ``images`` uint8 (size, H, W), ``seconds`` (), and ``labels`` 0..classes-1 repeated."""
-    labels = torch.arange(number * size, (number + 1) * size) % model.spec.classes if model.conditional else None
+def draw_chunk(
+    model: GenerativeModel, entry: Entry, number: int, size: int
+) -> dict[str, np.ndarray]:
+    """One chunk of an entry's samples, drawn whole: ``images`` uint8 (size, H, W), ``seconds`` (),
+    and ``labels`` 0..classes-1 repeated.
+    """
+    labels = (
+        torch.arange(number * size, (number + 1) * size) % model.spec.classes
+        if model.conditional
+        else None
+    )
     rng = generator_for("sample", entry.name, entry.seed, number, device=model.device)
     begun = time.monotonic()
-    images = model.sample(size, None if labels is None else labels.to(model.device), rng=rng, **entry.sample).cpu()
+    images = model.sample(
+        size, None if labels is None else labels.to(model.device), rng=rng, **entry.sample
+    ).cpu()
     shape = (size, 1, model.spec.height, model.spec.width)
-    if images.dtype != torch.uint8 or tuple(images.shape) != shape or int(images.max()) >= model.spec.levels:
+    if (
+        images.dtype != torch.uint8
+        or tuple(images.shape) != shape
+        or int(images.max()) >= model.spec.levels
+    ):
         raise ValueError(
-            f"{entry.model}.sample must return uint8 {shape} below {model.spec.levels}, got {images.dtype} {tuple(images.shape)} up to {int(images.max())}"
+            f"{entry.model}.sample must return uint8 {shape} below {model.spec.levels}, got "
+            f"{images.dtype} {tuple(images.shape)} up to {int(images.max())}"
         )
     arrays = {"images": images[:, 0].numpy(), "seconds": np.array(time.monotonic() - begun)}
     return arrays if labels is None else {**arrays, "labels": labels.numpy()}
 
 
 def run(params: Params, entry: str) -> None:
-    """Write ``samples.npz`` and ``sampling.json`` of an entry; a killed run goes on with the chunks that it has."""
+    """Write ``samples.npz`` and ``sampling.json`` of an entry; a killed run goes on with the chunks
+    that it has.
+    """
     block, out, protocol = params.entry(entry), params.run(entry), params.protocol
     device = devices.setup(params.compute)
     model = load(out, device=device)
-    bind_options(model.sample, block.sample, where=f"entries.{entry}.sample", skip=("n", "y", "rng"))
+    bind_options(
+        model.sample, block.sample, where=f"entries.{entry}.sample", skip=("n", "y", "rng")
+    )
     precision = resolve(block.sample.get("precision", "float32"), device)
     check_operations(model, precision, device, where=f"entries.{entry}.sample.precision")
     name, matches = model.describe_sampler(**block.sample)
@@ -65,7 +84,11 @@ def run(params: Params, entry: str) -> None:
                 compute = partial(draw_chunk, model, block, number, size)
                 chunks.append(work.chunk(str(number), compute))
                 progress.update(number + 1)
-        joined = {key: np.concatenate([c[key] for c in chunks])[: protocol.samples] for key in chunks[0] if key != "seconds"}
+        joined = {
+            key: np.concatenate([c[key] for c in chunks])[: protocol.samples]
+            for key in chunks[0]
+            if key != "seconds"
+        }
         write_npz(out / "samples.npz", joined)
         about = {
             "sampler": name,

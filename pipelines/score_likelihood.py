@@ -25,13 +25,19 @@ __all__ = ["run"]
 
 
 def run(params: Params, entry: str) -> None:
-    """Write ``likelihood.json`` and ``nats.npz`` of an entry; a killed run goes on with the chunks that it has."""
+    """Write ``likelihood.json`` and ``nats.npz`` of an entry; a killed run goes on with the chunks
+    that it has.
+    """
     block, out = params.entry(entry), params.run(entry)
     device = devices.setup(params.compute)
     model = load(out, device=device)
     model.to(memory_format=torch.channels_last)  # the faster layout for convolutions
     machine = devices.identity(params.compute, device)
-    made_from = {"weights": sha256(out / "weights.safetensors"), "options": dict(block.score), "kind": machine["kind"]}
+    made_from = {
+        "weights": sha256(out / "weights.safetensors"),
+        "options": dict(block.score),
+        "kind": machine["kind"],
+    }
     if model.likelihood is Likelihood.NONE:
         write_npz(out / "nats.npz", {})
         write_record(out / "likelihood.json", Record(entry, {}, made_from=made_from))
@@ -47,7 +53,9 @@ def run(params: Params, entry: str) -> None:
         "protocol": shared_settings(params, "score_likelihood"),
         **machine,
     }
-    with workspace(params.checkpoints, f"{params.profile}-{entry}-score_likelihood", identity) as work:
+    with workspace(
+        params.checkpoints, f"{params.profile}-{entry}-score_likelihood", identity
+    ) as work:
         prepared = _prepare(model, block, work)
         plans = plan_for(model, block, params.protocol, len(x))
         results, total, done = {}, sum(len(plan.chunks) for plan in plans), 0
@@ -61,19 +69,26 @@ def run(params: Params, entry: str) -> None:
                     done += 1
                     progress.update(done)
                 results[plan.purpose] = plan, np.concatenate(parts)
-        record, arrays = summarise(model, block, results, None if y is None else y.numpy(), prepared)
+        record, arrays = summarise(
+            model, block, results, None if y is None else y.numpy(), prepared
+        )
         metrics = {**record.metrics, **diagnose(model, x, y, block, params.protocol)}
         write_npz(out / "nats.npz", arrays)
         write_record(out / "likelihood.json", replace(record, metrics=metrics, made_from=made_from))
 
 
 def _prepare(model: GenerativeModel, entry: Entry, work: Workspace) -> dict[str, float]:
-    """``prepare_likelihood``, once per checkpoint: its result and the buffers that it may have set are kept."""
+    """``prepare_likelihood``, once per checkpoint: its result and the buffers that it may have set
+    are kept.
+    """
     options, _ = score_options(model, entry)
     kept = work.load("prepared.pt", device=model.device)
     if kept is None:
         rng = generator_for("prepare_likelihood", entry.name, entry.seed, device=model.device)
-        kept = {"values": model.prepare_likelihood(rng=rng, **options), "buffers": dict(model.named_buffers())}
+        kept = {
+            "values": model.prepare_likelihood(rng=rng, **options),
+            "buffers": dict(model.named_buffers()),
+        }
         work.save("prepared.pt", kept)
     for name, value in kept["buffers"].items():
         model.get_buffer(name).copy_(value)

@@ -29,11 +29,20 @@ __all__ = ["run"]
 
 
 def run(params: Params, entry: str) -> None:
-    """Write ``weights.safetensors``, ``history.csv``, ``cost.json`` and ``provenance.json`` of an entry; resumes a killed run."""
+    """Write ``weights.safetensors``, ``history.csv``, ``cost.json`` and ``provenance.json`` of an
+    entry; resumes a killed run.
+    """
     block, out = params.entry(entry), params.run(entry)
-    options = bind_options(fit, block.train, where=f"entries.{entry}.train", skip=("model", "data", "entry", "seed", "device", "resume"))
+    options = bind_options(
+        fit,
+        block.train,
+        where=f"entries.{entry}.train",
+        skip=("model", "data", "entry", "seed", "device", "resume"),
+    )
     device = devices.setup(params.compute)
-    precision = Backend.of(block.train.get("backend", {}), device, where=f"entries.{entry}.train.backend").precision
+    precision = Backend.of(
+        block.train.get("backend", {}), device, where=f"entries.{entry}.train.backend"
+    ).precision
     data = load(params.data(block.dataset), block.dataset)
     identity = {
         "entry": entry,
@@ -51,7 +60,9 @@ def run(params: Params, entry: str) -> None:
         model = build(block, data.spec)
         with blamed(block.model):  # fit calls it too; here a mistake in it is told as the model's
             model.phases()
-        fitted = fit(model, data, entry=entry, seed=block.seed, device=device, resume=work, **options)
+        fitted = fit(
+            model, data, entry=entry, seed=block.seed, device=device, resume=work, **options
+        )
         save(model, out / "weights.safetensors", entry=block)
         write_text(out / "history.csv", to_csv(fitted.history))
         cost = {
@@ -65,10 +76,16 @@ def run(params: Params, entry: str) -> None:
         write_json(out / "provenance.json", _provenance(params, device, precision, block.train))
 
 
-def _provenance(params: Params, device: torch.device, precision: str, train: Mapping[str, Any]) -> dict[str, object]:
+def _provenance(
+    params: Params, device: torch.device, precision: str, train: Mapping[str, Any]
+) -> dict[str, object]:
     return {
         "git": _version(params.root),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "genbench": genbench.__version__},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "genbench": genbench.__version__,
+        },
         "hardware": devices.hardware(device),
         **devices.identity(params.compute, device),
         "precision": precision,
@@ -77,7 +94,9 @@ def _provenance(params: Params, device: torch.device, precision: str, train: Map
 
 
 def _version(root: Path) -> str | None:
-    """The commit, or None where git does not tell; then why is said on standard error, unless there just is no repository."""
+    """The commit, or None where git does not tell; then why is said on standard error, unless there
+    just is no repository.
+    """
     commit, reason = commit_of(root)
     if reason is not None:
         print(f"the commit is not recorded: {reason}", file=sys.stderr, flush=True)

@@ -1,4 +1,6 @@
-"""Stage ``visuals@entry``: weights and test images in, pictures of what the model is capable of out."""
+"""Stage ``visuals@entry``: weights and test images in, pictures of what the model is capable of
+out.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ __all__ = ["run"]
 
 
 def run(params: Params, entry: str) -> None:
-    """Write ``visuals/`` of an entry: the pictures, and visuals.json, which lists them (an empty list if the model can show nothing)."""
+    """Write ``visuals/`` of an entry: the pictures, and visuals.json, which lists them (an empty
+    list if the model can show nothing).
+    """
     block = params.entry(entry)
     place = device.setup(params.compute)
     model = weights.load(params.run(entry), device=place)

@@ -1,4 +1,6 @@
-"""What stages promise, written out a second time and slowly: seeds, evenly spread images, and the training loop. Uses none of what it checks."""
+"""What stages promise, written out a second time and slowly: seeds, evenly spread images, and the
+training loop. Uses none of what it checks.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ __all__ = ["Training", "independent_pixels", "rate", "rng", "seed", "spread"]
 
 
 def seed(*identity: str | int) -> int:
-    """The first eight bytes of the SHA-256 of the parts, joined by the unit separator, as a little-endian number without its lowest bit."""
+    """The first eight bytes of the SHA-256 of the parts, joined by the unit separator, as a
+    little-endian number without its lowest bit.
+    """
     digest = hashlib.sha256("\x1f".join(str(part) for part in identity).encode()).digest()
     return sum(byte * 256**place for place, byte in enumerate(digest[:8])) // 2
 
@@ -34,14 +38,20 @@ def spread(total: int, n: int) -> list[int]:
 
 
 def independent_pixels(train: Tensor, test: Tensor, levels: int) -> np.ndarray:
-    """Nats of each test image under the histograms of the training images' pixels, each level counted once more than it occurs."""
+    """Nats of each test image under the histograms of the training images' pixels, each level
+    counted once more than it occurs.
+    """
     seen, told = train.flatten(1).numpy(), test.flatten(1).numpy()
     counts = [np.bincount(seen[:, pixel], minlength=levels) + 1 for pixel in range(seen.shape[1])]
-    return -sum(np.log(count / (len(seen) + levels))[told[:, pixel]] for pixel, count in enumerate(counts))
+    return -sum(
+        np.log(count / (len(seen) + levels))[told[:, pixel]] for pixel, count in enumerate(counts)
+    )
 
 
 def rate(k: int, n: int, *, lr: float, warmup: float, final_lr: float) -> float:
-    """Learning rate of step k of n: linear up to the end of the warm-up, then half a cosine down to ``final_lr`` of the peak."""
+    """Learning rate of step k of n: linear up to the end of the warm-up, then half a cosine down to
+    ``final_lr`` of the peak.
+    """
     rising = min(1.0, (k + 0.5) / (warmup * n + 0.5))
     fallen = max(0.0, k / n - warmup) / (1 - warmup)
     return lr * rising * (final_lr + (1 - final_lr) * (1 + math.cos(math.pi * fallen)) / 2)
@@ -49,7 +59,9 @@ def rate(k: int, n: int, *, lr: float, warmup: float, final_lr: float) -> float:
 
 @dataclass
 class _Phase:
-    """A phase: AdamW as its paper has it, the average of its weights, and the best average so far."""
+    """A phase: AdamW as its paper has it, the average of its weights, and the best average so
+    far.
+    """
 
     phase: Phase
     options: Mapping[str, Any]
@@ -70,20 +82,37 @@ class _Phase:
     @torch.no_grad()
     def step(self, step: int, gradients: Sequence[Tensor]) -> float:
         """One inner step; returns the norm of the gradients before clipping."""
-        o = {"betas": (0.9, 0.999), "weight_decay": 0.0, "warmup": 0.02, "final_lr": 0.0, "clip": 1.0} | dict(self.options)
+        o = {
+            "betas": (0.9, 0.999),
+            "weight_decay": 0.0,
+            "warmup": 0.02,
+            "final_lr": 0.0,
+            "clip": 1.0,
+        } | dict(self.options)
         norm = math.sqrt(sum(float(g.double().square().sum()) for g in gradients))
         scale = 1.0 if o["clip"] is None else min(1.0, o["clip"] / (norm + 1e-6))
-        self.lr = lr = rate(step - self.first, self.end - self.first, lr=o["lr"], warmup=o["warmup"], final_lr=o["final_lr"])
+        self.lr = lr = rate(
+            step - self.first,
+            self.end - self.first,
+            lr=o["lr"],
+            warmup=o["warmup"],
+            final_lr=o["final_lr"],
+        )
         self.count += 1
         for p, g, (m, v) in zip(self.params, gradients, self.moments, strict=True):
             g = scale * g
             m.copy_(o["betas"][0] * m + (1 - o["betas"][0]) * g)
             v.copy_(o["betas"][1] * v + (1 - o["betas"][1]) * g * g)
-            first, second = m / (1 - o["betas"][0] ** self.count), v / (1 - o["betas"][1] ** self.count)
+            first, second = (
+                m / (1 - o["betas"][0] ** self.count),
+                v / (1 - o["betas"][1] ** self.count),
+            )
             p.copy_(p - lr * o["weight_decay"] * p - lr * first / (second.sqrt() + 1e-8))
         age = step - self.first + 1
         decay = min(self.ema, (1 + age) / (10 + age))
-        self.average = [decay * a + (1 - decay) * p for a, p in zip(self.average, self.params, strict=True)]
+        self.average = [
+            decay * a + (1 - decay) * p for a, p in zip(self.average, self.params, strict=True)
+        ]
         return norm
 
     @torch.no_grad()
@@ -99,25 +128,43 @@ class Training:
         model: trained in place.
         data: its data set.
         entry, number: name and seed of the run.
-        options: ``steps``, ``batch_size``, ``optim``, ``ema``, ``validations`` and ``validate_images``, as in params.yaml, all given.
+        options: ``steps``, ``batch_size``, ``optim``, ``ema``, ``validations`` and
+            ``validate_images``, as in params.yaml, all given.
     """
 
-    def __init__(self, model: GenerativeModel, data: Dataset, entry: str, number: int, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        model: GenerativeModel,
+        data: Dataset,
+        entry: str,
+        number: int,
+        options: Mapping[str, Any],
+    ) -> None:
         self.model, self.identity, self.steps = model, (entry, number), options["steps"]
         labels = model.conditional
         chosen = spread(len(data.valid_x), min(options["validate_images"], len(data.valid_x)))
         self.train = data.train_x, data.train_y if labels else None
-        self.valid = data.valid_x[chosen], data.valid_y[chosen] if labels and data.valid_y is not None else None
+        self.valid = (
+            data.valid_x[chosen],
+            data.valid_y[chosen] if labels and data.valid_y is not None else None,
+        )
         self.size = min(options["batch_size"], len(data.train_x))
         model.init_from_data(*self.train, rng=rng("init_from_data", entry, number))
-        self.phases = [_Phase(phase, options["optim"][phase.name], self.steps, options["ema"]) for phase in model.phases()]
+        self.phases = [
+            _Phase(phase, options["optim"][phase.name], self.steps, options["ema"])
+            for phase in model.phases()
+        ]
         self.every = max(1, min(100, math.ceil(self.steps / 200)))
         self.pause = self.every * max(1, round(self.steps / options["validations"] / self.every))
         self.logged: dict[str, list[float]] = {}
 
     def run(self) -> list[dict[str, float]]:
         """Train; returns the history without times."""
-        edges = {self.steps, *(state.first for state in self.phases), *(state.end for state in self.phases)}
+        edges = {
+            self.steps,
+            *(state.first for state in self.phases),
+            *(state.end for state in self.phases),
+        }
         history = []
         self.model.train()
         for step in range(self.steps):
@@ -137,7 +184,9 @@ class Training:
         norm = state.step(step, torch.autograd.grad(out.loss, state.params))
         self.model.after_step(name, out.carry, rng=generator, progress=progress)
         for key, value in {"loss": out.loss, "grad_norm": norm, **out.logs}.items():
-            self.logged.setdefault(f"{name}/{key}", []).append(float(value.detach() if isinstance(value, Tensor) else value))
+            self.logged.setdefault(f"{name}/{key}", []).append(
+                float(value.detach() if isinstance(value, Tensor) else value)
+            )
 
     def _batch(self, phase: str, number: int) -> tuple[Tensor, Tensor | None]:
         x, y = self.train
@@ -146,14 +195,18 @@ class Training:
         rows = order[place * self.size : (place + 1) * self.size]
         return x[rows], None if y is None else y[rows]
 
-    def _loss(self, phase: Phase, purpose: str, x: Tensor, y: Tensor | None, *place: int, progress: float) -> tuple[Step, Generator]:
+    def _loss(
+        self, phase: Phase, purpose: str, x: Tensor, y: Tensor | None, *place: int, progress: float
+    ) -> tuple[Step, Generator]:
         identity = (*self.identity, phase.name, *place)
         torch.manual_seed(seed("global", purpose, *identity))  # dropout
         generator = rng(purpose, *identity)
         return phase.loss(x, y, rng=generator, progress=progress), generator
 
     def _row(self, done: int) -> dict[str, float]:
-        row = {"step": float(done)} | {key: sum(values) / len(values) for key, values in self.logged.items()}
+        row = {"step": float(done)} | {
+            key: sum(values) / len(values) for key, values in self.logged.items()
+        }
         self.logged = {}
         validates = self.model.likelihood in (Likelihood.EXACT, Likelihood.LOWER_BOUND)
         for state in self.phases:
@@ -171,7 +224,9 @@ class Training:
 
     @torch.no_grad()
     def _validate(self, phase: Phase) -> float:
-        """Mean loss of the chosen validation images under the averages of all phases that are not finished, in eval mode."""
+        """Mean loss of the chosen validation images under the averages of all phases that are not
+        finished, in eval mode.
+        """
         unfinished = [state for state in self.phases if not state.finished]
         kept = [[p.clone() for p in state.params] for state in unfinished]
         for state in unfinished:
@@ -180,7 +235,9 @@ class Training:
         (x, y), total = self.valid, 0.0
         for chunk, begin in enumerate(range(0, len(x), self.size)):
             part = slice(begin, begin + self.size)
-            out, _ = self._loss(phase, "validate", x[part], None if y is None else y[part], chunk, progress=1.0)
+            out, _ = self._loss(
+                phase, "validate", x[part], None if y is None else y[part], chunk, progress=1.0
+            )
             total += float(out.loss) * len(x[part])
         self.model.train()
         for state, values in zip(unfinished, kept, strict=True):

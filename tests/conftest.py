@@ -1,4 +1,6 @@
-"""Fixtures of all tests: the real data, a small project to run stages in, and defaults that keep a test run quiet and repeatable."""
+"""Fixtures of all tests: the real data, a small project to run stages in, and defaults that keep a
+test run quiet and repeatable.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from genbench.data.mirror import mirror
 from genbench.errors import UserError
 from genbench.files import write_npz
 
-# A shell that starts the tests in the background has SIGINT ignored, which the processes that are sent it here would inherit.
+# A shell that starts the tests in the background has SIGINT ignored, which the processes that are
+# sent it here would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -30,8 +33,20 @@ SMALL = {"train": 300, "valid": 100, "test": 100}
 """Images per split of the project's data."""
 
 
-_LONG = ("pipeline_smoke", "contract", "code", "processor", "resume", "cli", "profiles", "diffusion", "quick_settings")
-"""Files that take longest, the longest first: `make test` gives whole files to its processes, and one that began last would be waited for."""
+_LONG = (
+    "pipeline_smoke",
+    "contract",
+    "code",
+    "processor",
+    "resume",
+    "cli",
+    "profiles",
+    "diffusion",
+    "quick_settings",
+)
+"""Files that take longest, the longest first: `make test` gives whole files to its processes, and
+one that began last would be waited for.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -63,7 +78,10 @@ def _real(dataset: str) -> dict[str, np.ndarray]:
     except UserError as error:
         if place:  # a mirror that was asked for and does not work is a failure
             raise
-        pytest.skip(f"no {dataset}: GENBENCH_MIRROR is not set and the download failed ({str(error).splitlines()[0]})")
+        pytest.skip(
+            f"no {dataset}: GENBENCH_MIRROR is not set and the download failed "
+            f"({str(error).splitlines()[0]})"
+        )
 
 
 def _dataset(name: str, folder: Path) -> datasets.Dataset:
@@ -100,14 +118,24 @@ def _small(dataset: datasets.Dataset) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def project(tmp_path: Path, mnist: datasets.Dataset, binary_mnist: datasets.Dataset) -> Path:
-    """The root of a project with the entries of ``smoke`` as its default profile, five steps each, on 300/100/100 real images.
+    """The root of a project with the entries of ``smoke`` as its default profile, five steps each,
+    on 300/100/100 real images.
 
     The data is prepared, nothing else is; ``params`` is the same project, loaded.
     """
     raw = yaml.safe_load((REPOSITORY / "profiles" / "smoke" / "params.yaml").read_text())
-    raw |= {"root": ".", "profile": "quick", "params_file": "params.yaml", "compute": {"device": "cpu", "threads": 1}}
+    raw |= {
+        "root": ".",
+        "profile": "quick",
+        "params_file": "params.yaml",
+        "compute": {"device": "cpu", "threads": 1},
+    }
     raw["protocol"] |= {"samples": 20, "sample_chunk": 10, "feature_reference_images": 100}
-    raw["protocol"] |= {"likelihood_images": 20, "likelihood_images_many_passes": 4, "likelihood_images_very_many_passes": 2}
+    raw["protocol"] |= {
+        "likelihood_images": 20,
+        "likelihood_images_many_passes": 4,
+        "likelihood_images_very_many_passes": 2,
+    }
     for entry in raw["entries"].values():
         if entry["train"].get("steps", 0) > 5:
             entry["train"] |= {"steps": 5}
@@ -128,11 +156,19 @@ def params(project: Path) -> Params:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, mnist: datasets.Dataset, binary_mnist: datasets.Dataset) -> Params:
-    """The project of tests/small_project.py after all of its stages, to be read; a test that changes something takes a copy."""
+def finished(
+    tmp_path_factory: pytest.TempPathFactory,
+    mnist: datasets.Dataset,
+    binary_mnist: datasets.Dataset,
+) -> Params:
+    """The project of tests/small_project.py after all of its stages, to be read; a test that
+    changes something takes a copy.
+    """
     from tests import small_project
 
-    return small_project.finish(small_project.project(tmp_path_factory.mktemp("finished"), mnist, binary_mnist))
+    return small_project.finish(
+        small_project.project(tmp_path_factory.mktemp("finished"), mnist, binary_mnist)
+    )
 
 
 @pytest.fixture(scope="session")

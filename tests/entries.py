@@ -1,4 +1,6 @@
-"""A project whose entries are finished, with invented outputs of every stage: for what reads them."""
+"""A project whose entries are finished, with invented outputs of every stage: for what reads
+them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ from tests.toys import weights_of
 __all__ = ["finished_project", "write_entry"]
 
 ENTRIES = {
-    "made": {"model": "made", "dataset": "mnist", "arch": {"hidden": [500, 500], "head": "categorical"}},
+    "made": {
+        "model": "made",
+        "dataset": "mnist",
+        "arch": {"hidden": [500, 500], "head": "categorical"},
+    },
     "dcgan": {"model": "dcgan", "dataset": "mnist", "arch": {"latent": 64}},
     "binary-made": {"model": "made", "dataset": "binary_mnist", "arch": {"hidden": [500]}},
     "vae": {"model": "vae", "dataset": "mnist", "arch": {}},
@@ -37,7 +43,13 @@ def write_entry(params: Params, name: str, *, nats: float = 400.0, seconds: floa
     images = np.random.default_rng(0).integers(0, levels, (120, 28, 28), dtype=np.uint8)
     write_bytes(folder / "weights.safetensors", weights_of(entry))
     write_text(folder / "history.csv", HISTORY)
-    cost = {"parameters": 1000, "train_seconds": seconds, "train_images_per_second": 2000.0 / seconds, "peak_memory_mb": 300.0, "steps": 20}
+    cost = {
+        "parameters": 1000,
+        "train_seconds": seconds,
+        "train_images_per_second": 2000.0 / seconds,
+        "peak_memory_mb": 300.0,
+        "steps": 20,
+    }
     write_json(folder / "cost.json", cost)
     versions = {"python": "3.11", "torch": "2", "genbench": "0.1.0"}
     provenance = {
@@ -47,35 +59,79 @@ def write_entry(params: Params, name: str, *, nats: float = 400.0, seconds: floa
         "threads": 2,
         "device": "cpu",
         "precision": "float32",
-        "kind": {"machine": "x86_64", "vendor": "GenuineIntel", "isa": "AVX2", "libraries": {}, "limits": {}},
+        "kind": {
+            "machine": "x86_64",
+            "vendor": "GenuineIntel",
+            "isa": "AVX2",
+            "libraries": {},
+            "limits": {},
+        },
         "train": dict(entry.train),
     }
     write_json(folder / "provenance.json", provenance)
     write_npz(folder / "samples.npz", {"images": images})
     matches = None if entry.model == "dcgan" else True
     cost = {"n": 120, "sample_ms_per_image": 2.5, "peak_memory_mb": 300.0, "device": "cpu"}
-    write_json(folder / "sampling.json", {"sampler": "ancestral", "matches_likelihood": matches, "options": {}, **cost})
-    scores = {"nats": Metric(nats, 0.5, 100, False, "exact"), "bits_per_dim": Metric(nats / 543.43, 0.01, 100, False, "exact")}
+    write_json(
+        folder / "sampling.json",
+        {"sampler": "ancestral", "matches_likelihood": matches, "options": {}, **cost},
+    )
+    scores = {
+        "nats": Metric(nats, 0.5, 100, False, "exact"),
+        "bits_per_dim": Metric(nats / 543.43, 0.01, 100, False, "exact"),
+    }
     likelihood = {} if matches is None else scores
-    write_record(folder / "likelihood.json", Record(name, likelihood, {} if matches else {"bayes_accuracy": "the model is unconditional"}))
-    write_record(folder / "quality.json", Record(name, {"fid_mnist": Metric(12.5, None, 120, False, detail={"reference_n": 100})}))
-    shown = [{"file": "interpolation.png", "kind": "interpolation", "title": "Interpolation", "caption": "A line in latent space."}]
+    write_record(
+        folder / "likelihood.json",
+        Record(
+            name, likelihood, {} if matches else {"bayes_accuracy": "the model is unconditional"}
+        ),
+    )
+    write_record(
+        folder / "quality.json",
+        Record(name, {"fid_mnist": Metric(12.5, None, 120, False, detail={"reference_n": 100})}),
+    )
+    shown = [
+        {
+            "file": "interpolation.png",
+            "kind": "interpolation",
+            "title": "Interpolation",
+            "caption": "A line in latent space.",
+        }
+    ]
     write_json(folder / "visuals" / "visuals.json", shown)
     write_bytes(folder / "visuals" / "interpolation.png", png(grid(images[:10], levels=levels)))
 
 
-def finished_project(root: Path, names: Collection[str] = tuple(ENTRIES), **more: Mapping[str, Any]) -> Params:
-    """A project in ``root`` with these of :data:`ENTRIES`, and with ``more`` entries of any model, all finished."""
+def finished_project(
+    root: Path, names: Collection[str] = tuple(ENTRIES), **more: Mapping[str, Any]
+) -> Params:
+    """A project in ``root`` with these of :data:`ENTRIES`, and with ``more`` entries of any model,
+    all finished.
+    """
     common = {"seed": 0, "train": {"steps": 20, "optim": OPTIM}, "sample": {}, "score": {}}
-    entries = {name: {**common, **block} for name, block in {**{name: ENTRIES[name] for name in names}, **more}.items()}
+    entries = {
+        name: {**common, **block}
+        for name, block in {**{name: ENTRIES[name] for name in names}, **more}.items()
+    }
     raw = {
         "root": ".",
         "profile": "quick",
         "params_file": "params.yaml",
         "datasets": ["mnist", "binary_mnist"],
         "metrics": ["fid"],
-        "protocol": {"samples": 120, "sample_chunk": 60, "likelihood_images": 100, "likelihood_images_many_passes": 10}
-        | {"many_passes": 10, "likelihood_images_very_many_passes": 10, "very_many_passes": 200, "feature_reference_images": 100},
+        "protocol": {
+            "samples": 120,
+            "sample_chunk": 60,
+            "likelihood_images": 100,
+            "likelihood_images_many_passes": 10,
+        }
+        | {
+            "many_passes": 10,
+            "likelihood_images_very_many_passes": 10,
+            "very_many_passes": 200,
+            "feature_reference_images": 100,
+        },
         "compute": {},
         "entries": entries,
     }

@@ -1,6 +1,8 @@
-"""Train, sample and score entries of `smoke` under ``compute.isa: avx2``, and print the hashes of what comes out.
+"""Train, sample and score entries of `smoke` under ``compute.isa: avx2``, and print the hashes of
+what comes out.
 
-A process of its own for test_processor.py, since the instruction set is chosen when torch is imported; by hand, after a change that is meant to move bits:
+A process of its own for test_processor.py, since the instruction set is chosen when torch is
+imported; by hand, after a change that is meant to move bits:
 
     python -m tests.golden > tests/golden.json
 """
@@ -29,7 +31,9 @@ STAGES = ("train", "sample", "score_likelihood")
 
 def project(root: Path) -> Params:
     """A project whose default profile is `smoke`."""
-    raw = yaml.safe_load((REPOSITORY / "profiles" / "smoke" / "params.yaml").read_text(encoding="utf-8"))
+    raw = yaml.safe_load(
+        (REPOSITORY / "profiles" / "smoke" / "params.yaml").read_text(encoding="utf-8")
+    )
     raw |= {"root": ".", "profile": "quick", "params_file": "params.yaml"}
     (root / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     (root / "dvc.yaml").touch()
@@ -38,7 +42,9 @@ def project(root: Path) -> Params:
 
 
 def hashes(params: Params, entry: str) -> dict[str, str]:
-    """SHA-256 of the arrays of an entry, by what they are; not of the files, whose headers name versions."""
+    """SHA-256 of the arrays of an entry, by what they are; not of the files, whose headers name
+    versions.
+    """
     import safetensors.numpy
 
     folder = params.run(entry)

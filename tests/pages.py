@@ -1,4 +1,6 @@
-"""Reads the report's page as a reader does: its tables by row and column head, its summary, its pictures."""
+"""Reads the report's page as a reader does: its tables by row and column head, its summary, its
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ _VOID = frozenset(("meta", "link", "img", "br", "use", "path", "col"))
 
 @dataclass(slots=True)
 class Cell:
-    """One cell: its own attributes, titles of what is in it, and its texts by the class (or tag) of the element around them."""
+    """One cell: its own attributes, titles of what is in it, and its texts by the class (or tag) of
+    the element around them.
+    """
 
     attributes: dict[str, str]
     titles: list[str] = field(default_factory=list)
@@ -94,6 +98,13 @@ def leaderboard_of(page: str, dataset: str) -> tuple[dict[str, Cell], Table]:
 
 def summary_of(page: str) -> dict[str, dict[str, tuple[str, str]]]:
     """Data set -> label -> (what is said, of which entry) of the cards on top."""
-    cards = re.findall(r'<h3>(\w+)</h3>\s*<dl class="facts">(.*?)</dl>', section_of(page, "summary"), flags=re.DOTALL)
+    cards = re.findall(
+        r'<h3>(\w+)</h3>\s*<dl class="facts">(.*?)</dl>',
+        section_of(page, "summary"),
+        flags=re.DOTALL,
+    )
     facts = r"<dt>(.*?)</dt><dd>(.*?)<small>(.*?)</small></dd>"
-    return {name: {label: (said, of) for label, said, of in re.findall(facts, body, flags=re.DOTALL)} for name, body in cards}
+    return {
+        name: {label: (said, of) for label, said, of in re.findall(facts, body, flags=re.DOTALL)}
+        for name, body in cards
+    }

@@ -1,7 +1,9 @@
-"""A project of tiny models on a few hundred real digits, through whose stages it is seen whether what lies between the proven parts is right.
+"""A project of tiny models on a few hundred real digits, through whose stages it is seen whether
+what lies between the proven parts is right.
 
-Nothing in it has a value that another one could pass for: splits differ in size, samples are no multiple of the chunk, likelihoods take every
-second test image or so, training has options unlike the defaults, and entries differ in seed.
+Nothing in it has a value that another one could pass for: splits differ in size, samples are no
+multiple of the chunk, likelihoods take every second test image or so, training has options unlike
+the defaults, and entries differ in seed.
 """
 
 from __future__ import annotations
@@ -64,17 +66,61 @@ PROTOCOL = Protocol(
     very_many_passes=200,
     feature_reference_images=77,
 )
-METRICS = ("fid", "inception_score", "kid", "precision_recall", "density_coverage", "label_fidelity", "class_shares")
-STAGES: dict[str, ModuleType] = {"train": train, "sample": sample, "score_likelihood": score_likelihood}
-OPTIM = {"lr": 0.02, "betas": [0.8, 0.95], "weight_decay": 0.3, "warmup": 0.2, "final_lr": 0.3, "clip": 5.0}
-TRAIN = {"steps": 9, "batch_size": 16, "optim": {"loss": OPTIM}, "ema": 0.4, "validations": 3, "validate_images": 37}
+METRICS = (
+    "fid",
+    "inception_score",
+    "kid",
+    "precision_recall",
+    "density_coverage",
+    "label_fidelity",
+    "class_shares",
+)
+STAGES: dict[str, ModuleType] = {
+    "train": train,
+    "sample": sample,
+    "score_likelihood": score_likelihood,
+}
+OPTIM = {
+    "lr": 0.02,
+    "betas": [0.8, 0.95],
+    "weight_decay": 0.3,
+    "warmup": 0.2,
+    "final_lr": 0.3,
+    "clip": 5.0,
+}
+TRAIN = {
+    "steps": 9,
+    "batch_size": 16,
+    "optim": {"loss": OPTIM},
+    "ema": 0.4,
+    "validations": 3,
+    "validate_images": 37,
+}
 
 
-def _entry(name: str, model: str, dataset: str, seed: int, arch: dict[str, Any], train: dict[str, Any], **blocks: dict[str, Any]) -> Entry:
-    return Entry(name, model, dataset, seed, arch, train, blocks.get("sample", {}), blocks.get("score", {}))
+def _entry(
+    name: str,
+    model: str,
+    dataset: str,
+    seed: int,
+    arch: dict[str, Any],
+    train: dict[str, Any],
+    **blocks: dict[str, Any],
+) -> Entry:
+    return Entry(
+        name, model, dataset, seed, arch, train, blocks.get("sample", {}), blocks.get("score", {})
+    )
 
 
-_DDPM = {"steps": 12, "last": 0.5, "widths": [16], "blocks": 1, "patch": 4, "label_dropout": 0.2, "conditional": True}
+_DDPM = {
+    "steps": 12,
+    "last": 0.5,
+    "widths": [16],
+    "blocks": 1,
+    "patch": 4,
+    "label_dropout": 0.2,
+    "conditional": True,
+}
 _GAN = {"latent": 4, "widths": [4, 8], "hidden": 8, "conditional": True}
 
 ENTRIES: dict[str, Entry] = {
@@ -83,9 +129,24 @@ ENTRIES: dict[str, Entry] = {
         _entry("made", "made", "binary_mnist", 3, {"hidden": [12]}, TRAIN),
         _entry("made-s4", "made", "binary_mnist", 4, {"hidden": [12]}, TRAIN),
         _entry(
-            "cvae", "cvae", "mnist", 1, {"latent": 3, "widths": [4], "hidden": 8, "blocks": 0, "mixtures": 1}, TRAIN, score={"draws": 3}
+            "cvae",
+            "cvae",
+            "mnist",
+            1,
+            {"latent": 3, "widths": [4], "hidden": 8, "blocks": 0, "mixtures": 1},
+            TRAIN,
+            score={"draws": 3},
         ),
-        _entry("ddpm", "ddpm", "mnist", 2, _DDPM, TRAIN, sample={"ddim_steps": 4, "guidance": 0.7, "clip": True}, score={"terms": 3}),
+        _entry(
+            "ddpm",
+            "ddpm",
+            "mnist",
+            2,
+            _DDPM,
+            TRAIN,
+            sample={"ddim_steps": 4, "guidance": 0.7, "clip": True},
+            score={"terms": 3},
+        ),
         _entry(
             "rbm",
             "rbm",
@@ -96,7 +157,14 @@ ENTRIES: dict[str, Entry] = {
             sample={"burn_in": 15},
             score={"chains": 24, "temperatures": 40},
         ),
-        _entry("gan", "hinge_gan", "mnist", 0, _GAN, {**TRAIN, "steps": 2, "optim": {"disc": OPTIM, "gen": OPTIM}}),
+        _entry(
+            "gan",
+            "hinge_gan",
+            "mnist",
+            0,
+            _GAN,
+            {**TRAIN, "steps": 2, "optim": {"disc": OPTIM, "gen": OPTIM}},
+        ),
         _entry("copy", "train_copy", "mnist", 0, {"size": 29}, {}),
     )
 }
@@ -107,7 +175,10 @@ def cut(data: Dataset) -> Dataset:
     parts = {}
     for split, n in SIZES.items():
         labels = getattr(data, f"{split}_y")
-        parts |= {f"{split}_x": getattr(data, f"{split}_x")[:n], f"{split}_y": None if labels is None else labels[:n]}
+        parts |= {
+            f"{split}_x": getattr(data, f"{split}_x")[:n],
+            f"{split}_y": None if labels is None else labels[:n],
+        }
     return replace(data, **parts)
 
 
@@ -150,7 +221,14 @@ def stage_settings() -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic)
 
 
-_CLASSES = {"made": MADE, "cvae": CVAE, "ddpm": DDPM, "rbm": RBM, "hinge_gan": HingeGAN, "train_copy": TrainCopy}
+_CLASSES = {
+    "made": MADE,
+    "cvae": CVAE,
+    "ddpm": DDPM,
+    "rbm": RBM,
+    "hinge_gan": HingeGAN,
+    "train_copy": TrainCopy,
+}
 
 
 def untrained(entry: Entry) -> GenerativeModel:
@@ -172,7 +250,9 @@ def install_models(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Make the models below known as those of an installed package are."""
     about = folder / "small_models-1.0.dist-info"
     about.mkdir(parents=True)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: small-models\nVersion: 1.0\n", encoding="utf-8")
+    (about / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: small-models\nVersion: 1.0\n", encoding="utf-8"
+    )
     points = "[genbench.models]\nspy = tests.small_project:Spy\ntwin = tests.small_project:Twin\n"
     (about / "entry_points.txt").write_text(points, encoding="utf-8")
     patch.syspath_prepend(folder)
@@ -202,7 +282,9 @@ class Call(NamedTuple):
 
 
 class Spy(GenerativeModel):
-    """Notes down every call; its score is a bound that gets tighter with draws, its normaliser is an estimate."""
+    """Notes down every call; its score is a bound that gets tighter with draws, its normaliser is
+    an estimate.
+    """
 
     likelihood: ClassVar[Likelihood] = Likelihood.LOWER_BOUND
     conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
@@ -215,41 +297,82 @@ class Spy(GenerativeModel):
         super().__init__(spec, conditional=conditional)
         self.layer = nn.Linear(spec.dims, 1)
 
-    def _note(self, method: str, x: Tensor | None, y: Tensor | None, rng: Generator, **options: Any) -> None:
+    def _note(
+        self, method: str, x: Tensor | None, y: Tensor | None, rng: Generator, **options: Any
+    ) -> None:
         precision = self.layer(torch.zeros(1, self.spec.dims)).dtype
         labels = None if y is None else y.tolist()
         circumstances = precision, self.training, torch.is_grad_enabled(), torch.get_num_threads()
-        Spy.calls.append(Call(method, None if x is None else x.clone(), labels, rng.initial_seed(), options, *circumstances))
+        Spy.calls.append(
+            Call(
+                method,
+                None if x is None else x.clone(),
+                labels,
+                rng.initial_seed(),
+                options,
+                *circumstances,
+            )
+        )
 
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
         self._note("init_from_data", x, y, rng)
 
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         self._note("training_loss", x, y, rng, progress=progress)
         return Step(self.layer(self.spec.unit(x).flatten(1)).float().square().mean())
 
     def sample(
-        self, n: int, y: Tensor | None = None, *, rng: Generator, temperature: float = 1.0, steps: int = 4, precision: str = "float32"
+        self,
+        n: int,
+        y: Tensor | None = None,
+        *,
+        rng: Generator,
+        temperature: float = 1.0,
+        steps: int = 4,
+        precision: str = "float32",
     ) -> Tensor:
         given = {"n": n, "temperature": temperature, "steps": steps, "precision": precision}
         self._note("sample", None, y, rng, **given)
-        return torch.randint(0, self.spec.levels, (n, 1, self.spec.height, self.spec.width), generator=rng).to(torch.uint8)
+        return torch.randint(
+            0, self.spec.levels, (n, 1, self.spec.height, self.spec.width), generator=rng
+        ).to(torch.uint8)
 
     def prepare_likelihood(self, *, rng: Generator, chains: int = 5) -> dict[str, float]:
         self._note("prepare_likelihood", None, None, rng, chains=chains)
         return {"log_z": 1.5, "log_z_stderr": 0.25}
 
-    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator, draws: int = 1, scale: float = 1.0) -> Tensor:
+    def log_likelihood(
+        self,
+        x: Tensor,
+        y: Tensor | None = None,
+        *,
+        rng: Generator,
+        draws: int = 1,
+        scale: float = 1.0,
+    ) -> Tensor:
         self._note("log_likelihood", x, y, rng, draws=draws, scale=scale)
         label = torch.zeros(len(x)) if y is None else y
         return -scale * (self.spec.unit(x).double().sum((1, 2, 3)) + label / draws)
 
-    def diagnostics(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> dict[str, float]:
+    def diagnostics(
+        self, x: Tensor, y: Tensor | None = None, *, rng: Generator
+    ) -> dict[str, float]:
         self._note("diagnostics", x, y, rng)
         return {"noise": float(torch.rand((), generator=rng))}
 
 
-SPY = Entry("spy", "spy", "mnist", 6, {"conditional": True}, TRAIN, {"temperature": 0.5}, {"draws": 2, "scale": 0.5, "chains": 7})
+SPY = Entry(
+    "spy",
+    "spy",
+    "mnist",
+    6,
+    {"conditional": True},
+    TRAIN,
+    {"temperature": 0.5},
+    {"draws": 2, "scale": 0.5, "chains": 7},
+)
 
 
 def with_spy(params: Params, **blocks: Any) -> Params:

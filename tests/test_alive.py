@@ -1,4 +1,6 @@
-"""Who must live for a stage's work to be wanted: DVC as it has noted itself, whatever stands between it and the stage."""
+"""Who must live for a stage's work to be wanted: DVC as it has noted itself, whatever stands
+between it and the stage.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ IDLE = [sys.executable, "-c", "input()"]
 
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The number of a process that stands for a stage, in a project's folder; its parent is this one."""
+    """The number of a process that stands for a stage, in a project's folder; its parent is this
+    one.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_STAGE", "train@made")
     monkeypatch.delenv(RUN, raising=False)
@@ -32,7 +36,9 @@ def note(*numbers: int) -> None:
     path = Path(".dvc", "tmp", "rwlock")
     path.parent.mkdir(parents=True, exist_ok=True)
     written = {f"/out/{number}": {"pid": number, "cmd": "dvc repro"} for number in numbers}
-    path.write_text(json.dumps({"write": written, "read": {"/in": [{"pid": 1, "cmd": "dvc repro"}]}}))
+    path.write_text(
+        json.dumps({"write": written, "read": {"/in": [{"pid": 1, "cmd": "dvc repro"}]}})
+    )
 
 
 def dead() -> int:
@@ -62,7 +68,10 @@ def test_a_noted_process_that_lives_elsewhere_is_not_this_stages(stage: int) -> 
         other.kill()
 
 
-@pytest.mark.parametrize("content", [None, "", '{"write": {"/out": {"pi', "[]", "{}", '{"write": []}', '{"write": {"/out": 3}}'])
+@pytest.mark.parametrize(
+    "content",
+    [None, "", '{"write": {"/out": {"pi', "[]", "{}", '{"write": []}', '{"write": {"/out": 3}}'],
+)
 def test_without_notes_the_parent_counts(stage: int, content: str | None) -> None:
     note(dead())
     path = Path(".dvc", "tmp", "rwlock")
@@ -70,28 +79,45 @@ def test_without_notes_the_parent_counts(stage: int, content: str | None) -> Non
     assert awaited_by(stage) == [process_id()]
 
 
-def test_the_run_counts_too_and_outside_of_dvc_nobody(stage: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_run_counts_too_and_outside_of_dvc_nobody(
+    stage: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(RUN, "7:8")
     assert awaited_by(stage) == [process_id(), "7:8"]
     monkeypatch.delenv("DVC_STAGE")
     assert awaited_by(stage) == []
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the name of a process is that of its file there")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="the name of a process is that of its file there"
+)
 @pytest.mark.parametrize("shell", ["bash", "ksh", "mksh", "tcsh", "ash", "nu"])
 def test_without_notes_a_shells_parent_counts_too(stage: int, tmp_path: Path, shell: str) -> None:
     path = tmp_path / shell
-    path.write_text(f"#!/bin/sh\n{sys.executable} -c 'import os; print(os.getpid(), flush=True); input()'\nexit 0\n")
+    path.write_text(
+        f"#!/bin/sh\n{sys.executable} -c 'import os; print(os.getpid(), flush=True); "
+        "input()'\nexit 0\n"
+    )
     path.chmod(0o755)
-    with subprocess.Popen([str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as between:
+    with subprocess.Popen(
+        [str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as between:
         assert between.stdout is not None
-        assert set(awaited_by(int(between.stdout.readline()))) == {process_id(between.pid), process_id()}
+        assert set(awaited_by(int(between.stdout.readline()))) == {
+            process_id(between.pid),
+            process_id(),
+        }
         between.communicate("\n")
 
 
 def test_no_heavy_library_is_imported() -> None:
     """A stage waits for this before anything else."""
-    program = "import sys; from genbench.processes.alive import process_id; process_id(); print(sys.modules.keys() & {'psutil', 'torch', 'numpy'})"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    program = (
+        "import sys; from genbench.processes.alive import process_id; process_id(); "
+        "print(sys.modules.keys() & {'psutil', 'torch', 'numpy'})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     if sys.platform == "linux":
         assert done.stdout == "set()\n"

@@ -1,4 +1,6 @@
-"""The contract's own rules: what a DataSpec refuses, the checks at the public edge, defaults of a model, capabilities by isinstance."""
+"""The contract's own rules: what a DataSpec refuses, the checks at the public edge, defaults of a
+model, capabilities by isinstance.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,17 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from genbench.base import Conditioning, DataSpec, Encoder, GenerativeModel, Inpaintable, Latent, Likelihood, Step, Traceable
+from genbench.base import (
+    Conditioning,
+    DataSpec,
+    Encoder,
+    GenerativeModel,
+    Inpaintable,
+    Latent,
+    Likelihood,
+    Step,
+    Traceable,
+)
 from tests.toys import ToyFVBN, ToyGAN, ToyRBM, ToyVAE, ToyVQ
 
 SPEC = DataSpec(2, 3, 4, 5)
@@ -23,10 +35,20 @@ class Plain(GenerativeModel):
         super().__init__(spec)
         self.weight = torch.nn.Parameter(torch.zeros(3))
 
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         return Step(self.weight.sum())
 
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator, steps: int = 10, sharp: bool = False) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        y: Tensor | None = None,
+        *,
+        rng: Generator,
+        steps: int = 10,
+        sharp: bool = False,
+    ) -> Tensor:
         return torch.zeros(n, 1, 2, 3, dtype=torch.uint8)
 
 
@@ -49,7 +71,9 @@ def test_spec_refuses(arguments: tuple[int, ...], message: str) -> None:
 
 
 def test_unit_maps_levels_to_the_unit_interval() -> None:
-    assert SPEC.unit(torch.tensor([0, 1, 2, 3], dtype=torch.uint8)).tolist() == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert SPEC.unit(torch.tensor([0, 1, 2, 3], dtype=torch.uint8)).tolist() == pytest.approx(
+        [0, 1 / 3, 2 / 3, 1]
+    )
     assert DataSpec(1, 1, 256).unit(torch.tensor([255], dtype=torch.uint8)).dtype == torch.float32
     assert SPEC.dims == 6
 
@@ -59,7 +83,10 @@ def test_images_are_checked() -> None:
     model.check_images(good)
     model.check_images(good[:0])
     for bad, message in (
-        (good.float(), r"x: dtype must be torch.uint8 \(integer levels 0\.\.3\), got torch.float32"),
+        (
+            good.float(),
+            r"x: dtype must be torch.uint8 \(integer levels 0\.\.3\), got torch.float32",
+        ),
         (good[:, 0], r"x: shape must be \(B, 1, 2, 3\), got \(2, 2, 3\)"),
         (good.transpose(2, 3), r"x: shape must be \(B, 1, 2, 3\), got \(2, 1, 3, 2\)"),
         (good + 1, r"x: levels must be 0\.\.3, got 4"),
@@ -104,7 +131,12 @@ def test_conditioning_is_checked_in_the_constructor() -> None:
 def test_defaults_are_one_phase_and_no_likelihood() -> None:
     model = Plain()
     (phase,) = model.phases()
-    assert phase.name == "loss" and phase.params == [model.weight] and phase.span == (0.0, 1.0) and phase.repeats == 1
+    assert (
+        phase.name == "loss"
+        and phase.params == [model.weight]
+        and phase.span == (0.0, 1.0)
+        and phase.repeats == 1
+    )
     assert model.prepare_likelihood(rng=Generator()) == {}
     with pytest.raises(NotImplementedError, match=r"Plain has no likelihood: .* 'none'"):
         model.log_likelihood(torch.zeros(1, 1, 2, 3, dtype=torch.uint8), rng=Generator())
@@ -114,7 +146,10 @@ def test_defaults_are_one_phase_and_no_likelihood() -> None:
 def test_a_sampler_with_other_options_is_not_the_scored_one() -> None:
     assert Plain().describe_sampler() == ("ancestral", True)
     assert Plain().describe_sampler(steps=10, sharp=False) == ("ancestral", True)
-    assert Plain().describe_sampler(steps=5, sharp=True) == ("ancestral (sharp=True, steps=5)", False)
+    assert Plain().describe_sampler(steps=5, sharp=True) == (
+        "ancestral (sharp=True, steps=5)",
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -129,5 +164,9 @@ def test_a_sampler_with_other_options_is_not_the_scored_one() -> None:
     ],
     ids=lambda v: type(v).__name__,
 )
-def test_capabilities_are_found_by_isinstance(model: GenerativeModel, capabilities: set[type]) -> None:
-    assert {c for c in (Latent, Encoder, Traceable, Inpaintable) if isinstance(model, c)} == capabilities
+def test_capabilities_are_found_by_isinstance(
+    model: GenerativeModel, capabilities: set[type]
+) -> None:
+    assert {
+        c for c in (Latent, Encoder, Traceable, Inpaintable) if isinstance(model, c)
+    } == capabilities

@@ -1,4 +1,6 @@
-"""The plain versions of the benchmarks are the same networks, and the committed comparison of settings marks those that are in use."""
+"""The plain versions of the benchmarks are the same networks, and the committed comparison of
+settings marks those that are in use.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def images() -> torch.Tensor:
-    return torch.randint(0, 2, (5, 1, 9, 8), dtype=torch.uint8, generator=Generator().manual_seed(0))
+    return torch.randint(
+        0, 2, (5, 1, 9, 8), dtype=torch.uint8, generator=Generator().manual_seed(0)
+    )
 
 
 @torch.no_grad()
@@ -54,7 +58,9 @@ def test_plain_gated_pixel_cnn() -> None:
     for i, layer in enumerate(ours.layers):
         plain.vertical[i].weight[:, :, :2] = layer.vertical.weight
         plain.vertical[i].bias.copy_(layer.vertical.bias)
-        seen, left, own = layer.horizontal.weight[:, :, 0, 0].split([2 * channels, channels, channels], 1)
+        seen, left, own = layer.horizontal.weight[:, :, 0, 0].split(
+            [2 * channels, channels, channels], 1
+        )
         plain.across[i].weight.copy_(seen[..., None, None])
         plain.across[i].bias.copy_(layer.horizontal.bias)
         plain.horizontal[i].weight[..., 0, 0] = left
@@ -69,23 +75,36 @@ def test_plain_gated_pixel_cnn() -> None:
 def test_the_marked_settings_are_those_in_use() -> None:
     blocks = yaml.safe_load((load_params("quick").root / "params.yaml").read_text())["entries"]
     for name, rows in read_json(RESULTS / "settings.json")["candidates"].items():
-        assert [row["chosen"] for row in rows] == [alike(row["settings"], blocks[name]) for row in rows], name
-        assert any(row["chosen"] for row in rows), f"{name}: no candidate has its settings; python -m benchmarks.settings {name}"
+        assert [row["chosen"] for row in rows] == [
+            alike(row["settings"], blocks[name]) for row in rows
+        ], name
+        assert any(row["chosen"] for row in rows), (
+            f"{name}: no candidate has its settings; python -m benchmarks.settings {name}"
+        )
         assert all({"arch", "train"} <= set(row["settings"]) for row in rows)
 
 
 def test_rows_say_what_auto_was_and_are_like_it() -> None:
-    block = {"train": {"backend": {"cpu": {"precision": "auto", "channels_last": True}}}, "sample": {"precision": "auto"}, "arch": {}}
+    block = {
+        "train": {"backend": {"cpu": {"precision": "auto", "channels_last": True}}},
+        "sample": {"precision": "auto"},
+        "arch": {},
+    }
     rows = [{**block, "sample": {"precision": name}} for name in ("bfloat16", "float32")]
     assert all(alike(row, block) for row in rows)
     assert not alike(rows[0], rows[1])
     assert not alike({**block, "sample": {"precision": "auto", "ddim_steps": 5}}, block)
     assert not alike({**block, "arch": {"width": 1}}, block)
     kept = with_resolved_precision(block)
-    assert kept["train"]["backend"]["cpu"] == {"precision": resolve("auto", "cpu"), "channels_last": True}
+    assert kept["train"]["backend"]["cpu"] == {
+        "precision": resolve("auto", "cpu"),
+        "channels_last": True,
+    }
 
 
 def test_all_that_full_trains_has_been_tried() -> None:
-    """It runs nowhere else than on a GPU; that its models train at all is seen by some steps on a CPU."""
+    """It runs nowhere else than on a GPU; that its models train at all is seen by some steps on a
+    CPU.
+    """
     trained = {name for name, entry in load_params("full").entries.items() if entry.train}
     assert set(read_json(RESULTS / "full_steps.json")["results"]) == trained

@@ -42,7 +42,9 @@ def test_the_log_determinant_is_that_of_the_jacobian(name: str) -> None:
     x = torch.randn(3, *shape, dtype=torch.float64)
     _, log_det = bijection(x)
     for one, found in zip(x, log_det, strict=True):
-        jacobian = torch.autograd.functional.jacobian(lambda v: bijection(v[None])[0].flatten(), one)
+        jacobian = torch.autograd.functional.jacobian(
+            lambda v: bijection(v[None])[0].flatten(), one
+        )
         expected = torch.linalg.slogdet(jacobian.reshape(one.numel(), one.numel())).logabsdet
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -57,7 +59,9 @@ def test_the_inverse_leads_back(name: str) -> None:
 
 
 def test_actnorm_starts_with_mean_0_and_variance_1() -> None:
-    x = 3 * torch.randn(200, 4, 3, 3, generator=torch.Generator().manual_seed(0)) + torch.arange(4.0).view(1, 4, 1, 1)
+    x = 3 * torch.randn(200, 4, 3, 3, generator=torch.Generator().manual_seed(0)) + torch.arange(
+        4.0
+    ).view(1, 4, 1, 1)
     norm = ActNorm(4)
     norm.start(x)
     z, _ = norm(x)
@@ -111,7 +115,10 @@ def test_splines_are_increasing_and_their_slope_is_the_derivative() -> None:
 
 def test_multiscale_lets_half_of_the_channels_leave() -> None:
     torch.manual_seed(0)
-    stages = [[Squeeze(), shaken(Coupling(4, (0, 3), width=8, blocks=1))], [Squeeze(), shaken(Coupling(8, range(4), width=8, blocks=1))]]
+    stages = [
+        [Squeeze(), shaken(Coupling(4, (0, 3), width=8, blocks=1))],
+        [Squeeze(), shaken(Coupling(8, range(4), width=8, blocks=1))],
+    ]
     flow = Multiscale(stages, (1, 8, 4))
     assert flow.shapes == [(2, 4, 2), (8, 2, 1)]
     x = torch.randn(6, 1, 8, 4)
@@ -119,8 +126,15 @@ def test_multiscale_lets_half_of_the_channels_leave() -> None:
     assert z.shape == (6, 32)
     torch.testing.assert_close(flow.inverse(z), x, rtol=1e-5, atol=1e-5)
     double = flow.double()
-    jacobian = torch.autograd.functional.jacobian(lambda v: double(v[None])[0].flatten(), x[0].double())
-    torch.testing.assert_close(log_det[0].double(), torch.linalg.slogdet(jacobian.reshape(32, 32)).logabsdet, rtol=1e-4, atol=1e-4)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda v: double(v[None])[0].flatten(), x[0].double()
+    )
+    torch.testing.assert_close(
+        log_det[0].double(),
+        torch.linalg.slogdet(jacobian.reshape(32, 32)).logabsdet,
+        rtol=1e-4,
+        atol=1e-4,
+    )
 
 
 def test_learned_noise_has_the_density_that_it_says() -> None:
@@ -130,16 +144,26 @@ def test_learned_noise_has_the_density_that_it_says() -> None:
     with torch.no_grad():
         for p in dequantizer.parameters():
             p.add_(0.2 * torch.randn_like(p))
-    x, noise = torch.rand(1, 1, 2, 4, dtype=torch.float64), torch.randn(1, 1, 2, 4, dtype=torch.float64)
+    x, noise = (
+        torch.rand(1, 1, 2, 4, dtype=torch.float64),
+        torch.randn(1, 1, 2, 4, dtype=torch.float64),
+    )
     u, log_q = dequantizer(x, noise)
     assert ((u > 0) & (u < 1)).all()
-    jacobian = torch.autograd.functional.jacobian(lambda n: dequantizer(x, n)[0].flatten(), noise).reshape(8, 8)
-    expected = torch.distributions.Normal(0.0, 1.0).log_prob(noise).sum() - torch.linalg.slogdet(jacobian).logabsdet
+    jacobian = torch.autograd.functional.jacobian(
+        lambda n: dequantizer(x, n)[0].flatten(), noise
+    ).reshape(8, 8)
+    expected = (
+        torch.distributions.Normal(0.0, 1.0).log_prob(noise).sum()
+        - torch.linalg.slogdet(jacobian).logabsdet
+    )
     torch.testing.assert_close(log_q[0], expected)
 
 
 @pytest.mark.parametrize("cls", [RealNVP, Glow])
-def test_the_density_of_a_flow_is_the_change_of_variables_from_pixels_to_latents(cls: Callable[..., Flow]) -> None:
+def test_the_density_of_a_flow_is_the_change_of_variables_from_pixels_to_latents(
+    cls: Callable[..., Flow],
+) -> None:
     torch.manual_seed(0)
     model = cls(DataSpec(2, 4, 4), scales=1, width=8, blocks=1).double()
     with torch.no_grad():
@@ -147,16 +171,25 @@ def test_the_density_of_a_flow_is_the_change_of_variables_from_pixels_to_latents
             p.add_(0.2 * torch.randn_like(p))
     v = 4 * torch.rand(1, 1, 2, 4, dtype=torch.float64)
     z, log_p = model.log_density(v)
-    jacobian = torch.autograd.functional.jacobian(lambda w: model.log_density(w)[0].flatten(), v).reshape(8, 8)
-    expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum() + torch.linalg.slogdet(jacobian).logabsdet
+    jacobian = torch.autograd.functional.jacobian(
+        lambda w: model.log_density(w)[0].flatten(), v
+    ).reshape(8, 8)
+    expected = (
+        torch.distributions.Normal(0.0, 1.0).log_prob(z).sum()
+        + torch.linalg.slogdet(jacobian).logabsdet
+    )
     torch.testing.assert_close(log_p[0], expected)
 
 
 def test_the_flow_of_quick_leads_back_in_float32() -> None:
-    """At the images' real size, of logits as mostly black images have them, with weights a little off their start."""
+    """At the images' real size, of logits as mostly black images have them, with weights a little
+    off their start.
+    """
     torch.manual_seed(0)
     model = RealNVP(DataSpec(28, 28, 256), **load_params("quick").entry("real_nvp").arch).eval()
-    x = torch.randint(0, 256, (256, 1, 28, 28), dtype=torch.uint8) * (torch.rand(256, 1, 28, 28) < 0.2)
+    x = torch.randint(0, 256, (256, 1, 28, 28), dtype=torch.uint8) * (
+        torch.rand(256, 1, 28, 28) < 0.2
+    )
     model.init_from_data(x, None, rng=torch.Generator().manual_seed(0))
     with torch.no_grad():
         for p in model.parameters():
@@ -181,7 +214,9 @@ def test_an_image_is_encoded_without_loss(cls: Callable[..., Flow]) -> None:
 
 
 def test_errors_name_what_is_wrong() -> None:
-    with pytest.raises(UserError, match="scales: 3 need height and width divisible by 8, got 28 x 28"):
+    with pytest.raises(
+        UserError, match="scales: 3 need height and width divisible by 8, got 28 x 28"
+    ):
         RealNVP(DataSpec(28, 28, 256), scales=3)
     with pytest.raises(UserError, match="coupling: unknown 'afine'; did you mean 'affine'"):
         RealNVP(DataSpec(28, 28, 256), coupling="afine")

@@ -1,4 +1,6 @@
-"""Options of the bounds against closed forms: a new draw for each of ``draws``, each with its weight; the passes that terms and probes take."""
+"""Options of the bounds against closed forms: a new draw for each of ``draws``, each with its
+weight; the passes that terms and probes take.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,13 @@ def build(name: str) -> Bounded:
     return model
 
 
-def batch(model: Bounded | GaussianDiffusion | FlowMatching, n: int = 20) -> tuple[Tensor, Tensor | None]:
+def batch(
+    model: Bounded | GaussianDiffusion | FlowMatching, n: int = 20
+) -> tuple[Tensor, Tensor | None]:
     spec = model.spec
-    x = torch.randint(0, spec.levels, (n, 1, spec.height, spec.width), dtype=torch.uint8, generator=rng(1))
+    x = torch.randint(
+        0, spec.levels, (n, 1, spec.height, spec.width), dtype=torch.uint8, generator=rng(1)
+    )
     return x, torch.arange(n) % spec.classes if model.conditional else None
 
 
@@ -62,20 +68,26 @@ def test_a_bound_of_many_draws_is_the_mean_of_as_many_weights(name: str, draws: 
     x, y = batch(model)
     bound, g = model.log_likelihood(x, y, rng=rng(0), draws=draws), rng(0)
     log_weights = torch.stack([model.log_likelihood(x, y, rng=g) for _ in range(draws)])
-    torch.testing.assert_close(bound, log_weights.logsumexp(0) - math.log(draws), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        bound, log_weights.logsumexp(0) - math.log(draws), rtol=1e-12, atol=1e-12
+    )
     assert draws == 1 or log_weights.std(0).min() > 1e-3  # no draw is another's
 
 
 @torch.no_grad()
 def _weight_of_latents(model: GaussianLatent, x: Tensor, y: Tensor | None, g: Generator) -> Tensor:
-    """log P(x|z) p(z) / q(z|x) by the distributions library, whatever beta and free bits were in training."""
+    """log P(x|z) p(z) / q(z|x) by the distributions library, whatever beta and free bits were in
+    training.
+    """
     mean, log_std = model.posterior(x, y)
     posterior, prior_mean_log_std = Normal(mean, log_std.exp()), model.prior_of(y, len(x))
     prior = Normal(prior_mean_log_std[0], prior_mean_log_std[1].exp())
     z = posterior.mean + posterior.stddev * torch.randn(mean.shape, generator=g)
     logits = model.decoder(z, y)[..., 0]  # of the four pixels of each 2 x 2 cell
     cells = F.pixel_unshuffle(x, 2).permute(0, 2, 3, 1).float()
-    return Bernoulli(logits=logits).log_prob(cells).flatten(1).sum(1) + (prior.log_prob(z) - posterior.log_prob(z)).sum(1)
+    return Bernoulli(logits=logits).log_prob(cells).flatten(1).sum(1) + (
+        prior.log_prob(z) - posterior.log_prob(z)
+    ).sum(1)
 
 
 @torch.no_grad()
@@ -91,8 +103,14 @@ def _weight_of_noise(model: Flow, x: Tensor, y: Tensor | None, g: Generator) -> 
 def test_a_weight_is_the_density_over_that_of_the_draw(name: str) -> None:
     model = build(name)
     x, y = batch(model)
-    expected = _weight_of_latents(model, x, y, rng(5)) if isinstance(model, GaussianLatent) else _weight_of_noise(model, x, y, rng(5))
-    torch.testing.assert_close(model.log_likelihood(x, y, rng=rng(5)), expected.double(), rtol=1e-5, atol=1e-4)
+    expected = (
+        _weight_of_latents(model, x, y, rng(5))
+        if isinstance(model, GaussianLatent)
+        else _weight_of_noise(model, x, y, rng(5))
+    )
+    torch.testing.assert_close(
+        model.log_likelihood(x, y, rng=rng(5)), expected.double(), rtol=1e-5, atol=1e-4
+    )
 
 
 def test_the_conditional_loss_prices_the_divergence_from_the_labels_prior() -> None:
@@ -101,7 +119,10 @@ def test_the_conditional_loss_prices_the_divergence_from_the_labels_prior() -> N
     plain = CVAE(SPEC, **AUTOENCODER)
     x, y = batch(plain, 60)
     step = plain.training_loss(x, y, rng=rng(0), progress=0.25)
-    posterior, prior = (Normal(mean, log_std.exp()) for mean, log_std in (plain.posterior(x, y), plain.prior_of(y, len(x))))
+    posterior, prior = (
+        Normal(mean, log_std.exp())
+        for mean, log_std in (plain.posterior(x, y), plain.prior_of(y, len(x)))
+    )
     each = torch.distributions.kl_divergence(posterior, prior).mean(0)
     free = each.max().item() - 0.001  # charges one latent less than all
     for options, price in (
@@ -112,12 +133,16 @@ def test_the_conditional_loss_prices_the_divergence_from_the_labels_prior() -> N
     ):
         other = CVAE(SPEC, **AUTOENCODER, **options)
         other.load_state_dict(plain.state_dict())
-        torch.testing.assert_close(other.training_loss(x, y, rng=rng(0), progress=0.25).loss, step.logs["rec_nats"] + price)
+        torch.testing.assert_close(
+            other.training_loss(x, y, rng=rng(0), progress=0.25).loss, step.logs["rec_nats"] + price
+        )
 
 
 @pytest.mark.parametrize("cls", [DDPM, DDPMVLB])
 @pytest.mark.parametrize("terms", [0, 1, 4, 9])
-def test_a_bound_of_few_terms_takes_as_many_passes_at_as_many_times(cls: Callable[..., GaussianDiffusion], terms: int) -> None:
+def test_a_bound_of_few_terms_takes_as_many_passes_at_as_many_times(
+    cls: Callable[..., GaussianDiffusion], terms: int
+) -> None:
     """One time of each stratum; all terms take each time once."""
     limits = {"first": 0.1, "last": 0.6} if cls is DDPM else {"first": 4.0, "last": -4.0}
     model, seen = cls(GREY, **DIFFUSION, **limits).eval(), []
@@ -138,7 +163,11 @@ def test_each_probe_has_its_own_signs(probes: int, monkeypatch: pytest.MonkeyPat
     torch.manual_seed(0)
     model, seen = FlowMatching(GREY, widths=(16,), blocks=1, patch=1, ode_steps=1).eval(), []
     divergence = model._velocity_and_divergence
-    monkeypatch.setattr(model, "_velocity_and_divergence", lambda x, t, y, signs: seen.append(signs) or divergence(x, t, y, signs))
+    monkeypatch.setattr(
+        model,
+        "_velocity_and_divergence",
+        lambda x, t, y, signs: seen.append(signs) or divergence(x, t, y, signs),
+    )
     x, _ = batch(model)
     model.log_likelihood(x, rng=rng(0), probes=probes)
     assert all(torch.equal(signs, seen[0]) for signs in seen)  # one set for the whole path
@@ -150,7 +179,17 @@ def test_each_probe_has_its_own_signs(probes: int, monkeypatch: pytest.MonkeyPat
 
 def test_the_networks_of_learned_noise_are_as_large_as_it_says() -> None:
     stages: list[list[Bijection]] = [[Squeeze(), Coupling(4, (0, 3), width=8, blocks=1)]]
-    flow = Flow(GREY, flow=Multiscale(stages, (1, 4, 4)), dequantize="variational", dequantize_width=6, dequantize_layers=3)
-    shapes = {name: tuple(p.shape) for name, p in flow.named_parameters() if name.startswith("dequantizer")}
+    flow = Flow(
+        GREY,
+        flow=Multiscale(stages, (1, 4, 4)),
+        dequantize="variational",
+        dequantize_width=6,
+        dequantize_layers=3,
+    )
+    shapes = {
+        name: tuple(p.shape)
+        for name, p in flow.named_parameters()
+        if name.startswith("dequantizer")
+    }
     assert {name.split(".")[2] for name in shapes} == {"0", "1", "2"}
     assert shapes["dequantizer.couplings.2.network.first.weight"] == (6, 6, 3, 3)

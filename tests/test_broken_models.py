@@ -1,4 +1,6 @@
-"""A model that cannot be used, whatever it does instead, stops its own entries alone, and its file and what it did are named."""
+"""A model that cannot be used, whatever it does instead, stops its own entries alone, and its file
+and what it did are named.
+"""
 
 from __future__ import annotations
 
@@ -65,33 +67,66 @@ AT_IMPORT = {
     "exit without a word": ("raise SystemExit\n", "bad.py:1: SystemExit"),
     "base exception": ("class Stop(BaseException): ...\nraise Stop('no')\n", "bad.py:2: Stop: no"),
     "recursion": ("def f():\n    f()\nf()\n", "bad.py:2: RecursionError: maximum recursion depth"),
-    "user error": ("from genbench.errors import UserError\nraise UserError('u')\n", "bad.py:2: UserError: u"),
+    "user error": (
+        "from genbench.errors import UserError\nraise UserError('u')\n",
+        "bad.py:2: UserError: u",
+    ),
     "import": ("import nothing_of_the_kind\n", "bad.py:1: No module named 'nothing_of_the_kind'"),
     "syntax": ("x = = 1\n", "bad.py:1: invalid syntax"),
     "text": ("\0", "null bytes"),
     "no __all__": (MODEL.replace('__all__ = ["Bad"]', ""), "bad.py: has no __all__"),
     "absent": (HEAD, "bad.py: __all__ names Bad, which the file does not define"),
-    "no text": (MODEL.replace('["Bad"]', "[1]"), "bad.py: __all__ must be a list of names, got [1]"),
+    "no text": (
+        MODEL.replace('["Bad"]', "[1]"),
+        "bad.py: __all__ must be a list of names, got [1]",
+    ),
     "no list": (MODEL.replace('["Bad"]', "3"), "bad.py: __all__ must be a list of names, got 3"),
     "no class": ("__all__ = []\n", "bad.py: __all__ must name exactly one GenerativeModel, got []"),
     "two": (
         MODEL.replace('["Bad"]', '["Bad", "Worse"]') + "\nclass Worse(Bad): ...\n",
         "bad.py: __all__ must name exactly one GenerativeModel, got ['Bad', 'Worse']",
     ),
-    "no family": (MODEL.replace('family = "control"', ""), "bad.py: Bad.family must be a str, got None"),
-    "no kind": (MODEL.replace("Likelihood.NONE", '"none"'), "bad.py: Bad.likelihood must be a Likelihood, got 'none'"),
+    "no family": (
+        MODEL.replace('family = "control"', ""),
+        "bad.py: Bad.family must be a str, got None",
+    ),
+    "no kind": (
+        MODEL.replace("Likelihood.NONE", '"none"'),
+        "bad.py: Bad.likelihood must be a Likelihood, got 'none'",
+    ),
     "abstract": (MODEL.replace("def sample(", "def draw("), "bad.py: Bad does not define sample"),
 }
 """Content of a model's file → what is said of it."""
 
 LATER = {
-    "constructor": (MODEL.replace("super().__init__(spec)", "raise TypeError('t')"), "bad.py:15: TypeError: t"),
-    "constructor's value": (MODEL.replace("super().__init__(spec)", "raise ValueError('v')"), "bad.py:15: ValueError: v"),
-    "constructor exits": (MODEL.replace("super().__init__(spec)", "sys.exit(3)"), "bad.py:15: SystemExit: 3"),
-    "constructor forgets": (MODEL.replace("super().__init__(spec)", "pass"), "bad.py:16: AttributeError: cannot assign parameter"),
-    "phases": (MODEL + "    def phases(self):\n        sys.exit('no')\n", "bad.py:21: SystemExit: no"),
-    "no phases": (MODEL + "    def phases(self):\n        return None\n", "optim.py:66): TypeError: 'NoneType' object is not iterable"),
-    "passes": (MODEL + "    def likelihood_passes(self):\n        return [][0]\n", "bad.py:21: IndexError"),
+    "constructor": (
+        MODEL.replace("super().__init__(spec)", "raise TypeError('t')"),
+        "bad.py:15: TypeError: t",
+    ),
+    "constructor's value": (
+        MODEL.replace("super().__init__(spec)", "raise ValueError('v')"),
+        "bad.py:15: ValueError: v",
+    ),
+    "constructor exits": (
+        MODEL.replace("super().__init__(spec)", "sys.exit(3)"),
+        "bad.py:15: SystemExit: 3",
+    ),
+    "constructor forgets": (
+        MODEL.replace("super().__init__(spec)", "pass"),
+        "bad.py:16: AttributeError: cannot assign parameter",
+    ),
+    "phases": (
+        MODEL + "    def phases(self):\n        sys.exit('no')\n",
+        "bad.py:21: SystemExit: no",
+    ),
+    "no phases": (
+        MODEL + "    def phases(self):\n        return None\n",
+        "optim.py:66): TypeError: 'NoneType' object is not iterable",
+    ),
+    "passes": (
+        MODEL + "    def likelihood_passes(self):\n        return [][0]\n",
+        "bad.py:21: IndexError",
+    ),
 }
 """The same of a file that can be imported."""
 
@@ -111,10 +146,14 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def params(tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """A project of two finished entries, one of ``made`` and one of the model ``bad``, which can be used."""
+    """A project of two finished entries, one of ``made`` and one of the model ``bad``, which can be
+    used.
+    """
     (models / "bad.py").write_text(MODEL)
     (tmp_path / "project").mkdir()
-    params = finished_project(tmp_path / "project", ["made"], broken={"model": "bad", "dataset": "mnist", "arch": {}})
+    params = finished_project(
+        tmp_path / "project", ["made"], broken={"model": "bad", "dataset": "mnist", "arch": {}}
+    )
     monkeypatch.chdir(params.root)
     return params
 
@@ -128,7 +167,9 @@ def use(models: Path, content: str) -> None:
 def statuses(params: Params) -> tuple[set[str], dict[str, str]]:
     """The entries that the report shows whole, and the reasons for the others."""
     board = leaderboard(params, collect(params))
-    return {row["entry"] for row in board["rows"] if row["status"] == "ok"}, {gap["entry"]: gap["reason"] for gap in board["missing"]}
+    return {row["entry"] for row in board["rows"] if row["status"] == "ok"}, {
+        gap["entry"]: gap["reason"] for gap in board["missing"]
+    }
 
 
 def test_the_example_can_be_used(params: Params) -> None:
@@ -144,7 +185,11 @@ def test_a_file_that_cannot_be_imported_costs_its_own_entries(
     use(models, content)
     for reason in (check_params(params), statuses(params)[1], find(params)[1]):
         assert reason.keys() == {"broken"}
-        assert reason["broken"].removeprefix("model 'bad' cannot be used: ").startswith("genbench/models/bad.py")
+        assert (
+            reason["broken"]
+            .removeprefix("model 'bad' cannot be used: ")
+            .startswith("genbench/models/bad.py")
+        )
         assert said in reason["broken"]
         assert "(model 'bad')" in reason["broken"]
     assert statuses(params)[0] == {"made"}
@@ -159,18 +204,30 @@ def test_a_file_that_cannot_be_imported_costs_its_own_entries(
 
 
 @pytest.mark.parametrize(("content", "said"), LATER.values(), ids=LATER)
-def test_a_model_that_cannot_be_built_or_asked_costs_its_own_entries(params: Params, models: Path, content: str, said: str) -> None:
+def test_a_model_that_cannot_be_built_or_asked_costs_its_own_entries(
+    params: Params, models: Path, content: str, said: str
+) -> None:
     use(models, content)
     broken = check_params(params)
     assert broken.keys() == {"broken"}
     assert said in broken["broken"]
     assert broken["broken"].startswith("genbench/models/bad.py")
     assert "(model 'bad')" in broken["broken"]
-    assert statuses(params) == ({"made", "broken"}, {}), "what was made by an earlier version stays to be seen"
+    assert statuses(params) == ({"made", "broken"}, {}), (
+        "what was made by an earlier version stays to be seen"
+    )
 
 
-def test_a_refused_option_is_a_mistake_of_params_and_stops_the_run(params: Params, models: Path) -> None:
-    use(models, MODEL.replace("super().__init__(spec)", "from genbench.errors import UserError; raise UserError('width: odd')"))
+def test_a_refused_option_is_a_mistake_of_params_and_stops_the_run(
+    params: Params, models: Path
+) -> None:
+    use(
+        models,
+        MODEL.replace(
+            "super().__init__(spec)",
+            "from genbench.errors import UserError; raise UserError('width: odd')",
+        ),
+    )
     with pytest.raises(UserError, match=r"entries\.broken\.arch: width: odd") as caught:
         check_params(params)
     assert not isinstance(caught.value, BrokenModel)
@@ -182,7 +239,9 @@ def test_ctrl_c_while_a_model_is_imported_is_ctrl_c(params: Params, models: Path
         check_params(params)
 
 
-def test_the_commands_go_on(params: Params, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_go_on(
+    params: Params, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     use(models, "import sys\nsys.exit(1)\n")
     show.print_models()
     printed = capsys.readouterr()
@@ -198,14 +257,19 @@ def test_the_commands_go_on(params: Params, models: Path, capsys: pytest.Capture
 
 def test_doctor_names_it_and_checks_the_rest(params: Params, models: Path) -> None:
     use(models, "import sys\nsys.exit(1)\n")
-    found = {check.what: check for check in takewhile(lambda check: check.what != "mnist", checks("quick"))}
+    found = {
+        check.what: check
+        for check in takewhile(lambda check: check.what != "mnist", checks("quick"))
+    }
     assert found["entries"].level == "fail"
     assert "broken: genbench/models/bad.py:2: SystemExit: 1" in found["entries"].found
     assert found["permission"].level == "ok"
 
 
 @pytest.mark.parametrize("name", ["exit", "no __all__"])
-def test_a_stage_of_it_fails_with_the_reason(project: Path, models: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_stage_of_it_fails_with_the_reason(
+    project: Path, models: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     content, said = AT_IMPORT[name]
     raw = yaml.safe_load((project / "params.yaml").read_text())
     raw["entries"] = {"broken": {**raw["entries"]["made"], "model": "bad", "arch": {}}}
@@ -224,22 +288,37 @@ def test_a_stage_of_it_fails_with_the_reason(project: Path, models: Path, monkey
 
 PLUGINS = {
     "no module": ("no_such_module:Bad", None, "No module named 'no_such_module'"),
-    "no name": ("bad_plugin:Absent", MODEL, "AttributeError: module 'bad_plugin' has no attribute 'Absent'"),
+    "no name": (
+        "bad_plugin:Absent",
+        MODEL,
+        "AttributeError: module 'bad_plugin' has no attribute 'Absent'",
+    ),
     "exit": ("bad_plugin:Bad", "import sys\nsys.exit(5)\n", "bad_plugin.py:2): SystemExit: 5"),
-    "no class": ("bad_plugin:Bad", "Bad = 3\n", "the entry point 'bad_plugin:Bad': must be a GenerativeModel class, got 3"),
+    "no class": (
+        "bad_plugin:Bad",
+        "Bad = 3\n",
+        "the entry point 'bad_plugin:Bad': must be a GenerativeModel class, got 3",
+    ),
 }
 
 
 @pytest.mark.parametrize(("value", "content", "said"), PLUGINS.values(), ids=PLUGINS)
 def test_a_plugin_that_does_not_load_costs_its_own_entries(
-    params: Params, models: Path, monkeypatch: pytest.MonkeyPatch, value: str, content: str | None, said: str
+    params: Params,
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    value: str,
+    content: str | None,
+    said: str,
 ) -> None:
     (models / "bad.py").unlink()
     if content is not None:
         (models / "bad_plugin.py").write_text(content)
     monkeypatch.syspath_prepend(models)
     monkeypatch.delitem(sys.modules, "bad_plugin", raising=False)
-    monkeypatch.setattr(registry, "_plugins", lambda: {"bad": EntryPoint("bad", value, "genbench.models")})
+    monkeypatch.setattr(
+        registry, "_plugins", lambda: {"bad": EntryPoint("bad", value, "genbench.models")}
+    )
     broken = check_params(params)
     assert broken.keys() == {"broken"}
     assert said in broken["broken"]
@@ -253,7 +332,9 @@ def test_an_unknown_model_is_a_mistake_of_params(params: Params) -> None:
     assert not isinstance(caught.value, BrokenModel)
 
 
-def test_messages_of_what_a_model_cannot_do_leave_broken_ones_out(params: Params, models: Path) -> None:
+def test_messages_of_what_a_model_cannot_do_leave_broken_ones_out(
+    params: Params, models: Path
+) -> None:
     use(models, "raise SystemExit\n")
     made = model_class("made")(SPECS["mnist"], head="categorical")
     with pytest.raises(UserError, match=r"cannot .*Models that can: .*vae"):

@@ -1,4 +1,6 @@
-"""Weights on disk: whatever is damaged in their file, they are either as they were or not loaded."""
+"""Weights on disk: whatever is damaged in their file, they are either as they were or not
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,16 @@ from genbench.registry import build
 from genbench.weights import load, save
 from genbench.weights_file import read_weights
 
-ENTRY = Entry("made", "made", "mnist", 0, {"hidden": [1], "head": "logistic_mixture", "mixtures": 1}, {}, {}, {})
+ENTRY = Entry(
+    "made",
+    "made",
+    "mnist",
+    0,
+    {"hidden": [1], "head": "logistic_mixture", "mixtures": 1},
+    {},
+    {},
+    {},
+)
 
 
 @pytest.fixture
@@ -42,9 +53,13 @@ def test_a_flipped_bit_anywhere_is_noticed(path: Path) -> None:
         except UserError as error:
             noticed.append(str(error))
             continue
-        assert loaded.keys() == whole.keys() and all(torch.equal(loaded[name], whole[name]) for name in whole), place
+        assert loaded.keys() == whole.keys() and all(
+            torch.equal(loaded[name], whole[name]) for name in whole
+        ), place
     assert all(str(path) in text and "`genbench run`" in text for text in noticed)
-    assert len(noticed) > len(places) - 30  # a space at the end of the header may be another character that JSON does not mind
+    assert (
+        len(noticed) > len(places) - 30
+    )  # a space at the end of the header may be another character that JSON does not mind
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 8, 100, 400, 1000, 5000, -1, -100])
@@ -56,7 +71,10 @@ def test_a_truncated_file_is_named(path: Path, keep: int) -> None:
 
 def test_two_tensors_in_each_others_place_are_noticed(path: Path) -> None:
     with safetensors.safe_open(path, "pt") as file:
-        metadata, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # not a mapping
+        metadata, state = (
+            file.metadata(),
+            {name: file.get_tensor(name) for name in file.keys()},
+        )  # not a mapping
     name = max(state, key=lambda key: state[key].numel())
     state[name] = state[name].flip(0)
     safetensors.torch.save_file(state, path, metadata)
@@ -69,17 +87,30 @@ def test_weights_of_a_version_without_checksums_are_still_read(path: Path) -> No
         about = json.loads(file.metadata()["genbench"])
         state = {name: file.get_tensor(name) for name in file.keys()}  # not a mapping
     del about["sha256"]
-    safetensors.torch.save_file(state, path, {"genbench": json.dumps(about | {"format": "genbench-1"})})
+    safetensors.torch.save_file(
+        state, path, {"genbench": json.dumps(about | {"format": "genbench-1"})}
+    )
     loaded = load(path).state_dict()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
-    safetensors.torch.save_file(state, path, {"genbench": json.dumps(about)})  # the present format has one
+    safetensors.torch.save_file(
+        state, path, {"genbench": json.dumps(about)}
+    )  # the present format has one
     with pytest.raises(UserError, match="checksum"):
         load(path)
 
 
 def test_options_that_json_changes_are_no_damage(tmp_path: Path) -> None:
     """Tuples come back as lists."""
-    entry = Entry("made", "made", "mnist", 0, {"hidden": (1,), "head": "logistic_mixture", "mixtures": 1}, {}, {}, {})
+    entry = Entry(
+        "made",
+        "made",
+        "mnist",
+        0,
+        {"hidden": (1,), "head": "logistic_mixture", "mixtures": 1},
+        {},
+        {},
+        {},
+    )
     save(build(entry, SPECS["mnist"]), tmp_path / "weights.safetensors", entry=entry)
     load(tmp_path)
 
@@ -87,10 +118,15 @@ def test_options_that_json_changes_are_no_damage(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", safetensors.torch._TYPES.values(), ids=str)
 def test_a_checksum_is_of_any_type(tmp_path: Path, dtype: torch.dtype) -> None:
     """Written by torch, which reading does without."""
-    state = {"some": torch.ones(2, 3).to(dtype), "none": torch.ones(0, 3).to(dtype), "one": torch.tensor(1.0).to(dtype)}
+    state = {
+        "some": torch.ones(2, 3).to(dtype),
+        "none": torch.ones(0, 3).to(dtype),
+        "one": torch.tensor(1.0).to(dtype),
+    }
     model = SimpleNamespace(spec=SPECS["mnist"], state_dict=lambda: state)
     save(model, tmp_path / "weights.safetensors", entry=ENTRY)  # type: ignore[arg-type]
     found = read_weights(tmp_path / "weights.safetensors").arrays
     assert {name: (array.shape, array.tobytes()) for name, array in found.items()} == {
-        name: (tuple(x.shape), x.reshape(-1).view(torch.uint8).numpy().tobytes()) for name, x in state.items()
+        name: (tuple(x.shape), x.reshape(-1).view(torch.uint8).numpy().tobytes())
+        for name, x in state.items()
     }

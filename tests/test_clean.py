@@ -1,4 +1,6 @@
-"""`genbench clean` beside stages that are at work. What it keeps and removes otherwise is in test_cli.py."""
+"""`genbench clean` beside stages that are at work. What it keeps and removes otherwise is in
+test_cli.py.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_a_folder_that_somebody_has_taken_since_it_was_looked_at_stays(
     assert not folder.exists()
 
 
-def test_who_waits_for_a_folder_that_is_removed_begins_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_a_folder_that_is_removed_begins_anew(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, rmtree = checkpoint(root), shutil.rmtree
 
     def begun_anew(path: Path) -> None:
@@ -66,7 +70,9 @@ def test_who_waits_for_a_folder_that_is_removed_begins_anew(root: Path, monkeypa
 
 def test_files_that_vanish_while_they_are_counted_are_not_missed(root: Path) -> None:
     folder = checkpoint(root)
-    (folder / "vanished").symlink_to(folder / "nowhere")  # listed, and not there when it is looked at
+    (folder / "vanished").symlink_to(
+        folder / "nowhere"
+    )  # listed, and not there when it is looked at
     (found,) = clean.leftovers(root / ".ckpt", [], set())
     assert (found.size, found.kept) == (1000, None)
     assert clean._remove(folder) is None

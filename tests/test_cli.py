@@ -1,4 +1,6 @@
-"""The command line: speed of its start, errors, exit codes, and what `genbench run` asks of DVC (with stages that are shell commands)."""
+"""The command line: speed of its start, errors, exit codes, and what `genbench run` asks of DVC
+(with stages that are shell commands).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,15 @@ from genbench.pipeline import clean, run
 from genbench.pipeline.fingerprints import Sources, entry_fingerprint
 from genbench.pipeline.validate import check_params
 
-BLOCK = {"model": "train_copy", "dataset": "mnist", "seed": 0, "arch": {}, "train": {}, "sample": {}, "score": {}}
+BLOCK = {
+    "model": "train_copy",
+    "dataset": "mnist",
+    "seed": 0,
+    "arch": {},
+    "train": {},
+    "sample": {},
+    "score": {},
+}
 PARAMS = {
     "root": ".",
     "profile": "quick",
@@ -110,7 +120,15 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     smoke = tmp_path / "profiles" / "smoke"
     smoke.mkdir(parents=True)
     (smoke / "params.yaml").write_text(
-        yaml.safe_dump({**PARAMS, "root": "../..", "profile": "smoke", "params_file": "profiles/smoke/params.yaml"}, sort_keys=False)
+        yaml.safe_dump(
+            {
+                **PARAMS,
+                "root": "../..",
+                "profile": "smoke",
+                "params_file": "profiles/smoke/params.yaml",
+            },
+            sort_keys=False,
+        )
     )
     (smoke / "dvc.yaml").symlink_to("../../dvc.yaml")
     (tmp_path / "broken").write_text("none")
@@ -147,7 +165,10 @@ def log(root: Path) -> list[str]:
 # ---------------------------------------------------------------------- start
 
 
-@pytest.mark.parametrize(("option", "said"), [("--help", "new-model"), ("--version", f"genbench {genbench.__version__}\n")])
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("--help", "new-model"), ("--version", f"genbench {genbench.__version__}\n")],
+)
 def test_help_and_version_import_nothing_heavy(option: str, said: str) -> None:
     program = """
 import sys
@@ -159,15 +180,26 @@ except SystemExit as stop:
     assert not stop.code
 print(*(set(sys.modules) & {"torch", "numpy", "yaml", "dvc", "mlflow", "pandas", "rich", "genbench.config.params"}), sep=",")
 """
-    done = subprocess.run([sys.executable, "-c", program, option], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, option], capture_output=True, text=True, check=True
+    )
     assert said in done.stdout
     assert done.stdout.splitlines()[-1] == ""
 
 
 def test_what_the_locale_cannot_print_is_no_error() -> None:
-    program = "from genbench.cli import main as m; m.app = lambda prog_name: print('3 \\u00b1 1'); m.main()"
+    program = (
+        "from genbench.cli import main as m; m.app = lambda prog_name: print('3 \\u00b1 1'); "
+        "m.main()"
+    )
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = subprocess.run([sys.executable, "-c", program], env=os.environ | locale, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | locale,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (done.stdout, done.stderr) == ("3 \\xb1 1\n", "")
 
 
@@ -180,15 +212,33 @@ def test_every_command_explains_itself_in_a_line() -> None:
         summary = (command.callback.__doc__ or "").splitlines()[0]
         assert summary.endswith(".")
         assert (f"  {name} " in text) is not command.hidden
-        assert command.hidden or summary in text, f"{name}: the summary is cut off in the list of commands"
+        assert command.hidden or summary in text, (
+            f"{name}: the summary is cut off in the list of commands"
+        )
         assert call(name, "--help")[0] == 0
 
 
 @pytest.mark.parametrize(
-    "verb", ["code", "prepare", "features", "train", "sample", "visuals", "score-likelihood", "score-samples", "report", "track"]
+    "verb",
+    [
+        "code",
+        "prepare",
+        "features",
+        "train",
+        "sample",
+        "visuals",
+        "score-likelihood",
+        "score-samples",
+        "report",
+        "track",
+    ],
 )
 def test_the_verbs_of_the_pipeline_exist(verb: str) -> None:
-    assert verb in {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    assert verb in {
+        command.name or command.callback.__name__
+        for command in app.registered_commands
+        if command.callback
+    }
 
 
 def test_the_pipeline_calls_only_verbs_that_exist() -> None:
@@ -227,7 +277,9 @@ def test_the_pipeline_calls_only_verbs_that_exist() -> None:
         (("train", "made", "--device", "tpu"), ("compute.device", "'tpu'")),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_1(root: Path, arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
+def test_bad_input_is_one_line_and_exit_code_1(
+    root: Path, arguments: tuple[str, ...], parts: tuple[str, ...]
+) -> None:
     before = sorted(root.rglob("*"))
     code, _, stderr = call(*arguments)
     assert code == 1
@@ -250,11 +302,15 @@ def test_bad_input_is_one_line_and_exit_code_1(root: Path, arguments: tuple[str,
         ("fly",),
     ],
 )
-def test_options_that_make_no_sense_are_usage_errors(root: Path, arguments: tuple[str, ...]) -> None:
+def test_options_that_make_no_sense_are_usage_errors(
+    root: Path, arguments: tuple[str, ...]
+) -> None:
     assert call(*arguments)[0] == 2
 
 
-def test_outside_a_project_the_error_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_project_the_error_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     code, _, stderr = call("train", "made")
     assert code == 1
@@ -266,7 +322,10 @@ def module_with(monkeypatch: pytest.MonkeyPatch, function: Callable[[], object])
     return "genbench.pipeline.run:probe"
 
 
-@pytest.mark.parametrize("error", [ValueError("v"), UserError("u"), OSError("o"), FloatingPointError("nan"), RuntimeError("r")])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("v"), UserError("u"), OSError("o"), FloatingPointError("nan"), RuntimeError("r")],
+)
 def test_expected_errors_are_told_without_a_traceback(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,7 +351,9 @@ def test_unexpected_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch)
         call_(module_with(monkeypatch, fail))
 
 
-def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_is_exit_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def stop() -> None:
         raise KeyboardInterrupt
 
@@ -310,7 +371,7 @@ def test_a_number_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert call_(module_with(monkeypatch, lambda: 0)) == 0
 
 
-# ---------------------------------------------------------------------- stages and their status files
+# -------------------------------------------------------------------- stages and their status files
 
 
 @pytest.fixture
@@ -319,23 +380,33 @@ def calls(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     seen: list[object] = []
 
     def train(params: object, entry: str) -> None:
-        seen.append(("train", entry, os.environ.get("GENBENCH_DEVICE"), os.environ.get("GENBENCH_THREADS")))
+        seen.append(
+            ("train", entry, os.environ.get("GENBENCH_DEVICE"), os.environ.get("GENBENCH_THREADS"))
+        )
         for wanted in seen:
             if isinstance(wanted, BaseException):
                 raise wanted
 
-    monkeypatch.setattr(importlib.import_module("pipelines.code"), "run", lambda params: seen.append("code"))
+    monkeypatch.setattr(
+        importlib.import_module("pipelines.code"), "run", lambda params: seen.append("code")
+    )
     monkeypatch.setattr(importlib.import_module("pipelines.train"), "run", train)
     return seen
 
 
-def test_a_failing_stage_leaves_its_error_and_a_success_removes_it(root: Path, calls: list[object]) -> None:
+def test_a_failing_stage_leaves_its_error_and_a_success_removes_it(
+    root: Path, calls: list[object]
+) -> None:
     calls.append(FloatingPointError("made/loss: the loss is nan at step 7"))
     assert call("train", "made", "--profile", "smoke")[0] == 1
     path = root / ".status" / "smoke" / "made-train.json"
     status = json.loads(path.read_text())
     assert set(status) == {"stage", "entry", "error", "type", "time", "log"}
-    assert (status["stage"], status["entry"], status["type"]) == ("train", "made", "FloatingPointError")
+    assert (status["stage"], status["entry"], status["type"]) == (
+        "train",
+        "made",
+        "FloatingPointError",
+    )
     assert status["error"] == "made/loss: the loss is nan at step 7"
     assert "Traceback" in status["log"]
     assert datetime.fromisoformat(status["time"]).tzinfo is not None
@@ -363,13 +434,18 @@ def test_a_stage_refuses_sources_other_than_those_of_its_fingerprint(
     path = root / "runs" / "quick" / "code" / "made" / "train.json"
     write_json(path, written)
     assert call("train", "made")[0] == 0
-    write_json(path, {**written, "hash": "0", "files": {**written["files"], "genbench/base.py": "0"}})
+    write_json(
+        path, {**written, "hash": "0", "files": {**written["files"], "genbench/base.py": "0"}}
+    )
     calls.clear()
     code, _, stderr = call("train", "made")
     assert code == 1
     assert "sources changed since this run began (genbench/base.py)" in stderr
     assert calls == []
-    assert "sources changed" in json.loads((root / ".status" / "quick" / "made-train.json").read_text())["error"]
+    assert (
+        "sources changed"
+        in json.loads((root / ".status" / "quick" / "made-train.json").read_text())["error"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -377,7 +453,11 @@ def test_a_stage_refuses_sources_other_than_those_of_its_fingerprint(
     [
         ("profile: quick", "profile: smoke", "profile: must be 'quick' in this place, got 'smoke'"),
         ("root: .", "root: ..", "root: must be '.' in this place"),
-        ("params_file: params.yaml", "params_file: other.yaml", "params_file: must be 'params.yaml' in this place"),
+        (
+            "params_file: params.yaml",
+            "params_file: other.yaml",
+            "params_file: must be 'params.yaml' in this place",
+        ),
         ("metrics:", "metric:", "metric: unknown parameter; did you mean 'metrics'"),
         ("seed: 0", "sed: 0", "entries.made.sed: unknown parameter; did you mean 'seed'"),
         ("seed: 0", "{}", "entries.made: missing the key 'seed'"),
@@ -386,7 +466,9 @@ def test_a_stage_refuses_sources_other_than_those_of_its_fingerprint(
 def test_mistakes_in_params_are_named(root: Path, old: str, new: str, message: str) -> None:
     path = root / "params.yaml"
     text = path.read_text()
-    path.write_text(text.replace(f"    {old}\n", "", 1) if new == "{}" else text.replace(old, new, 1))
+    path.write_text(
+        text.replace(f"    {old}\n", "", 1) if new == "{}" else text.replace(old, new, 1)
+    )
     with pytest.raises(UserError) as error:
         load_params()
     assert message in str(error.value)
@@ -396,21 +478,32 @@ def test_mistakes_in_params_are_named(root: Path, old: str, new: str, message: s
     ("train", "message"),
     [
         ({"backend": {"tpu": {}}}, "entries.made.train.backend.tpu: unknown device type"),
-        ({"backend": {"cpu": {"precision": "float8"}}}, "entries.made.train.backend.cpu.precision: unknown 'float8'"),
+        (
+            {"backend": {"cpu": {"precision": "float8"}}},
+            "entries.made.train.backend.cpu.precision: unknown 'float8'",
+        ),
         ({"ema": 1.0}, "entries.made.train.ema: must be in [0, 1), got 1.0"),
         ({"validations": 0}, "entries.made.train.validations: must be at least 1, got 0"),
     ],
 )
-def test_bad_training_options_are_found_before_a_run(root: Path, train: dict[str, object], message: str) -> None:
+def test_bad_training_options_are_found_before_a_run(
+    root: Path, train: dict[str, object], message: str
+) -> None:
     edit_params(
-        root, "made", model="made", arch={"hidden": [8], "head": "categorical"}, train={"steps": 1, "optim": {"loss": {"lr": 0.1}}, **train}
+        root,
+        "made",
+        model="made",
+        arch={"hidden": [8], "head": "categorical"},
+        train={"steps": 1, "optim": {"loss": {"lr": 0.1}}, **train},
     )
     with pytest.raises(UserError) as error:
         check_params(load_params())
     assert message in str(error.value)
 
 
-def test_a_broken_model_is_named_and_the_others_go_on(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_model_is_named_and_the_others_go_on(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     edit_params(repository, "vae", model="broken")
     monkeypatch.setattr("genbench.registry._MODELS", repository / "models")
     (repository / "models").mkdir()
@@ -419,12 +512,16 @@ def test_a_broken_model_is_named_and_the_others_go_on(repository: Path, monkeypa
     monkeypatch.setattr("genbench.models.__path__", [str(repository / "models")])
     code, stdout, stderr = call("run", "--entries", "vae,made")
     assert code == 1
-    assert "quick: what there is to do is not known" in stdout  # the sources of this model are not where fingerprints look
+    assert (
+        "quick: what there is to do is not known" in stdout
+    )  # the sources of this model are not where fingerprints look
     assert "/models/broken.py:1: No module named 'nothing_of_the_kind' (model 'broken')" in stderr
     assert "samples made" in log(repository)
 
 
-def test_outside_dvc_the_fingerprints_are_written_first(root: Path, calls: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_dvc_the_fingerprints_are_written_first(
+    root: Path, calls: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     call("train", "made")
     assert [c if isinstance(c, str) else c[0] for c in calls] == ["code", "train"]  # type: ignore[index]
     calls.clear()
@@ -454,19 +551,38 @@ def test_targets_of_dvc(root: Path) -> None:
     quick, smoke = load_params("quick"), load_params("smoke")
     assert run.pipeline_targets(quick, None) == ["dvc.yaml"]
     assert run.pipeline_targets(smoke, None) == ["profiles/smoke/dvc.yaml"]
-    assert run.pipeline_targets(quick, ["vae"]) == ["visuals@vae", "score_likelihood@vae", "score_samples@vae"]
+    assert run.pipeline_targets(quick, ["vae"]) == [
+        "visuals@vae",
+        "score_likelihood@vae",
+        "score_samples@vae",
+    ]
     assert run.pipeline_targets(smoke, ["vae"])[0] == "profiles/smoke/dvc.yaml:visuals@vae"
 
 
 def test_a_run_finishes_the_others_and_reports_when_one_fails(repository: Path) -> None:
     (repository / "broken").write_text("vae")
-    (repository / "board").write_text(json.dumps({"missing": [{"dataset": "mnist", "entry": "vae", "reason": "train: no good"}]}))
-    command = [sys.executable, "-m", "genbench", "run", "--profile", "smoke", "--device", "cpu", "--threads", "5"]
+    (repository / "board").write_text(
+        json.dumps({"missing": [{"dataset": "mnist", "entry": "vae", "reason": "train: no good"}]})
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "genbench",
+        "run",
+        "--profile",
+        "smoke",
+        "--device",
+        "cpu",
+        "--threads",
+        "5",
+    ]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode not in (0, 1), done.stderr  # DVC's own code
     assert "vae: train: no good" in done.stderr
     lines = log(repository)
-    assert {"train vae", "samples made", "likelihood pixel_cnn", "visuals pixel_marginals"} <= set(lines)
+    assert {"train vae", "samples made", "likelihood pixel_cnn", "visuals pixel_marginals"} <= set(
+        lines
+    )
     assert "samples vae" not in lines
     assert lines[-2:] == ["report", "track"]
     assert (repository / "runs" / "smoke" / "made" / "visuals").read_text() == "cpu 5\n"
@@ -476,7 +592,14 @@ def test_a_run_finishes_the_others_and_reports_when_one_fails(repository: Path) 
     (repository / "log").unlink()
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert sorted(log(repository)) == ["likelihood vae", "report", "samples vae", "track", "train vae", "visuals vae"]
+    assert sorted(log(repository)) == [
+        "likelihood vae",
+        "report",
+        "samples vae",
+        "track",
+        "train vae",
+        "visuals vae",
+    ]
     assert "missing" not in done.stderr
     assert "reports/smoke/index.html" in done.stdout
 
@@ -485,17 +608,26 @@ def test_a_run_of_some_entries_runs_only_these(repository: Path) -> None:
     command = [sys.executable, "-m", "genbench", "run", "--entries", "pixel_c*"]
     subprocess.run(command, cwd=repository, capture_output=True, check=True)
     once = log(repository)
-    assert sorted(once[:-2]) == ["likelihood pixel_cnn", "samples pixel_cnn", "train pixel_cnn", "visuals pixel_cnn"]
+    assert sorted(once[:-2]) == [
+        "likelihood pixel_cnn",
+        "samples pixel_cnn",
+        "train pixel_cnn",
+        "visuals pixel_cnn",
+    ]
     assert once[-2:] == ["report", "track"]
     assert (repository / "runs" / "quick" / "pixel_cnn" / "visuals").read_text().strip() == ""
     subprocess.run([*command, "--force"], cwd=repository, capture_output=True, check=True)
     again = log(repository)[len(once) :]
-    assert (repository / "runs" / "quick" / "pixel_cnn" / "visuals").read_text().strip() == "1", "checkpoints would be resumed"
+    assert (repository / "runs" / "quick" / "pixel_cnn" / "visuals").read_text().strip() == "1", (
+        "checkpoints would be resumed"
+    )
     assert "train pixel_cnn" in again
     assert all(line.endswith("pixel_cnn") or line in ("report", "track") for line in again)
 
 
-def test_forced_work_starts_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forced_work_starts_from_its_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace = importlib.import_module("genbench.training.checkpoints").workspace
     with workspace(tmp_path, "made", {"a": 1}) as work:
         work.save("train.pt", {"step": 5})
@@ -513,13 +645,22 @@ def test_forced_work_starts_from_its_beginning(tmp_path: Path, monkeypatch: pyte
 def test_ctrl_c_stops_the_whole_run(repository: Path) -> None:
     (repository / "pause").write_text("")
     command = [sys.executable, "-m", "genbench", "run"]
-    process = subprocess.Popen(command, cwd=repository, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command,
+        cwd=repository,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
         while not log(repository):
             assert process.poll() is None
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        output, _ = process.communicate(timeout=50)  # ends when nobody holds the pipe any more; a stage sleeps for 60 seconds
+        output, _ = process.communicate(
+            timeout=50
+        )  # ends when nobody holds the pipe any more; a stage sleeps for 60 seconds
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -532,7 +673,9 @@ def test_ctrl_c_stops_the_whole_run(repository: Path) -> None:
 def test_a_killed_run_takes_dvc_along_and_the_next_one_works(repository: Path) -> None:
     (repository / "pause").write_text("")
     command = [sys.executable, "-m", "genbench", "run", "--entries", "made"]
-    process = subprocess.Popen(command, cwd=repository, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=repository, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while not log(repository):
         assert process.poll() is None
         time.sleep(0.05)
@@ -556,8 +699,15 @@ def test_two_runs_at_once_do_their_work_one_after_the_other(repository: Path) ->
     (repository / "pause").write_text("")
     command = [sys.executable, "-m", "genbench", "run"]
     with (
-        subprocess.Popen([*command, "--entries", "made"], cwd=repository, stderr=subprocess.PIPE, text=True) as first,
-        subprocess.Popen([*command, "--profile", "smoke", "--entries", "vae"], cwd=repository, stderr=subprocess.PIPE, text=True) as second,
+        subprocess.Popen(
+            [*command, "--entries", "made"], cwd=repository, stderr=subprocess.PIPE, text=True
+        ) as first,
+        subprocess.Popen(
+            [*command, "--profile", "smoke", "--entries", "vae"],
+            cwd=repository,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as second,
     ):
         runs = {"quick": first, "smoke": second}
         while not log(repository):
@@ -567,7 +717,10 @@ def test_two_runs_at_once_do_their_work_one_after_the_other(repository: Path) ->
         profile = "quick" if now["pid"] == first.pid else "smoke"
         earlier, later = runs.pop(profile), *runs.values()
         assert later.stderr is not None
-        expected = f": waiting for genbench run --profile {profile} (process {earlier.pid} on {now['host']}, since {now['since']}) to end"
+        expected = (
+            f": waiting for genbench run --profile {profile} (process {earlier.pid} on "
+            f"{now['host']}, since {now['since']}) to end"
+        )
         assert later.stderr.readline().endswith(expected + "\n")
         assert len(log(repository)) == 1, "the second one did not wait"
         (repository / "pause").unlink()
@@ -597,7 +750,9 @@ def test_a_run_mends_what_a_kill_left_of_dvcs_files_and_says_so(repository: Path
     again = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert "dvc.lock was cut short by a kill; its last copy is in its place" in again.stderr
-    assert "smoke/dvc.lock was cut short by a kill; what git has of it is in its place" in again.stderr
+    assert (
+        "smoke/dvc.lock was cut short by a kill; what git has of it is in its place" in again.stderr
+    )
     assert smoke.read_bytes() == whole
     assert "rwlock was cut short by a kill, and is removed" in again.stderr
     assert set(log(repository)) <= {"report", "track"}
@@ -649,10 +804,14 @@ def test_checkpoints_are_kept_for_unfinished_stages_alone(root: Path) -> None:
 
 def test_the_newest_checkpoint_of_each_kind_of_processor_is_kept(root: Path) -> None:
     """A project that two kinds of machines work in by turns: each goes on with its own."""
-    for age, (name, kind) in enumerate({"aa": "AVX2", "bb": "AVX512", "cc": "AVX2", "dd": None}.items()):
+    for age, (name, kind) in enumerate(
+        {"aa": "AVX2", "bb": "AVX512", "cc": "AVX2", "dd": None}.items()
+    ):
         folder = checkpoint(root, f"quick-made-train-{name}", age)
         if kind:
-            (folder / "identity.json").write_text(json.dumps({"kind": {"isa": kind}, "threads": 2, "arch": name}))
+            (folder / "identity.json").write_text(
+                json.dumps({"kind": {"isa": kind}, "threads": 2, "arch": name})
+            )
             for path in (folder / "identity.json", folder):
                 os.utime(path, (time.time() - age, time.time() - age))
         else:  # of a version that kept no identity: nothing goes on from it
@@ -672,7 +831,10 @@ def test_clean_works_after_a_kill_that_hit_dvc_while_it_wrote(repository: Path) 
     (repository / "dvc.lock").write_bytes(b"schema: '2.0'\nsta")
     code, _, stderr = call("clean")
     assert code == 1
-    assert "dvc.lock was cut short by a kill, and there is neither a copy of it nor one in git that is whole" in stderr
+    assert (
+        "dvc.lock was cut short by a kill, and there is neither a copy of it nor one in git that "
+        "is whole" in stderr
+    )
     assert not stale.exists()
     write_bytes(repository / ".status" / "quick" / "dvc.lock.copy", b"schema: '2.0'\nstages: {}\n")
     code, _, stderr = call("clean")
@@ -682,7 +844,10 @@ def test_clean_works_after_a_kill_that_hit_dvc_while_it_wrote(repository: Path) 
 
 
 def test_clean_removes_and_counts_and_never_what_is_in_use(repository: Path) -> None:
-    stale, used = checkpoint(repository, "quick-gone-train-aa", 5), checkpoint(repository, "quick-made-train-bb", 5)
+    stale, used = (
+        checkpoint(repository, "quick-gone-train-aa", 5),
+        checkpoint(repository, "quick-made-train-bb", 5),
+    )
     unfinished = checkpoint(repository, "quick-vae-train-cc", 5)
     with (used / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -705,13 +870,17 @@ def edit_params(root: Path, entry: str, **blocks: object) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
-def test_doctor_names_what_is_wrong_and_how_to_mend(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_what_is_wrong_and_how_to_mend(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GENBENCH_MIRROR", str(root / "nowhere"))
     edit_params(root, "made", model="made", arch={"hiden": [8]})
     code, stdout, _ = call("doctor")
     lines = stdout.splitlines()
     assert code == 1
-    failed = {line.split()[1]: lines[i : i + 2] for i, line in enumerate(lines) if line.startswith("fail")}
+    failed = {
+        line.split()[1]: lines[i : i + 2] for i, line in enumerate(lines) if line.startswith("fail")
+    }
     assert {"entries", "dvc", "mnist", "binary_mnist"} <= set(failed)
     assert "entries.made.arch.hiden" in failed["entries"][0]
     assert "params.yaml" in failed["entries"][1]
@@ -721,7 +890,14 @@ def test_doctor_names_what_is_wrong_and_how_to_mend(root: Path, monkeypatch: pyt
 
 def test_draws_below_one_are_found_before_a_run(root: Path) -> None:
     small = {"latent": 2, "widths": [4], "hidden": 4}
-    edit_params(root, "vae", model="vae", arch=small, train={"steps": 1, "optim": {"loss": {"lr": 0.1}}}, score={"draws": 0})
+    edit_params(
+        root,
+        "vae",
+        model="vae",
+        arch=small,
+        train={"steps": 1, "optim": {"loss": {"lr": 0.1}}},
+        score={"draws": 0},
+    )
     with pytest.raises(UserError, match=r"entries\.vae\.score\.draws: must be at least 1, got 0"):
         check_params(load_params())
 
@@ -729,24 +905,53 @@ def test_draws_below_one_are_found_before_a_run(root: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        ({"model": "ddpm", "sample": {"guidance": 2}}, "sample.guidance: this entry is unconditional"),
-        ({"model": "ddpm", "sample": {"ddim_steps": 2000}}, "sample.ddim_steps: must be 0 (none) to 1000, got 2000"),
-        ({"model": "ddpm", "score": {"terms": 5000}}, "score.terms: must be 0 (all) to 1000, got 5000"),
-        ({"model": "flow_matching", "sample": {"solver": "rk5"}}, "sample.solver: unknown 'rk5'; did you mean 'rk4'"),
-        ({"model": "flow_matching", "score": {"solver": "euler"}}, "score.solver: unknown parameter"),
-        ({"model": "flow_matching", "score": {"probes": -1}}, "score.probes: must be 0 (exact) or more, got -1"),
-        ({"model": "ebm", "sample": {"start": "bufer"}}, "sample.start: unknown 'bufer'; did you mean 'buffer'"),
+        (
+            {"model": "ddpm", "sample": {"guidance": 2}},
+            "sample.guidance: this entry is unconditional",
+        ),
+        (
+            {"model": "ddpm", "sample": {"ddim_steps": 2000}},
+            "sample.ddim_steps: must be 0 (none) to 1000, got 2000",
+        ),
+        (
+            {"model": "ddpm", "score": {"terms": 5000}},
+            "score.terms: must be 0 (all) to 1000, got 5000",
+        ),
+        (
+            {"model": "flow_matching", "sample": {"solver": "rk5"}},
+            "sample.solver: unknown 'rk5'; did you mean 'rk4'",
+        ),
+        (
+            {"model": "flow_matching", "score": {"solver": "euler"}},
+            "score.solver: unknown parameter",
+        ),
+        (
+            {"model": "flow_matching", "score": {"probes": -1}},
+            "score.probes: must be 0 (exact) or more, got -1",
+        ),
+        (
+            {"model": "ebm", "sample": {"start": "bufer"}},
+            "sample.start: unknown 'bufer'; did you mean 'buffer'",
+        ),
         ({"model": "ebm", "sample": {"burn_in": 0}}, "sample.burn_in: must be at least 1, got 0"),
         ({"model": "ebm", "score": {"chains": 0}}, "score.chains: must be at least 1, got 0"),
-        ({"model": "ebm", "score": {"chains": 5}}, "score.chains: 5 can never count as the 10 of ess_floor that a likelihood needs"),
+        (
+            {"model": "ebm", "score": {"chains": 5}},
+            "score.chains: 5 can never count as the 10 of ess_floor that a likelihood needs",
+        ),
         (
             {"model": "ebm", "score": {"ess_floor": 0.0}},
             "score.ess_floor: must be at least 10, below which no estimate is to be trusted, got 0",
         ),
-        ({"model": "ddpm", "arch": {"steps": 100}}, "arch: steps, first, last: with these 100 steps 0.36 of an image's variance is left"),
+        (
+            {"model": "ddpm", "arch": {"steps": 100}},
+            "arch: steps, first, last: with these 100 steps 0.36 of an image's variance is left",
+        ),
     ],
 )
-def test_bad_options_of_samplers_and_scores_are_found_before_a_run(root: Path, block: dict[str, object], message: str) -> None:
+def test_bad_options_of_samplers_and_scores_are_found_before_a_run(
+    root: Path, block: dict[str, object], message: str
+) -> None:
     edit_params(root, "vae", train={"steps": 1, "optim": {"loss": {"lr": 0.1}}}, **block)
     with pytest.raises(UserError) as error:
         check_params(load_params(), ["vae"])
@@ -758,18 +963,32 @@ def test_pictures_depend_on_the_seed_alone(root: Path) -> None:
     arch = {**small, "conditional": True}
     edit_params(root, "made", model="made", arch=arch)
     params = load_params()
-    registry, checkpoint_, data = (importlib.import_module(f"genbench.{name}") for name in ("registry", "checkpoint", "data"))
+    registry, checkpoint_, data = (
+        importlib.import_module(f"genbench.{name}") for name in ("registry", "checkpoint", "data")
+    )
     for name in ("made", "vae"):
         edit_params(root, name, model="made", arch=arch if name == "made" else small)
         entry = load_params().entry(name)
-        checkpoint_.save(registry.build(entry, data.SPECS["mnist"]), params.run(name) / "weights.safetensors", entry=entry)
+        checkpoint_.save(
+            registry.build(entry, data.SPECS["mnist"]),
+            params.run(name) / "weights.safetensors",
+            entry=entry,
+        )
     pictures = {}
     for name, options in {"a": (), "b": (), "c": ("--seed", "1"), "d": ("--labels", "3,4")}.items():
-        assert call("sample", "made", "--png", f"{name}.png", "--n", "4", *options) == (0, f"{name}.png\n", "")
+        assert call("sample", "made", "--png", f"{name}.png", "--n", "4", *options) == (
+            0,
+            f"{name}.png\n",
+            "",
+        )
         pictures[name] = Path(f"{name}.png").read_bytes()
     assert pictures["a"] == pictures["b"]
     assert len(set(pictures.values())) == 3
-    for entry_name, labels, part in (("made", "3,x", "integers"), ("made", "10", "0..9"), ("vae", "1", "unconditional")):
+    for entry_name, labels, part in (
+        ("made", "3,x", "integers"),
+        ("made", "10", "0..9"),
+        ("vae", "1", "unconditional"),
+    ):
         code, _, stderr = call("sample", entry_name, "--png", "e.png", "--labels", labels)
         assert code == 1
         assert stderr.startswith("error: --labels")

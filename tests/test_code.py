@@ -1,4 +1,6 @@
-"""Code fingerprints: what changes them, what does not, and that they contain all that a stage really loads."""
+"""Code fingerprints: what changes them, what does not, and that they contain all that a stage
+really loads.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +32,22 @@ from pipelines import code as stage
 
 TREE = {
     "genbench/__init__.py": '"""A package."""\n__version__ = "1"\n',
-    "genbench/base.py": "import torch\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from genbench.unused import x\n",
+    "genbench/base.py": (
+        "import torch\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
+        "from genbench.unused import x\n"
+    ),
     "genbench/unused.py": "x = 1\n",
     "genbench/late.py": "import genbench.base\n",
     "genbench/files.py": "import json\n",
-    "genbench/scoring/features.py": 'from pathlib import Path\nWEIGHTS = Path(__file__).parent / "weights" / "net.bin"\n',
+    "genbench/scoring/features.py": (
+        'from pathlib import Path\nWEIGHTS = Path(__file__).parent / "weights" / "net.bin"\n'
+    ),
     "genbench/weights/net.bin": "weights",
     "genbench/weights/other.bin": "no one's",
     "genbench/families/__init__.py": "",
-    "genbench/families/flows.py": "from .. import base\n\ndef prior():\n    from genbench import late\n    return late\n",
+    "genbench/families/flows.py": (
+        "from .. import base\n\ndef prior():\n    from genbench import late\n    return late\n"
+    ),
     "genbench/families/masks.py": "from genbench.base import *\n",
     "genbench/models/__init__.py": "",
     "genbench/models/nice.py": "from genbench.families.flows import prior\n",
@@ -71,7 +80,11 @@ def tree(tmp_path: Path) -> Path:
 
 def _hashes(root: Path, metrics: tuple[str, ...] = ("fid",)) -> dict[str, str]:
     sources = Sources(root)
-    own = {f"{s}@{e.name}": entry_fingerprint(sources, s, e, metrics).hash for e in ENTRIES.values() for s in ENTRY_STAGES}
+    own = {
+        f"{s}@{e.name}": entry_fingerprint(sources, s, e, metrics).hash
+        for e in ENTRIES.values()
+        for s in ENTRY_STAGES
+    }
     return own | {s: shared_fingerprint(sources, s).hash for s in fingerprints.SHARED_STAGES}
 
 
@@ -95,7 +108,11 @@ MADE = {name.replace("nice", "made") for name in NICE}
         ("genbench/late.py", "x = 1\n", NICE),
         ("genbench/base.py", "import torch\n", NICE | MADE),
         ("genbench/unused.py", "x = 2\n", set()),
-        ("genbench/scoring/metrics/fid.py", "scale = 2\n", {"score_samples@nice", "score_samples@made"}),
+        (
+            "genbench/scoring/metrics/fid.py",
+            "scale = 2\n",
+            {"score_samples@nice", "score_samples@made"},
+        ),
         ("genbench/scoring/metrics/kid.py", "scale = 2\n", set()),
         ("genbench/weights/net.bin", "others", {"features"}),
         ("genbench/weights/other.bin", "others", set()),
@@ -104,19 +121,27 @@ MADE = {name.replace("nice", "made") for name in NICE}
         ("genbench/__init__.py", '"""A package."""\n__version__ = "2"\n', set()),
     ],
 )
-def test_an_edit_changes_what_can_run_it(tree: Path, path: str, text: str, expected: set[str]) -> None:
+def test_an_edit_changes_what_can_run_it(
+    tree: Path, path: str, text: str, expected: set[str]
+) -> None:
     assert _changed(tree, path, text) == expected
 
 
 def test_layout_comments_and_docstrings_change_nothing(tree: Path) -> None:
     head = '"""Flows."""\nfrom .. import base  # why\n\n\n'
-    text = head + 'def prior():\n    """The prior."""\n    from genbench import (\n        late,\n    )\n\n    return (late)\n'
+    text = head + (
+        'def prior():\n    """The prior."""\n    from genbench import (\n        late,\n    '
+        ")\n\n    return (late)\n"
+    )
     assert _changed(tree, "genbench/families/flows.py", text) == set()
 
 
 def test_metrics_count_by_name(tree: Path) -> None:
     one, two = _hashes(tree), _hashes(tree, ("fid", "kid"))
-    assert {name for name in one if one[name] != two[name]} == {"score_samples@nice", "score_samples@made"}
+    assert {name for name in one if one[name] != two[name]} == {
+        "score_samples@nice",
+        "score_samples@made",
+    }
 
 
 @pytest.mark.parametrize(
@@ -161,7 +186,9 @@ def test_plugin_counts_by_its_version(tree: Path, monkeypatch: pytest.MonkeyPatc
     entry = Entry("mine", "mine", "mnist", 0, {}, {}, {}, {})
     found = []
     for version in ("1.0", "1.1", "1.1"):
-        monkeypatch.setattr("genbench.registry.plugin", lambda name, version=version: f"mine=={version}")
+        monkeypatch.setattr(
+            "genbench.registry.plugin", lambda name, version=version: f"mine=={version}"
+        )
         found.append(entry_fingerprint(Sources(tree), "train", entry, ()))
     assert [f.plugin for f in found] == ["mine==1.0", "mine==1.1", "mine==1.1"]
     assert found[0].hash != found[1].hash == found[2].hash
@@ -179,7 +206,9 @@ def test_unknown_names_list_near_matches(tree: Path) -> None:
         entry_fingerprint(Sources(tree), "train", ENTRIES["made"], ())
 
 
-@pytest.mark.parametrize("content", [b"x = = %d\n", b"x = %d\0", b"x = '\xff' # %d\n", b"(" * 1000 + b"%d"])
+@pytest.mark.parametrize(
+    "content", [b"x = = %d\n", b"x = %d\0", b"x = '\xff' # %d\n", b"(" * 1000 + b"%d"]
+)
 def test_a_broken_model_leaves_the_fingerprints_of_others(tree: Path, content: bytes) -> None:
     before = _hashes(tree)
     (tree / "genbench" / "models" / "made.py").write_bytes(content % 1)
@@ -195,13 +224,20 @@ def test_stage_writes_the_same_bytes_twice_and_drops_old_entries(params: Params)
     before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.json")}
     (folder / "gone").mkdir()
     (folder / "gone" / "train.json").write_text("{}")
-    inodes = {path: path.stat().st_ino for path in folder.rglob("*.json") if path.parent.name != "gone"}
+    inodes = {
+        path: path.stat().st_ino for path in folder.rglob("*.json") if path.parent.name != "gone"
+    }
     stale, broken = params.fingerprint("made", "train"), params.fingerprint("vae", "sample")
     stale.write_text("{}")
     broken.write_text("{")
     stage.run(params)
-    assert {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.json")} == before
-    assert {path for path, inode in inodes.items() if path.stat().st_ino != inode} == {stale, broken}
+    assert {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.json")
+    } == before
+    assert {path for path, inode in inodes.items() if path.stat().st_ino != inode} == {
+        stale,
+        broken,
+    }
     assert {path.parts[0] for path in before} == {"_stages", *params.entries}
     for entry in params.entries.values():
         record = json.loads(params.fingerprint(entry.name, "train").read_text())
@@ -213,7 +249,10 @@ def test_outdated_plugins_are_named(params: Params, monkeypatch: pytest.MonkeyPa
     with_plugin = dataclasses.replace(params, entries={**params.entries, "mine": block})
     assert outdated_plugins(with_plugin) == []  # nothing was written yet
     for version in ("1.0", "1.1"):
-        monkeypatch.setattr("genbench.registry.plugin", lambda name, version=version: f"mine=={version}" if name == "mine" else None)
+        monkeypatch.setattr(
+            "genbench.registry.plugin",
+            lambda name, version=version: f"mine=={version}" if name == "mine" else None,
+        )
         assert outdated_plugins(with_plugin) == ([] if version == "1.0" else ["mine"])
         stage.run(with_plugin)
         assert outdated_plugins(with_plugin) == []
@@ -221,18 +260,28 @@ def test_outdated_plugins_are_named(params: Params, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def copied(params: Params) -> Params:
-    """The project with a copy of the installed sources in it, as DVC makes one for an experiment (--temp, --queue)."""
+    """The project with a copy of the installed sources in it, as DVC makes one for an experiment
+    (--temp, --queue).
+    """
     for package in ("genbench", "pipelines"):
-        shutil.copytree(fingerprints.SOURCE_ROOT / package, params.root / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            fingerprints.SOURCE_ROOT / package,
+            params.root / package,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
     return params
 
 
 def test_stage_runs_in_a_copy_of_the_installed_project(copied: Params) -> None:
     path = copied.root / "genbench" / "fit.py"
-    path.write_text(path.read_text(encoding="utf-8") + "# an edit that no result depends on\n", encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8") + "# an edit that no result depends on\n", encoding="utf-8"
+    )
     stage.run(copied)
     fingerprint = json.loads(copied.fingerprint("made", "train").read_text(encoding="utf-8"))
-    assert fingerprint["hash"] == entry_fingerprint(Sources(), "train", copied.entry("made"), ()).hash
+    assert (
+        fingerprint["hash"] == entry_fingerprint(Sources(), "train", copied.entry("made"), ()).hash
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,7 +293,9 @@ def test_stage_runs_in_a_copy_of_the_installed_project(copied: Params) -> None:
         ("genbench/models/vae.py", None, "'vae' is no model"),
     ],
 )
-def test_stage_refuses_a_project_whose_sources_are_not_those_installed(copied: Params, file: str, new: str | None, named: str) -> None:
+def test_stage_refuses_a_project_whose_sources_are_not_those_installed(
+    copied: Params, file: str, new: str | None, named: str
+) -> None:
     path = copied.root / file
     if new is None:  # a new file that git does not know is not in DVC's copy
         path.unlink()
@@ -252,17 +303,28 @@ def test_stage_refuses_a_project_whose_sources_are_not_those_installed(copied: P
         path.write_text(path.read_text(encoding="utf-8") + new, encoding="utf-8")
     with pytest.raises(UserError) as error:
         stage.run(copied)
-    for part in (str(fingerprints.SOURCE_ROOT), named, f"pip install --no-deps --no-build-isolation -e {copied.root}", "--temp, --queue"):
+    for part in (
+        str(fingerprints.SOURCE_ROOT),
+        named,
+        f"pip install --no-deps --no-build-isolation -e {copied.root}",
+        "--temp, --queue",
+    ):
         assert part in str(error.value)
     assert not (copied.runs / "code").exists()
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "3", "{}", '{"hash": "x", "files": 3, "plugin": null}'])
-def test_a_damaged_fingerprint_is_made_anew_and_stops_its_own_stage_alone(params: Params, damage: str) -> None:
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", "3", "{}", '{"hash": "x", "files": 3, "plugin": null}']
+)
+def test_a_damaged_fingerprint_is_made_anew_and_stops_its_own_stage_alone(
+    params: Params, damage: str
+) -> None:
     stage.run(params)
     path = params.fingerprint("made", "train")
     path.write_text(damage, encoding="utf-8")
-    assert outdated_plugins(params) == ["made"], "so that `genbench run` writes the fingerprints anew"
+    assert outdated_plugins(params) == ["made"], (
+        "so that `genbench run` writes the fingerprints anew"
+    )
     with pytest.raises(UserError, match=r"made/train\.json is damaged .*; delete it"):
         check_unchanged(params, "train", "made")
     check_unchanged(params, "train", "vae")
@@ -272,13 +334,23 @@ def test_a_damaged_fingerprint_is_made_anew_and_stops_its_own_stage_alone(params
 
 
 def test_stage_imports_no_torch() -> None:
-    program = "import sys, pipelines.code, genbench.registry; genbench.registry.model_names(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=fingerprints.SOURCE_ROOT, capture_output=True, text=True, check=True)
+    program = (
+        "import sys, pipelines.code, genbench.registry; genbench.registry.model_names(); "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=fingerprints.SOURCE_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "False"
 
 
-# Runs each stage in a child of its own, which has loaded nothing of ours before, and notes which modules of ours the stage loaded and which
-# data files of ours it opened. The libraries are loaded once, by the parent.
+# Runs each stage in a child of its own, which has loaded nothing of ours before, and notes which
+# modules of ours the stage loaded and which data files of ours it opened. The libraries are loaded
+# once, by the parent.
 WATCH = """
 import importlib, json, os, pathlib, sys
 import numpy, PIL.Image, safetensors.torch, torch, tqdm, yaml
@@ -305,9 +377,20 @@ for stage, key in steps:
 """
 
 
-def _loaded(params: Params, steps: Sequence[tuple[str, str | None]]) -> list[tuple[str, str | None, set[str]]]:
-    command = [sys.executable, "-c", WATCH, str(params.root), str(fingerprints.SOURCE_ROOT), json.dumps(steps)]
-    done = subprocess.run(command, cwd=fingerprints.SOURCE_ROOT, capture_output=True, text=True, check=False)
+def _loaded(
+    params: Params, steps: Sequence[tuple[str, str | None]]
+) -> list[tuple[str, str | None, set[str]]]:
+    command = [
+        sys.executable,
+        "-c",
+        WATCH,
+        str(params.root),
+        str(fingerprints.SOURCE_ROOT),
+        json.dumps(steps),
+    ]
+    done = subprocess.run(
+        command, cwd=fingerprints.SOURCE_ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     lines = (params.root / "loaded.txt").read_text().splitlines()
     return [(stage, key, set(files)) for stage, key, files in map(json.loads, lines)]
@@ -317,19 +400,39 @@ def test_what_a_stage_loads_is_in_its_fingerprint(params: Params) -> None:
     stage.run(params)
     sources = Sources()
     by_model = {entry.model: entry.name for entry in params.entries.values()}
-    steps: list[tuple[str, str | None]] = [("prepare", "mnist")] if "GENBENCH_MIRROR" in os.environ else []
+    steps: list[tuple[str, str | None]] = (
+        [("prepare", "mnist")] if "GENBENCH_MIRROR" in os.environ else []
+    )
     steps += [("features", dataset) for dataset in params.datasets]
-    steps += [(name, entry) for entry in by_model.values() for name in ENTRY_STAGES if name != "score_samples"]
-    steps += [("score_samples", by_model["made"]), ("report", None)]  # samples of all models are scored by the same code
+    steps += [
+        (name, entry)
+        for entry in by_model.values()
+        for name in ENTRY_STAGES
+        if name != "score_samples"
+    ]
+    steps += [
+        ("score_samples", by_model["made"]),
+        ("report", None),
+    ]  # samples of all models are scored by the same code
     loaded = _loaded(params, steps)
     assert [(name, key) for name, key, _ in loaded] == steps
     for name, key, files in loaded:
         assert f"pipelines/{name}.py" in files
         known = {"genbench/config/params.py"}  # read by the program that calls the stage
         if key is not None and key in params.entries:
-            known |= set(entry_fingerprint(sources, name, params.entries[key], params.metrics).files)
+            known |= set(
+                entry_fingerprint(sources, name, params.entries[key], params.metrics).files
+            )
         else:
             known |= set(shared_fingerprint(sources, name).files)
-        if name == "report":  # it looks models up by name; their fingerprints are among the files that it depends on
-            known |= {file for e in params.entries.values() for file in entry_fingerprint(sources, "train", e, ()).files}
-        assert files <= known, f"{name} {key} loads {sorted(files - known)}, which its fingerprint lacks"
+        if (
+            name == "report"
+        ):  # it looks models up by name; their fingerprints are among the files that it depends on
+            known |= {
+                file
+                for e in params.entries.values()
+                for file in entry_fingerprint(sources, "train", e, ()).files
+            }
+        assert files <= known, (
+            f"{name} {key} loads {sorted(files - known)}, which its fingerprint lacks"
+        )

@@ -1,4 +1,6 @@
-"""A cut dvc.lock beside its copy and what git has: the later one takes its place, with git itself."""
+"""A cut dvc.lock beside its copy and what git has: the later one takes its place, with git
+itself.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ STAGE = """\
 
 def lock(**stages: str) -> bytes:
     """A dvc.lock with these stages and the first digits of their outputs' hashes."""
-    return ("schema: '2.0'\nstages:\n" + "".join(STAGE.format(name=name, digit=digit) for name, digit in stages.items())).encode()
+    return (
+        "schema: '2.0'\nstages:\n"
+        + "".join(STAGE.format(name=name, digit=digit) for name, digit in stages.items())
+    ).encode()
 
 
 FIRST, LATER, OTHER = lock(train="a"), lock(train="b", sample="b"), lock(train="c", sample="c")
@@ -39,7 +44,12 @@ class Clone:
         self.root, self.lock, self.copy = root, root / "dvc.lock", copy_of(root, "quick")
 
     def git(self, *arguments: str) -> None:
-        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], cwd=self.root, check=True, capture_output=True)
+        subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments],
+            cwd=self.root,
+            check=True,
+            capture_output=True,
+        )
 
     def commit(self, content: bytes) -> None:
         """Commit a dvc.lock."""
@@ -50,7 +60,9 @@ class Clone:
     def mended(self, cut: bytes = b"") -> tuple[str, bytes]:
         """What is said of a dvc.lock that is cut now, and what takes its place."""
         self.lock.write_bytes(cut)
-        assert problems(self.root) == [(f"{self.lock} is cut short", "the next `genbench run` mends it")]
+        assert problems(self.root) == [
+            (f"{self.lock} is cut short", "the next `genbench run` mends it")
+        ]
         (told,) = mend(self.root)
         return told.partition("; ")[2], self.lock.read_bytes()
 
@@ -110,7 +122,9 @@ def test_a_pull_makes_the_committed_one_the_later(theirs: Clone, clone: Clone) -
 
 
 def test_what_was_run_since_is_the_later(theirs: Clone, clone: Clone) -> None:
-    """Also after a commit of other files, and by who has committed results of another branch elsewhere meanwhile."""
+    """Also after a commit of other files, and by who has committed results of another branch
+    elsewhere meanwhile.
+    """
     time.sleep(0.05)
     clone.lock.write_bytes(OTHER)
     assert mend(clone.root) == []
@@ -133,7 +147,9 @@ def test_what_dvc_alone_has_run_since_the_copy_and_was_committed_is_the_later(cl
 def test_a_committed_one_that_is_not_whole_is_not_taken(clone: Clone) -> None:
     clone.commit(LATER[:-8])
     clone.lock.write_bytes(b"")
-    with pytest.raises(UserError, match=r"neither a copy of it nor one in git that is whole\. `git checkout"):
+    with pytest.raises(
+        UserError, match=r"neither a copy of it nor one in git that is whole\. `git checkout"
+    ):
         mend(clone.root)
     clone.copy.parent.mkdir(parents=True)
     clone.copy.write_bytes(FIRST)
@@ -141,13 +157,18 @@ def test_a_committed_one_that_is_not_whole_is_not_taken(clone: Clone) -> None:
     assert clone.mended() == (COPY, FIRST)
 
 
-def test_without_the_program_git_the_copy_is_taken_and_else_the_reason_told(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_program_git_the_copy_is_taken_and_else_the_reason_told(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert mend(clone.root) == []
     monkeypatch.setenv("PATH", "/nowhere")
     assert clone.mended() == (COPY, FIRST)
     clone.copy.unlink()
     clone.lock.write_bytes(b"")
-    with pytest.raises(UserError, match=r"nor one in git that is whole \(git cannot be started .*\)\. `git checkout"):
+    with pytest.raises(
+        UserError,
+        match=r"nor one in git that is whole \(git cannot be started .*\)\. `git checkout",
+    ):
         mend(clone.root)
 
 
@@ -159,7 +180,9 @@ def test_where_git_does_not_say_when_it_wrote_a_file_the_copy_is_taken(
     time.sleep(0.05)
     clone.git("pull", "-q")
     run = git._run
-    monkeypatch.setattr(git, "_run", lambda root, *what: b"dvc.lock" if what[0] == "ls-files" else run(root, *what))
+    monkeypatch.setattr(
+        git, "_run", lambda root, *what: b"dvc.lock" if what[0] == "ls-files" else run(root, *what)
+    )
     assert clone.mended() == (COPY, FIRST)
     clone.copy.unlink()
     assert clone.mended() == (COMMITTED, LATER)

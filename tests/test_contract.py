@@ -19,7 +19,11 @@ from tests.contract import Case
 
 
 def _cases() -> list[Case]:
-    return [case for name in registry.model_names() for case in contract.cases(name, registry.model_class(name))]
+    return [
+        case
+        for name in registry.model_names()
+        for case in contract.cases(name, registry.model_class(name))
+    ]
 
 
 @functools.cache
@@ -110,7 +114,9 @@ def test_autoregressive_steps_and_causality(trained: Trained) -> None:
 
 
 def _full_size() -> Iterator[Case]:
-    """Autoregressive models at 28x28: the options of their tiny shapes, and their defaults, at the levels of the two data sets."""
+    """Autoregressive models at 28x28: the options of their tiny shapes, and their defaults, at the
+    levels of the two data sets.
+    """
     for name in registry.model_names():
         cls = registry.model_class(name)
         if issubclass(cls, Autoregressive):
@@ -122,7 +128,9 @@ def _full_size() -> Iterator[Case]:
 @pytest.mark.parametrize("case", list(_full_size()), ids=str)
 def test_autoregressive_at_full_size(case: Case) -> None:
     model = contract.start(case.build(), data=False).eval()
-    x = torch.randint(0, case.spec.levels, (2, 1, 28, 28), dtype=torch.uint8, generator=contract.rng(1))
+    x = torch.randint(
+        0, case.spec.levels, (2, 1, 28, 28), dtype=torch.uint8, generator=contract.rng(1)
+    )
     contract.check_cached(model, x, None, tolerance=1e-4)
     contract.check_cached(model.double(), x, None, tolerance=1e-10)
     contract.check_causality(model, x, None, positions=[0, 1, 27, 28, 29, 391], tolerance=1e-11)

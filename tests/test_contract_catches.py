@@ -1,4 +1,6 @@
-"""The contract tests catch what they are for: right models pass every check, models broken in one place fail the check of that place."""
+"""The contract tests catch what they are for: right models pass every check, models broken in one
+place fail the check of that place.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,11 @@ from tests import contract
 from tests.contract import Case
 from tests.toys import ToyFVBN, ToyGAN, ToyRBM, ToyVAE, ToyVQ
 
-RIGHT = [case for cls in (ToyFVBN, ToyVAE, ToyVQ, ToyRBM, ToyGAN) for case in contract.cases(cls.__name__, cls)]
+RIGHT = [
+    case
+    for cls in (ToyFVBN, ToyVAE, ToyVQ, ToyRBM, ToyGAN)
+    for case in contract.cases(cls.__name__, cls)
+]
 
 
 @functools.cache
@@ -26,7 +32,11 @@ def _trained(cls: type[GenerativeModel], conditional: bool) -> GenerativeModel:
 
 
 def _case(cls: type[GenerativeModel], conditional: bool) -> Case:
-    return next(case for case in contract.cases(cls.__name__, cls) if ("conditional" in case.arch) == conditional)
+    return next(
+        case
+        for case in contract.cases(cls.__name__, cls)
+        if ("conditional" in case.arch) == conditional
+    )
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=str)
@@ -55,12 +65,14 @@ def test_right_models_pass(case: Case, tmp_path: Path, monkeypatch: pytest.Monke
         check(model)
 
 
-# ---------------------------------------------------------------------- broken on purpose: scores and samples
+# ------------------------------------------------------------ broken on purpose: scores and samples
 
 
 class LeakyMask(ToyFVBN):
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return (x.flatten(1).to(self.bias) @ self.weight.tril(0).T + self.biases(len(x), y))[..., None]
+        return (x.flatten(1).to(self.bias) @ self.weight.tril(0).T + self.biases(len(x), y))[
+            ..., None
+        ]
 
 
 class UnnormalisedByAThousandth(ToyFVBN):
@@ -115,12 +127,16 @@ class ReconstructionAsScore(ToyVAE):
 class HalfTheKL(ToyVAE):
     """A bound that still sums to less than 1 may be wrong: its weights must be unbiased."""
 
-    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator, draws: int = 1) -> Tensor:
+    def log_likelihood(
+        self, x: Tensor, y: Tensor | None = None, *, rng: Generator, draws: int = 1
+    ) -> Tensor:
         return super().log_likelihood(x, y, rng=rng, draws=draws) - 0.2
 
 
 class LooserWithDraws(ToyVAE):
-    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator, draws: int = 1) -> Tensor:
+    def log_likelihood(
+        self, x: Tensor, y: Tensor | None = None, *, rng: Generator, draws: int = 1
+    ) -> Tensor:
         return torch.stack([self.log_weight(x, y, rng).double() for _ in range(draws)]).amin(0)
 
 
@@ -147,7 +163,7 @@ class ShortChain(ToyRBM):
         return next(self.frames(n, y, rng=rng))
 
 
-# ---------------------------------------------------------------------- broken on purpose: randomness, state, batches
+# ---------------------------------------------------- broken on purpose: randomness, state, batches
 
 
 class GlobalNoise(ToyVAE):
@@ -203,7 +219,7 @@ class UncheckedInput(ToyFVBN):
         return self.head.log_prob(self.logits(x, y).double(), self._pixels(x)).sum(1)
 
 
-# ---------------------------------------------------------------------- broken on purpose: phases and training
+# ----------------------------------------------------------- broken on purpose: phases and training
 
 
 class ForgottenParameter(ToyFVBN):
@@ -224,16 +240,20 @@ class UnreachedParameter(ToyFVBN):
 
 
 class WrongSign(ToyFVBN):
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         return Step(-super().training_loss(x, y, rng=rng, progress=progress).loss)
 
 
 class LossPerImage(ToyFVBN):
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         return Step(-self.log_likelihood(x, y, rng=rng))
 
 
-# ---------------------------------------------------------------------- broken on purpose: cache and capabilities
+# -------------------------------------------------------- broken on purpose: cache and capabilities
 
 
 class LateCache(ToyFVBN):
@@ -259,17 +279,23 @@ class EncodesAnotherShape(ToyVAE):
 
 
 class DiagnosesByChance(ToyVAE):
-    def diagnostics(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> dict[str, float]:
+    def diagnostics(
+        self, x: Tensor, y: Tensor | None = None, *, rng: Generator
+    ) -> dict[str, float]:
         return {"active_units": float(torch.rand(()))}
 
 
 class DiagnosesNothing(ToyVAE):
-    def diagnostics(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> dict[str, float]:
+    def diagnostics(
+        self, x: Tensor, y: Tensor | None = None, *, rng: Generator
+    ) -> dict[str, float]:
         return {"active_units": float("nan")}
 
 
 class StopsEarly(ToyRBM):
-    def frames(self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int = 20) -> Iterator[Tensor]:
+    def frames(
+        self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int = 20
+    ) -> Iterator[Tensor]:
         yield from super().frames(n, y, rng=rng, burn_in=burn_in)
 
     def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
@@ -278,14 +304,18 @@ class StopsEarly(ToyRBM):
 
 
 class RedrawsTheKnown(ToyFVBN):
-    def complete(self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+    def complete(
+        self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator
+    ) -> Tensor:
         return self.sample(len(x), y, rng=rng)
 
 
 class PastesOverASample(ToyFVBN):
     """Keeps the known part, but draws the rest as if nothing were known."""
 
-    def complete(self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+    def complete(
+        self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator
+    ) -> Tensor:
         return torch.where(mask, x, self.sample(len(x), y, rng=rng))
 
 
@@ -321,8 +351,15 @@ BROKEN: list[tuple[type[GenerativeModel], bool, Callable[[GenerativeModel], None
 ]
 
 
-@pytest.mark.parametrize(("cls", "conditional", "check", "message"), BROKEN, ids=[cls.__name__ for cls, *_ in BROKEN])
-def test_broken_models_fail(cls: type[GenerativeModel], conditional: bool, check: Callable[[GenerativeModel], None], message: str) -> None:
+@pytest.mark.parametrize(
+    ("cls", "conditional", "check", "message"), BROKEN, ids=[cls.__name__ for cls, *_ in BROKEN]
+)
+def test_broken_models_fail(
+    cls: type[GenerativeModel],
+    conditional: bool,
+    check: Callable[[GenerativeModel], None],
+    message: str,
+) -> None:
     with pytest.raises(AssertionError, match=message):
         check(contract.train(contract.start(_case(cls, conditional).build())))
 
@@ -347,10 +384,16 @@ def test_a_loss_of_the_wrong_sign_fails() -> None:
         contract.check_training_improves_score(case, _trained(WrongSign, False))
 
 
-def test_state_outside_the_checkpoint_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_outside_the_checkpoint_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(registry, "model_class", lambda name: ForgetsOnSaving)
     with pytest.raises(AssertionError, match="differ after loading"):
-        contract.check_checkpoint(_case(ForgetsOnSaving, False), _trained(ForgetsOnSaving, False), tmp_path / "weights.safetensors")
+        contract.check_checkpoint(
+            _case(ForgetsOnSaving, False),
+            _trained(ForgetsOnSaving, False),
+            tmp_path / "weights.safetensors",
+        )
 
 
 def test_unchecked_input_fails() -> None:

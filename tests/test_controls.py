@@ -41,7 +41,9 @@ def test_training_images_are_stored_evenly_spread() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_stored_images_are_drawn_without_replacement(seed: int) -> None:
-    """60 of 60 are all of them, which draws with replacement are once in 10^25 times; 150 are two rounds and half a third."""
+    """60 of 60 are all of them, which draws with replacement are once in 10^25 times; 150 are two
+    rounds and half a third.
+    """
     model = stored(60)
     kept = numbers(model.images)
     whole = numbers(model.sample(60, rng=Generator().manual_seed(seed)))
@@ -53,8 +55,12 @@ def test_stored_images_are_drawn_without_replacement(seed: int) -> None:
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "binary_mnist"])
-def test_independent_pixels_cost_what_their_counts_say(dataset: str, mnist: Dataset, binary_mnist: Dataset) -> None:
-    """All 50,000 training images against all 10,000 of the test split, counted with numpy: 1.6905 bits per pixel, and 205.79 nats."""
+def test_independent_pixels_cost_what_their_counts_say(
+    dataset: str, mnist: Dataset, binary_mnist: Dataset
+) -> None:
+    """All 50,000 training images against all 10,000 of the test split, counted with numpy: 1.6905
+    bits per pixel, and 205.79 nats.
+    """
     data = {"mnist": mnist, "binary_mnist": binary_mnist}[dataset]
     nats = by_hand.independent_pixels(data.train_x, data.test_x, data.spec.levels)
     model = PixelMarginals(data.spec)

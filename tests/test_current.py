@@ -1,4 +1,6 @@
-"""What the report and the tracker take for a result of the present parameters: likelihoods with their options and weights."""
+"""What the report and the tracker take for a result of the present parameters: likelihoods with
+their options and weights.
+"""
 
 from __future__ import annotations
 
@@ -60,12 +62,19 @@ def record(params: Params, *, withheld: bool = False, **made_from: Any) -> Recor
         ({"chains": 7, "terms": 5}, "score.chains was None and is now 7"),
     ],
 )
-def test_a_likelihood_is_of_all_its_options(params: Params, score: dict[str, Any], said: str | None, withheld: bool) -> None:
-    assert outdated_likelihood(params, replace(ENTRY, score=score), record(params, withheld=withheld)) == said
+def test_a_likelihood_is_of_all_its_options(
+    params: Params, score: dict[str, Any], said: str | None, withheld: bool
+) -> None:
+    assert (
+        outdated_likelihood(params, replace(ENTRY, score=score), record(params, withheld=withheld))
+        == said
+    )
 
 
 @pytest.mark.parametrize("withheld", [False, True])
-def test_a_likelihood_is_of_its_weights_also_where_it_is_withheld(params: Params, withheld: bool) -> None:
+def test_a_likelihood_is_of_its_weights_also_where_it_is_withheld(
+    params: Params, withheld: bool
+) -> None:
     made = record(params, withheld=withheld)
     assert outdated_likelihood(params, ENTRY, made) is None
     write_bytes(params.run("e") / "weights.safetensors", weights_of(ENTRY, 1.0))
@@ -75,22 +84,36 @@ def test_a_likelihood_is_of_its_weights_also_where_it_is_withheld(params: Params
 def test_of_a_record_that_does_not_tell_its_options_the_draws_count(params: Params) -> None:
     """As written by earlier versions."""
     nats = {"nats": replace(NATS["nats"], detail={"draws": 4})}
-    assert outdated_likelihood(params, replace(ENTRY, score={"draws": 4}), Record("e", nats)) is None
-    assert outdated_likelihood(params, replace(ENTRY, score={"draws": 5}), Record("e", nats)) == "score.draws was 4 and is now 5"
+    assert (
+        outdated_likelihood(params, replace(ENTRY, score={"draws": 4}), Record("e", nats)) is None
+    )
+    assert (
+        outdated_likelihood(params, replace(ENTRY, score={"draws": 5}), Record("e", nats))
+        == "score.draws was 4 and is now 5"
+    )
     assert outdated_likelihood(params, ENTRY, Record("e", NATS)) is None
-    assert outdated_likelihood(params, replace(ENTRY, score={"draws": 5}), Record("e", {}, WITHHELD)) is None
+    assert (
+        outdated_likelihood(params, replace(ENTRY, score={"draws": 5}), Record("e", {}, WITHHELD))
+        is None
+    )
 
 
 @pytest.mark.parametrize("options", [5, None, ["terms"], "terms"])
 def test_damaged_options_are_named(params: Params, options: object) -> None:
-    with pytest.raises(UserError, match=r"the likelihood record of 'e' .* delete it and score again"):
+    with pytest.raises(
+        UserError, match=r"the likelihood record of 'e' .* delete it and score again"
+    ):
         outdated_likelihood(params, ENTRY, record(params, options=options))
 
 
 def test_the_stage_tells_its_options(project: Path) -> None:
     found = load_params("quick", root=project)
     entry = found.entry("binary-rbm")
-    save(build(entry, SPECS[entry.dataset]), found.run(entry.name) / "weights.safetensors", entry=entry)
+    save(
+        build(entry, SPECS[entry.dataset]),
+        found.run(entry.name) / "weights.safetensors",
+        entry=entry,
+    )
     code.run(found)
     score_likelihood.run(found, entry.name)
     made = read_record(found.run(entry.name) / "likelihood.json")
@@ -104,4 +127,8 @@ def test_the_stage_tells_its_options(project: Path) -> None:
 def test_an_entry_is_conditional_if_its_model_is(name: str) -> None:
     """Without building it: by a choice (ddpm), or since the model knows no other way (cvae)."""
     entry = ENTRIES[name]
-    assert is_conditional(model_class(entry.model), entry) == untrained(entry).conditional == (name in ("cvae", "ddpm", "gan"))
+    assert (
+        is_conditional(model_class(entry.model), entry)
+        == untrained(entry).conditional
+        == (name in ("cvae", "ddpm", "gan"))
+    )

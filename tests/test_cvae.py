@@ -21,17 +21,25 @@ GRID = STEP * torch.arange(-1500, 1501)
 
 
 def build() -> CVAE:
-    """A small model whose pixels depend strongly on its one latent dimension, and whose classes lie apart."""
+    """A small model whose pixels depend strongly on its one latent dimension, and whose classes lie
+    apart.
+    """
     torch.manual_seed(0)
     model = CVAE(SPEC, latent=1, widths=[8], hidden=16).eval()
     with torch.no_grad():
-        for p in [*model.decoder.parameters(), *model.encoder.parameters(), *model.prior_net.parameters()]:
+        for p in [
+            *model.decoder.parameters(),
+            *model.encoder.parameters(),
+            *model.prior_net.parameters(),
+        ]:
             p.mul_(2.0)
     return model
 
 
 def every_image() -> Tensor:
-    pixels = torch.tensor(list(itertools.product(range(SPEC.levels), repeat=SPEC.dims)), dtype=torch.uint8)
+    pixels = torch.tensor(
+        list(itertools.product(range(SPEC.levels), repeat=SPEC.dims)), dtype=torch.uint8
+    )
     return pixels.view(-1, 1, SPEC.height, SPEC.width)
 
 
@@ -41,8 +49,13 @@ def log_p_by_quadrature(model: CVAE, x: Tensor, label: int) -> Tensor:
     y = torch.full((len(GRID),), label)
     mean, log_std = (t[0, 0].double() for t in model.prior_of(y[:1], 1))
     params = model.decoder(GRID[:, None], y)
-    rows = [model.head.log_prob(params, cells.expand(params.shape[:-1])).double().flatten(1).sum(1) for cells in to_cells(x)]
-    return (torch.stack(rows) + Normal(mean, log_std.exp()).log_prob(GRID.double())).logsumexp(1) + math.log(STEP)
+    rows = [
+        model.head.log_prob(params, cells.expand(params.shape[:-1])).double().flatten(1).sum(1)
+        for cells in to_cells(x)
+    ]
+    return (torch.stack(rows) + Normal(mean, log_std.exp()).log_prob(GRID.double())).logsumexp(
+        1
+    ) + math.log(STEP)
 
 
 @pytest.mark.parametrize("label", range(3))
@@ -52,9 +65,13 @@ def test_each_class_is_a_distribution_that_many_draws_find(label: int) -> None:
     assert truth.exp().sum().item() == pytest.approx(1, abs=1e-4)
     with torch.no_grad():  # a wide posterior keeps the variance of the weights finite
         model.encoder.out.weight.zero_()
-        model.encoder.out.bias.copy_(torch.tensor([float(model.prior_of(torch.tensor([label]), 1)[0]), 1.0]))
+        model.encoder.out.bias.copy_(
+            torch.tensor([float(model.prior_of(torch.tensor([label]), 1)[0]), 1.0])
+        )
     y = torch.full((len(x),), label)
-    elbo = torch.stack([model.log_likelihood(x, y, rng=Generator().manual_seed(s)) for s in range(20)]).mean(0)
+    elbo = torch.stack(
+        [model.log_likelihood(x, y, rng=Generator().manual_seed(s)) for s in range(20)]
+    ).mean(0)
     assert elbo.mean() < truth.mean() - 0.1
     many = model.log_likelihood(x, y, rng=Generator().manual_seed(0), draws=4000)
     torch.testing.assert_close(many, truth, atol=0.15, rtol=0)
@@ -117,7 +134,12 @@ def test_rate_and_distortion_are_the_parts_of_the_bound_given_the_label() -> Non
     y = torch.arange(len(x)) % 3
     found = model.diagnostics(x, y, rng=Generator().manual_seed(0))
     with torch.no_grad():
-        posterior, prior = (Normal(mean, log_std.exp()) for mean, log_std in (model.posterior(x, y), model.prior_of(y, len(x))))
+        posterior, prior = (
+            Normal(mean, log_std.exp())
+            for mean, log_std in (model.posterior(x, y), model.prior_of(y, len(x)))
+        )
         loss = model.training_loss(x, y, rng=Generator().manual_seed(0), progress=1.0).loss
-    assert found["rate_nats"] == pytest.approx(float(divergence(posterior, prior).sum(1).mean()), rel=1e-5)
+    assert found["rate_nats"] == pytest.approx(
+        float(divergence(posterior, prior).sum(1).mean()), rel=1e-5
+    )
     assert found["rate_nats"] + found["distortion_nats"] == pytest.approx(float(loss), rel=1e-5)

@@ -1,4 +1,6 @@
-"""A damaged file of one entry leaves out that entry alone, with a reason that names the file: in the report, in tracking and in `info`."""
+"""A damaged file of one entry leaves out that entry alone, with a reason that names the file: in
+the report, in tracking and in `info`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from PIL import Image
 from genbench.cli import show
 from genbench.config.params import Params
 from genbench.errors import UserError
-from genbench.files import read_json, read_npz, sha256, write_bytes, write_json, write_npz, write_text
+from genbench.files import (
+    read_json,
+    read_npz,
+    sha256,
+    write_bytes,
+    write_json,
+    write_npz,
+    write_text,
+)
 from genbench.pipeline import run
 from genbench.report.page import Material, page
 from genbench.report.rows import leaderboard
@@ -29,7 +39,14 @@ from genbench.tracking import runs
 from genbench.tracking.runs import find
 from tests.entries import finished_project
 
-JSON_FILES = ("likelihood.json", "quality.json", "cost.json", "provenance.json", "sampling.json", "visuals/visuals.json")
+JSON_FILES = (
+    "likelihood.json",
+    "quality.json",
+    "cost.json",
+    "provenance.json",
+    "sampling.json",
+    "visuals/visuals.json",
+)
 VALUES: tuple[Any, ...] = (None, True, 3, -2.5, "text", [], [1], {}, {"a": {}}, 10**400)
 """A value of every type of JSON."""
 
@@ -43,13 +60,17 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 
 
 def report(params: Params) -> tuple[set[str], dict[str, str]]:
-    """The entries that the report shows whole, and the reasons for the others; writes all of it but the pictures."""
+    """The entries that the report shows whole, and the reasons for the others; writes all of it but
+    the pictures.
+    """
     outcomes = collect(params)
     board = leaderboard(params, outcomes)
     page(board, outcomes, Material({}, {}, {}, {}), set())
     csv_table(board)
     markdown(board)
-    return {row["entry"] for row in board["rows"] if row["status"] == "ok"}, {gap["entry"]: gap["reason"] for gap in board["missing"]}
+    return {row["entry"] for row in board["rows"] if row["status"] == "ok"}, {
+        gap["entry"]: gap["reason"] for gap in board["missing"]
+    }
 
 
 def check_left_out(params: Params, file: str) -> None:
@@ -81,27 +102,41 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("file", [*JSON_FILES, "history.csv", "samples.npz", "weights.safetensors", "visuals/interpolation.png"])
-def test_a_damaged_file(params: Params, file: str, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "file",
+    [*JSON_FILES, "history.csv", "samples.npz", "weights.safetensors", "visuals/interpolation.png"],
+)
+def test_a_damaged_file(
+    params: Params, file: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = params.run("made") / file
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     check_left_out(params, file)
     show.print_info("quick", "made")
     printed = capsys.readouterr().out
-    assert (file in printed) == (file in ("likelihood.json", "quality.json", "cost.json", "provenance.json"))
-    assert ("fid_mnist: 12.5" in printed) == (file != "quality.json"), "the scores in other files are shown all the same"
+    assert (file in printed) == (
+        file in ("likelihood.json", "quality.json", "cost.json", "provenance.json")
+    )
+    assert ("fid_mnist: 12.5" in printed) == (file != "quality.json"), (
+        "the scores in other files are shown all the same"
+    )
 
 
 @pytest.mark.parametrize("value", [*VALUES, float("nan"), float("inf")], ids=repr)
 @pytest.mark.parametrize("file", JSON_FILES)
-def test_a_value_of_another_type_in_place_of_a_record(params: Params, file: str, value: object) -> None:
+def test_a_value_of_another_type_in_place_of_a_record(
+    params: Params, file: str, value: object
+) -> None:
     if file == "visuals/visuals.json" and value == []:
         value = [[]]  # an empty list is a record of no pictures
     (params.run("made") / file).write_text(json.dumps(value))
     check_left_out(params, file)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"entry": "made", "entry": 1}', '{"a": ' * 500 + "1" + "}" * 500, "1" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000, '{"entry": "made", "entry": 1}', '{"a": ' * 500 + "1" + "}" * 500, "1" * 5000],
+)
 def test_json_that_no_stage_writes(params: Params, text: str) -> None:
     (params.run("made") / "quality.json").write_text(text)
     check_left_out(params, "quality.json")
@@ -133,7 +168,13 @@ def test_a_folder_in_place_of_a_file(params: Params) -> None:
 
 def parts(value: Any) -> Iterator[tuple[Any, ...]]:
     """The places of all values inside ``value``."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, inner in items:
         yield (key,)
         for place in parts(inner):
@@ -141,7 +182,9 @@ def parts(value: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def edited(value: Any, place: tuple[Any, ...], new: Any) -> Any:
-    """A copy of ``value`` with ``new`` at a place, or without that place where ``new`` is ``...``."""
+    """A copy of ``value`` with ``new`` at a place, or without that place where ``new`` is
+    ``...``.
+    """
     copy = json.loads(json.dumps(value))
     inner = copy
     for key in place[:-1]:
@@ -154,16 +197,39 @@ def edited(value: Any, place: tuple[Any, ...], new: Any) -> Any:
 
 
 REQUIRED = {
-    "likelihood.json": ("entry", "metrics", "withheld", "metrics.nats.value", "metrics.nats.n", "metrics.nats.stderr"),
-    "quality.json": ("entry", "metrics", "withheld", "metrics.fid_mnist.value", "metrics.fid_mnist.higher_is_better"),
+    "likelihood.json": (
+        "entry",
+        "metrics",
+        "withheld",
+        "metrics.nats.value",
+        "metrics.nats.n",
+        "metrics.nats.stderr",
+    ),
+    "quality.json": (
+        "entry",
+        "metrics",
+        "withheld",
+        "metrics.fid_mnist.value",
+        "metrics.fid_mnist.higher_is_better",
+    ),
     "cost.json": ("parameters", "train_seconds", "train_images_per_second", "peak_memory_mb"),
-    "provenance.json": ("git", "versions", "hardware", "threads", "device", "kind.isa", "kind.vendor"),
+    "provenance.json": (
+        "git",
+        "versions",
+        "hardware",
+        "threads",
+        "device",
+        "kind.isa",
+        "kind.vendor",
+    ),
     "sampling.json": ("sampler", "matches_likelihood", "sample_ms_per_image", "options", "n"),
     "visuals/visuals.json": ("0.file", "0.kind", "0.title", "0.caption"),
 }
 
 
-@pytest.mark.parametrize(("file", "key"), [(file, key) for file, keys in REQUIRED.items() for key in keys])
+@pytest.mark.parametrize(
+    ("file", "key"), [(file, key) for file, keys in REQUIRED.items() for key in keys]
+)
 def test_a_missing_key(params: Params, file: str, key: str) -> None:
     path = params.run("made") / file
     place = tuple(int(part) if part.isdigit() else part for part in key.split("."))
@@ -224,7 +290,9 @@ def test_a_wrong_value(params: Params, file: str, place: tuple[Any, ...], value:
 
 @pytest.mark.parametrize("file", JSON_FILES)
 def test_no_value_anywhere_is_in_the_way_of_another_entry(params: Params, file: str) -> None:
-    """Every part of a record, replaced by a value of every type: harmless or the reason to leave the entry out, and never an error."""
+    """Every part of a record, replaced by a value of every type: harmless or the reason to leave
+    the entry out, and never an error.
+    """
     path = params.run("made") / file
     record, left_out = read_json(path), 0
     for place in parts(record):
@@ -338,9 +406,13 @@ def test_samples_of_another_form(params: Params, content: dict[str, np.ndarray] 
     assert list(find(params)[1]) == ["made"]
 
 
-def test_any_flipped_byte_of_an_npz_file_is_an_error_that_names_it_or_harmless(tmp_path: Path) -> None:
+def test_any_flipped_byte_of_an_npz_file_is_an_error_that_names_it_or_harmless(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "samples.npz"
-    np.savez_compressed(path, images=np.arange(400, dtype=np.uint8).reshape(4, 10, 10), labels=np.arange(4))
+    np.savez_compressed(
+        path, images=np.arange(400, dtype=np.uint8).reshape(4, 10, 10), labels=np.arange(4)
+    )
     data, named = path.read_bytes(), 0
     for i in range(len(data)):
         path.write_bytes(data[:i] + bytes([data[i] ^ 0x55]) + data[i + 1 :])
@@ -351,13 +423,15 @@ def test_any_flipped_byte_of_an_npz_file_is_an_error_that_names_it_or_harmless(t
     assert named > len(data) / 2
 
 
-# ---------------------------------------------------------------------- weights, pictures, other records
+# ----------------------------------------------------------------- weights, pictures, other records
 
 
 @pytest.mark.parametrize("about_", ["[]", "3", '"text"', "null", "{}", "no json"])
 def test_weights_with_another_header(params: Params, about_: str) -> None:
     header = json.dumps({"__metadata__": {"genbench": about_}}).encode()
-    write_bytes(params.run("made") / "weights.safetensors", len(header).to_bytes(8, "little") + header)
+    write_bytes(
+        params.run("made") / "weights.safetensors", len(header).to_bytes(8, "little") + header
+    )
     whole, missing = report(params)
     assert whole == {"vae"}
     assert "weights.safetensors" in missing["made"] or "train is out of date" in missing["made"]
@@ -366,7 +440,9 @@ def test_weights_with_another_header(params: Params, about_: str) -> None:
 
 @pytest.mark.parametrize("part", [b"seed", b"sha256", b"genbench-2", b""])
 def test_a_flipped_bit_of_the_weights(params: Params, part: bytes) -> None:
-    """In the head, and in the last byte of the tensors; what follows from the weights is then no reason of its own."""
+    """In the head, and in the last byte of the tensors; what follows from the weights is then no
+    reason of its own.
+    """
     path = params.run("made") / "weights.safetensors"
     for file, key in (("likelihood.json", "made_from"), ("sampling.json", None)):
         record = read_json(path.with_name(file))
@@ -388,7 +464,9 @@ def test_a_picture_that_would_fill_the_memory(params: Params) -> None:
     assert "has more pixels than the 16777216 that are read; delete it" in find(params)[1]["made"]
 
 
-def test_an_output_that_goes_while_it_is_read(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_goes_while_it_is_read(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As DVC removes those of a stage that it runs again."""
     seen = runs.outdated_quality
 
@@ -417,7 +495,9 @@ def test_pictures_that_nothing_lists_are_left_alone(params: Params) -> None:
 
 
 @pytest.mark.parametrize("value", [None, [], 3, "text", {"error": 3}])
-def test_a_damaged_reason_of_a_failure_is_no_failure_of_the_report(params: Params, value: object) -> None:
+def test_a_damaged_reason_of_a_failure_is_no_failure_of_the_report(
+    params: Params, value: object
+) -> None:
     (params.run("made") / "quality.json").unlink()
     write_json(params.status("made", "score_samples"), value)
     assert "made-score_samples.json does not say why" in report(params)[1]["made"]
@@ -437,7 +517,9 @@ def test_a_record_names_its_file_when_it_is_read_alone(tmp_path: Path) -> None:
     from genbench.scoring.records import read_record
 
     for value in VALUES:
-        (tmp_path / "quality.json").write_text(json.dumps({"entry": "made", "metrics": value, "withheld": {}}))
+        (tmp_path / "quality.json").write_text(
+            json.dumps({"entry": "made", "metrics": value, "withheld": {}})
+        )
         if value == {}:
             assert read_record(tmp_path / "quality.json").metrics == {}
         else:
@@ -448,7 +530,9 @@ def test_a_record_names_its_file_when_it_is_read_alone(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- what a run says at its end
 
 
-def test_a_run_says_what_the_report_lacks(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_says_what_the_report_lacks(
+    params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
     (params.run("made") / "quality.json").write_text("[]")
     write_json(params.report / "leaderboard.json", leaderboard(params, collect(params)))
     write_text(params.report / "index.html", "")
@@ -462,13 +546,33 @@ def test_a_run_says_what_the_report_lacks(params: Params, capsys: pytest.Capture
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("content", ["[]", "{", "", "5", "{}", '{"missing": [5]}', '{"missing": {"entry": "made"}}', "\x00", "[" * 100_000])
-def test_a_damaged_leaderboard_is_in_no_runs_way(params: Params, capsys: pytest.CaptureFixture[str], content: str) -> None:
-    """As a report stage that fails may leave the one of another version, or a disk one with lost bits."""
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{",
+        "",
+        "5",
+        "{}",
+        '{"missing": [5]}',
+        '{"missing": {"entry": "made"}}',
+        "\x00",
+        "[" * 100_000,
+    ],
+)
+def test_a_damaged_leaderboard_is_in_no_runs_way(
+    params: Params, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    """As a report stage that fails may leave the one of another version, or a disk one with lost
+    bits.
+    """
     write_text(params.report / "leaderboard.json", content)
     write_text(params.report / "index.html", "")
     run._tell(params, ["made"])
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
-    assert line.startswith(f"warning: what is missing from the report is not known: {params.report / 'leaderboard.json'} is ")
+    assert line.startswith(
+        "warning: what is missing from the report is not known: "
+        f"{params.report / 'leaderboard.json'} is "
+    )
     assert printed.out.startswith("report: ")

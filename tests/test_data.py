@@ -29,7 +29,9 @@ def idx(array: np.ndarray) -> bytes:
 
 
 def published(content: bytes, url: str = "") -> RawFile:
-    return RawFile("mnist", "file.gz", (url,) if url else (), "md5", hashlib.md5(content).hexdigest())
+    return RawFile(
+        "mnist", "file.gz", (url,) if url else (), "md5", hashlib.md5(content).hexdigest()
+    )
 
 
 @pytest.fixture
@@ -47,7 +49,13 @@ def test_idx_round_trip() -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b[:-9], lambda b: b"no gzip", lambda b: gzip.compress(b"\0\0"), lambda b: gzip.compress(gzip.decompress(b)[:-1])]
+    "damage",
+    [
+        lambda b: b[:-9],
+        lambda b: b"no gzip",
+        lambda b: gzip.compress(b"\0\0"),
+        lambda b: gzip.compress(gzip.decompress(b)[:-1]),
+    ],
 )
 def test_damaged_idx_is_named(damage: object) -> None:
     with pytest.raises(UserError, match="labels-file"):
@@ -69,20 +77,32 @@ def test_download_is_verified_and_kept(tmp_path: Path, server: str) -> None:
     file, raw = published(b"content", f"{server}/file.gz"), tmp_path / "raw"
     assert datasets.fetch(file, raw=raw, mirror=None) == b"content"
     (tmp_path / "file.gz").unlink()
-    assert datasets.fetch(file, raw=raw, mirror=None) == b"content", "the second time comes from the cache"
+    assert datasets.fetch(file, raw=raw, mirror=None) == b"content", (
+        "the second time comes from the cache"
+    )
 
 
-def test_second_address_serves_when_the_first_is_dead_or_corrupt(tmp_path: Path, server: str) -> None:
+def test_second_address_serves_when_the_first_is_dead_or_corrupt(
+    tmp_path: Path, server: str
+) -> None:
     (tmp_path / "good").write_bytes(b"content")
     (tmp_path / "bad").write_bytes(b"conten")
-    file = RawFile("mnist", "f", (f"{server}/gone", f"{server}/bad", f"{server}/good"), "md5", hashlib.md5(b"content").hexdigest())
+    file = RawFile(
+        "mnist",
+        "f",
+        (f"{server}/gone", f"{server}/bad", f"{server}/good"),
+        "md5",
+        hashlib.md5(b"content").hexdigest(),
+    )
     assert datasets.fetch(file, raw=tmp_path / "raw", mirror=None) == b"content"
 
 
 def test_corrupt_download_leaves_nothing(tmp_path: Path, server: str) -> None:
     (tmp_path / "file.gz").write_bytes(b"conten")
     with pytest.raises(UserError, match=r"file\.gz.*\n.*md5.*6 bytes.*\n.*GENBENCH_MIRROR"):
-        datasets.fetch(published(b"content", f"{server}/file.gz"), raw=tmp_path / "raw", mirror=None)
+        datasets.fetch(
+            published(b"content", f"{server}/file.gz"), raw=tmp_path / "raw", mirror=None
+        )
     assert not (tmp_path / "raw").exists()
 
 
@@ -115,12 +135,20 @@ def test_mirror_replaces_the_official_addresses(tmp_path: Path, server: str, sch
 
 
 def test_a_mirror_may_be_laid_out_as_torchvision_does(tmp_path: Path, server: str) -> None:
-    """``MNIST/raw`` holds the archives and, beside them, what is in them; the archives may be gone."""
+    """``MNIST/raw`` holds the archives and, beside them, what is in them; the archives may be
+    gone.
+    """
     array = np.arange(6, dtype=np.uint8)
     packed = idx(array)
     plain = gzip.decompress(packed)
     file = RawFile(
-        "mnist", "f.gz", (), "md5", hashlib.md5(packed).hexdigest(), ("MNIST/raw/f.gz", "MNIST/raw/f"), hashlib.sha256(plain).hexdigest()
+        "mnist",
+        "f.gz",
+        (),
+        "md5",
+        hashlib.md5(packed).hexdigest(),
+        ("MNIST/raw/f.gz", "MNIST/raw/f"),
+        hashlib.sha256(plain).hexdigest(),
     )
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
@@ -137,21 +165,32 @@ def test_a_mirror_may_be_laid_out_as_torchvision_does(tmp_path: Path, server: st
         (raw / left).unlink()
     for place in (str(tmp_path), server):
         with pytest.raises(
-            UserError, match=r"cannot read .*mnist/f\.gz .*, nor .*MNIST/raw/f\.gz .*, nor .*MNIST/raw/f .*unset it to download"
+            UserError,
+            match=(
+                r"cannot read .*mnist/f\.gz .*, nor .*MNIST/raw/f\.gz .*, nor .*MNIST/raw/f "
+                r".*unset it to download"
+            ),
         ):
             datasets.fetch(file, raw=tmp_path / "no", mirror=place)
 
 
 def test_mnist_is_the_same_from_every_layout(tmp_path: Path) -> None:
-    """The real archives, and what they hold, in torchvision's layout; the checksum of what they hold is ours."""
+    """The real archives, and what they hold, in torchvision's layout; the checksum of what they
+    hold is ours.
+    """
     given = mirror()
     if given is None or "://" in given:
         pytest.skip("GENBENCH_MIRROR names no folder")
-    raw, expected = tmp_path / "MNIST" / "raw", datasets.prepare("mnist", raw=tmp_path, mirror=given)
+    raw, expected = (
+        tmp_path / "MNIST" / "raw",
+        datasets.prepare("mnist", raw=tmp_path, mirror=given),
+    )
     raw.mkdir(parents=True)
     for file in datasets.raw_files("mnist"):
         packed = datasets.from_mirror(file, given)
-        (raw / file.name.removesuffix(".gz")).write_bytes(gzip.decompress(packed) if packed.startswith(b"\x1f\x8b") else packed)
+        (raw / file.name.removesuffix(".gz")).write_bytes(
+            gzip.decompress(packed) if packed.startswith(b"\x1f\x8b") else packed
+        )
     found = datasets.prepare("mnist", raw=tmp_path / "no", mirror=str(tmp_path))
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
@@ -159,7 +198,10 @@ def test_mnist_is_the_same_from_every_layout(tmp_path: Path) -> None:
 
 def test_a_dead_mirror_is_asked_once(tmp_path: Path) -> None:
     file = RawFile("mnist", "f", (), "md5", "0", ("MNIST/raw/f",))
-    with pytest.raises(UserError, match=r"cannot read http://127\.0\.0\.1:9/mnist/f \([^;]*\); correct GENBENCH_MIRROR"):
+    with pytest.raises(
+        UserError,
+        match=r"cannot read http://127\.0\.0\.1:9/mnist/f \([^;]*\); correct GENBENCH_MIRROR",
+    ):
         datasets.fetch(file, raw=tmp_path, mirror="http://127.0.0.1:9")
 
 
@@ -208,18 +250,40 @@ def test_unknown_data_set_lists_near_matches() -> None:
     ("arrays", "message"),
     [
         ({}, "test_x must be uint8 .*, and is missing"),
-        ({"test_x": np.zeros((2, 28, 28), np.float32)}, r"test_x must be uint8 .*, got float32 \(2, 28, 28\)"),
-        ({"test_x": np.zeros((2, 27, 28), np.uint8)}, r"test_x must be uint8 .*, got uint8 \(2, 27, 28\)"),
-        ({"test_x": np.zeros((2, 1, 28, 28), np.uint8)}, r"test_x must be uint8 .*, got uint8 \(2, 1, 28, 28\)"),
-        ({"test_x": np.zeros((100, 28, 28), np.uint8)}, r"test_x must be uint8 \(10000, 28, 28\), got uint8 \(100, 28, 28\)"),
-        ({"test_x": np.zeros((0, 28, 28), np.uint8), **datasets.EXCERPT}, r"test_x must be uint8 .* with N >= 1, got uint8 \(0, 28, 28\)"),
+        (
+            {"test_x": np.zeros((2, 28, 28), np.float32)},
+            r"test_x must be uint8 .*, got float32 \(2, 28, 28\)",
+        ),
+        (
+            {"test_x": np.zeros((2, 27, 28), np.uint8)},
+            r"test_x must be uint8 .*, got uint8 \(2, 27, 28\)",
+        ),
+        (
+            {"test_x": np.zeros((2, 1, 28, 28), np.uint8)},
+            r"test_x must be uint8 .*, got uint8 \(2, 1, 28, 28\)",
+        ),
+        (
+            {"test_x": np.zeros((100, 28, 28), np.uint8)},
+            r"test_x must be uint8 \(10000, 28, 28\), got uint8 \(100, 28, 28\)",
+        ),
+        (
+            {"test_x": np.zeros((0, 28, 28), np.uint8), **datasets.EXCERPT},
+            r"test_x must be uint8 .* with N >= 1, got uint8 \(0, 28, 28\)",
+        ),
         ({"test_x": np.uint8(0)}, r"test_x must be uint8 .*, got uint8 \(\)"),
-        ({"test_x": np.full((2, 28, 28), 2, np.uint8), **datasets.EXCERPT}, "test_x must hold levels below 2, got 2"),
+        (
+            {"test_x": np.full((2, 28, 28), 2, np.uint8), **datasets.EXCERPT},
+            "test_x must hold levels below 2, got 2",
+        ),
     ],
 )
-def test_a_wrong_prepared_file_is_named(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+def test_a_wrong_prepared_file_is_named(
+    tmp_path: Path, arrays: dict[str, np.ndarray], message: str
+) -> None:
     write_npz(tmp_path / "b.npz", arrays)
-    with pytest.raises(UserError, match=rf"b\.npz: {message}; delete the file and run `genbench prepare` again"):
+    with pytest.raises(
+        UserError, match=rf"b\.npz: {message}; delete the file and run `genbench prepare` again"
+    ):
         datasets.load_split(tmp_path / "b.npz", "binary_mnist", "test")
 
 
@@ -227,7 +291,10 @@ def test_a_wrong_prepared_file_is_named(tmp_path: Path, arrays: dict[str, np.nda
     ("labels", "message"),
     [
         (None, r"valid_y must be integers \(3,\), one for each image, and is missing"),
-        (np.zeros(2, np.uint8), r"valid_y must be integers \(3,\), one for each image, got uint8 \(2,\)"),
+        (
+            np.zeros(2, np.uint8),
+            r"valid_y must be integers \(3,\), one for each image, got uint8 \(2,\)",
+        ),
         (np.zeros((3, 1), np.uint8), r"valid_y must be integers .*, got uint8 \(3, 1\)"),
         (np.zeros(3), r"valid_y must be integers .*, got float64 \(3,\)"),
         (np.uint8(1), r"valid_y must be integers .*, got uint8 \(\)"),
@@ -237,9 +304,19 @@ def test_a_wrong_prepared_file_is_named(tmp_path: Path, arrays: dict[str, np.nda
 )
 def test_wrong_labels_are_named(tmp_path: Path, labels: np.ndarray | None, message: str) -> None:
     images = np.zeros((3, 28, 28), np.uint8)
-    arrays = {f"{split}_{part}": value for split in datasets.SIZES for part, value in (("x", images), ("y", np.arange(3)))}
+    arrays = {
+        f"{split}_{part}": value
+        for split in datasets.SIZES
+        for part, value in (("x", images), ("y", np.arange(3)))
+    }
     write_npz(tmp_path / "m.npz", arrays)
-    with pytest.raises(UserError, match=r"m\.npz: train_x must be uint8 \(50000, 28, 28\), got uint8 \(3, 28, 28\); delete the file"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"m\.npz: train_x must be uint8 \(50000, 28, 28\), got uint8 \(3, 28, 28\); delete "
+            r"the file"
+        ),
+    ):
         datasets.load(tmp_path / "m.npz", "mnist")
     arrays |= datasets.EXCERPT
     write_npz(tmp_path / "m.npz", arrays)

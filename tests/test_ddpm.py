@@ -1,4 +1,6 @@
-"""Diffusion: its schedule, its posterior and its terms against closed forms, its estimate of the bound, its samplers."""
+"""Diffusion: its schedule, its posterior and its terms against closed forms, its estimate of the
+bound, its samplers.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def build(**arch: object) -> DDPM:
 
 
 def images(n: int = 5) -> Tensor:
-    return torch.randint(0, 8, (n, 1, 4, 4), dtype=torch.uint8, generator=Generator().manual_seed(3))
+    return torch.randint(
+        0, 8, (n, 1, 4, 4), dtype=torch.uint8, generator=Generator().manual_seed(3)
+    )
 
 
 def test_the_schedule_is_the_product_of_its_steps() -> None:
@@ -53,9 +57,15 @@ def test_the_posterior_is_bayes_rule() -> None:
     ).log_prob(torch.tensor(x_t, dtype=torch.float64))
     p = (log_p - log_p.logsumexp(0)).exp()
     mean = float((p * grid).sum())
-    found = model._posterior_mean(torch.full((1, 1, 1, 1), x0).double(), torch.full((1, 1, 1, 1), x_t).double(), torch.tensor([t]))
+    found = model._posterior_mean(
+        torch.full((1, 1, 1, 1), x0).double(),
+        torch.full((1, 1, 1, 1), x_t).double(),
+        torch.tensor([t]),
+    )
     assert float(found) == pytest.approx(mean, abs=1e-5)
-    assert float(model.get_buffer("posterior_var")[t]) == pytest.approx(float((p * (grid - mean).square()).sum()), abs=1e-5)
+    assert float(model.get_buffer("posterior_var")[t]) == pytest.approx(
+        float((p * (grid - mean).square()).sum()), abs=1e-5
+    )
 
 
 def test_the_mean_follows_from_the_noise() -> None:
@@ -65,7 +75,10 @@ def test_the_mean_follows_from_the_noise() -> None:
     t = torch.tensor([1, 2, 3, 5, 7, 8])
     x_t = model._noised(x0, t, noise)
     torch.testing.assert_close(
-        model._mean(x_t.double(), t, noise.double()), model._posterior_mean(x0.double(), x_t.double(), t), rtol=1e-4, atol=1e-5
+        model._mean(x_t.double(), t, noise.double()),
+        model._posterior_mean(x0.double(), x_t.double(), t),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
@@ -80,7 +93,9 @@ def test_divergence_of_normals_is_the_librarys() -> None:
 def test_the_levels_masses_sum_to_one_and_are_the_librarys(log_std: float) -> None:
     levels = torch.arange(256)
     mean = torch.tensor([-1.4, -0.999, 0.1, 1.3], dtype=torch.float64)[:, None]
-    found = discretised_normal(levels.expand(4, -1), mean.expand(-1, 256), torch.full((4, 256), log_std), 256)
+    found = discretised_normal(
+        levels.expand(4, -1), mean.expand(-1, 256), torch.full((4, 256), log_std), 256
+    )
     torch.testing.assert_close(found.exp().sum(1), torch.ones(4, dtype=torch.float64))
     edges = (2 * torch.arange(1, 256, dtype=torch.float64) - 1) / 255 - 1
     cdf = Normal(mean, math.exp(log_std)).cdf(edges.expand(4, -1))
@@ -98,7 +113,11 @@ def test_the_bound_is_the_sum_of_its_terms(variance: str) -> None:
     rng = Generator().manual_seed(0)
     x0 = model.spec.signed(x)
     share = model.alpha_bar[-1]
-    first = kl_divergence(Normal(share.sqrt() * x0.double(), (1 - share).sqrt()), Normal(0.0, 1.0)).flatten(1).sum(1)
+    first = (
+        kl_divergence(Normal(share.sqrt() * x0.double(), (1 - share).sqrt()), Normal(0.0, 1.0))
+        .flatten(1)
+        .sum(1)
+    )
     total = -first
     with torch.no_grad():
         for step in range(1, 9):
@@ -110,7 +129,9 @@ def test_the_bound_is_the_sum_of_its_terms(variance: str) -> None:
             guess = out[:, :1]
             mean = (x_t.double() - beta / (1 - share).sqrt() * guess.double()) / (1 - beta).sqrt()
             posterior = [
-                beta * (1 - model.alpha_bar[s - 1]) / (1 - model.alpha_bar[s]) for s, beta in enumerate(model.get_buffer("beta")) if s
+                beta * (1 - model.alpha_bar[s - 1]) / (1 - model.alpha_bar[s])
+                for s, beta in enumerate(model.get_buffer("beta"))
+                if s
             ]
             least = posterior[max(step, 2) - 1]  # at step 1 that of step 2
             spread = {"beta": beta.sqrt(), "posterior": least.sqrt()}.get(variance)
@@ -144,7 +165,9 @@ def test_the_terms_of_the_chart_add_up_to_the_bound() -> None:
     whole = -model.log_likelihood(x, rng=Generator().manual_seed(0))
     assert terms.shape == (9,)
     assert bool((terms > 0).all())
-    assert float(terms.sum()) == pytest.approx(float(whole.mean()), abs=4.5 * float(whole.std()) * math.sqrt(2 / len(x)))
+    assert float(terms.sum()) == pytest.approx(
+        float(whole.mean()), abs=4.5 * float(whole.std()) * math.sqrt(2 / len(x))
+    )
 
 
 @pytest.mark.parametrize("terms", [1, 2, 5, 39, 40])
@@ -201,12 +224,20 @@ def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(UserError, match="label_dropout: there are no labels to hide"):
         build(label_dropout=0.1)
     with pytest.raises(UserError, match="guidance: must be a number of at least 0, got -1"):
-        build(conditional=True, label_dropout=0.1).sample(1, torch.tensor([0]), rng=rng, guidance=-1)
+        build(conditional=True, label_dropout=0.1).sample(
+            1, torch.tensor([0]), rng=rng, guidance=-1
+        )
     with pytest.raises(UserError, match="ddim_steps: must be 1 to 8, got 0"):
         build().decode(torch.zeros(1, 16), rng=rng, ddim_steps=0)
     with pytest.raises(UserError, match="ddim_steps: must be 1 to 8, got 9"):
         build().encode(images(1), rng=rng, ddim_steps=9)
-    with pytest.raises(UserError, match=r"steps, first, last: with these 100 steps 0\.36 of an image's variance is left at the last one"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"steps, first, last: with these 100 steps 0\.36 of an image's variance is left at "
+            r"the last one"
+        ),
+    ):
         DDPM(SPEC, steps=100, widths=(16,), patch=1)
     with pytest.raises(UserError, match="guidance: this entry is unconditional"):
         build().sample(1, rng=rng, guidance=1.0)
@@ -247,7 +278,9 @@ def test_each_variance_is_what_it_says() -> None:
     with torch.no_grad():
         share = (model.network(x_t, t / 8)[:, 1:].double() + 1) / 2
         found = model._noise(x_t, t, None)[1]
-    torch.testing.assert_close(found, lower[:, None, None, None] + share * (upper - lower)[:, None, None, None])
+    torch.testing.assert_close(
+        found, lower[:, None, None, None] + share * (upper - lower)[:, None, None, None]
+    )
 
 
 def test_the_learned_variance_adds_a_little_of_the_bound_to_the_loss() -> None:
@@ -264,7 +297,9 @@ def test_the_learned_variance_adds_a_little_of_the_bound_to_the_loss() -> None:
 
 
 def test_the_bound_teaches_the_learned_variance_alone() -> None:
-    """Its gradient stops at the noise: by the simple loss's that of the noise is the whole, by the bound's that of the variance."""
+    """Its gradient stops at the noise: by the simple loss's that of the noise is the whole, by the
+    bound's that of the variance.
+    """
     model, x, kept = build(variance="learned"), images(6), []
     model.network.register_forward_hook(lambda _, __, out: (out.retain_grad(), kept.append(out))[0])
     model.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.0).loss.backward()
@@ -289,4 +324,6 @@ def test_clipping_bounds_the_estimate_of_the_image() -> None:
     torch.testing.assert_close(model._ddim(x, noise, 4, 0, clip=True), torch.ones(1, 1, 4, 4))
     t = torch.tensor([4])
     clipped = model._mean(x.double(), t, noise.double(), clip=True)
-    torch.testing.assert_close(clipped, model._posterior_mean(torch.ones(1, 1, 4, 4).double(), x.double(), t))
+    torch.testing.assert_close(
+        clipped, model._posterior_mean(torch.ones(1, 1, 4, 4).double(), x.double(), t)
+    )

@@ -25,10 +25,18 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library has no mallopt")
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"),
+    reason="the C library has no mallopt",
+)
 def test_freed_memory_is_kept_for_the_next_tensor() -> None:
-    faults = {how: int(subprocess.check_output([sys.executable, "-c", FAULTS, how])) for how in ("kept", "returned")}
-    assert faults["kept"] < faults["returned"] / 10, faults  # a tensor of 64 MiB has 16384 pages, unless the system gives large ones
+    faults = {
+        how: int(subprocess.check_output([sys.executable, "-c", FAULTS, how]))
+        for how in ("kept", "returned")
+    }
+    assert faults["kept"] < faults["returned"] / 10, (
+        faults
+    )  # a tensor of 64 MiB has 16384 pages, unless the system gives large ones
 
 
 PEAK = """
@@ -49,11 +57,17 @@ subprocess.run([sys.executable, "-c", sys.argv[1]], check=True, close_fds=False)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a parent's memory cannot be told from the own")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere a parent's memory cannot be told from the own"
+)
 def test_the_peak_memory_is_that_of_this_process_alone() -> None:
-    before, after = map(float, subprocess.check_output([sys.executable, "-c", PARENT, PEAK]).split())
+    before, after = map(
+        float, subprocess.check_output([sys.executable, "-c", PARENT, PEAK]).split()
+    )
     assert 50 < before < 1000  # the parent has 1024 MB
-    assert 510 < after - before < 520  # the tensor has 512 MB of 2**20 bytes, which are 537 of 10**6
+    assert (
+        510 < after - before < 520
+    )  # the tensor has 512 MB of 2**20 bytes, which are 537 of 10**6
 
 
 THREADS = """
@@ -76,14 +90,20 @@ print(json.dumps([value.hex(), torch.get_num_threads(), blas]))
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot hold a process to some cores")
+@pytest.mark.skipif(
+    not hasattr(os, "sched_setaffinity"), reason="the system cannot hold a process to some cores"
+)
 @pytest.mark.parametrize("threads", [1, 3])
-def test_linear_algebra_has_as_many_threads_as_torch_however_many_cores_there_are(threads: int) -> None:
+def test_linear_algebra_has_as_many_threads_as_torch_however_many_cores_there_are(
+    threads: int,
+) -> None:
     cores = sorted(os.sched_getaffinity(0))
     command = [sys.executable, "-c", THREADS]
     values = []
     for some in (cores, cores[:1]):
-        value, of_torch, of_blas = json.loads(subprocess.check_output([*command, json.dumps(some), str(threads)]))
+        value, of_torch, of_blas = json.loads(
+            subprocess.check_output([*command, json.dumps(some), str(threads)])
+        )
         assert of_torch == threads
         assert of_blas == [threads] * len(of_blas) != []
         values.append(value)

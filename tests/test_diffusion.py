@@ -1,7 +1,9 @@
-"""Diffusion models as a whole: whole paths of noise, weighed by the textbook's densities, say what P(x) is for every image.
+"""Diffusion models as a whole: whole paths of noise, weighed by the textbook's densities, say what
+P(x) is for every image.
 
-The weight p(x_T) prod p(x_{t-1} | x_t) / prod q(x_t | x_{t-1}) of a path drawn forwards has the mean P(x), and its logarithm's mean is the bound. So
-the bound is held against P itself, and samples against P on both sides, where the contract can only say that a bound is not above frequencies.
+The weight p(x_T) prod p(x_{t-1} | x_t) / prod q(x_t | x_{t-1}) of a path drawn forwards has the
+mean P(x), and its logarithm's mean is the bound. So the bound is held against P itself, and samples
+against P on both sides, where the contract can only say that a bound is not above frequencies.
 """
 
 from __future__ import annotations
@@ -34,7 +36,14 @@ CASES = [
         "ddpm",
         DDPM,
         DataSpec(1, 2, 4, 3),
-        {**SMALL, "first": 0.1, "last": 0.4, "norm": "batch", "variance": "learned", "conditional": True},
+        {
+            **SMALL,
+            "first": 0.1,
+            "last": 0.4,
+            "norm": "batch",
+            "variance": "learned",
+            "conditional": True,
+        },
     ),
     Case("ddpm_vlb", DDPMVLB, DataSpec(2, 2, 2), {**SMALL, "first": 2.0, "last": -3.0}),
 ]
@@ -72,7 +81,12 @@ class Paths:
 def paths(model: GaussianDiffusion) -> Paths:
     """Of every image, for the last label of a conditional model."""
     images, y = contract.every_image(model.spec), last_label(model)
-    log_w = log_weights(model, images.repeat(PATHS, 1, 1, 1), None if y is None else y.repeat(PATHS), contract.rng(21))
+    log_w = log_weights(
+        model,
+        images.repeat(PATHS, 1, 1, 1),
+        None if y is None else y.repeat(PATHS),
+        contract.rng(21),
+    )
     log_w = log_w.view(PATHS, len(images)).numpy()
     w = np.exp(log_w)
     root = math.sqrt(PATHS)
@@ -80,26 +94,40 @@ def paths(model: GaussianDiffusion) -> Paths:
 
 
 def log_weights(model: GaussianDiffusion, x: Tensor, y: Tensor | None, rng: Generator) -> Tensor:
-    """Log-weight float64 (B,) of one path for each image. Of the model only the network and the variances of the steps are used."""
+    """Log-weight float64 (B,) of one path for each image. Of the model only the network and the
+    variances of the steps are used.
+    """
     beta, steps, levels = model.beta.tolist(), model.steps, model.spec.levels
     left = np.cumprod([1 - b for b in beta])  # share of the image's variance that is left
     state = 2 * x.double() / (levels - 1) - 1
     total = torch.zeros(len(x), dtype=torch.float64)
     for t in range(1, steps + 1):
         forward = Normal(math.sqrt(1 - beta[t]) * state, math.sqrt(beta[t]))
-        following = forward.mean + forward.stddev * torch.randn(state.shape, generator=rng, dtype=torch.float64)
+        following = forward.mean + forward.stddev * torch.randn(
+            state.shape, generator=rng, dtype=torch.float64
+        )
         out = model.denoise(following.float(), torch.full((len(x),), t / steps), y).double()
         mean = (following - beta[t] / math.sqrt(1 - left[t]) * out[:, :1]) / math.sqrt(1 - beta[t])
         lowest = max(t, 2)
         posterior = beta[lowest] * (1 - left[lowest - 1]) / (1 - left[lowest])
-        upwards = {"beta": torch.ones(()), "posterior": torch.zeros(())}.get(model.variance, (out[:, 1:] + 1) / 2)
+        upwards = {"beta": torch.ones(()), "posterior": torch.zeros(())}.get(
+            model.variance, (out[:, 1:] + 1) / 2
+        )
         variance = beta[t] ** upwards.double() * posterior ** (1 - upwards.double())
         backward = Normal(mean, variance.sqrt())
         if t > 1:
             total += backward.log_prob(state).flatten(1).sum(1)
         else:
-            bins = torch.tensor([-math.inf, *((2 * level - 1) / (levels - 1) - 1 for level in range(1, levels)), math.inf]).double()
-            mass = backward.cdf(bins[x.long() + 1].clamp(max=50)) - backward.cdf(bins[x.long()].clamp(min=-50))
+            bins = torch.tensor(
+                [
+                    -math.inf,
+                    *((2 * level - 1) / (levels - 1) - 1 for level in range(1, levels)),
+                    math.inf,
+                ]
+            ).double()
+            mass = backward.cdf(bins[x.long() + 1].clamp(max=50)) - backward.cdf(
+                bins[x.long()].clamp(min=-50)
+            )
             total += mass.clamp(min=1e-300).log().flatten(1).sum(1)
         total -= forward.log_prob(following).flatten(1).sum(1)
         state = following
@@ -119,20 +147,33 @@ def check_bound(model: GaussianDiffusion) -> None:
     x, y, repeats = contract.every_image(model.spec), last_label(model), 1000
     with torch.no_grad():
         labels = None if y is None else y.repeat(repeats)
-        scores = model.log_likelihood(x.repeat(repeats, 1, 1, 1), labels, rng=contract.rng(22)).view(repeats, -1).numpy()
+        scores = (
+            model.log_likelihood(x.repeat(repeats, 1, 1, 1), labels, rng=contract.rng(22))
+            .view(repeats, -1)
+            .numpy()
+        )
     found = paths(model)
-    difference, error = scores.mean(0) - found.bound, np.hypot(scores.std(0, ddof=1) / math.sqrt(repeats), found.bound_stderr)
+    difference, error = (
+        scores.mean(0) - found.bound,
+        np.hypot(scores.std(0, ddof=1) / math.sqrt(repeats), found.bound_stderr),
+    )
     worst, whole = float(np.abs(difference / error).max()), math.sqrt((error**2).mean() / len(x))
     assert whole < 0.1, f"too uncertain to test: {whole:.3f} nats"
-    assert abs(difference.mean()) < 5 * whole, f"the score is {difference.mean():.3f} +- {whole:.3f} nats above the mean log-weight"
-    assert worst < 6, f"the score of an image is {worst:.1f} standard errors from its mean log-weight"
+    assert abs(difference.mean()) < 5 * whole, (
+        f"the score is {difference.mean():.3f} +- {whole:.3f} nats above the mean log-weight"
+    )
+    assert worst < 6, (
+        f"the score of an image is {worst:.1f} standard errors from its mean log-weight"
+    )
 
 
 def check_samples(model: GaussianDiffusion) -> None:
     """Samples follow P, on both sides."""
     found = paths(model)
     y = last_label(model)
-    drawn = model.sample(contract.DRAWS, None if y is None else y[:1].expand(contract.DRAWS), rng=contract.rng(23))
+    drawn = model.sample(
+        contract.DRAWS, None if y is None else y[:1].expand(contract.DRAWS), rng=contract.rng(23)
+    )
     distance = 0.5 * np.abs(found.p / found.p.sum() - contract.frequencies(drawn, model.spec)).sum()
     limit = contract.sampling_noise(found.p, contract.DRAWS) + 0.5 * found.p_stderr.sum()
     assert limit < 0.2, f"too uncertain to test: {limit:.3f}"
@@ -154,7 +195,9 @@ def test_chain_is_one_distribution(index: int, check: Callable[[GaussianDiffusio
 class NoDecoder(DDPM):
     """Leaves out the term of the levels themselves."""
 
-    def _term(self, x: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, log_var: Tensor) -> Tensor:
+    def _term(
+        self, x: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, log_var: Tensor
+    ) -> Tensor:
         return super()._term(x, x0, x_t, t, noise, log_var).masked_fill(t == 1, 0.0)
 
 
@@ -168,14 +211,18 @@ class NoPrior(DDPM):
 class NarrowSteps(DDPM):
     """Samples with four fifths of the noise."""
 
-    def _ancestral(self, x: Tensor, noise: Tensor, log_var: Tensor, now: int, clip: bool, rng: Generator) -> Tensor:
+    def _ancestral(
+        self, x: Tensor, noise: Tensor, log_var: Tensor, now: int, clip: bool, rng: Generator
+    ) -> Tensor:
         return super()._ancestral(x, noise, log_var + 2 * math.log(0.8), now, clip, rng)
 
 
 class NoLastDraw(DDPM):
     """Rounds the last mean in place of drawing."""
 
-    def _ancestral(self, x: Tensor, noise: Tensor, log_var: Tensor, now: int, clip: bool, rng: Generator) -> Tensor:
+    def _ancestral(
+        self, x: Tensor, noise: Tensor, log_var: Tensor, now: int, clip: bool, rng: Generator
+    ) -> Tensor:
         return super()._ancestral(x, noise, log_var - 100.0 * (now == 1), now, clip, rng)
 
 
@@ -188,6 +235,8 @@ class NoLastDraw(DDPM):
         (NoLastDraw, check_samples, "from P"),
     ],
 )
-def test_broken_chains_fail(cls: type[DDPM], check: Callable[[GaussianDiffusion], None], message: str) -> None:
+def test_broken_chains_fail(
+    cls: type[DDPM], check: Callable[[GaussianDiffusion], None], message: str
+) -> None:
     with pytest.raises(AssertionError, match=message):
         check(trained(1, cls))

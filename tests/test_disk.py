@@ -1,4 +1,6 @@
-"""A full disk, a read-only one, another user's files: each is told with what, where and how to mend, and the next run goes on."""
+"""A full disk, a read-only one, another user's files: each is told with what, where and how to
+mend, and the next run goes on.
+"""
 
 from __future__ import annotations
 
@@ -87,11 +89,17 @@ def test_every_kind_says_what_where_and_how_to_mend(tmp_path: Path, number: int,
     assert text.endswith("Nothing was left half-written")
     assert caught.value.errno == number
     assert told(OSError(number, "text", str(path))).startswith(f"cannot use {path}: {hint}")
-    assert hint.split(": ")[0] in told(OSError(number, "text")), "of a file that the system does not name"
+    assert hint.split(": ")[0] in told(OSError(number, "text")), (
+        "of a file that the system does not name"
+    )
 
 
 def test_an_error_is_explained_once(tmp_path: Path) -> None:
-    with pytest.raises(ExplainedError) as caught, explained(tmp_path / "outer"), explained(tmp_path / "inner"):
+    with (
+        pytest.raises(ExplainedError) as caught,
+        explained(tmp_path / "outer"),
+        explained(tmp_path / "inner"),
+    ):
         failing(errno.ENOSPC)()
     assert str(caught.value).count("cannot write") == 1
     assert "inner" in str(caught.value)
@@ -100,12 +108,20 @@ def test_an_error_is_explained_once(tmp_path: Path) -> None:
 
 
 def test_the_file_that_the_system_names_is_the_one_that_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"cannot write .*named: the disk is full"), explained(tmp_path / "folder"):
+    with (
+        pytest.raises(OSError, match=r"cannot write .*named: the disk is full"),
+        explained(tmp_path / "folder"),
+    ):
         failing(errno.ENOSPC, tmp_path / "named")()
 
 
 @pytest.mark.parametrize(
-    "error", [ConnectionResetError(errno.ECONNRESET, "reset"), FileNotFoundError(errno.ENOENT, "no", "x"), ValueError("v")]
+    "error",
+    [
+        ConnectionResetError(errno.ECONNRESET, "reset"),
+        FileNotFoundError(errno.ENOENT, "no", "x"),
+        ValueError("v"),
+    ],
 )
 def test_other_errors_stay_as_they_are(tmp_path: Path, error: Exception) -> None:
     with pytest.raises(type(error)) as caught, explained(tmp_path):
@@ -129,7 +145,9 @@ def test_owner_mode_and_user_are_named(tmp_path: Path, monkeypatch: pytest.Monke
 # ---------------------------------------------------------------------- where it meets the program
 
 
-def test_reading_another_users_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_another_users_file_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_json(tmp_path / "a.json", {})
     write_npz(tmp_path / "a.npz", {})
     monkeypatch.setattr(Path, "read_text", failing(errno.EACCES, tmp_path / "a.json"))
@@ -142,8 +160,12 @@ def test_reading_another_users_file_is_told(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 @pytest.mark.parametrize("where", ["mkdir", "open", "unlink"])
-def test_no_command_ends_in_a_bare_error_number(root: Path, monkeypatch: pytest.MonkeyPatch, number: int, where: str) -> None:
-    """Wherever a stage meets the disk, its own check of the place or the command line's says what and where."""
+def test_no_command_ends_in_a_bare_error_number(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int, where: str
+) -> None:
+    """Wherever a stage meets the disk, its own check of the place or the command line's says what
+    and where.
+    """
     for path in ("mkdir", "open", "unlink"):
         if path == where:
             monkeypatch.setattr(Path, path, failing(number, root / "x"))
@@ -163,9 +185,13 @@ def test_the_reason_in_the_report_is_the_same(root: Path, monkeypatch: pytest.Mo
     assert status["error"].startswith(f"cannot use {root / 'data' / 'raw'}: the disk is full")
 
 
-def test_the_fingerprints_name_what_is_in_their_way(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprints_name_what_is_in_their_way(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     params.checkpoints.write_text("a file in place of the folder")
-    with pytest.raises(OSError, match=rf"cannot write {params.checkpoints}: there is a file in place of a folder"):
+    with pytest.raises(
+        OSError, match=rf"cannot write {params.checkpoints}: there is a file in place of a folder"
+    ):
         code_stage.run(params)
 
 
@@ -176,7 +202,11 @@ def test_a_checkpoint_that_cannot_be_removed_is_in_no_others_way(
     for folder in folders:
         folder.mkdir(parents=True)
     rmtree = shutil.rmtree
-    monkeypatch.setattr(shutil, "rmtree", lambda path: failing(errno.EACCES, path)() if path == folders[0] else rmtree(path))
+    monkeypatch.setattr(
+        shutil,
+        "rmtree",
+        lambda path: failing(errno.EACCES, path)() if path == folders[0] else rmtree(path),
+    )
     clean(everything=True)
     printed = capsys.readouterr().out
     assert f"kept (cannot remove {folders[0]}: no permission" in printed
@@ -195,14 +225,25 @@ def test_a_checkpoint_that_cannot_be_removed_is_in_no_others_way(
     ],
 )
 def test_clean_removes_first_what_needs_no_room(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, said: str
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    said: str,
 ) -> None:
-    """It is the remedy for a full disk, on which nothing can be written that tells what is unfinished."""
+    """It is the remedy for a full disk, on which nothing can be written that tells what is
+    unfinished.
+    """
 
     def full(root: Path) -> list[str]:
         raise error
 
-    names = ["quick-gone-train-aa", "quick-made-train-bb", "quick-made-train-cc", "quick-vae-sample-dd"]
+    names = [
+        "quick-gone-train-aa",
+        "quick-made-train-bb",
+        "quick-made-train-cc",
+        "quick-vae-sample-dd",
+    ]
     for age, name in enumerate(names):
         write_json(root / ".ckpt" / name / "identity.json", {})
         for path in (root / ".ckpt" / name / "identity.json", root / ".ckpt" / name):
@@ -212,8 +253,13 @@ def test_clean_removes_first_what_needs_no_room(
         code, text = command("clean")
     assert code == 1
     assert text.startswith(f"error: {said}")
-    assert isinstance(error, UserError) or text.endswith("`genbench clean --all` removes all checkpoints\n")
-    assert {path.name for path in (root / ".ckpt").iterdir()} == {"quick-made-train-bb", "quick-vae-sample-dd"}
+    assert isinstance(error, UserError) or text.endswith(
+        "`genbench clean --all` removes all checkpoints\n"
+    )
+    assert {path.name for path in (root / ".ckpt").iterdir()} == {
+        "quick-made-train-bb",
+        "quick-vae-sample-dd",
+    }
     monkeypatch.setattr("genbench.pipeline.clean._unfinished", lambda root: {"quick-made-train"})
     capsys.readouterr()
     clean()
@@ -221,7 +267,9 @@ def test_clean_removes_first_what_needs_no_room(
     assert {path.name for path in (root / ".ckpt").iterdir()} == {"quick-made-train-bb"}
 
 
-def test_costs_that_cannot_be_read_cost_an_estimate_alone(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_costs_that_cannot_be_read_cost_an_estimate_alone(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_text(costs_path(params), '{"stage": "prepare", "key": "mnist", "seconds": 1.5}\n')
     with costs_path(params).open("ab") as file:
         for line in (
@@ -233,8 +281,14 @@ def test_costs_that_cannot_be_read_cost_an_estimate_alone(params: Params, monkey
             b"[" * 100_000,
         ):
             file.write(line + b"\n")
-        file.write(b'{"stage": 1, "key": "made", "seconds": 2}\n{"stage": "train", "key": "made", "seconds": 2}\n')
-    assert [(line["stage"], line["seconds"]) for line in read_costs(params)] == [("prepare", 1.5), ("train", 2)]
+        file.write(
+            b'{"stage": 1, "key": "made", "seconds": 2}\n{"stage": "train", "key": "made", '
+            b'"seconds": 2}\n'
+        )
+    assert [(line["stage"], line["seconds"]) for line in read_costs(params)] == [
+        ("prepare", 1.5),
+        ("train", 2),
+    ]
     monkeypatch.setattr(Path, "read_text", failing(errno.EACCES, costs_path(params)))
     assert read_costs(params) == []
 
@@ -258,10 +312,14 @@ def test_folders_are_tried_before_a_run_and_left_as_they_are(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
-def test_a_run_that_cannot_write_does_not_begin(root: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_a_run_that_cannot_write_does_not_begin(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     monkeypatch.setattr(run, "check_workspace", lambda root: None)
     monkeypatch.setattr(run, "_dvc", lambda *_, **__: pytest.fail("DVC was started"))
-    monkeypatch.setattr(tempfile, "TemporaryFile", failing(number) if number != errno.ENOSPC else lambda **_: Full())
+    monkeypatch.setattr(
+        tempfile, "TemporaryFile", failing(number) if number != errno.ENOSPC else lambda **_: Full()
+    )
     code, text = command("run")
     assert code == 1
     assert text.startswith(f"error: cannot write in {root / '.dvc' / 'tmp'}: {KINDS[number]}")
@@ -282,7 +340,11 @@ def test_doctor_tries_to_write(params: Params, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(("free", "said"), [(10 * 2**20, True), (10 * 2**30, False)])
 def test_a_failed_run_says_so_if_the_disk_is_nearly_full(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free: int, said: bool
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    free: int,
+    said: bool,
 ) -> None:
     """DVC's own words for it are a bare error number."""
     raw = yaml.safe_load((root / "params.yaml").read_text())
@@ -298,7 +360,11 @@ def test_a_failed_run_says_so_if_the_disk_is_nearly_full(
     assert (shortage(root) is not None) is said
 
 
-def test_an_unwritable_folder_is_a_mistake_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unwritable_folder_is_a_mistake_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "TemporaryFile", failing(errno.EROFS))
-    with pytest.raises(UserError, match=rf"cannot write in {tmp_path}: the file system is read-only"):
+    with pytest.raises(
+        UserError, match=rf"cannot write in {tmp_path}: the file system is read-only"
+    ):
         check_writable([tmp_path])

@@ -1,4 +1,6 @@
-"""`genbench doctor` where things are broken, which is what it is for: each check says what is wrong with its own, and all others are made."""
+"""`genbench doctor` where things are broken, which is what it is for: each check says what is wrong
+with its own, and all others are made.
+"""
 
 from __future__ import annotations
 
@@ -50,11 +52,19 @@ def test_a_check_that_cannot_be_made_fails_and_the_others_go_on(
     monkeypatch.chdir(params.root)
     for function in CHECKS.values():
         monkeypatch.setattr(doctor, function, fails)
-    found = [(check.level, check.what) for check in doctor.checks("quick") if check.level == "fail" and check.found.startswith(said)]
-    assert found == [("fail", what) for what in (*list(CHECKS)[:9], "binary_mnist", *list(CHECKS)[9:])]
+    found = [
+        (check.level, check.what)
+        for check in doctor.checks("quick")
+        if check.level == "fail" and check.found.startswith(said)
+    ]
+    assert found == [
+        ("fail", what) for what in (*list(CHECKS)[:9], "binary_mnist", *list(CHECKS)[9:])
+    ]
 
 
-def test_params_that_cannot_be_read_are_told(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_params_that_cannot_be_read_are_told(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read_text = Path.read_text
 
     def fails(self: Path, *arguments: Any, **more: Any) -> str:
@@ -92,8 +102,12 @@ stages:
 """
 
 
-@pytest.mark.parametrize("config", ["[core\n", "[core]\n    analytics = false\n"], ids=["broken", "no git"])
-def test_outputs_that_dvc_cannot_be_asked_about_are_told(project: Path, monkeypatch: pytest.MonkeyPatch, config: str) -> None:
+@pytest.mark.parametrize(
+    "config", ["[core\n", "[core]\n    analytics = false\n"], ids=["broken", "no git"]
+)
+def test_outputs_that_dvc_cannot_be_asked_about_are_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, config: str
+) -> None:
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(project / "site"))
     write_bytes(project / ".dvc" / "config", config.encode())
     write_bytes(project / "dvc.lock", LOCK)
@@ -110,4 +124,8 @@ def test_a_lock_that_is_held_is_told(params: Params, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(dvc_files, "problems", held)
     (check,) = doctor._attempt("dvc files", lambda: doctor._dvc_files(params.root))
-    assert (check.level, check.what, check.found) == ("fail", "dvc files", "it is held by process 7, which is stopped")
+    assert (check.level, check.what, check.found) == (
+        "fail",
+        "dvc files",
+        "it is held by process 7, which is stopped",
+    )

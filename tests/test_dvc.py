@@ -1,4 +1,6 @@
-"""What DVC runs again, with the real dvc.yaml and fingerprints; the stages are stand-ins that write a hash of what they were given."""
+"""What DVC runs again, with the real dvc.yaml and fingerprints; the stages are stand-ins that write
+a hash of what they were given.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,15 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = ("train", "sample", "visuals", "score_likelihood", "score_samples")
 ENDS = {"report", "track"}
 
-ENTRY = {"model": "alpha", "dataset": "mnist", "seed": 0, "arch": {"width": 1}, "train": {"steps": 1}, "sample": {}, "score": {}}
+ENTRY = {
+    "model": "alpha",
+    "dataset": "mnist",
+    "seed": 0,
+    "arch": {"width": 1},
+    "train": {"steps": 1},
+    "sample": {},
+    "score": {},
+}
 PARAMS: dict[str, Any] = {
     "root": ".",
     "profile": "quick",
@@ -41,7 +51,8 @@ PARAMS: dict[str, Any] = {
     "entries": {"alpha": ENTRY, "beta": ENTRY | {"model": "beta"}},
 }
 
-# Each output is a hash of what the stage reads, so that DVC goes on downstream where, and only where, something came out differently.
+# Each output is a hash of what the stage reads, so that DVC goes on downstream where, and only
+# where, something came out differently.
 STAND_IN = """#!{python} -I
 import hashlib, os, pathlib, sys
 root = pathlib.Path.cwd()
@@ -89,14 +100,18 @@ for name in writes:
 
 @dataclass
 class Project:
-    """A git repository with our pipeline, stand-ins for its stages, two models of two families, and two metrics."""
+    """A git repository with our pipeline, stand-ins for its stages, two models of two families, and
+    two metrics.
+    """
 
     root: Path
     env: dict[str, str]
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a program here."""
-        return subprocess.run(command, cwd=self.root, env=self.env, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, cwd=self.root, env=self.env, capture_output=True, text=True, check=False
+        )
 
     def dvc(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run dvc here."""
@@ -109,7 +124,9 @@ class Project:
         calls = self.root / "calls.txt"
         calls.unlink(missing_ok=True)
         done = self.dvc("repro", *args, check=check)
-        return set(calls.read_text().split()) if calls.exists() else set(), done.stdout + done.stderr
+        return set(
+            calls.read_text().split()
+        ) if calls.exists() else set(), done.stdout + done.stderr
 
     def params(self, change: Callable[[dict[str, Any]], object], path: str = "params.yaml") -> None:
         """Edit a params.yaml."""
@@ -124,7 +141,9 @@ class Project:
 
 
 def _dump(raw: dict[str, Any]) -> str:
-    return yaml.safe_dump(json.loads(json.dumps(raw)), sort_keys=False)  # by JSON, so that no two entries share a block by an anchor
+    return yaml.safe_dump(
+        json.loads(json.dumps(raw)), sort_keys=False
+    )  # by JSON, so that no two entries share a block by an anchor
 
 
 def _entry(name: str, *stages: str) -> set[str]:
@@ -142,25 +161,46 @@ def _create(root: Path, tools: Path) -> Project:
     shutil.rmtree(root / "profiles" / "full")
     for stage in (*STAGES, "prepare", "features", "report", "track"):
         (root / "pipelines" / f"{stage}.py").write_text('"""A stage."""\n')
-    smoke = PARAMS | {"root": "../..", "profile": "smoke", "params_file": "profiles/smoke/params.yaml"}
+    smoke = PARAMS | {
+        "root": "../..",
+        "profile": "smoke",
+        "params_file": "profiles/smoke/params.yaml",
+    }
     for path, raw in (("params.yaml", PARAMS), ("profiles/smoke/params.yaml", smoke)):
         (root / path).write_text(_dump(raw))
     tools.mkdir(exist_ok=True)
     script = tools / "genbench"
-    script.write_text(STAND_IN.format(python=sys.executable, params_file={p["profile"]: p["params_file"] for p in (PARAMS, smoke)}))
+    script.write_text(
+        STAND_IN.format(
+            python=sys.executable,
+            params_file={p["profile"]: p["params_file"] for p in (PARAMS, smoke)},
+        )
+    )
     script.chmod(0o755)
-    # The command lines of a developer's shell may point git or DVC elsewhere; these tests are about this folder alone.
+    # The command lines of a developer's shell may point git or DVC elsewhere; these tests are about
+    # this folder alone.
     env = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_", "GENBENCH_"))}
-    env |= {"PATH": f"{tools}{os.pathsep}{env['PATH']}", "DVC_SITE_CACHE_DIR": str(root.parent / "site"), "DVC_NO_ANALYTICS": "1"}
+    env |= {
+        "PATH": f"{tools}{os.pathsep}{env['PATH']}",
+        "DVC_SITE_CACHE_DIR": str(root.parent / "site"),
+        "DVC_NO_ANALYTICS": "1",
+    }
     project = Project(root, env | {"PYTHONDONTWRITEBYTECODE": "1"})
     for name in ("alpha", "beta"):
-        project.write(f"genbench/models/{name}.py", f'"""A model."""\nfrom genbench.families import {name}s\nwidth = {name}s.width\n')
+        project.write(
+            f"genbench/models/{name}.py",
+            f'"""A model."""\nfrom genbench.families import {name}s\nwidth = {name}s.width\n',
+        )
         project.write(f"genbench/families/{name}s.py", "width = 1\n")
     for folder in ("models", "families", "metrics"):
         project.write(f"genbench/{folder}/__init__.py", "")
     for name in ("first", "second"):
         project.write(f"genbench/scoring/metrics/{name}.py", "scale = 1\n")
-    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start"],
+    ):
         assert project.run("git", *command).returncode == 0
     return project
 
@@ -182,7 +222,9 @@ def test_second_run_does_nothing(finished: Project) -> None:
     assert "up to date" in said
 
 
-def test_architecture_of_one_entry_runs_that_entry_and_back_comes_from_the_cache(finished: Project) -> None:
+def test_architecture_of_one_entry_runs_that_entry_and_back_comes_from_the_cache(
+    finished: Project,
+) -> None:
     finished.params(lambda raw: raw["entries"]["alpha"]["arch"].update(width=2))
     ran, _ = finished.repro()
     assert ran == {"code"} | _entry("alpha") | ENDS
@@ -205,13 +247,24 @@ def test_metric_scores_again_and_trains_nothing(finished: Project) -> None:
 def test_protocol_reaches_the_stages_that_it_concerns(finished: Project) -> None:
     finished.params(lambda raw: raw["protocol"].update(likelihood_images=3))
     ran, _ = finished.repro()
-    assert ran == {"code"} | _entry("alpha", "score_likelihood") | _entry("beta", "score_likelihood") | ENDS
+    assert (
+        ran
+        == {"code"}
+        | _entry("alpha", "score_likelihood")
+        | _entry("beta", "score_likelihood")
+        | ENDS
+    )
 
 
 def test_family_runs_its_models_and_a_comment_runs_nothing(finished: Project) -> None:
     finished.write("genbench/families/betas.py", "width = 2\n")
     ran, _ = finished.repro()
-    assert ran == {"code"} | _entry("beta", "train", "sample", "visuals", "score_likelihood", "score_samples") | ENDS
+    assert (
+        ran
+        == {"code"}
+        | _entry("beta", "train", "sample", "visuals", "score_likelihood", "score_samples")
+        | ENDS
+    )
     finished.write("genbench/families/betas.py", '"""Betas."""\n\nwidth = (2)  # wide\n')
     finished.write("genbench/cli/main.py", "print('another command line')\n")
     ran, _ = finished.repro()
@@ -219,14 +272,18 @@ def test_family_runs_its_models_and_a_comment_runs_nothing(finished: Project) ->
 
 
 def test_one_more_seed_runs_only_its_own_stages(finished: Project) -> None:
-    finished.params(lambda raw: raw["entries"].update({"alpha-s1": raw["entries"]["alpha"] | {"seed": 1}}))
+    finished.params(
+        lambda raw: raw["entries"].update({"alpha-s1": raw["entries"]["alpha"] | {"seed": 1}})
+    )
     ran, _ = finished.repro()
     assert ran == {"code"} | _entry("alpha-s1") | ENDS
 
 
 def test_failing_entry_lets_the_others_go_on_and_the_report_stand(finished: Project) -> None:
     finished.write("broken.txt", "train alpha")
-    finished.params(lambda raw: [raw["entries"][name]["arch"].update(width=5) for name in ("alpha", "beta")])
+    finished.params(
+        lambda raw: [raw["entries"][name]["arch"].update(width=5) for name in ("alpha", "beta")]
+    )
     failed, _ = finished.repro("--keep-going", check=False)
     assert failed == {"code", "train@alpha"} | _entry("beta")
     assert finished.repro("-s", "report", "track")[0] == ENDS
@@ -238,20 +295,28 @@ def test_profiles_run_the_same_pipeline() -> None:
     copies = sorted((REPOSITORY / "profiles").glob("*/dvc.yaml"))
     assert len(copies) == 2
     for path in copies:
-        assert not path.is_symlink() and path.read_bytes() == (REPOSITORY / "dvc.yaml").read_bytes(), f"{path}: run make profiles"
+        assert (
+            not path.is_symlink() and path.read_bytes() == (REPOSITORY / "dvc.yaml").read_bytes()
+        ), f"{path}: run make profiles"
 
 
 def test_profile_has_its_own_lock_and_metrics(finished: Project) -> None:
     before = (finished.root / "dvc.lock").read_bytes()
     ran, _ = finished.repro("profiles/smoke/dvc.yaml")
-    assert ran == {"code", "prepare@mnist", "features@mnist"} | _entry("alpha") | _entry("beta") | ENDS
+    assert (
+        ran == {"code", "prepare@mnist", "features@mnist"} | _entry("alpha") | _entry("beta") | ENDS
+    )
     assert (finished.root / "dvc.lock").read_bytes() == before
     assert (finished.root / "profiles" / "smoke" / "dvc.lock").is_file()
     assert finished.repro("profiles/smoke/dvc.yaml")[0] == set()
     shown = finished.dvc("metrics", "show").stdout
     for profile in ("quick", "smoke"):
         for entry in ("alpha", "beta"):
-            (line,) = [line for line in shown.splitlines() if os.path.join("reports", profile, "metrics", f"{entry}.json") in line]
+            (line,) = [
+                line
+                for line in shown.splitlines()
+                if os.path.join("reports", profile, "metrics", f"{entry}.json") in line
+            ]
             assert "1.0" in line.split()
     status = finished.run("git", "status", "--porcelain", "-uall").stdout
     new = {line[3:] for line in status.splitlines() if line.startswith("??")}
@@ -261,12 +326,19 @@ def test_profile_has_its_own_lock_and_metrics(finished: Project) -> None:
 
 
 def test_diff_with_a_commit_names_what_changed(finished: Project) -> None:
-    for command in (["add", "--all"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "run"]):
+    for command in (
+        ["add", "--all"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "run"],
+    ):
         assert finished.run("git", *command).returncode == 0
     finished.params(lambda raw: raw["entries"]["alpha"]["arch"].update(width=9))
     changed = json.loads(finished.dvc("params", "diff", "--json").stdout)["params.yaml"]
-    assert {name: value["new"] for name, value in changed.items()} == {"entries.alpha.arch.width": 9}
+    assert {name: value["new"] for name, value in changed.items()} == {
+        "entries.alpha.arch.width": 9
+    }
     metrics = finished.root / "reports" / "quick" / "metrics" / "alpha.json"
     metrics.write_text(metrics.read_text().replace("1.0", "3.0"))
-    scores = json.loads(finished.dvc("metrics", "diff", "--json").stdout)["reports/quick/metrics/alpha.json"]
+    scores = json.loads(finished.dvc("metrics", "diff", "--json").stdout)[
+        "reports/quick/metrics/alpha.json"
+    ]
     assert scores["fid_mnist"]["diff"] == 2.0

@@ -1,4 +1,6 @@
-"""DVC's own files after a kill: cut at every place, and by processes that really die at that moment. What can be read is decided by DVC itself."""
+"""DVC's own files after a kill: cut at every place, and by processes that really die at that
+moment. What can be read is decided by DVC itself.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def dvc_reads(content: bytes) -> bool:
 
 
 def finished(content: bytes) -> bool:
-    """Whether DVC can read a dvc.lock, and its end is one that DVC can have made: an output with its size."""
+    """Whether DVC can read a dvc.lock, and its end is one that DVC can have made: an output with
+    its size.
+    """
     if not dvc_reads(content) or not content.endswith(b"\n"):
         return False
     stages = stages_of(content) if b"stages:" in content else []
@@ -100,11 +104,15 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("profile", ["quick", "smoke"])
 @pytest.mark.parametrize("part", range(20))
-def test_a_committed_lock_that_is_cut_anywhere_is_mended(root: Path, profile: str, part: int) -> None:
+def test_a_committed_lock_that_is_cut_anywhere_is_mended(
+    root: Path, profile: str, part: int
+) -> None:
     path = dvc_files.lock_of(root, profile)
     path.write_bytes(COMMITTED)
     assert mend(root) == []
-    cut = COMMITTED[: len(COMMITTED) * part // 20 + 7 * (part % 3)]  # within words and at their ends
+    cut = COMMITTED[
+        : len(COMMITTED) * part // 20 + 7 * (part % 3)
+    ]  # within words and at their ends
     path.write_bytes(cut)
     assert not finished(cut)
     assert problems(root) == [(f"{path} is cut short", "the next `genbench run` mends it")]
@@ -126,14 +134,18 @@ def test_every_cut_is_taken_for_one(root: Path, monkeypatch: pytest.MonkeyPatch)
     for end in range(len(SMALL)):
         if end in ends:
             continue
-        path.write_bytes(SMALL[:end] + (b"\0" * 3 if end % 2 else b""))  # some file systems fill in what they lost
+        path.write_bytes(
+            SMALL[:end] + (b"\0" * 3 if end % 2 else b"")
+        )  # some file systems fill in what they lost
         mend(root)
         assert path.read_bytes() == first, end
 
 
 @pytest.mark.parametrize("kept", [None, b"stages: [", SMALL[:-20]])
 @pytest.mark.parametrize("cut", [b"", SMALL[:100], SMALL[:-9]])
-def test_without_a_whole_copy_or_git_it_is_named_and_left_alone(root: Path, kept: bytes | None, cut: bytes) -> None:
+def test_without_a_whole_copy_or_git_it_is_named_and_left_alone(
+    root: Path, kept: bytes | None, cut: bytes
+) -> None:
     path, copy = root / "dvc.lock", copy_of(root, "quick")
     if kept is not None:
         copy.parent.mkdir(parents=True)
@@ -141,8 +153,14 @@ def test_without_a_whole_copy_or_git_it_is_named_and_left_alone(root: Path, kept
     path.write_bytes(cut)
     with pytest.raises(UserError) as error:
         mend(root)
-    said = f"{path} was cut short by a kill, and there is neither a copy of it nor one in git that is whole"
-    assert str(error.value).startswith(f"{said}. `git checkout -- {path}` takes the committed one; or delete it, and what DVC's cache")
+    said = (
+        f"{path} was cut short by a kill, and there is neither a copy of it nor one in git that "
+        "is whole"
+    )
+    assert str(error.value).startswith(
+        f"{said}. `git checkout -- {path}` takes the committed one; or delete it, and what DVC's "
+        "cache"
+    )
     assert path.read_bytes() == cut
     ((found, remedy),) = problems(root)
     assert found == said
@@ -151,7 +169,9 @@ def test_without_a_whole_copy_or_git_it_is_named_and_left_alone(root: Path, kept
     assert mend(root) == []
 
 
-def test_a_copy_that_cannot_be_written_is_no_reason_to_fail(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_cannot_be_written_is_no_reason_to_fail(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a full disk `genbench clean` comes by here."""
 
     def full(path: Path, content: bytes) -> None:
@@ -166,7 +186,10 @@ def test_a_copy_that_cannot_be_written_is_no_reason_to_fail(root: Path, monkeypa
     assert not copy_of(root, "quick").exists()
 
 
-CONFLICT = SMALL.replace(b"      size: 1437832\n", b"<<<<<<< HEAD\n      size: 1\n=======\n      size: 2\n>>>>>>> other\n")
+CONFLICT = SMALL.replace(
+    b"      size: 1437832\n",
+    b"<<<<<<< HEAD\n      size: 1\n=======\n      size: 2\n>>>>>>> other\n",
+)
 
 
 @pytest.mark.parametrize(
@@ -174,10 +197,16 @@ CONFLICT = SMALL.replace(b"      size: 1437832\n", b"<<<<<<< HEAD\n      size: 1
     [
         (
             CONFLICT,
-            "holds the marks of a merge conflict, and DVC cannot read it: keep both sides' entries in params.yaml, take either side",
+            (
+                "holds the marks of a merge conflict, and DVC cannot read it: keep both sides' entries "
+                "in params.yaml, take either side"
+            ),
         ),
         (CONFLICT[: CONFLICT.index(b">>>>>>>")], "holds the marks of a merge conflict"),
-        (SMALL.replace(b"    cmd: genbench code", b"    cmd: [genbench code"), "cannot be read by DVC"),
+        (
+            SMALL.replace(b"    cmd: genbench code", b"    cmd: [genbench code"),
+            "cannot be read by DVC",
+        ),
         (SMALL.replace(b"schema: '2.0'", b"schema: '9.0'"), "cannot be read by DVC"),
         (SMALL.replace(b"      hash: md5\n", b"\thash: md5\n", 1), "cannot be read by DVC"),
         (SMALL + b"notes: mine\n", "cannot be read by DVC"),
@@ -209,7 +238,9 @@ def test_a_lock_that_was_deleted_stays_so(root: Path) -> None:
     assert mend(root) == []
     assert not path.exists()
     path.write_bytes(b"")
-    with pytest.raises(UserError, match="neither a copy of it nor"):  # the copy was of a state that was given up
+    with pytest.raises(
+        UserError, match="neither a copy of it nor"
+    ):  # the copy was of a state that was given up
         mend(root)
 
 
@@ -222,9 +253,9 @@ def test_every_whole_lock_is_renewed(root: Path) -> None:
 
 def test_a_lock_with_what_only_other_projects_of_dvc_have_is_no_problem(root: Path) -> None:
     """The quick look must be no stricter than DVC."""
-    odd = SMALL.replace(b"    cmd: genbench code --profile quick\n", b"    cmd:\n    - a\n    - b\n").replace(
-        b"      size: 54880758\n", b"      size: 54880758\n      isexec: true\n"
-    )
+    odd = SMALL.replace(
+        b"    cmd: genbench code --profile quick\n", b"    cmd:\n    - a\n    - b\n"
+    ).replace(b"      size: 54880758\n", b"      size: 54880758\n      isexec: true\n")
     assert dvc_reads(odd)
     (root / "dvc.lock").write_bytes(odd)
     assert problems(root) == mend(root) == []
@@ -234,12 +265,16 @@ def test_nothing_is_judged_while_dvc_writes(root: Path) -> None:
     """DVC holds its lock when it writes; a file that is empty just then is none of ours."""
     path = root / "dvc.lock"
     writer = (
-        "import sys, time, zc.lockfile; from pathlib import Path; held = zc.lockfile.LockFile(sys.argv[1]); lock = Path(sys.argv[2])\n"
-        "content = lock.read_bytes(); lock.write_bytes(b''); print('empty', flush=True); time.sleep(1); lock.write_bytes(content + b'# new\\n'); held.close()"
+        "import sys, time, zc.lockfile; from pathlib import Path; held = "
+        "zc.lockfile.LockFile(sys.argv[1]); lock = Path(sys.argv[2])\n"
+        "content = lock.read_bytes(); lock.write_bytes(b''); print('empty', flush=True); "
+        "time.sleep(1); lock.write_bytes(content + b'# new\\n'); held.close()"
     )
     path.write_bytes(SMALL)
     mend(root)
-    with subprocess.Popen([sys.executable, "-c", writer, root / ".dvc/tmp/lock", path], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", writer, root / ".dvc/tmp/lock", path], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None and process.stdout.readline() == b"empty\n"
         assert mend(root) == []
     assert path.read_bytes() == copy_of(root, "quick").read_bytes() == SMALL + b"# new\n"
@@ -288,7 +323,9 @@ def test_copies_are_renewed_between_stages_of_two_seconds(root: Path) -> None:
 @pytest.fixture
 def other(root: Path) -> Iterator[psutil.Process]:
     """A process that looks like DVC at work in the project."""
-    with subprocess.Popen([sys.executable, "-c", "input()", "dvc", "repro"], cwd=root, stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()", "dvc", "repro"], cwd=root, stdin=subprocess.PIPE
+    ) as process:
         yield psutil.Process(process.pid)
         process.kill()
 
@@ -300,12 +337,21 @@ def content(*pids: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "damaged", [*range(0, 100, 5), "[]", '{"write": {"/a": 1}}', '{"other": {}}', '{"read": {"/a": [{"pid": "1", "cmd": ""}]}}']
+    "damaged",
+    [
+        *range(0, 100, 5),
+        "[]",
+        '{"write": {"/a": 1}}',
+        '{"other": {}}',
+        '{"read": {"/a": [{"pid": "1", "cmd": ""}]}}',
+    ],
 )
 def test_an_unreadable_rwlock_is_removed(root: Path, damaged: int | str) -> None:
     path = rwlock.path_of(root)
     path.write_text(json.dumps(content(1, 2))[:damaged] if isinstance(damaged, int) else damaged)
-    assert problems(root) == [(f"{path} cannot be read", "the next `genbench run` removes it, unless DVC is running now")]
+    assert problems(root) == [
+        (f"{path} cannot be read", "the next `genbench run` removes it, unless DVC is running now")
+    ]
     assert mend(root) == [f"{path} was cut short by a kill, and is removed"]
     assert not path.exists()
     assert problems(root) == mend(root) == []
@@ -314,22 +360,36 @@ def test_an_unreadable_rwlock_is_removed(root: Path, damaged: int | str) -> None
 def test_not_while_dvc_runs_here(root: Path, other: psutil.Process) -> None:
     path = rwlock.path_of(root)
     path.write_text("")
-    with pytest.raises(UserError, match=rf"rwlock cannot be read, and DVC is running \(process {other.pid}\): wait for it to end"):
+    with pytest.raises(
+        UserError,
+        match=(
+            rf"rwlock cannot be read, and DVC is running \(process {other.pid}\): wait for it to "
+            rf"end"
+        ),
+    ):
         mend(root)
     assert path.exists()
 
 
 def test_nor_while_another_users_dvc_may(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where that works the system does not tell; of what is no DVC it does not matter."""
-    path, seen = rwlock.path_of(root), {4242: ["/usr/bin/python3", "/usr/bin/dvc", "repro"], 4243: ["/usr/sbin/sshd"]}
+    path, seen = (
+        rwlock.path_of(root),
+        {4242: ["/usr/bin/python3", "/usr/bin/dvc", "repro"], 4243: ["/usr/sbin/sshd"]},
+    )
     path.write_text("")
-    processes = [SimpleNamespace(pid=pid, info={"cmdline": command, "cwd": None}) for pid, command in seen.items()]
+    processes = [
+        SimpleNamespace(pid=pid, info={"cmdline": command, "cwd": None})
+        for pid, command in seen.items()
+    ]
     monkeypatch.setattr(psutil, "process_iter", lambda _: processes)
     with pytest.raises(UserError, match=r"DVC is running \(process 4242\)"):
         mend(root)
 
 
-def test_whoever_can_have_written_a_number_keeps_it_whatever_it_is_called(root: Path, other: psutil.Process) -> None:
+def test_whoever_can_have_written_a_number_keeps_it_whatever_it_is_called(
+    root: Path, other: psutil.Process
+) -> None:
     """DVC may be a part of a notebook, as it is of this process."""
     path = rwlock.path_of(root)
     path.write_text(json.dumps(content(os.getpid(), other.pid)))
@@ -337,7 +397,9 @@ def test_whoever_can_have_written_a_number_keeps_it_whatever_it_is_called(root: 
     assert json.loads(path.read_text()) == content(os.getpid(), other.pid)
 
 
-def test_a_number_that_nobody_else_can_have_written_blocks_nobody(root: Path, other: psutil.Process) -> None:
+def test_a_number_that_nobody_else_can_have_written_blocks_nobody(
+    root: Path, other: psutil.Process
+) -> None:
     path = rwlock.path_of(root)
     ended = [subprocess.Popen([sys.executable, "-c", ""]) for _ in range(2)]
     ended[0].wait()
@@ -345,7 +407,10 @@ def test_a_number_that_nobody_else_can_have_written_blocks_nobody(root: Path, ot
         time.sleep(0.01)
     path.write_text(json.dumps(content(ended[0].pid, ended[1].pid, other.pid)))
     mend(root)
-    assert json.loads(path.read_text()) == {"write": {}, "read": {"/b": [{"pid": other.pid, "cmd": "dvc repro"}]}}
+    assert json.loads(path.read_text()) == {
+        "write": {},
+        "read": {"/b": [{"pid": other.pid, "cmd": "dvc repro"}]},
+    }
     ended[1].wait()
     # A process that was started after the file was written is another one too.
     os.utime(path, (1000, 1000))
@@ -358,7 +423,9 @@ def test_a_number_that_nobody_else_can_have_written_blocks_nobody(root: Path, ot
 
 @pytest.fixture
 def project(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project of DVC whose dvc.lock is as long as that of `quick`, so that it takes DVC its time to write it."""
+    """A project of DVC whose dvc.lock is as long as that of `quick`, so that it takes DVC its time
+    to write it.
+    """
     (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n    no_scm = true\n")
     (root / "dvc.yaml").write_text("stages:\n  one:\n    cmd: date +%N > one\n    outs: [one]\n")
     (root / "dvc.lock").write_bytes(COMMITTED)
@@ -367,13 +434,24 @@ def project(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_kill_while_dvc_writes_its_lock(project: Path) -> None:
     path = project / "dvc.lock"
     mend(project)
-    process = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=project,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while path.stat().st_size >= len(COMMITTED):
         assert process.poll() is None, "it ended before it could be killed"
     process.kill()
@@ -390,22 +468,35 @@ def test_a_kill_while_dvc_writes_its_lock(project: Path) -> None:
 def test_a_kill_while_dvc_writes_its_rwlock(project: Path) -> None:
     """What another stage has noted there is long, so that it takes DVC its time to write it."""
     path = rwlock.path_of(project)
-    path.write_text(json.dumps({"write": {}, "read": {"/elsewhere": [{"pid": 1, "cmd": "x" * 2**20}] * 20}}))
+    path.write_text(
+        json.dumps({"write": {}, "read": {"/elsewhere": [{"pid": 1, "cmd": "x" * 2**20}] * 20}})
+    )
     long = path.stat().st_size
-    process = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=project,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while path.stat().st_size >= long:
         assert process.poll() is None, "it ended before it could be killed"
     process.kill()
     process.wait()
     assert path.stat().st_size < long
-    assert "Unable to read RWLock-file" in dvc(project, "repro").stderr  # so something has to be done
+    assert (
+        "Unable to read RWLock-file" in dvc(project, "repro").stderr
+    )  # so something has to be done
     assert mend(project) == [f"{path} was cut short by a kill, and is removed"]
     assert dvc(project, "repro").returncode == 0
 
 
 def test_a_reused_number_in_rwlock_stops_dvc_until_it_is_mended(project: Path) -> None:
     path = rwlock.path_of(project)
-    path.write_text(json.dumps({"write": {str(project / "one"): {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}))
+    path.write_text(
+        json.dumps(
+            {"write": {str(project / "one"): {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}
+        )
+    )
     assert "is busy" in dvc(project, "repro").stderr  # so something has to be done
     os.utime(path, (1000, 1000))  # it is older than the process that has the number now
     mend(project)

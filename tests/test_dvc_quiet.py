@@ -1,4 +1,6 @@
-"""DVC's own lock, taken by DVC and by genbench in turn, in both ways in which DVC can be set to take it."""
+"""DVC's own lock, taken by DVC and by genbench in turn, in both ways in which DVC can be set to
+take it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ from genbench.pipeline.dvc_config import is_set, mentions
 from genbench.pipeline.dvc_files import problems
 from genbench.pipeline.dvc_quiet import dvc_is_quiet
 
-HOLDER = "from dvc.repo import Repo; repo = Repo('.'); repo.lock.lock(); print('held', flush=True); input()"
+HOLDER = (
+    "from dvc.repo import Repo; repo = Repo('.'); repo.lock.lock(); print('held', "
+    "flush=True); input()"
+)
 
 
 @pytest.fixture(params=[False, True], ids=["flock", "hardlink"])
@@ -35,14 +40,21 @@ def root(tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(dvc.lock, "DEFAULT_TIMEOUT", 0.05)
     (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
     (tmp_path / "profiles").mkdir()
-    (tmp_path / ".dvc" / "config").write_text(f"[core]\n    no_scm = true\n{'    Hardlink_Lock = true' if links else ''}\n")
+    (tmp_path / ".dvc" / "config").write_text(
+        f"[core]\n    no_scm = true\n{'    Hardlink_Lock = true' if links else ''}\n"
+    )
     return tmp_path
 
 
 @pytest.fixture
 def holder(root: Path) -> Iterator[psutil.Process]:
     """Another process, in which DVC holds its lock."""
-    with subprocess.Popen([sys.executable, "-c", HOLDER, "dvc"], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, "dvc"],
+        cwd=root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
         yield psutil.Process(process.pid)
@@ -74,12 +86,21 @@ def test_dvc_is_waited_for_and_named(root: Path, links: bool, holder: psutil.Pro
     holder.send_signal(signal.SIGSTOP)
     while holder.status() != psutil.STATUS_STOPPED:
         pass
-    with pytest.raises(UserError, match=f"{named}, which is stopped: continue it .`fg`, or `kill -CONT {holder.pid}`. or end it$"):
+    with pytest.raises(
+        UserError,
+        match=(
+            f"{named}, which is stopped: continue it .`fg`, or `kill -CONT {holder.pid}`. or end "
+            "it$"
+        ),
+    ):
         problems(root, patience=0.3)
     holder.kill()
     holder.wait()
     if links:  # then it blocks DVC too
-        with pytest.raises(UserError, match=r"is held by no DVC that is to be seen: delete it, unless one runs elsewhere$"):
+        with pytest.raises(
+            UserError,
+            match=r"is held by no DVC that is to be seen: delete it, unless one runs elsewhere$",
+        ):
             problems(root, patience=0.3)
         (root / ".dvc" / "tmp" / "lock").unlink()
     assert problems(root, patience=0.3) == []
@@ -88,16 +109,23 @@ def test_dvc_is_waited_for_and_named(root: Path, links: bool, holder: psutil.Pro
 
 def test_who_waits_without_end_says_for_whom(root: Path, holder: psutil.Process) -> None:
     program = "from pathlib import Path; from genbench.pipeline.dvc_files import mend; mend(Path())"
-    with subprocess.Popen([sys.executable, "-c", program], cwd=root, stderr=subprocess.PIPE, text=True) as waiting:
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=root, stderr=subprocess.PIPE, text=True
+    ) as waiting:
         assert waiting.stderr is not None
-        assert f"waiting, for .dvc/tmp/lock is held by process {holder.pid} (" in waiting.stderr.readline()
+        assert (
+            f"waiting, for .dvc/tmp/lock is held by process {holder.pid} ("
+            in waiting.stderr.readline()
+        )
         holder.kill()
         if not is_set(root, "hardlink_lock"):
             assert waiting.wait(20) == 0
         waiting.kill()
 
 
-def test_a_full_disk_is_no_reason_not_to_hold_it(root: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_no_reason_not_to_hold_it(
+    root: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
@@ -109,8 +137,12 @@ def test_a_full_disk_is_no_reason_not_to_hold_it(root: Path, links: bool, monkey
             assert not dvc_can_lock(root)
 
 
-@pytest.mark.parametrize("place", ["config", "config.local", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"])
-def test_every_file_of_dvcs_configuration_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+@pytest.mark.parametrize(
+    "place", ["config", "config.local", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"]
+)
+def test_every_file_of_dvcs_configuration_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     (tmp_path / ".dvc").mkdir()
     path = tmp_path / ".dvc" / place
     if place.startswith("DVC_"):

@@ -1,4 +1,6 @@
-"""The energy-based model on the grid against enumeration: invariance of its moves, AIS, its path, its chains."""
+"""The energy-based model on the grid against enumeration: invariance of its moves, AIS, its path,
+its chains.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def grid() -> Tensor:
 
 def build(**arch: object) -> EBM:
     torch.manual_seed(0)
-    model = EBM(SPEC, **{"widths": [8], "hidden": 8, "chains": 16, "spectral": False, "reach": 1.0, **arch}).eval()
+    model = EBM(
+        SPEC, **{"widths": [8], "hidden": 8, "chains": 16, "spectral": False, "reach": 1.0, **arch}
+    ).eval()
     with torch.no_grad():
         for p in model.network.parameters():
             p.mul_(5.0)
@@ -43,9 +47,13 @@ def test_the_energy_is_not_flat() -> None:
     assert p.max() > 5 * p.median()
 
 
-@pytest.mark.parametrize(("reference", "block", "reach"), [(False, 0, 1.0), (True, 3, 1.0), (True, 2, 0.0)])
+@pytest.mark.parametrize(
+    ("reference", "block", "reach"), [(False, 0, 1.0), (True, 3, 1.0), (True, 2, 0.0)]
+)
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
-def test_a_move_leaves_the_density_on_the_path_invariant(beta: float, reference: bool, block: int, reach: float) -> None:
+def test_a_move_leaves_the_density_on_the_path_invariant(
+    beta: float, reference: bool, block: int, reach: float
+) -> None:
     model, n = build(sampler="grid", reference=reference, block=block, reach=reach), 60_000
     p = probabilities(model, beta)
     rng = Generator().manual_seed(0)
@@ -55,19 +63,30 @@ def test_a_move_leaves_the_density_on_the_path_invariant(beta: float, reference:
     found = torch.bincount(index, minlength=81).double() / n
     assert ((found - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 2 / n).all()
     assert (moved.levels != x).any(1).float().mean() > 0.2
-    for known, found_anew in zip(moved, model.states(moved.levels), strict=True):  # what chains carry with them is true of where they are
+    for known, found_anew in zip(
+        moved, model.states(moved.levels), strict=True
+    ):  # what chains carry with them is true of where they are
         torch.testing.assert_close(known, found_anew)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
-def test_one_move_reaches_a_density_that_is_linear_in_the_pixels(beta: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There a proposal without a bounded reach is a Gibbs step at any temperature, always accepted: wherever it starts, it draws from the density."""
+def test_one_move_reaches_a_density_that_is_linear_in_the_pixels(
+    beta: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a proposal without a bounded reach is a Gibbs step at any temperature, always accepted:
+    wherever it starts, it draws from the density.
+    """
     weight, n = torch.tensor([2.0, -1.0, 3.0, 0.5]), 60_000
     monkeypatch.setattr(EBM, "energy", lambda self, v: v.flatten(1) @ weight)
     model = build(sampler="grid", reach=0.0)
     p = probabilities(model, beta)
-    moved = model.move(model.states(torch.zeros(n, 4, dtype=torch.long)), beta, rng=Generator().manual_seed(0))
-    found = torch.bincount((moved.levels * torch.tensor([27, 9, 3, 1])).sum(1), minlength=81).double() / n
+    moved = model.move(
+        model.states(torch.zeros(n, 4, dtype=torch.long)), beta, rng=Generator().manual_seed(0)
+    )
+    found = (
+        torch.bincount((moved.levels * torch.tensor([27, 9, 3, 1])).sum(1), minlength=81).double()
+        / n
+    )
     assert ((found - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 2 / n).all()
 
 
@@ -79,7 +98,12 @@ def test_a_reference_stays_on_the_whole_path() -> None:
         model = build(sampler="grid", reference=reference)
         histograms = sum(model.histogram[i, j][x[:, 2 * i + j]] for i in (0, 1) for j in (0, 1))
         energy = model.energy((x.float() - 1).view(-1, 1, 2, 2))
-        torch.testing.assert_close(model.log_f(model.states(x)), (factor * histograms - energy).double(), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            model.log_f(model.states(x)),
+            (factor * histograms - energy).double(),
+            rtol=1e-4,
+            atol=1e-4,
+        )
 
 
 @pytest.mark.parametrize("reference", [False, True])
@@ -89,7 +113,9 @@ def test_the_path_begins_at_the_histograms(reference: bool) -> None:
     expected = model.histogram.exp()
     p = probabilities(model, 0.0).float()
     for level in range(3):
-        torch.testing.assert_close((p[:, None] * (grid() == level)).sum(0).view(2, 2), expected[..., level])
+        torch.testing.assert_close(
+            (p[:, None] * (grid() == level)).sum(0).view(2, 2), expected[..., level]
+        )
     drawn = model.to_images(model.start(40_000, rng=Generator().manual_seed(0)))[:, 0]
     torch.testing.assert_close((drawn == 1).float().mean(0), expected[..., 1], atol=0.012, rtol=0)
 
@@ -153,7 +179,9 @@ def test_errors_name_what_is_wrong() -> None:
 
 
 def test_langevin_steps_have_unit_temperature() -> None:
-    """On E = (v - 0.1)^2 / (2 * 0.2^2), chains come to the normal distribution of that mean and standard deviation."""
+    """On E = (v - 0.1)^2 / (2 * 0.2^2), chains come to the normal distribution of that mean and
+    standard deviation.
+    """
     model = build(step=0.05)
     model.energy = lambda v: ((v - 0.1).square() / (2 * 0.2**2)).flatten(1).sum(1)  # type: ignore[method-assign]
     v = model._moved(torch.zeros(4000, 1, 2, 2), 400, "langevin", Generator().manual_seed(0))
@@ -164,20 +192,33 @@ def test_langevin_steps_have_unit_temperature() -> None:
 def test_samples_from_the_buffer_go_on_from_its_chains() -> None:
     model = build(step=1e-3)
     model.chain.fill_(1.0)
-    near = model.sample(8, rng=Generator().manual_seed(0), sampler="langevin", start="buffer", burn_in=1)
+    near = model.sample(
+        8, rng=Generator().manual_seed(0), sampler="langevin", start="buffer", burn_in=1
+    )
     assert bool((near == 2).all())
     frames = list(model.frames(8, rng=Generator().manual_seed(0), start="buffer", burn_in=5))
     assert len(frames) == 5
-    assert torch.equal(frames[-1], model.sample(8, rng=Generator().manual_seed(0), start="buffer", burn_in=5))
+    assert torch.equal(
+        frames[-1], model.sample(8, rng=Generator().manual_seed(0), start="buffer", burn_in=5)
+    )
 
 
 def test_samplers_are_named() -> None:
     model = build()
     assert model.describe_sampler() == ("metropolis-1000", True)
     assert model.describe_sampler(burn_in=5) == ("metropolis-5", False)
-    assert model.describe_sampler(burn_in=2000, sampler="grid", start="noise") == ("metropolis-2000", True)
-    assert model.describe_sampler(start="buffer", burn_in=5) == ("metropolis-5 from 16 chains of training", False)
-    assert model.describe_sampler(sampler="langevin", start="buffer") == ("langevin-1000 from 16 chains of training", False)
+    assert model.describe_sampler(burn_in=2000, sampler="grid", start="noise") == (
+        "metropolis-2000",
+        True,
+    )
+    assert model.describe_sampler(start="buffer", burn_in=5) == (
+        "metropolis-5 from 16 chains of training",
+        False,
+    )
+    assert model.describe_sampler(sampler="langevin", start="buffer") == (
+        "langevin-1000 from 16 chains of training",
+        False,
+    )
     assert model.describe_sampler(sampler="langevin") == ("langevin-1000", False)
 
 
@@ -208,12 +249,16 @@ def test_the_losss_gradient_is_that_of_the_energies() -> None:
     expected = data.mean() - chains.mean() + 0.1 * (data.square().mean() + chains.square().mean())
     parameters = list(model.parameters())
     found = torch.autograd.grad(step.loss, parameters, allow_unused=True)
-    for ours, theirs in zip(found, torch.autograd.grad(expected, parameters, allow_unused=True), strict=True):
+    for ours, theirs in zip(
+        found, torch.autograd.grad(expected, parameters, allow_unused=True), strict=True
+    ):
         torch.testing.assert_close(ours, theirs)
 
 
 def test_the_losss_halves_are_of_one_network() -> None:
-    """Spectral normalisation changes it from pass to pass: chains that stand at the data have no loss."""
+    """Spectral normalisation changes it from pass to pass: chains that stand at the data have no
+    loss.
+    """
     torch.manual_seed(0)
     model = EBM(SPEC, widths=[8], hidden=8, chains=16, fresh=0.0, step=1e-6, moves=1, scale=100.0)
     x = torch.randint(0, 3, (16, 1, 2, 2), dtype=torch.uint8)
@@ -230,8 +275,12 @@ def test_chains_do_not_move_in_train_mode() -> None:
 
 def test_samples_from_the_buffer_take_each_chain_once() -> None:
     model = build(step=1e-6)
-    model.chain.copy_((torch.arange(16).view(16, 1, 1, 1) // torch.tensor([[27, 9], [3, 1]])) % 3 - 1.0)
-    x = model.sample(16, rng=Generator().manual_seed(0), sampler="langevin", start="buffer", burn_in=1)
+    model.chain.copy_(
+        (torch.arange(16).view(16, 1, 1, 1) // torch.tensor([[27, 9], [3, 1]])) % 3 - 1.0
+    )
+    x = model.sample(
+        16, rng=Generator().manual_seed(0), sampler="langevin", start="buffer", burn_in=1
+    )
     assert len(x.flatten(1).unique(dim=0)) == 16
 
 
@@ -245,7 +294,13 @@ def test_moves_in_training_leave_the_spectral_norm_alone() -> None:
         model.moves = moves
         copied = {name: value.clone() for name, value in model.state_dict().items()}
         model.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.0)
-        states.append({name: value.clone() for name, value in model.state_dict().items() if name.endswith("_u")})
+        states.append(
+            {
+                name: value.clone()
+                for name, value in model.state_dict().items()
+                if name.endswith("_u")
+            }
+        )
         model.load_state_dict(copied)
     assert states[0]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())

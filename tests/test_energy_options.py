@@ -1,4 +1,6 @@
-"""Options of the energy models' sampling and scoring: how many moves of which kind from where, and annealed importance sampling written out."""
+"""Options of the energy models' sampling and scoring: how many moves of which kind from where, and
+annealed importance sampling written out.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,21 @@ STEP = 0.07
 
 def ebm(**options: object) -> EBM:
     torch.manual_seed(0)
-    model = EBM(SPEC, **{"widths": [8], "hidden": 8, "chains": 16, "reach": 1.0, "step": STEP, "burn_in": 6, **options}).eval()  # type: ignore[arg-type]
-    model.init_from_data(torch.randint(0, 3, (50, 1, 2, 2), dtype=torch.uint8, generator=rng(1)), None, rng=rng(2))
+    model = EBM(
+        SPEC,
+        **{
+            "widths": [8],
+            "hidden": 8,
+            "chains": 16,
+            "reach": 1.0,
+            "step": STEP,
+            "burn_in": 6,
+            **options,
+        },
+    ).eval()  # type: ignore[arg-type]
+    model.init_from_data(
+        torch.randint(0, 3, (50, 1, 2, 2), dtype=torch.uint8, generator=rng(1)), None, rng=rng(2)
+    )
     with torch.no_grad():
         model.scale.fill_(20.0)
     return model
@@ -42,7 +57,11 @@ def rbm() -> RBM:
     return model
 
 
-MODELS: dict[str, Callable[[], EnergyBased[Any]]] = {"ebm": ebm, "reference": lambda: ebm(sampler="grid", reference=True), "rbm": rbm}
+MODELS: dict[str, Callable[[], EnergyBased[Any]]] = {
+    "ebm": ebm,
+    "reference": lambda: ebm(sampler="grid", reference=True),
+    "rbm": rbm,
+}
 
 
 def moves_of(model: EnergyBased[Any]) -> list[float]:
@@ -85,13 +104,19 @@ def test_a_sample_is_the_state_after_the_last_move(name: str) -> None:
 
 @pytest.mark.parametrize("sampler", ["grid", "langevin"])
 @pytest.mark.parametrize("start", ["noise", "buffer"])
-def test_chains_move_by_the_sampler_from_the_start_that_was_asked_for(sampler: str, start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chains_move_by_the_sampler_from_the_start_that_was_asked_for(
+    sampler: str, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, langevin = ebm(), ebm_file.langevin_step
-    model.histogram.copy_(torch.tensor([1.0, 1e-9, 1e-9]).log().expand(2, 2, 3))  # noise is black, the chains of training are white
+    model.histogram.copy_(
+        torch.tensor([1.0, 1e-9, 1e-9]).log().expand(2, 2, 3)
+    )  # noise is black, the chains of training are white
     model.chain.fill_(1.0)
     grid, begun, steps = moves_of(model), [], []
 
-    def spy(energy: Callable[[Tensor], Tensor], v: Tensor, step: float, *, rng: Generator) -> Tensor:
+    def spy(
+        energy: Callable[[Tensor], Tensor], v: Tensor, step: float, *, rng: Generator
+    ) -> Tensor:
         steps.append(step)
         begun.append(v.clone())
         return langevin(energy, v, step, rng=rng)
@@ -115,7 +140,9 @@ def test_chains_move_by_the_sampler_from_the_start_that_was_asked_for(sampler: s
         white = 2.0
     black = -1.0 if sampler == "langevin" else 0.0
     assert set(begun[0].double().unique().tolist()) == {white if start == "buffer" else black}
-    assert torch.equal(frames[-1], model.sample(5, rng=rng(0), burn_in=4, sampler=sampler, start=start))
+    assert torch.equal(
+        frames[-1], model.sample(5, rng=rng(0), burn_in=4, sampler=sampler, start=start)
+    )
 
 
 def test_langevin_samples_are_the_nearest_levels() -> None:
@@ -128,7 +155,7 @@ def test_langevin_samples_are_the_nearest_levels() -> None:
     assert np.array_equal(x.flatten(1).numpy(), expected)
 
 
-# ---------------------------------------------------------------------- annealed importance sampling
+# --------------------------------------------------------------------- annealed importance sampling
 
 PIECES = {"ebm": (12, 16, 12), "reference": (12, 16, 12), "rbm": (4, 12, 24)}
 """Of 40 temperatures, how many lead to 0.5, from there to 0.9, and from there to 1."""
@@ -139,7 +166,11 @@ def temperatures_of(name: str, count: int) -> list[float]:
     if count < 30:
         return [float(beta) for beta in np.linspace(0, 1, count + 1)]
     first, second, third = PIECES[name]
-    parts = [np.linspace(0, 0.5, first + 1), np.linspace(0.5, 0.9, second + 1)[1:], np.linspace(0.9, 1, third + 1)[1:]]
+    parts = [
+        np.linspace(0, 0.5, first + 1),
+        np.linspace(0.5, 0.9, second + 1)[1:],
+        np.linspace(0.9, 1, third + 1)[1:],
+    ]
     return [float(beta) for beta in np.concatenate(parts)]
 
 
@@ -161,7 +192,9 @@ def test_log_z_is_that_of_the_loop_written_out(name: str, chains: int, count: in
     w = (log_w - log_w.max()).exp()
     ess = float(w.sum() ** 2 / w.square().sum())
     stderr = float(w.std() / w.mean()) / math.sqrt(chains)
-    assert info == pytest.approx({"log_z": log_z, "log_z_stderr": stderr, "ess": ess, "ess_floor": 11.0}, rel=1e-9)
+    assert info == pytest.approx(
+        {"log_z": log_z, "log_z_stderr": stderr, "ess": ess, "ess_floor": 11.0}, rel=1e-9
+    )
     x = every_image(model.spec)
     expected = model.log_f(model.from_images(x)) - log_z
     torch.testing.assert_close(model.log_likelihood(x, rng=rng()), expected, rtol=1e-12, atol=1e-9)

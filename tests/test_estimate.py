@@ -16,7 +16,15 @@ from genbench.config.params import Params
 from genbench.files import write_json
 from genbench.pipeline import estimate as estimating
 from genbench.pipeline.costs import costs_path, read_costs, record_cost
-from genbench.pipeline.estimate import REFERENCE, announce, duration, estimate, how_long, stages_to_run, whole
+from genbench.pipeline.estimate import (
+    REFERENCE,
+    announce,
+    duration,
+    estimate,
+    how_long,
+    stages_to_run,
+    whole,
+)
 from pipelines import code
 
 SPEEDS = {"float32": {"convolution": 100.0, "matrix_product": 100.0}}
@@ -32,21 +40,38 @@ def few(params: Params) -> Params:
 
 
 def finish(params: Params) -> None:
-    """What DVC leaves after all stages: outputs, and their inputs, with those that one stage has from another, in dvc.lock."""
+    """What DVC leaves after all stages: outputs, and their inputs, with those that one stage has
+    from another, in dvc.lock.
+    """
     code.run(params)
     stages = {}
     for stage, key in whole(params):
         own = params.fingerprint(key if stage not in ("prepare", "features") else "_stages", stage)
-        deps = [{"path": own.relative_to(params.root).as_posix(), "hash": "md5", "md5": hashlib.md5(own.read_bytes()).hexdigest()}]
-        deps += [{"path": f"{other}.out", "hash": "md5", "md5": "0"} for other in estimating._before(params, stage, key)]
+        deps = [
+            {
+                "path": own.relative_to(params.root).as_posix(),
+                "hash": "md5",
+                "md5": hashlib.md5(own.read_bytes()).hexdigest(),
+            }
+        ]
+        deps += [
+            {"path": f"{other}.out", "hash": "md5", "md5": "0"}
+            for other in estimating._before(params, stage, key)
+        ]
         out = params.root / f"{(stage, key)}.out"
         out.touch()
-        stages[f"{stage}@{key}"] = {"cmd": "x", "deps": deps, "outs": [{"path": out.name, "hash": "md5", "md5": "0"}]}
+        stages[f"{stage}@{key}"] = {
+            "cmd": "x",
+            "deps": deps,
+            "outs": [{"path": out.name, "hash": "md5", "md5": "0"}],
+        }
     (params.root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
 
 def edit_lock(params: Params, stage: str, md5: str) -> None:
-    """As after a run that was stopped when this stage had new outputs, and no other had yet read them."""
+    """As after a run that was stopped when this stage had new outputs, and no other had yet read
+    them.
+    """
     lock = yaml.safe_load((params.root / "dvc.lock").read_text())
     lock["stages"][stage]["outs"][0]["md5"] = md5
     (params.root / "dvc.lock").write_text(yaml.safe_dump(lock))
@@ -77,22 +102,34 @@ def test_nothing_is_to_do_where_the_fingerprints_are_those_of_the_lock(few: Para
         ("score_likelihood", "made", {"score_likelihood"}),
     ],
 )
-def test_a_changed_fingerprint_and_a_lost_output_run_what_follows(few: Params, stage: str, key: str, follow: set[str]) -> None:
+def test_a_changed_fingerprint_and_a_lost_output_run_what_follows(
+    few: Params, stage: str, key: str, follow: set[str]
+) -> None:
     finish(few)
     entry = few.entries[key]
-    changes = {"train": {"train": {**entry.train, "steps": 4}}, "sample": {"sample": {"x": 1}}, "score_likelihood": {"score": {"x": 1}}}
+    changes = {
+        "train": {"train": {**entry.train, "steps": 4}},
+        "sample": {"sample": {"x": 1}},
+        "score_likelihood": {"score": {"x": 1}},
+    }
     changed = replace(few, entries={**few.entries, key: replace(entry, **changes[stage])})
-    following = follow | ({"visuals"} if stage == "sample" else set())  # whose pictures are drawn by the same sampler
+    following = follow | (
+        {"visuals"} if stage == "sample" else set()
+    )  # whose pictures are drawn by the same sampler
     assert set(stages_to_run(changed)) == {(name, key) for name in following}
     (few.root / f"{(stage, key)}.out").unlink()
     assert set(stages_to_run(few)) == {(name, key) for name in follow}
 
 
 def test_outputs_that_nothing_has_read_yet_run_what_reads_them(few: Params) -> None:
-    """A run that was stopped after a training: the stages behind have their own fingerprints still, and the former outputs."""
+    """A run that was stopped after a training: the stages behind have their own fingerprints still,
+    and the former outputs.
+    """
     finish(few)
     edit_lock(few, "train@made", "1")
-    assert set(stages_to_run(few)) == {(stage, "made") for stage in ("sample", "visuals", "score_likelihood", "score_samples")}
+    assert set(stages_to_run(few)) == {
+        (stage, "made") for stage in ("sample", "visuals", "score_likelihood", "score_samples")
+    }
 
 
 def test_changed_preparation_runs_all_of_its_data_set(few: Params) -> None:
@@ -103,7 +140,9 @@ def test_changed_preparation_runs_all_of_its_data_set(few: Params) -> None:
     assert len(found) == 2 + 5
 
 
-@pytest.mark.parametrize("text", ["", "stages: [", "stages: 3", "<<<<<<< HEAD", "stages: {train@made: {deps: 4}}"])
+@pytest.mark.parametrize(
+    "text", ["", "stages: [", "stages: 3", "<<<<<<< HEAD", "stages: {train@made: {deps: 4}}"]
+)
 def test_a_damaged_lock_is_no_error_here(few: Params, text: str) -> None:
     (few.root / "dvc.lock").write_text(text)
     assert stages_to_run(few) == whole(few)
@@ -116,7 +155,9 @@ def reference(params: Params, **costs: dict[str, object]) -> None:
     write_json(params.root / REFERENCE, {"profiles": {params.profile: costs}})
 
 
-def costs_of(scale: float, *stages: str, speeds: dict[str, float] | None = None) -> dict[str, object]:
+def costs_of(
+    scale: float, *stages: str, speeds: dict[str, float] | None = None
+) -> dict[str, object]:
     both = dict.fromkeys(("float32", "bfloat16"), speeds or SPEEDS["float32"])
     return {"seconds": dict.fromkeys(stages, scale), "speeds": both, "processor": "AMD, AVX2"}
 
@@ -146,9 +187,13 @@ def test_own_costs_stand_above_the_reference_if_kind_and_threads_are_the_same(fe
     more = replace(few, compute=replace(few.compute, threads=few.compute.threads + 1))
     assert estimate(more, [("train", "made")], SPEEDS).seconds == pytest.approx(10.0)
     longer = replace(few.entries["made"], train={**few.entries["made"].train, "steps": 99})
-    assert estimate(replace(few, entries={**few.entries, "made": longer}), [("train", "made")], SPEEDS).seconds == pytest.approx(10.0)
+    assert estimate(
+        replace(few, entries={**few.entries, "made": longer}), [("train", "made")], SPEEDS
+    ).seconds == pytest.approx(10.0)
     (line,) = read_costs(few)[-1:]
-    costs_path(few).write_text(json.dumps({**line, "kind": {**line["kind"], "isa": "another"}}) + "\n{half a li")
+    costs_path(few).write_text(
+        json.dumps({**line, "kind": {**line["kind"], "isa": "another"}}) + "\n{half a li"
+    )
     assert estimate(few, [("train", "made")], SPEEDS).seconds == pytest.approx(10.0)
 
 
@@ -166,7 +211,9 @@ def test_work_that_went_on_and_stages_that_take_no_time_leave_no_cost(few: Param
     assert [line["seconds"] for line in read_costs(few)] == [3.0]
 
 
-def test_the_sentence_says_what_how_long_and_why(few: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sentence_says_what_how_long_and_why(
+    few: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(estimating, "speeds", lambda threads: SPEEDS)
     assert "how long that takes is not known" in str(announce(few))
     reference(few, float32=costs_of(600.0, *(f"{stage}@{key}" for stage, key in whole(few))))
@@ -184,7 +231,14 @@ def test_the_sentence_says_what_how_long_and_why(few: Params, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(1, "about 5 s"), (42, "about 40 s"), (95, "about 2 min"), (1500, "about 25 min"), (5800, "about 95 min"), (54000, "about 15 h")],
+    [
+        (1, "about 5 s"),
+        (42, "about 40 s"),
+        (95, "about 2 min"),
+        (1500, "about 25 min"),
+        (5800, "about 95 min"),
+        (54000, "about 15 h"),
+    ],
 )
 def test_durations_have_no_more_digits_than_an_estimate(seconds: float, text: str) -> None:
     assert duration(seconds) == text
@@ -197,7 +251,9 @@ def test_the_committed_costs_are_of_whole_profiles() -> None:
     costs = json.loads((root / REFERENCE).read_text())["profiles"]
     for profile in ("quick", "smoke"):
         params = load_params(profile, root=root)
-        assert "float32" in costs[profile], "which processors without bfloat16 need, and those with it can do with"
+        assert "float32" in costs[profile], (
+            "which processors without bfloat16 need, and those with it can do with"
+        )
         for precision, found in costs[profile].items():
             missing = {f"{stage}@{key}" for stage, key in whole(params)} - found["seconds"].keys()
             assert missing == set(), f"{profile} in {precision}: python -m benchmarks.costs"

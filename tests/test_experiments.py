@@ -1,4 +1,6 @@
-"""`dvc exp run` on the real pipeline's first stage: in a copy of the project (--temp), with parameters set, under odd names and locales."""
+"""`dvc exp run` on the real pipeline's first stage: in a copy of the project (--temp), with
+parameters set, under odd names and locales.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,14 @@ class Clone:
 
     def run(self, *command: str, **more: str) -> str:
         """What a program prints here; ``more`` is put into its environment."""
-        done = subprocess.run(command, cwd=self.root, env=self.env | more, capture_output=True, encoding="utf-8", check=False)
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.env | more,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -37,22 +46,34 @@ def clone(tmp_path: Path, name: str) -> Clone:
     """A clone in a folder of that name, with two entries and the pipeline's first stage."""
     root = tmp_path / name
     for package in ("genbench", "pipelines"):
-        shutil.copytree(REPOSITORY / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            REPOSITORY / package, root / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for name in (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
         if (REPOSITORY / name).is_file():
             (root / name).parent.mkdir(exist_ok=True)
             shutil.copy(REPOSITORY / name, root / name)
     shutil.copytree(REPOSITORY / "profiles" / "smoke", root / "profiles" / "smoke")
     stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"code": stages["code"]}}), encoding="utf-8")
+    (root / "dvc.yaml").write_text(
+        yaml.safe_dump({"stages": {"code": stages["code"]}}), encoding="utf-8"
+    )
     (root / "profiles" / "smoke" / "dvc.yaml").unlink()
     raw = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
     raw["entries"] = {name: raw["entries"][name] for name in ("made", "binary-made")}
-    (root / "params.yaml").write_text("# für alle\n" + yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    (root / "params.yaml").write_text(
+        "# für alle\n" + yaml.safe_dump(raw, sort_keys=False), encoding="utf-8"
+    )
     env = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_", "GENBENCH_"))}
-    env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}", "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    env |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
+        "PYTHONPATH": str(root),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     env |= {"DVC_SITE_CACHE_DIR": str(tmp_path / "site"), "DVC_NO_ANALYTICS": "1"}
-    env |= {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    env |= {
+        f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
     made = Clone(root, env)
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "start"]):
         made.run("git", *command)
@@ -63,15 +84,31 @@ def test_an_experiment_in_a_copy_runs_with_its_own_parameters(tmp_path: Path) ->
     project = clone(tmp_path, "my project")  # not beyond ASCII, where DVC's experiments fail
     path = project.root / "params.yaml"
     before = path.read_text(encoding="utf-8")
-    project.dvc("exp", "run", "--temp", "--name", "tried", "-S", "entries.made.train.optim.loss.lr=5e-05", "dvc.yaml")
+    project.dvc(
+        "exp",
+        "run",
+        "--temp",
+        "--name",
+        "tried",
+        "-S",
+        "entries.made.train.optim.loss.lr=5e-05",
+        "dvc.yaml",
+    )
     assert path.read_text(encoding="utf-8") == before
     assert not (project.root / "runs").exists()
     project.dvc("exp", "apply", "tried")
     rates = {}
     for name in ("made", "binary-made"):
-        fingerprint = json.loads((project.root / f"runs/quick/code/{name}/train.json").read_text(encoding="utf-8"))
+        fingerprint = json.loads(
+            (project.root / f"runs/quick/code/{name}/train.json").read_text(encoding="utf-8")
+        )
         rates[name] = fingerprint["settings"]["train"]["optim"]["loss"]["lr"]
-    assert rates == {"made": 0.00005, "binary-made": yaml.safe_load(before)["entries"]["binary-made"]["train"]["optim"]["loss"]["lr"]}
+    assert rates == {
+        "made": 0.00005,
+        "binary-made": yaml.safe_load(before)["entries"]["binary-made"]["train"]["optim"]["loss"][
+            "lr"
+        ],
+    }
 
 
 def test_letters_beyond_ascii_are_read_under_any_locale(tmp_path: Path) -> None:

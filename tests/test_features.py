@@ -49,13 +49,21 @@ def test_corrupt_weights_are_refused(tmp_path: Path) -> None:
     data = bytearray(WEIGHTS.read_bytes())
     data[-5] ^= 1
     (tmp_path / "net.safetensors").write_bytes(data)
-    with pytest.raises(UserError, match=r"net\.safetensors is corrupt: its SHA-256 is .* the pinned one is .*install genbench again"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"net\.safetensors is corrupt: its SHA-256 is .* the pinned one is .*install "
+            r"genbench again"
+        ),
+    ):
         load_net(tmp_path / "net.safetensors")
     with pytest.raises(UserError, match=r"absent.* are missing"):
         load_net(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("content", [b"not safetensors", safetensors.torch.save({"weight": torch.zeros(2)})])
+@pytest.mark.parametrize(
+    "content", [b"not safetensors", safetensors.torch.save({"weight": torch.zeros(2)})]
+)
 def test_weights_of_something_else_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "net.safetensors").write_bytes(content)
     with pytest.raises(UserError, match="holds no weights of the feature net"):
@@ -66,7 +74,9 @@ def test_weights_of_something_else_are_refused(tmp_path: Path, content: bytes) -
 
 
 def images(n: int, levels: int = 256, seed: int = 0) -> Tensor:
-    return torch.randint(0, levels, (n, 1, 28, 28), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return torch.randint(
+        0, levels, (n, 1, 28, 28), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
 
 
 def test_features_are_the_input_of_the_logits() -> None:
@@ -101,7 +111,11 @@ def test_autocast_does_not_reach_the_features() -> None:
     ("x", "levels", "message"),
     [
         (torch.zeros(2, 1, 28, 28), 256, r"dtype must be torch\.uint8"),
-        (torch.zeros(2, 28, 28, dtype=torch.uint8), 256, r"shape must be \(N, 1, 28, 28\) with N >= 1, got \(2, 28, 28\)"),
+        (
+            torch.zeros(2, 28, 28, dtype=torch.uint8),
+            256,
+            r"shape must be \(N, 1, 28, 28\) with N >= 1, got \(2, 28, 28\)",
+        ),
         (torch.zeros(0, 1, 28, 28, dtype=torch.uint8), 256, "N >= 1"),
         (torch.full((1, 1, 28, 28), 7, dtype=torch.uint8), 2, r"levels must be 0\.\.1, got 7"),
         (torch.zeros(1, 1, 28, 28, dtype=torch.uint8), 257, r"levels: must be 2\.\.256"),
@@ -124,7 +138,9 @@ def test_reference_images_are_spread_over_the_split() -> None:
 
 @pytest.fixture(scope="module")
 def few(mnist: Dataset) -> Dataset:
-    """300 real digits to train on, 100 to choose by, and test images that would break whatever looked at them."""
+    """300 real digits to train on, 100 to choose by, and test images that would break whatever
+    looked at them.
+    """
     assert mnist.train_y is not None
     assert mnist.valid_y is not None
     none = torch.zeros(0, dtype=torch.uint8)
@@ -140,7 +156,9 @@ def few(mnist: Dataset) -> Dataset:
 
 
 def state(data: Dataset, **options: int) -> dict[str, Tensor]:
-    return dict(train_feature_net(data, epochs=1, batch_size=50, progress=False, **options).net.state_dict())
+    return dict(
+        train_feature_net(data, epochs=1, batch_size=50, progress=False, **options).net.state_dict()
+    )
 
 
 def test_training_is_a_function_of_its_seed(few: Dataset) -> None:
@@ -164,8 +182,12 @@ def test_training_needs_grey_digits_with_labels(binary_mnist: Dataset) -> None:
         train_feature_net(binary_mnist)
 
 
-def test_a_loss_that_is_not_finite_stops_training(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genbench.scoring.feature_training.augment", lambda x, *, rng, binary: x * math.nan)
+def test_a_loss_that_is_not_finite_stops_training(
+    few: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "genbench.scoring.feature_training.augment", lambda x, *, rng, binary: x * math.nan
+    )
     with pytest.raises(FloatingPointError, match="loss is nan in epoch 1, step 0"):
         train_feature_net(few, epochs=1, batch_size=50, progress=False)
 
@@ -197,7 +219,9 @@ def test_binary_augmentation_draws_pixels_by_their_intensity(mnist: Dataset) -> 
 def test_labels_of_binarized_digits_are_recovered(mnist: Dataset) -> None:
     assert mnist.test_y is not None
     order = torch.randperm(300, generator=torch.Generator().manual_seed(1))
-    binary = torch.bernoulli(mnist.test_x[order].float() / 255, generator=torch.Generator().manual_seed(2)).byte()
+    binary = torch.bernoulli(
+        mnist.test_x[order].float() / 255, generator=torch.Generator().manual_seed(2)
+    ).byte()
     labels, match = recover_labels(binary, mnist.test_x[:300], mnist.test_y[:300])
     assert (match == order).double().mean() > 0.99  # a thin 1 may look like another 1
     assert torch.equal(labels, mnist.test_y[order])
@@ -208,13 +232,37 @@ def test_labels_of_binarized_digits_are_recovered(mnist: Dataset) -> None:
 
 @pytest.fixture
 def scored(tmp_path: Path, mnist: Dataset) -> Params:
-    """A project of one conditional entry whose samples are 60 real digits with their labels, and of prepared data of 80 test images."""
+    """A project of one conditional entry whose samples are 60 real digits with their labels, and of
+    prepared data of 80 test images.
+    """
     assert mnist.train_y is not None
     block = Entry("made", "made", "mnist", 0, {}, {}, {}, {})
-    metrics = ("fid", "inception_score", "kid", "precision_recall", "density_coverage", "label_fidelity", "class_shares")
-    params = Params(tmp_path, "quick", {"made": block}, ("mnist",), metrics, Protocol(60, 20, 40, 40, 10, 40, 200, 40), Compute(threads=1))
-    write_npz(params.data("mnist"), {"test_x": mnist.test_x[:80, 0].numpy(), "test_y": np.zeros(80, np.uint8), **EXCERPT})
-    write_npz(params.run("made") / "samples.npz", {"images": mnist.train_x[:60, 0].numpy(), "labels": mnist.train_y[:60].numpy()})
+    metrics = (
+        "fid",
+        "inception_score",
+        "kid",
+        "precision_recall",
+        "density_coverage",
+        "label_fidelity",
+        "class_shares",
+    )
+    params = Params(
+        tmp_path,
+        "quick",
+        {"made": block},
+        ("mnist",),
+        metrics,
+        Protocol(60, 20, 40, 40, 10, 40, 200, 40),
+        Compute(threads=1),
+    )
+    write_npz(
+        params.data("mnist"),
+        {"test_x": mnist.test_x[:80, 0].numpy(), "test_y": np.zeros(80, np.uint8), **EXCERPT},
+    )
+    write_npz(
+        params.run("made") / "samples.npz",
+        {"images": mnist.train_x[:60, 0].numpy(), "labels": mnist.train_y[:60].numpy()},
+    )
     return params
 
 
@@ -232,7 +280,14 @@ def test_scoring_stage_scores_samples(scored: Params) -> None:
     record = read_record(scored.run("made") / "quality.json")
     assert record.metrics["label_fidelity"].value > 0.95
     assert record.metrics["label_fidelity"].n == 60
-    assert {"fid_mnist", "is_mnist", "kid_mnist", "recall_mnist", "coverage_mnist", "min_class_share"} <= set(record.metrics)
+    assert {
+        "fid_mnist",
+        "is_mnist",
+        "kid_mnist",
+        "recall_mnist",
+        "coverage_mnist",
+        "min_class_share",
+    } <= set(record.metrics)
     first = (scored.run("made") / "quality.json").read_bytes()
     score_samples.run(scored, "made")
     assert (scored.run("made") / "quality.json").read_bytes() == first
@@ -267,12 +322,19 @@ def test_scoring_stage_says_what_is_missing_or_wrong(scored: Params) -> None:
 
 
 def test_retraining_reports_both_nets(
-    scored: Params, few: Dataset, mnist: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scored: Params,
+    few: Dataset,
+    mnist: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert mnist.test_y is not None
     data = dataclasses.replace(few, test_x=mnist.test_x[:500], test_y=mnist.test_y[:500])
     splits = {f"{s}_x": getattr(data, f"{s}_x")[:, 0].numpy() for s in ("train", "valid", "test")}
-    splits |= {f"{s}_y": getattr(data, f"{s}_y").numpy().astype(np.uint8) for s in ("train", "valid", "test")}
+    splits |= {
+        f"{s}_y": getattr(data, f"{s}_y").numpy().astype(np.uint8)
+        for s in ("train", "valid", "test")
+    }
     write_npz(scored.data("mnist"), splits | EXCERPT)
     brief = functools.partial(train_feature_net, epochs=1, batch_size=50)
     monkeypatch.setattr("genbench.scoring.feature_training.train_feature_net", brief)

@@ -14,10 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genbench.files import read_json, read_npz, replace_directory, write_bytes, write_json, write_npz
+from genbench.files import (
+    read_json,
+    read_npz,
+    replace_directory,
+    write_bytes,
+    write_json,
+    write_npz,
+)
 
 
-def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_old_file_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "weights"
     write_bytes(path, b"old")
 
@@ -42,22 +51,32 @@ write_bytes(Path(sys.argv[1]), bytes(5000))
 
 
 def test_a_write_that_the_system_refuses_half_way_leaves_nothing(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path / "big")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path / "big")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode != 0
     assert "cannot write" in done.stderr
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/sys").is_dir(), reason="root may write anywhere")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not Path("/proc/sys").is_dir(), reason="root may write anywhere"
+)
 def test_no_permission_is_named() -> None:
     with pytest.raises(OSError, match=r"cannot write /proc/sys/genbench"):
         write_bytes(Path("/proc/sys/genbench"), b"x")
 
 
 @pytest.mark.parametrize(
-    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o002, 0o664, 0o775), (0o077, 0o600, 0o700), (0, 0o666, 0o777)]
+    ("umask", "file", "folder"),
+    [(0o022, 0o644, 0o755), (0o002, 0o664, 0o775), (0o077, 0o600, 0o700), (0, 0o666, 0o777)],
 )
-def test_what_is_written_has_the_rights_that_the_umask_leaves(tmp_path: Path, umask: int, file: int, folder: int) -> None:
+def test_what_is_written_has_the_rights_that_the_umask_leaves(
+    tmp_path: Path, umask: int, file: int, folder: int
+) -> None:
     former = os.umask(umask)
     try:
         write_bytes(tmp_path / "below" / "weights", b"x")
@@ -70,7 +89,9 @@ def test_what_is_written_has_the_rights_that_the_umask_leaves(tmp_path: Path, um
 
 
 def test_writing_never_changes_the_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the whole process's: two threads that set it and set it back can leave it at what the other one had set."""
+    """It is the whole process's: two threads that set it and set it back can leave it at what the
+    other one had set.
+    """
     monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the umask was changed"))
     write_bytes(tmp_path / "weights", b"x")
     with replace_directory(tmp_path / "report"):
@@ -89,7 +110,11 @@ print(len(read_json(Path(sys.argv[1]))))
 def test_text_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run(
-        [sys.executable, "-c", WRITES_AND_READS, str(tmp_path / "a")], env=os.environ | plain, capture_output=True, text=True, check=False
+        [sys.executable, "-c", WRITES_AND_READS, str(tmp_path / "a")],
+        env=os.environ | plain,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.stdout, done.stderr) == ("5\n", "")
     assert (tmp_path / "a").read_bytes() == b'"gr\xc3\xb6\xc3\x9fe"'
@@ -117,8 +142,13 @@ def test_npz_round_trip_and_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_a_flipped_bit_in_an_npz_is_noticed_or_harmless(tmp_path: Path) -> None:
-    """Archives carry a checksum of each array; what they say of their form can be damaged in any way."""
-    path, arrays = tmp_path / "a.npz", {"images": np.arange(40, dtype=np.uint8), "nats": np.linspace(0, 1, 7)}
+    """Archives carry a checksum of each array; what they say of their form can be damaged in any
+    way.
+    """
+    path, arrays = (
+        tmp_path / "a.npz",
+        {"images": np.arange(40, dtype=np.uint8), "nats": np.linspace(0, 1, 7)},
+    )
     write_npz(path, arrays)
     content, noticed = path.read_bytes(), []
     for place in range(8 * len(content)):
@@ -130,7 +160,9 @@ def test_a_flipped_bit_in_an_npz_is_noticed_or_harmless(tmp_path: Path) -> None:
         except ValueError as error:
             noticed.append(str(error))
             continue
-        assert back.keys() == arrays.keys() and all(np.array_equal(back[name], arrays[name]) for name in arrays), place
+        assert back.keys() == arrays.keys() and all(
+            np.array_equal(back[name], arrays[name]) for name in arrays
+        ), place
     assert all("a.npz is corrupt or truncated" in text for text in noticed)
     assert len(noticed) > 4 * len(content)
 
@@ -157,7 +189,9 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["report"]
 
 
-def test_a_swap_that_fails_half_way_leaves_the_former_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_swap_that_fails_half_way_leaves_the_former_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target, replace = tmp_path / "report", os.replace
     with replace_directory(target) as new:
         (new / "a").write_text("1")
@@ -174,7 +208,9 @@ def test_a_swap_that_fails_half_way_leaves_the_former_folder(tmp_path: Path, mon
     assert os.listdir(target) == ["a"]
 
 
-def test_a_writer_that_comes_between_is_replaced_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_comes_between_is_replaced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target, replace = tmp_path / "report", os.replace
     with replace_directory(target) as new:
         (new / "a").write_text("1")
@@ -255,7 +291,9 @@ def test_a_folder_survives_a_kill_between_its_renames(report: Path) -> None:
 def test_also_if_the_number_of_the_killed_process_is_another_ones_by_now(report: Path) -> None:
     pid, left = killed(report, "renames")
     for path in left:
-        path.rename(path.with_name(re.sub(rf"(?<![0-9a-f]){pid}(?![0-9a-f])", str(os.getpid()), path.name)))
+        path.rename(
+            path.with_name(re.sub(rf"(?<![0-9a-f]){pid}(?![0-9a-f])", str(os.getpid()), path.name))
+        )
     fails(report)
     assert os.listdir(report.parent) == ["report"]
     assert os.listdir(report) == ["old"]
@@ -268,7 +306,9 @@ def test_what_a_killed_process_left_is_swept_at_the_next_write(tmp_path: Path) -
     assert os.listdir(tmp_path) == ["weights"]
 
 
-def test_what_another_thread_is_writing_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_thread_is_writing_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, fsync, first = tmp_path / "weights", os.fsync, []
 
     def another_comes(handle: int) -> None:
@@ -282,7 +322,9 @@ def test_what_another_thread_is_writing_is_left_alone(tmp_path: Path, monkeypatc
     assert path.read_bytes() == b"mine"
 
 
-def test_what_another_machine_writes_is_left_alone_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_machine_writes_is_left_alone_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "weights"
     _, left = killed(path, "write", host="elsewhere")
     write_bytes(path, b"new")
@@ -295,7 +337,9 @@ def test_what_another_machine_writes_is_left_alone_for_a_day(tmp_path: Path, mon
     assert os.listdir(tmp_path) == ["weights"]
 
 
-def test_a_folder_that_another_machine_has_moved_aside_is_put_back_after_a_day(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_another_machine_has_moved_aside_is_put_back_after_a_day(
+    report: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.utime(report, (1000, 1000))  # made long ago, and moved now
     killed(report, "renames", host="elsewhere")
     fails(report)
@@ -306,7 +350,9 @@ def test_a_folder_that_another_machine_has_moved_aside_is_put_back_after_a_day(r
     assert os.listdir(report) == ["old"]
 
 
-def test_what_a_former_version_left_goes_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_former_version_left_goes_after_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / ".weights.77.abc.tmp").write_bytes(b"half")
     other = tmp_path / ".weights.json.77.abc.tmp"  # of a file whose name begins alike
     other.write_bytes(b"half")

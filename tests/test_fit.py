@@ -26,12 +26,16 @@ PLAIN = {"lr": 0.05, "warmup": 0.0, "final_lr": 1.0, "clip": None}
 
 
 def dataset(n: int = 64) -> Dataset:
-    x = torch.randint(0, 2, (n + 32, 1, 2, 2), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    x = torch.randint(
+        0, 2, (n + 32, 1, 2, 2), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
     return Dataset("toy", SPEC, x[:n], None, x[n:], None, x[n:], None)
 
 
 class Linear(GenerativeModel):
-    """A noisy quadratic loss whose path is easy to compute by hand; counts what it is called with."""
+    """A noisy quadratic loss whose path is easy to compute by hand; counts what it is called
+    with.
+    """
 
     likelihood = Likelihood.NONE
     family = "test"
@@ -41,7 +45,9 @@ class Linear(GenerativeModel):
         self.w = nn.Parameter(torch.tensor([0.5, -0.3, 0.2, 0.1]))
         self.seen: list[Tensor] = []
 
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         self.seen.append(x.clone())
         target = self.spec.unit(x).flatten(1) + 0.1 * torch.randn(len(x), 4, generator=rng)
         return Step((self.w - target).square().sum(1).mean())
@@ -51,7 +57,12 @@ class Linear(GenerativeModel):
 
 
 def run(model: GenerativeModel, *, data: Dataset | None = None, **options: Any) -> Any:
-    settings: dict[str, Any] = {"steps": 20, "batch_size": 8, "optim": {"loss": PLAIN}, "ema": 0.9} | options
+    settings: dict[str, Any] = {
+        "steps": 20,
+        "batch_size": 8,
+        "optim": {"loss": PLAIN},
+        "ema": 0.9,
+    } | options
     return fit(model, data or dataset(), entry="toy", seed=0, **settings)
 
 
@@ -84,10 +95,16 @@ def test_gradients_are_clipped_to_the_stated_norm() -> None:
     free, clipped = Linear(), Linear()
     history = run(free, steps=1).history
     assert history[0]["loss/grad_norm"] > 0.01
-    sgd_like = {**PLAIN, "betas": [0.0, 0.0], "clip": 1e-9}  # far below Adam's epsilon, so a clipped step is almost none
+    sgd_like = {
+        **PLAIN,
+        "betas": [0.0, 0.0],
+        "clip": 1e-9,
+    }  # far below Adam's epsilon, so a clipped step is almost none
     run(clipped, steps=1, optim={"loss": sgd_like}, ema=0.0)
     assert (clipped.w - torch.tensor([0.5, -0.3, 0.2, 0.1])).abs().max() < 0.006
-    assert history[0]["loss/grad_norm"] == pytest.approx(run(Linear(), steps=1, optim={"loss": sgd_like}).history[0]["loss/grad_norm"])
+    assert history[0]["loss/grad_norm"] == pytest.approx(
+        run(Linear(), steps=1, optim={"loss": sgd_like}).history[0]["loss/grad_norm"]
+    )
 
 
 def test_schedule_is_linear_then_cosine() -> None:
@@ -115,15 +132,23 @@ class TwoPhases(GenerativeModel):
 
     def phases(self) -> Sequence[Phase]:
         if self.overlap:
-            return [Phase("a", [self.a], self.loss("a"), repeats=2), Phase("b", [self.b], self.loss("b"))]
-        return [Phase("a", [self.a], self.loss("a"), span=(0.0, 0.5)), Phase("b", [self.b], self.loss("b"), span=(0.5, 1.0))]
+            return [
+                Phase("a", [self.a], self.loss("a"), repeats=2),
+                Phase("b", [self.b], self.loss("b")),
+            ]
+        return [
+            Phase("a", [self.a], self.loss("a"), span=(0.0, 0.5)),
+            Phase("b", [self.b], self.loss("b"), span=(0.5, 1.0)),
+        ]
 
     def loss(self, name: str) -> Callable[..., Step]:
         def evaluate(x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
             if self.training:
                 self.log.append((name, progress, self.a.requires_grad, self.b.requires_grad))
             own = self.a if name == "a" else self.b
-            return Step((own - 1).square() + 0 * (self.a + self.b), {"square": own.detach().square()})
+            return Step(
+                (own - 1).square() + 0 * (self.a + self.b), {"square": own.detach().square()}
+            )
 
         return evaluate
 
@@ -151,17 +176,23 @@ def test_repeats_are_inner_steps() -> None:
 
 def test_a_phase_keeps_the_weights_of_its_best_validation() -> None:
     class Worse(Linear):
-        """Its validation loss rises from a step on: the loss is measured on the weights' distance from where they were then."""
+        """Its validation loss rises from a step on: the loss is measured on the weights' distance
+        from where they were then.
+        """
 
         likelihood = Likelihood.EXACT
 
-        def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        def training_loss(
+            self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+        ) -> Step:
             if self.training:
                 return Step(-self.w.sum())  # w grows for ever
             return Step((self.w - 1.0).square().sum())
 
     model = Worse()
-    history = run(model, steps=200, validations=200, ema=0.0, optim={"loss": PLAIN | {"lr": 0.02}}).history
+    history = run(
+        model, steps=200, validations=200, ema=0.0, optim={"loss": PLAIN | {"lr": 0.02}}
+    ).history
     losses = [row["loss/valid_loss"] for row in history]
     best = min(losses)
     assert losses[-1] > 10 * best
@@ -186,7 +217,9 @@ class Normed(Linear):
         super().__init__()
         self.norm = nn.BatchNorm1d(4, affine=False)
 
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         return Step((self.norm(self.w * self.spec.unit(x).flatten(1)) - self.w).square().mean())
 
 
@@ -203,10 +236,14 @@ def test_batch_norm_statistics_are_those_of_the_scored_weights() -> None:
 
 def test_a_diverging_loss_is_named_with_model_phase_and_step() -> None:
     class Diverging(Linear):
-        def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        def training_loss(
+            self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+        ) -> Step:
             return Step(self.w.sum() * (float("nan") if progress >= 0.35 else 1.0))
 
-    with pytest.raises(FloatingPointError, match=r"Diverging, entry toy, phase loss: loss is nan at step 7"):
+    with pytest.raises(
+        FloatingPointError, match=r"Diverging, entry toy, phase loss: loss is nan at step 7"
+    ):
         run(Diverging())
 
 
@@ -242,7 +279,9 @@ def test_compile_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_autocast_is_in_force_and_weights_stay_float32() -> None:
     class Records(Linear):
-        def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        def training_loss(
+            self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+        ) -> Step:
             self.dtype = (self.spec.unit(x).flatten(1) @ self.w[:, None]).dtype
             return super().training_loss(x, y, rng=rng, progress=progress)
 
@@ -291,7 +330,9 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     resumed = make()
     with workspace(tmp_path, "w", {}) as work:
         history = run(resumed, optim=optim, resume=work).history
-    for (name, value), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+    for (name, value), other in zip(
+        whole.state_dict().items(), resumed.state_dict().values(), strict=True
+    ):
         assert torch.equal(value, other), name
     timings = ("seconds", "images_per_second")
     assert [{k: v for k, v in row.items() if k not in timings} for row in history] == [
@@ -310,7 +351,9 @@ def test_other_seeds_and_entries_take_other_paths() -> None:
 
 
 class Everything(GenerativeModel):
-    """Batch norm, dropout, labels, state in ``after_step`` and two phases in turn: what a resumed or frozen run may get wrong."""
+    """Batch norm, dropout, labels, state in ``after_step`` and two phases in turn: what a resumed
+    or frozen run may get wrong.
+    """
 
     likelihood = Likelihood.LOWER_BOUND
     conditioning = Conditioning.OPTIONAL
@@ -318,7 +361,9 @@ class Everything(GenerativeModel):
 
     def __init__(self) -> None:
         super().__init__(DataSpec(2, 2, 2, 3), conditional=True)
-        self.first = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 1))
+        self.first = nn.Sequential(
+            nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 1)
+        )
         self.second = nn.Sequential(nn.Linear(1, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
         self.register_buffer("carried", torch.zeros(()))
         self.first_in_second: list[tuple[bool, Tensor]] = []
@@ -340,9 +385,16 @@ class Everything(GenerativeModel):
 
     def second_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
         if self.training:
-            self.first_in_second.append((self.first.training, torch.cat([b.double().flatten() for b in self.first.buffers()])))
+            self.first_in_second.append(
+                (
+                    self.first.training,
+                    torch.cat([b.double().flatten() for b in self.first.buffers()]),
+                )
+            )
         hidden = self.first(self.spec.unit(x).flatten(1)).detach()
-        return Step((self.second(hidden)[:, 0] - 1).square().mean() + 0.1 * torch.rand((), generator=rng))
+        return Step(
+            (self.second(hidden)[:, 0] - 1).square().mean() + 0.1 * torch.rand((), generator=rng)
+        )
 
     def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
         if isinstance(carry, Tensor):
@@ -355,7 +407,16 @@ class Everything(GenerativeModel):
 def labelled() -> Dataset:
     plain = dataset()
     y = torch.arange(96) % 3
-    return Dataset("toy", DataSpec(2, 2, 2, 3), plain.train_x, y[:64], plain.valid_x, y[64:], plain.test_x, y[64:])
+    return Dataset(
+        "toy",
+        DataSpec(2, 2, 2, 3),
+        plain.train_x,
+        y[:64],
+        plain.valid_x,
+        y[64:],
+        plain.test_x,
+        y[64:],
+    )
 
 
 FIRST_SECOND = {"first": PLAIN, "second": PLAIN}
@@ -365,7 +426,9 @@ def test_a_finished_phase_stands_still_while_the_next_one_trains() -> None:
     model = Everything()
     run(model, data=labelled(), steps=40, optim=FIRST_SECOND)
     assert len(model.first_in_second) > 20
-    assert not any(training for training, _ in model.first_in_second[:20]), "its dropout and batch norm are off"
+    assert not any(training for training, _ in model.first_in_second[:20]), (
+        "its dropout and batch norm are off"
+    )
     during = [buffers for training, buffers in model.first_in_second if not training]
     assert all(torch.equal(buffers, during[0]) for buffers in during), "its statistics do not move"
 
@@ -380,7 +443,9 @@ def test_best_weights_come_with_the_buffers_of_their_step() -> None:
             super().__init__()
             self.register_buffer("count", torch.zeros(()))
 
-        def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        def training_loss(
+            self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+        ) -> Step:
             if self.training:
                 return Step(self.w.square().sum(), carry=True)
             return Step((self.count - 7).square() + 0 * self.w.sum())
@@ -398,7 +463,11 @@ def test_labels_dropout_batch_norm_and_carried_state_resume_to_the_same_bits(
     tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GENBENCH_CHECKPOINT_SECONDS", "0")
-    options = {"optim": FIRST_SECOND, "backend": {"cpu": {"precision": "bfloat16", "channels_last": True}}, "data": labelled()}
+    options = {
+        "optim": FIRST_SECOND,
+        "backend": {"cpu": {"precision": "bfloat16", "channels_last": True}},
+        "data": labelled(),
+    }
     torch.manual_seed(0)
     whole, resumed = Everything(), Everything()
     resumed.load_state_dict(whole.state_dict())
@@ -418,5 +487,7 @@ def test_labels_dropout_batch_norm_and_carried_state_resume_to_the_same_bits(
         run(fresh, resume=work, **options)
     with workspace(tmp_path, "w", {}) as work:
         run(resumed, resume=work, **options)
-    for (name, value), other in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+    for (name, value), other in zip(
+        whole.state_dict().items(), resumed.state_dict().values(), strict=True
+    ):
         assert torch.equal(value, other), name

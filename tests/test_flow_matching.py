@@ -48,26 +48,36 @@ def test_the_density_is_that_of_the_carried_noise(probes: int) -> None:
     found = model.log_likelihood(x, rng=Generator().manual_seed(0), probes=probes)
     v = 2 * (x + torch.rand(x.shape, generator=Generator().manual_seed(0))) / 16 - 1
     mean = carried(model, torch.zeros(1))
-    density = Normal(mean.double(), math.exp(-0.7)).log_prob(v.double()).flatten(1).sum(1) + 4 * math.log(2 / 16)
+    density = Normal(mean.double(), math.exp(-0.7)).log_prob(v.double()).flatten(1).sum(
+        1
+    ) + 4 * math.log(2 / 16)
     torch.testing.assert_close(found, density, rtol=1e-4, atol=1e-4)
 
 
 class OneSign(FlowMatching):
     """Broken: one sign for all pixels of an image, so that they are not independent."""
 
-    def _velocity_and_divergence(self, x: Tensor, t: Tensor, y: Tensor | None, signs: Tensor) -> tuple[Tensor, Tensor]:
+    def _velocity_and_divergence(
+        self, x: Tensor, t: Tensor, y: Tensor | None, signs: Tensor
+    ) -> tuple[Tensor, Tensor]:
         return super()._velocity_and_divergence(x, t, y, signs[..., :1, :1].expand_as(signs))
 
 
 @pytest.mark.parametrize(("cls", "right"), [(FlowMatching, True), (OneSign, False)])
-def test_random_signs_estimate_the_divergence_without_bias(cls: type[FlowMatching], right: bool) -> None:
-    """Of a network in which each pixel's velocity depends on the others, where one probe is not exact."""
+def test_random_signs_estimate_the_divergence_without_bias(
+    cls: type[FlowMatching], right: bool
+) -> None:
+    """Of a network in which each pixel's velocity depends on the others, where one probe is not
+    exact.
+    """
     torch.manual_seed(0)
     model = cls(SPEC, widths=(16,), patch=1, ode_steps=4).eval()
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.2 * torch.randn_like(p))
-    x = torch.randint(0, 16, (1, 1, 2, 2), dtype=torch.uint8, generator=Generator().manual_seed(1)).expand(4000, -1, -1, -1)
+    x = torch.randint(
+        0, 16, (1, 1, 2, 2), dtype=torch.uint8, generator=Generator().manual_seed(1)
+    ).expand(4000, -1, -1, -1)
     exact, found = (
         model.log_likelihood(x, rng=Generator().manual_seed(0), probes=probes) for probes in (0, 1)
     )  # of the same dequantisation
@@ -77,7 +87,8 @@ def test_random_signs_estimate_the_divergence_without_bias(cls: type[FlowMatchin
 
 
 @pytest.mark.parametrize(
-    ("solver", "steps", "tolerance"), [("rk4", 25, 1e-5), ("dopri5", 1, 1e-3), ("midpoint", 40, 1e-3), ("euler", 400, 3e-3)]
+    ("solver", "steps", "tolerance"),
+    [("rk4", 25, 1e-5), ("dopri5", 1, 1e-3), ("midpoint", 40, 1e-3), ("euler", 400, 3e-3)],
 )
 def test_solvers_follow_the_equation(solver: str, steps: int, tolerance: float) -> None:
     model = build()
@@ -92,7 +103,9 @@ def test_pixels_are_the_bins_that_noise_is_carried_to() -> None:
     found = model.sample(300, rng=rng)
     z = model.prior(300, rng=Generator().manual_seed(0))
     expected = ((carried(model, z) + 1) / 2 * 16).floor().clamp(0, 15).view(-1, 1, 2, 2)
-    assert (found.float() != expected).float().mean() < 0.002  # but for the solver's error at the edges of bins
+    assert (
+        found.float() != expected
+    ).float().mean() < 0.002  # but for the solver's error at the edges of bins
     *_, last = model.frames(300, rng=Generator().manual_seed(0))
     assert (last != found).float().mean() < 0.002
 
@@ -102,12 +115,16 @@ def test_encoding_inverts_decoding() -> None:
     x = torch.randint(4, 12, (40, 1, 2, 2), dtype=torch.uint8, generator=Generator().manual_seed(1))
     z = model.encode(x, rng=Generator().manual_seed(0))
     assert (model.decode(z, rng=Generator()) != x).float().mean() < 0.02
-    v = 2 * (x + torch.rand(x.shape, generator=Generator().manual_seed(0))) / 16 - 1  # as the score sees them
+    v = (
+        2 * (x + torch.rand(x.shape, generator=Generator().manual_seed(0))) / 16 - 1
+    )  # as the score sees them
     torch.testing.assert_close(carried(model, z), v.flatten(1), rtol=1e-4, atol=1e-4)
 
 
 def test_the_loss_is_least_at_the_mean_velocity() -> None:
-    """One image: the path's velocity at time t from x_t is (x_1 - x_t) / (1 - t), of which the loss is 0 but for the dequantisation."""
+    """One image: the path's velocity at time t from x_t is (x_1 - x_t) / (1 - t), of which the loss
+    is 0 but for the dequantisation.
+    """
 
     class Best(nn.Module):
         def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
@@ -116,9 +133,15 @@ def test_the_loss_is_least_at_the_mean_velocity() -> None:
 
     model, x = build(), torch.full((4000, 1, 2, 2), 3, dtype=torch.uint8)
     losses = {}
-    for name, network in (("best", Best()), ("zero", Linear(0.0, 0.0)), ("linear", Linear(-0.7, 0.1))):
+    for name, network in (
+        ("best", Best()),
+        ("zero", Linear(0.0, 0.0)),
+        ("linear", Linear(-0.7, 0.1)),
+    ):
         model.network = network  # type: ignore[assignment]
-        losses[name] = float(model.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.0).loss)
+        losses[name] = float(
+            model.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.0).loss
+        )
     assert losses["best"] < 0.2 < 1 < min(losses["zero"], losses["linear"])
     assert losses["best"] < losses["linear"]
 
@@ -131,7 +154,10 @@ def test_cheaper_solvers_are_named_and_marked() -> None:
         ({"solver": "dopri5"}, ("dopri5", True)),
         ({"solver": "dopri5", "tolerance": 0.1}, ("dopri5", False)),
         ({"solver": "midpoint", "ode_steps": 10}, ("midpoint-10", False)),
-        ({"solver": "midpoint", "ode_steps": 10, "precision": "bfloat16"}, ("midpoint-10 (precision=bfloat16)", False)),
+        (
+            {"solver": "midpoint", "ode_steps": 10, "precision": "bfloat16"},
+            ("midpoint-10 (precision=bfloat16)", False),
+        ),
         ({"ode_steps": 5}, ("rk4-5", False)),
     ):
         assert model.describe_sampler(**options) == expected
@@ -156,7 +182,9 @@ def test_errors_name_what_is_wrong() -> None:
 
 
 class Narrow(nn.Module):
-    """The velocity whose end is normal with the standard deviation of a level's width: E[x_1 - x_0 | x_t], the stiffest field that pixels call for."""
+    """The velocity whose end is normal with the standard deviation of a level's width: E[x_1 - x_0
+    | x_t], the stiffest field that pixels call for.
+    """
 
     centre, std = -0.996, 0.0023
 
@@ -172,7 +200,9 @@ def test_the_solvers_error_is_small_where_pixels_are_narrow() -> None:
     x = torch.zeros(4, 1, 28, 28, dtype=torch.uint8)
     found = model.log_likelihood(x, rng=Generator().manual_seed(0))
     v = 2 * torch.rand(x.shape, generator=Generator().manual_seed(0)) / 256 - 1
-    density = Normal(Narrow.centre, Narrow.std).log_prob(v.double()).flatten(1).sum(1) + 784 * math.log(2 / 256)
+    density = Normal(Narrow.centre, Narrow.std).log_prob(v.double()).flatten(1).sum(
+        1
+    ) + 784 * math.log(2 / 256)
     assert (found - density).abs().max() < 2.0  # of thousands of nats; float32 has its share
 
 
@@ -197,7 +227,12 @@ def test_times_in_the_middle() -> None:
     seen: list[Tensor] = []
     model = build(times="logit_normal")
     model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
-    model.training_loss(torch.zeros(4000, 1, 2, 2, dtype=torch.uint8), None, rng=Generator().manual_seed(0), progress=0.0)
+    model.training_loss(
+        torch.zeros(4000, 1, 2, 2, dtype=torch.uint8),
+        None,
+        rng=Generator().manual_seed(0),
+        progress=0.0,
+    )
     logits = seen[0].logit()
     assert float(logits.mean()) == pytest.approx(0, abs=0.02)
     assert float(logits.std()) == pytest.approx(1, abs=0.02)

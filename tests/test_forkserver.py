@@ -1,4 +1,6 @@
-"""Stages that one process forks behave as if each had been started by itself. The stage is a stand-in that says what it was given."""
+"""Stages that one process forks behave as if each had been started by itself. The stage is a
+stand-in that says what it was given.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ import pytest
 from genbench.pipeline import forkserver
 from genbench.processes import tether
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each stage starts by itself")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere each stage starts by itself"
+)
 
 STAGE = """
 import json, os, sys, time
@@ -78,7 +82,17 @@ def start(tmp_path: Path, server: dict[str, str]) -> Iterator[Start]:
         environment = {name: value for name, value in given.items() if value is not None}
         command = [sys.executable, "-c", CLIENT.format(stage=str(stage)), *args]
         pipe = subprocess.PIPE
-        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True))
+        started.append(
+            subprocess.Popen(
+                command,
+                cwd=tmp_path,
+                env=environment,
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                text=True,
+            )
+        )
         return started[-1]
 
     yield run
@@ -103,12 +117,18 @@ def _waiting(client: subprocess.Popen[str]) -> psutil.Process:
     return stage
 
 
-def test_a_stage_gets_what_it_was_started_with_and_libraries_but_no_module_of_ours(start: Start, tmp_path: Path) -> None:
+def test_a_stage_gets_what_it_was_started_with_and_libraries_but_no_module_of_ours(
+    start: Start, tmp_path: Path
+) -> None:
     out, err = start("tell", "all", VARIABLE="a value").communicate("the input\n")
     assert err == ""
     given = json.loads(out)
     assert given["argv"][1:] == ["tell", "all"]
-    assert (given["folder"], given["variable"], given["input"]) == (str(tmp_path), "a value", "the input\n")
+    assert (given["folder"], given["variable"], given["input"]) == (
+        str(tmp_path),
+        "a value",
+        "the input\n",
+    )
     assert given["torch"]
     assert given["modules"] == [
         "genbench",
@@ -118,7 +138,12 @@ def test_a_stage_gets_what_it_was_started_with_and_libraries_but_no_module_of_ou
 
 
 def test_exit_codes_and_errors_arrive(start: Start) -> None:
-    for what, code, message in (("tell", 0, ""), ("exit", 7, ""), ("fail", 1, "no good\n"), ("raise", 1, "RuntimeError: worse\n")):
+    for what, code, message in (
+        ("tell", 0, ""),
+        ("exit", 7, ""),
+        ("fail", 1, "no good\n"),
+        ("raise", 1, "RuntimeError: worse\n"),
+    ):
         client = start(what)
         assert client.communicate()[1].endswith(message)
         assert client.returncode == code
@@ -130,7 +155,9 @@ def test_a_killed_stage_is_a_failed_one(start: Start) -> None:
     assert client.wait(20) == 128 + signal.SIGKILL
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 128 + signal.SIGTERM)]
+)
 def test_signals_reach_the_stage(start: Start, number: int, code: int) -> None:
     client = start("wait")
     stage = _waiting(client)
@@ -148,8 +175,13 @@ def test_the_stage_dies_with_who_asked_for_it(start: Start) -> None:
     assert start("exit").wait(20) == 7  # the server goes on
 
 
-def test_outside_a_stage_or_without_a_server_the_work_is_done_here(start: Start, tmp_path: Path) -> None:
-    assert start("tell", **{forkserver.ADDRESS: str(tmp_path / "gone")}).communicate()[0] == "by itself\n"
+def test_outside_a_stage_or_without_a_server_the_work_is_done_here(
+    start: Start, tmp_path: Path
+) -> None:
+    assert (
+        start("tell", **{forkserver.ADDRESS: str(tmp_path / "gone")}).communicate()[0]
+        == "by itself\n"
+    )
     assert start("tell", **{forkserver.CLIENT: "1"}).communicate()[0] == "by itself\n"
     assert start("tell", DVC_STAGE=None).communicate()[0] == "by itself\n"
 
@@ -164,7 +196,9 @@ def test_a_server_that_has_died_is_no_obstacle(start: Start) -> None:
         assert start("tell", **environment).communicate(timeout=20)[0] == "by itself\n"
 
 
-def test_a_client_that_dies_while_the_server_starts_takes_its_stage_along(start: Start, tmp_path: Path) -> None:
+def test_a_client_that_dies_while_the_server_starts_takes_its_stage_along(
+    start: Start, tmp_path: Path
+) -> None:
     with forkserver.forkserver() as environment:
         dead = start("mark", str(tmp_path / "mark"), **environment)
         time.sleep(0.5)
@@ -210,7 +244,9 @@ def test_the_server_ends_and_takes_its_stages_along(tmp_path: Path, start: Start
     assert not Path(environment[forkserver.ADDRESS]).exists()
 
 
-def test_work_is_orphaned_when_the_parents_of_who_asked_are_gone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_work_is_orphaned_when_the_parents_of_who_asked_are_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from genbench.training.checkpoints import workspace
 
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

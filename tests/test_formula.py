@@ -65,7 +65,10 @@ as well as
         y
 
 End."""
-    expected = "A path fᵦ of `E`, see genbench.base.Entry and a.b:\n\n    x₁ = α,\n    x₂ = γ\n\nas well as\n\n        y\n\nEnd."
+    expected = (
+        "A path fᵦ of `E`, see genbench.base.Entry and a.b:\n\n    x₁ = α,\n    x₂ = "
+        "γ\n\nas well as\n\n        y\n\nEnd."
+    )
     assert plain_docstring(doc) == expected
 
 
@@ -84,7 +87,9 @@ def test_no_latex_is_in_the_short_text_on_a_family(family: str) -> None:
 
 
 def test_no_latex_is_left_of_the_template_of_a_new_model() -> None:
-    source = (REPOSITORY / "genbench" / "cli" / "templates" / "model.py.txt").read_text(encoding="utf-8")
+    source = (REPOSITORY / "genbench" / "cli" / "templates" / "model.py.txt").read_text(
+        encoding="utf-8"
+    )
     found = re.search(r'class @Class@.*?r"""(.*?)"""', source, re.DOTALL)
     assert found
     text = plain_docstring(inspect.cleandoc(found[1])).split("\nArguments:")[0]

@@ -1,4 +1,6 @@
-"""The gated PixelCNN: what each pixel sees, and the same function written with full kernels and masks."""
+"""The gated PixelCNN: what each pixel sees, and the same function written with full kernels and
+masks.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,22 @@ def model_of(**options: int) -> GatedPixelCNN:
 
 
 def images(n: int = 2) -> Tensor:
-    return torch.randint(0, 2, (n, 1, SPEC.height, SPEC.width), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0,
+        2,
+        (n, 1, SPEC.height, SPEC.width),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(1),
+    )
 
 
 @pytest.mark.parametrize(("layers", "kernel"), [(1, 3), (2, 3), (1, 5)])
-def test_every_earlier_pixel_of_the_window_and_no_other_reaches_a_pixel(layers: int, kernel: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = model_of(layers=layers, kernel=kernel, channels=16, hidden=64)  # wide, so that no pixel finds all ReLUs shut
+def test_every_earlier_pixel_of_the_window_and_no_other_reaches_a_pixel(
+    layers: int, kernel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(
+        layers=layers, kernel=kernel, channels=16, hidden=64
+    )  # wide, so that no pixel finds all ReLUs shut
     rows, columns = model.window()
     assert rows == columns == 3 + layers * (kernel // 2)
     pixels = torch.randn(1, 1, SPEC.height, SPEC.width, dtype=torch.float64, requires_grad=True)
@@ -43,7 +55,9 @@ def test_every_earlier_pixel_of_the_window_and_no_other_reaches_a_pixel(layers: 
 
 
 def _masked(x: Tensor, weight: Tensor, rows: int, columns: int) -> Tensor:
-    """A centred convolution of full size whose kernel holds ``weight`` in its upper ``rows`` and left ``columns``, zeros elsewhere."""
+    """A centred convolution of full size whose kernel holds ``weight`` in its upper ``rows`` and
+    left ``columns``, zeros elsewhere.
+    """
     reach = max(weight.shape[2], weight.shape[3])
     full = weight.new_zeros(*weight.shape[:2], 2 * reach + 1, 2 * reach + 1)
     top, left = reach + 1 - rows, reach - columns
@@ -60,7 +74,9 @@ def test_it_is_what_masks_on_full_kernels_give() -> None:
     for layer in model._layers():
         seen = _masked(v, layer.vertical.weight, 2, 1) + layer.vertical.bias[:, None, None]  # type: ignore[index]
         reads, left = layer.horizontal.weight[:, :12], layer.horizontal.weight[:, 12:]
-        taps = torch.stack(left.split(6, 1), 3)[..., 0]  # (2C, C, 1, 2): the pixel on the left, then the own place
+        taps = torch.stack(left.split(6, 1), 3)[
+            ..., 0
+        ]  # (2C, C, 1, 2): the pixel on the left, then the own place
         both = F.conv2d(seen, reads, layer.horizontal.bias) + _masked(h, taps, 1, 1)
         a, b = both.chunk(2, 1)
         h = h + layer.outer(a.tanh() * b.sigmoid())
@@ -75,7 +91,10 @@ def test_a_kernel_wider_than_the_image() -> None:
     assert model.logits(torch.zeros(1, 1, 2, 2, dtype=torch.uint8)).shape == (1, 4, 1)
 
 
-@pytest.mark.parametrize(("options", "name"), [({"kernel": 4}, "kernel"), ({"kernel": 1}, "kernel"), ({"layers": 0}, "layers")])
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"kernel": 4}, "kernel"), ({"kernel": 1}, "kernel"), ({"layers": 0}, "layers")],
+)
 def test_sizes_that_make_no_sense(options: dict[str, int], name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: "):
         GatedPixelCNN(SPEC, **options)

@@ -28,7 +28,9 @@ def all_levels(head: Head, params: Tensor) -> Tensor:
 
 
 def naive_mixture(params: Tensor, x: Tensor, levels: int) -> Tensor:
-    """The definition, by differences of the distribution function; right only where nothing cancels."""
+    """The definition, by differences of the distribution function; right only where nothing
+    cancels.
+    """
     weight, mean, log_scale = params.chunk(3, -1)
     centre, half = (2 * x.double() / (levels - 1) - 1)[..., None], 1 / (levels - 1)
     upper = torch.sigmoid((centre + half - mean) / log_scale.exp())
@@ -44,7 +46,9 @@ def test_probabilities_sum_to_one(name: str, levels: int, spread: float) -> None
     head = make_head(name, levels)
     log_p = all_levels(head, draw(head, 50, spread=spread))
     assert log_p.dtype == torch.float64
-    torch.testing.assert_close(log_p.exp().sum(-1), torch.ones(50, dtype=torch.float64), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        log_p.exp().sum(-1), torch.ones(50, dtype=torch.float64), atol=1e-12, rtol=0
+    )
 
 
 @pytest.mark.parametrize("levels", [2, 4, 256])
@@ -70,7 +74,9 @@ def test_gradcheck(name: str, levels: int) -> None:
 
 @pytest.mark.parametrize("levels", [2, 256])
 def test_far_tails_follow_the_asymptote(levels: int) -> None:
-    """Far from the mean, log P falls linearly: log σ(a) -> a, so one more unit of distance costs 1/scale nats."""
+    """Far from the mean, log P falls linearly: log σ(a) -> a, so one more unit of distance costs
+    1/scale nats.
+    """
     head = make_head("logistic_mixture", levels, mixtures=1)
     mean, log_scale = torch.tensor([200.0, 201.0]), torch.full((2,), -1.0)
     params = torch.stack([torch.zeros(2), mean, log_scale], -1)
@@ -83,7 +89,12 @@ def test_extreme_parameters_keep_everything_finite(name: str, levels: int) -> No
     head = make_head(name, levels, mixtures=2)
     corners = torch.tensor([-1e6, -50.0, 0.0, 50.0, 1e6])
     size = min(head.channels, 6)
-    params = torch.stack([torch.tensor(c) for c in itertools.islice(itertools.product(corners.tolist(), repeat=size), 0, None, 7)])
+    params = torch.stack(
+        [
+            torch.tensor(c)
+            for c in itertools.islice(itertools.product(corners.tolist(), repeat=size), 0, None, 7)
+        ]
+    )
     params = torch.nn.functional.pad(params, (0, head.channels - size)).requires_grad_()
     for level in sorted({0, 1, levels // 2, levels - 1}):
         log_p = head.log_prob(params, torch.full(params.shape[:-1], level))
@@ -126,7 +137,9 @@ def test_mixture_samples_at_256_levels_follow_the_probabilities() -> None:
     n = 100_000
     x = head.sample(params.float().expand(n, -1), rng=Generator().manual_seed(6))
     expected = all_levels(head, params).exp()
-    chi_square = ((x.long().bincount(minlength=256) - n * expected).square() / (n * expected)).sum().item()
+    chi_square = (
+        ((x.long().bincount(minlength=256) - n * expected).square() / (n * expected)).sum().item()
+    )
     assert chi_square < 255 + 5 * math.sqrt(2 * 255)
 
 
@@ -139,7 +152,9 @@ def test_same_rng_same_levels_in_any_shape(name: str, levels: int) -> None:
     assert first.shape == (3, 4)
     assert int(first.max()) < levels
     assert torch.equal(first, head.sample(params, rng=Generator().manual_seed(7)))
-    assert torch.equal(first.flatten(), head.sample(params.view(12, -1), rng=Generator().manual_seed(7)))
+    assert torch.equal(
+        first.flatten(), head.sample(params.view(12, -1), rng=Generator().manual_seed(7))
+    )
 
 
 @pytest.mark.parametrize(("name", "levels"), CASES)
@@ -149,7 +164,9 @@ def test_mean_of_is_the_mean_of_the_probabilities(name: str, levels: int, spread
     params = draw(head, 4, 3, seed=8, spread=spread)
     mixed = head.mean_of(params)
     assert mixed.shape[0] == 3
-    torch.testing.assert_close(all_levels(head, mixed).exp(), all_levels(head, params).exp().mean(0), atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(
+        all_levels(head, mixed).exp(), all_levels(head, params).exp().mean(0), atol=1e-12, rtol=1e-9
+    )
     assert head.sample(mixed.float(), rng=Generator().manual_seed(0)).shape == (3,)
 
 
@@ -160,7 +177,9 @@ def test_strided_parameters_score_alike(name: str, levels: int) -> None:
     params = draw(head, 2, 3, 3)
     x = torch.arange(18).view(2, 3, 3) % levels
     strided = params.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
-    torch.testing.assert_close(head.log_prob(strided, x.to(torch.uint8)), head.log_prob(params, x), atol=1e-14, rtol=0)
+    torch.testing.assert_close(
+        head.log_prob(strided, x.to(torch.uint8)), head.log_prob(params, x), atol=1e-14, rtol=0
+    )
 
 
 def test_errors_name_what_is_wrong() -> None:

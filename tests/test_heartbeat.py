@@ -1,4 +1,6 @@
-"""A lock that is waited for as long as its holder lives, with processes that really die; one on another machine is played by a thread."""
+"""A lock that is waited for as long as its holder lives, with processes that really die; one on
+another machine is played by a thread.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,12 @@ with hold(Path(sys.argv[1]), "the first", interval=0.05):
 @contextmanager
 def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that holds the lock until it is sent a line."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
         yield process
@@ -66,13 +73,17 @@ def tries(path: Path, seconds: float, **options: float) -> bool:
         return False
 
 
-def test_waits_as_long_as_the_holder_lives_and_says_for_whom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_waits_as_long_as_the_holder_lives_and_says_for_whom(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "lock"
     with holder(path) as first:
         assert not tries(path, 1.5, patience=0.5)
         said = capsys.readouterr().err.splitlines()
         assert len(said) == 1  # its heart beats, so nothing is said of silence
-        assert said[0].startswith(f"the second: waiting for the first (process {first.pid} on {platform.node()}, since ")
+        assert said[0].startswith(
+            f"the second: waiting for the first (process {first.pid} on {platform.node()}, since "
+        )
         assert in_use(path)
         assert first.stdin is not None
         first.stdin.write("\n")
@@ -93,7 +104,9 @@ def test_takes_over_at_once_from_a_killed_holder(tmp_path: Path) -> None:
         assert tries(path, 20, patience=1000)
 
 
-def test_a_holder_that_is_stopped_is_waited_for_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_holder_that_is_stopped_is_waited_for_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "lock"
     with holder(path) as first:
         first.send_signal(signal.SIGSTOP)
@@ -103,9 +116,13 @@ def test_a_holder_that_is_stopped_is_waited_for_and_named(tmp_path: Path, capsys
 
 
 def test_a_holder_on_another_machine_is_waited_for_while_its_heart_beats(tmp_path: Path) -> None:
-    """Over a network file system that keeps locks to one machine: only the file and its time are seen."""
+    """Over a network file system that keeps locks to one machine: only the file and its time are
+    seen.
+    """
     path = tmp_path / "lock"
-    path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "what": "the first", "since": "then"}))
+    path.write_text(
+        json.dumps({"pid": 1, "host": "elsewhere", "what": "the first", "since": "then"})
+    )
     ended = threading.Event()
 
     def beat() -> None:
@@ -147,7 +164,9 @@ def test_a_lock_file_that_is_removed_under_its_holder_is_made_anew(tmp_path: Pat
             assert json.loads(path.read_text())["what"] == "me"
 
 
-def test_a_folder_that_is_removed_before_the_lock_is_made_in_it_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_is_removed_before_the_lock_is_made_in_it_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, opened = tmp_path / "folder" / "lock", Path.open
     removed = []
 
@@ -163,7 +182,10 @@ def test_a_folder_that_is_removed_before_the_lock_is_made_in_it_is_made_anew(tmp
     assert removed
 
 
-@pytest.mark.parametrize("content", ["process 1 on here, since then", "[]", '{"pid": 1}', "\x00\x00", '{"pid": 1, "host"'])
+@pytest.mark.parametrize(
+    "content",
+    ["process 1 on here, since then", "[]", '{"pid": 1}', "\x00\x00", '{"pid": 1, "host"'],
+)
 def test_a_damaged_lock_file_stops_nobody(tmp_path: Path, content: str) -> None:
     path = tmp_path / "lock"
     path.write_text(content)
@@ -179,9 +201,14 @@ def test_an_error_lets_go(tmp_path: Path) -> None:
     assert not in_use(path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/sys").is_dir(), reason="root may write anywhere")
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not Path("/proc/sys").is_dir(), reason="root may write anywhere"
+)
 def test_a_place_that_cannot_be_written_is_named() -> None:
-    with pytest.raises(OSError, match=r"cannot write /proc/sys/genbench\.lock"), hold(Path("/proc/sys/genbench.lock"), "me"):
+    with (
+        pytest.raises(OSError, match=r"cannot write /proc/sys/genbench\.lock"),
+        hold(Path("/proc/sys/genbench.lock"), "me"),
+    ):
         pass
 
 
@@ -230,7 +257,10 @@ def test_whoever_waits_says_for_whom(
         in_any_case.start()
         work()
         in_any_case.cancel()
-        assert f"{what}: waiting for the first (process {first.pid} on {platform.node()}, since " in sys.stderr.getvalue()  # type: ignore[attr-defined]
+        assert (
+            f"{what}: waiting for the first (process {first.pid} on {platform.node()}, since "
+            in sys.stderr.getvalue()
+        )  # type: ignore[attr-defined]
 
 
 # ---------------------------------------------------------------------- without waiting
@@ -246,7 +276,9 @@ def test_a_lock_is_claimed_only_if_it_is_free(tmp_path: Path) -> None:
     assert tries(path, 20)
 
 
-def test_a_lock_that_was_replaced_is_not_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_was_replaced_is_not_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, flock = tmp_path / "lock", fcntl.flock
 
     def late(descriptor: int, operation: int) -> None:
@@ -261,9 +293,13 @@ def test_a_lock_that_was_replaced_is_not_claimed(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(("hours", "used"), [(-3, True), (0, True), (3, True), (48, False)])
-def test_a_holder_elsewhere_is_taken_for_alive_for_a_day_whatever_its_clock(tmp_path: Path, hours: float, used: bool) -> None:
+def test_a_holder_elsewhere_is_taken_for_alive_for_a_day_whatever_its_clock(
+    tmp_path: Path, hours: float, used: bool
+) -> None:
     path = tmp_path / "lock"
-    path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "what": "the first", "since": "then"}))
+    path.write_text(
+        json.dumps({"pid": 1, "host": "elsewhere", "what": "the first", "since": "then"})
+    )
     os.utime(path, (time.time() - 3600 * hours,) * 2)
     assert in_use(path) is used
 
@@ -283,9 +319,14 @@ with hold(Path(sys.argv[1]), "me"):
 
 def test_a_full_disk_names_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
-    assert f"cannot write {path}: the file would be larger than the system allows" in done.stderr.splitlines()[-1]
+    assert (
+        f"cannot write {path}: the file would be larger than the system allows"
+        in done.stderr.splitlines()[-1]
+    )
     assert not in_use(path)
 
 
@@ -299,18 +340,25 @@ def test_a_full_disk_names_the_lock(tmp_path: Path) -> None:
         (errno.ENXIO, ""),
     ],
 )
-def test_no_error_of_a_lock_is_a_bare_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, hint: str) -> None:
+def test_no_error_of_a_lock_is_a_bare_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, hint: str
+) -> None:
     def fails(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", fails)
-    with pytest.raises(OSError, match=rf"^cannot write {tmp_path / 'lock'}: .*{hint}"), hold(tmp_path / "lock", "me"):
+    with (
+        pytest.raises(OSError, match=rf"^cannot write {tmp_path / 'lock'}: .*{hint}"),
+        hold(tmp_path / "lock", "me"),
+    ):
         pass
 
 
 def test_a_lock_with_too_long_a_name_is_told(tmp_path: Path) -> None:
     with (
-        pytest.raises(OSError, match=r"^cannot write .*: the path is longer than its file system allows"),
+        pytest.raises(
+            OSError, match=r"^cannot write .*: the path is longer than its file system allows"
+        ),
         hold(tmp_path / ("x" * 300), "me"),
     ):
         pass

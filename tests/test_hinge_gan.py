@@ -1,4 +1,6 @@
-"""The hinge GAN: its losses, its normalisations, and how it reads labels, against their formulas."""
+"""The hinge GAN: its losses, its normalisations, and how it reads labels, against their
+formulas.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,10 @@ def test_losses_are_the_formulas() -> None:
         model.discriminator.out.bias.mul_(3)
         model.discriminator.labels.weight.mul_(3)
     disc = model.disc_loss(x, y, rng=Generator().manual_seed(1), progress=0.0)
-    expected = torch.stack([1 - on_real, torch.zeros(30)]).amax(0).mean() + torch.stack([1 + on_fake, torch.zeros(30)]).amax(0).mean()
+    expected = (
+        torch.stack([1 - on_real, torch.zeros(30)]).amax(0).mean()
+        + torch.stack([1 + on_fake, torch.zeros(30)]).amax(0).mean()
+    )
     torch.testing.assert_close(disc.loss.detach(), expected)
     gen = model.gen_loss(x, y, rng=Generator().manual_seed(1), progress=0.0)
     torch.testing.assert_close(gen.loss.detach(), -on_fake.mean())
@@ -47,7 +52,10 @@ def test_losses_are_the_formulas() -> None:
 
 def test_sure_logits_cost_nothing() -> None:
     model = build()
-    real_logit, fake_logit = torch.tensor([1.5, 3.0], requires_grad=True), torch.tensor([-1.5, -3.0], requires_grad=True)
+    real_logit, fake_logit = (
+        torch.tensor([1.5, 3.0], requires_grad=True),
+        torch.tensor([-1.5, -3.0], requires_grad=True),
+    )
     loss = model.disc_objective(real_logit, fake_logit)
     loss.backward()
     assert loss.item() == 0
@@ -62,19 +70,24 @@ def test_the_discriminator_reads_labels_by_projection() -> None:
     for label in range(3):
         y = torch.full((len(x),), label)
         expected = (
-            F.linear(h, model.discriminator.out.weight, model.discriminator.out.bias)[:, 0] + h @ model.discriminator.labels.weight[label]
+            F.linear(h, model.discriminator.out.weight, model.discriminator.out.bias)[:, 0]
+            + h @ model.discriminator.labels.weight[label]
         )
         torch.testing.assert_close(model.discriminator(pixels, y), expected)
 
 
 def test_the_discriminator_sees_how_much_a_batch_differs() -> None:
-    """A batch of one image again and again is told by its features; the statistic is the standard deviation over the batch, mean over places."""
+    """A batch of one image again and again is told by its features; the statistic is the standard
+    deviation over the batch, mean over places.
+    """
     model, (x, _) = build(), real()
     pixels = model.spec.signed(x)
     h = model.discriminator.blocks(pixels)
     spread = (h - h.mean(0)).square().mean(0).sqrt().mean((1, 2))
     both = torch.cat([h.flatten(1), spread.expand(len(x), -1)], 1)
-    expected = F.leaky_relu(F.linear(both, model.discriminator.dense.weight, model.discriminator.dense.bias), 0.2)
+    expected = F.leaky_relu(
+        F.linear(both, model.discriminator.dense.weight, model.discriminator.dense.bias), 0.2
+    )
     torch.testing.assert_close(model.discriminator.features(pixels), expected)
     same = pixels[:1].expand_as(pixels).clone().requires_grad_()
     features = model.discriminator.features(same)
@@ -123,7 +136,9 @@ def test_labels_change_generated_images() -> None:
                 module.labels.weight.add_(torch.randn_like(module.labels.weight))
     images = [model.decode(z, torch.full((6,), label), rng=Generator()) for label in range(3)]
     assert not torch.equal(images[0], images[1])
-    assert torch.equal(images[0], model.decode(z, torch.zeros(6, dtype=torch.int64), rng=Generator()))
+    assert torch.equal(
+        images[0], model.decode(z, torch.zeros(6, dtype=torch.int64), rng=Generator())
+    )
 
 
 def test_the_discriminator_takes_more_steps_on_request() -> None:
@@ -133,7 +148,9 @@ def test_the_discriminator_takes_more_steps_on_request() -> None:
 def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(UserError, match="disc_steps: must be at least 1, got 0"):
         build(disc_steps=0)
-    with pytest.raises(UserError, match="widths: 3 stages need height and width divisible by 8, got 28 x 28"):
+    with pytest.raises(
+        UserError, match="widths: 3 stages need height and width divisible by 8, got 28 x 28"
+    ):
         HingeGAN(DataSpec(28, 28, 256), widths=[8, 8, 8])
     x, y = real(4)
     with pytest.raises(NotImplementedError, match="HingeGAN has no likelihood: its generator maps"):

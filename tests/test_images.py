@@ -1,4 +1,6 @@
-"""Grids, PNG and GIF: pixel for pixel against small pictures worked out by hand, and by decoding the bytes."""
+"""Grids, PNG and GIF: pixel for pixel against small pictures worked out by hand, and by decoding
+the bytes.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def test_grid_is_the_picture_worked_out_by_hand() -> None:
 
 
 def test_grid_without_gap_is_a_reshape() -> None:
-    x = torch.randint(0, 256, (6, 1, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    x = torch.randint(
+        0, 256, (6, 1, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     page = grids.grid(x, levels=256, columns=3, scale=1, gap=0)
     rows = [torch.cat(list(x[3 * r : 3 * r + 3, 0]), 1) for r in range(2)]
     np.testing.assert_array_equal(page, torch.cat(rows).numpy())
@@ -38,7 +42,9 @@ def test_fewer_images_than_columns_leave_no_grey() -> None:
     assert grids.grid(np.zeros((2, 3, 3), np.uint8), levels=2, columns=10, scale=1).shape == (3, 7)
 
 
-@pytest.mark.parametrize(("levels", "greys"), [(2, [0, 255]), (4, [0, 85, 170, 255]), (256, list(range(256)))])
+@pytest.mark.parametrize(
+    ("levels", "greys"), [(2, [0, 255]), (4, [0, 85, 170, 255]), (256, list(range(256)))]
+)
 def test_levels_are_stretched_to_the_whole_range(levels: int, greys: list[int]) -> None:
     x = np.arange(levels, dtype=np.uint8).reshape(1, 1, levels)
     np.testing.assert_array_equal(grids.stretch(x, levels=levels)[0, 0], greys)
@@ -94,7 +100,10 @@ def test_gif_of_noise_is_thinned_until_it_fits() -> None:
     assert len(data) <= grids.MAX_BYTES
     assert 2 <= len(decoded) < 100
     assert durations[0] > 80
-    for shown, original in ((decoded[0], frames[0]), (decoded[-1], frames[-1])):  # first and last survive the thinning
+    for shown, original in (
+        (decoded[0], frames[0]),
+        (decoded[-1], frames[-1]),
+    ):  # first and last survive the thinning
         assert np.abs(shown.astype(int) - original).max() <= 255 / 3 / 2 + 0.5
 
 
@@ -116,7 +125,9 @@ def test_a_picture_is_read_pixel_by_pixel(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(grids.read_picture(tmp_path / "a.png", "L")), picture)
 
 
-@pytest.mark.parametrize(("keep", "said"), [(0, "is no picture"), (8, "is no picture"), (300, "is damaged")])
+@pytest.mark.parametrize(
+    ("keep", "said"), [(0, "is no picture"), (8, "is no picture"), (300, "is damaged")]
+)
 def test_a_truncated_picture_is_named(tmp_path: Path, keep: int, said: str) -> None:
     data = grids.png(np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8))
     (tmp_path / "a.png").write_bytes(data[:keep])

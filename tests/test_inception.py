@@ -1,4 +1,6 @@
-"""The optional Inception network: features, scores on request, and a weights file that is checked before anything of it is unpickled."""
+"""The optional Inception network: features, scores on request, and a weights file that is checked
+before anything of it is unpickled.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,12 @@ from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_npz
 from genbench.hardware.compute import Compute
 from genbench.scoring import inception
-from genbench.scoring.inception import InceptionWeights, checked_weights, inception_features, load_inception
+from genbench.scoring.inception import (
+    InceptionWeights,
+    checked_weights,
+    inception_features,
+    load_inception,
+)
 from genbench.scoring.records import read_record
 from pipelines import features as features_stage
 from pipelines import score_samples
@@ -31,7 +38,9 @@ NAME = "weights-inception-2015-12-05-6726825d.pth"
 
 
 def images(n: int, levels: int = 256) -> Tensor:
-    return torch.randint(0, levels, (n, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return torch.randint(
+        0, levels, (n, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +51,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("inception") / "weights.pth"
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
         torch.manual_seed(0)
-        patch.setattr("torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(
+            "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url",
+            lambda *_, **__: {},
+        )
         patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
         torch.save(FeatureExtractorInceptionV3("net", ["2048"]).state_dict(), path)
     return path
@@ -66,8 +78,19 @@ def sampled(tmp_path: Path) -> Params:
     """A project of one entry with ten samples, and of data with four test images."""
     protocol = Protocol(10, 10, 40, 40, 10, 40, 200, 3)
     block = Entry("made", "made", "mnist", 0, {}, {}, {}, {})
-    params = Params(tmp_path, "quick", {"made": block}, ("mnist",), ("class_shares",), protocol, Compute(threads=1))
-    write_npz(params.data("mnist"), {"test_x": images(4)[:, 0].numpy(), "test_y": np.zeros(4, np.uint8), **EXCERPT})
+    params = Params(
+        tmp_path,
+        "quick",
+        {"made": block},
+        ("mnist",),
+        ("class_shares",),
+        protocol,
+        Compute(threads=1),
+    )
+    write_npz(
+        params.data("mnist"),
+        {"test_x": images(4)[:, 0].numpy(), "test_y": np.zeros(4, np.uint8), **EXCERPT},
+    )
     write_npz(params.run("made") / "samples.npz", {"images": images(10)[:, 0].numpy()})
     features_stage.run(params, "mnist")
     return params
@@ -106,23 +129,31 @@ def test_features_come_from_the_given_weights(weights: Path) -> None:
 
 
 def test_scores_are_added_on_request_and_name_their_weights(sampled: Params, weights: Path) -> None:
-    accepting = replace(sampled, protocol=replace(sampled.protocol, inception_sha256=sha256(weights)))
+    accepting = replace(
+        sampled, protocol=replace(sampled.protocol, inception_sha256=sha256(weights))
+    )
     score_samples.run(accepting, "made", inception_weights=weights)
     record = read_record(sampled.run("made") / "quality.json")
     assert set(record.metrics) == {"min_class_share", "fid_inception", "is_inception"}
     fid = record.metrics["fid_inception"]
-    assert (fid.n, fid.detail["reference_n"]) == (10, 3), "as many test images as the protocol says, of four"
+    assert (fid.n, fid.detail["reference_n"]) == (10, 3), (
+        "as many test images as the protocol says, of four"
+    )
     assert record.made_from["inception"] == sha256(weights)
     score_samples.run(sampled, "made")
     assert "inception" not in read_json(sampled.run("made") / "quality.json")["made_from"]
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_refused_weights_leave_the_record_as_it_was(sampled: Params, tmp_path: Path, weights: Path, made: bool) -> None:
+def test_refused_weights_leave_the_record_as_it_was(
+    sampled: Params, tmp_path: Path, weights: Path, made: bool
+) -> None:
     score_samples.run(sampled, "made")
     before = (sampled.run("made") / "quality.json").read_bytes()
     with pytest.raises(UserError, match="--inception-weights"):
-        score_samples.run(sampled, "made", inception_weights=weights if made else tmp_path / "absent.pth")
+        score_samples.run(
+            sampled, "made", inception_weights=weights if made else tmp_path / "absent.pth"
+        )
     assert (sampled.run("made") / "quality.json").read_bytes() == before
 
 
@@ -131,14 +162,24 @@ def test_refused_weights_leave_the_record_as_it_was(sampled: Params, tmp_path: P
 
 def test_a_malicious_file_given_by_its_path_is_refused_and_not_run(tmp_path: Path) -> None:
     path = malicious(tmp_path / "weights.pth", tmp_path / "trace")
-    with pytest.raises(UserError, match=rf"weights\.pth is not the published weights file.*{sha256(path)}.*95,628,359 bytes.*6726825d"):
+    with pytest.raises(
+        UserError,
+        match=(
+            rf"weights\.pth is not the published weights file.*{sha256(path)}.*95,628,359 "
+            rf"bytes.*6726825d"
+        ),
+    ):
         checked_weights(path)
     assert not (tmp_path / "trace").exists()
     torch.load(path, weights_only=False)
-    assert (tmp_path / "trace").is_dir(), "the file does nothing even when it is unpickled, so this test shows nothing"
+    assert (tmp_path / "trace").is_dir(), (
+        "the file does nothing even when it is unpickled, so this test shows nothing"
+    )
 
 
-def test_a_malicious_file_in_the_cache_is_refused_and_not_run(sampled: Params, hub: Path, tmp_path: Path) -> None:
+def test_a_malicious_file_in_the_cache_is_refused_and_not_run(
+    sampled: Params, hub: Path, tmp_path: Path
+) -> None:
     malicious(hub / NAME, tmp_path / "trace")
     with pytest.raises(UserError, match=rf"{NAME} is not the published weights file"):
         score_samples.run(sampled, "made", inception=True)
@@ -153,7 +194,9 @@ def test_a_malicious_file_that_params_name_is_not_run_either(tmp_path: Path) -> 
     assert not (tmp_path / "trace").exists()
 
 
-def test_the_bytes_that_were_checked_are_those_that_are_loaded(weights: Path, tmp_path: Path) -> None:
+def test_the_bytes_that_were_checked_are_those_that_are_loaded(
+    weights: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "weights.pth"
     path.write_bytes(weights.read_bytes())
     named = checked_weights(path, accepted=sha256(path))
@@ -162,12 +205,19 @@ def test_the_bytes_that_were_checked_are_those_that_are_loaded(weights: Path, tm
     assert not (tmp_path / "trace").exists()
 
 
-def test_the_published_file_goes_to_torch_fidelity_byte_by_byte(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its bytes are not at hand: others stand for them, whose hash is declared the published one."""
+def test_the_published_file_goes_to_torch_fidelity_byte_by_byte(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its bytes are not at hand: others stand for them, whose hash is declared the published
+    one.
+    """
     seen: list[bytes] = []
     name = "torch_fidelity.feature_extractor_inceptionv3.FeatureExtractorInceptionV3"
     monkeypatch.setattr(
-        name, lambda *_, feature_extractor_weights_path: seen.append(feature_extractor_weights_path.read()) or nn.Identity()
+        name,
+        lambda *_, feature_extractor_weights_path: (
+            seen.append(feature_extractor_weights_path.read()) or nn.Identity()
+        ),
     )
     (tmp_path / "weights.pth").write_bytes(b"content")
     monkeypatch.setattr(inception, "PUBLISHED_SHA256", sha256(b"content"))
@@ -176,7 +226,9 @@ def test_the_published_file_goes_to_torch_fidelity_byte_by_byte(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("change", [b"", b"x", None])
-def test_one_byte_makes_another_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: bytes | None) -> None:
+def test_one_byte_makes_another_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: bytes | None
+) -> None:
     monkeypatch.setattr(inception, "PUBLISHED_SHA256", sha256(b"content"))
     (tmp_path / "weights.pth").write_bytes(b"conten" if change is None else b"content" + change)
     if change == b"":
@@ -186,18 +238,30 @@ def test_one_byte_makes_another_file(monkeypatch: pytest.MonkeyPatch, tmp_path: 
             checked_weights(tmp_path / "weights.pth")
 
 
-def test_a_file_without_end_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_file_without_end_is_not_read_into_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(inception, "_LARGEST", 10)
     (tmp_path / "weights.pth").write_bytes(bytes(11))
     with pytest.raises(UserError, match=r"weights\.pth is larger than 10 bytes"):
         checked_weights(tmp_path / "weights.pth")
 
 
-@pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, [torch.zeros(2)], {"fc.weight": "text"}])
-def test_a_named_file_without_the_networks_tensors_is_no_weights_file(tmp_path: Path, content: object) -> None:
+@pytest.mark.parametrize(
+    "content", [{"weight": torch.zeros(2)}, [torch.zeros(2)], {"fc.weight": "text"}]
+)
+def test_a_named_file_without_the_networks_tensors_is_no_weights_file(
+    tmp_path: Path, content: object
+) -> None:
     path = tmp_path / "other.pth"
     torch.save(content, path)
-    with pytest.raises(UserError, match=r"(?s)other\.pth holds no weights of torch-fidelity's Inception network.*--inception-weights"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"(?s)other\.pth holds no weights of torch-fidelity's Inception "
+            r"network.*--inception-weights"
+        ),
+    ):
         load_inception(InceptionWeights(path, path.read_bytes(), sha256(path)))
 
 
@@ -206,7 +270,10 @@ def test_a_bad_path_names_file_address_and_option(content: bytes | None, tmp_pat
     path = tmp_path / "some.pth"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=r"(?s)some\.pth.*https://github\.com/toshas/torch-fidelity/releases/.*\.pth.*--inception-weights"):
+    with pytest.raises(
+        UserError,
+        match=r"(?s)some\.pth.*https://github\.com/toshas/torch-fidelity/releases/.*\.pth.*--inception-weights",
+    ):
         checked_weights(path)
 
 
@@ -215,7 +282,11 @@ def test_a_bad_path_names_file_address_and_option(content: bytes | None, tmp_pat
 
 def test_offline_names_file_address_and_option(hub: Path) -> None:
     with pytest.raises(
-        UserError, match=rf"(?s)cannot download .*{hub}.*Name or service not known.*https://github\.com.*--inception-weights"
+        UserError,
+        match=(
+            rf"(?s)cannot download .*{hub}.*Name or service not "
+            rf"known.*https://github\.com.*--inception-weights"
+        ),
     ):
         checked_weights()
 
@@ -243,7 +314,9 @@ class Answer:
         return content
 
 
-def test_a_download_of_other_bytes_is_refused_and_not_kept(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_of_other_bytes_is_refused_and_not_kept(
+    hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = malicious(tmp_path / "evil.pth", tmp_path / "trace").read_bytes()
     monkeypatch.setattr("torch.hub.urlopen", lambda *_: Answer(content))
     with pytest.raises(UserError, match=r"cannot download .*invalid hash"):
@@ -252,7 +325,9 @@ def test_a_download_of_other_bytes_is_refused_and_not_kept(hub: Path, tmp_path: 
     assert not (tmp_path / "trace").exists()
 
 
-def test_a_download_of_the_published_bytes_is_kept_and_used(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_of_the_published_bytes_is_kept_and_used(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inception, "PUBLISHED_SHA256", sha256(b"content"))
     monkeypatch.setattr("torch.hub.urlopen", lambda *_: Answer(b"content"))
     assert checked_weights() == InceptionWeights(hub / NAME, b"content", sha256(b"content"))
@@ -271,8 +346,13 @@ def test_a_full_disk_is_no_missing_network(hub: Path, monkeypatch: pytest.Monkey
 # ---------------------------------------------------------------------- params.yaml
 
 
-@pytest.mark.parametrize(("value", "good"), [("a" * 64, True), (None, True), ("A" * 64, False), ("abc", False), (7, False)])
-def test_the_accepted_hash_is_checked_when_params_are_loaded(project: Path, value: object, good: bool) -> None:
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [("a" * 64, True), (None, True), ("A" * 64, False), ("abc", False), (7, False)],
+)
+def test_the_accepted_hash_is_checked_when_params_are_loaded(
+    project: Path, value: object, good: bool
+) -> None:
     raw = yaml.safe_load((project / "params.yaml").read_text())
     raw["protocol"]["inception_sha256"] = value
     (project / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))

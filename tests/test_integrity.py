@@ -1,4 +1,6 @@
-"""Bits that flip in DVC's cache or in outputs, with DVC itself: what it takes for right is seen before it is used, and made or restored."""
+"""Bits that flip in DVC's cache or in outputs, with DVC itself: what it takes for right is seen
+before it is used, and made or restored.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,11 @@ def flip(path: Path) -> None:
 def cached(root: Path, path: str) -> Path:
     """The copy of an output in DVC's cache."""
     content = (root / path).read_bytes()
-    (found,) = [file for file in (root / ".dvc" / "cache" / "files" / "md5").rglob("*") if file.is_file() and file.read_bytes() == content]
+    (found,) = [
+        file
+        for file in (root / ".dvc" / "cache" / "files" / "md5").rglob("*")
+        if file.is_file() and file.read_bytes() == content
+    ]
     return found
 
 
@@ -91,7 +97,10 @@ def test_an_output_that_has_silently_changed_is_restored(root: Path) -> None:
     assert ran(root) == []  # DVC does not see it
     assert (root / "weights").read_text() != WEIGHTS
     assert damaged_outputs(root, "quick", STAGES) == ([Path("weights")], [])
-    assert mend_outputs(root, "quick", STAGES) == (["weights has changed since it was made: it is restored from the cache"], [])
+    assert mend_outputs(root, "quick", STAGES) == (
+        ["weights has changed since it was made: it is restored from the cache"],
+        [],
+    )
     assert ran(root) == []
     assert (root / "weights").read_text() == WEIGHTS
 
@@ -112,7 +121,10 @@ def test_a_damaged_copy_is_not_taken_for_an_absent_output(root: Path) -> None:
     flip(copy)
     (root / "weights").unlink()
     ((told,), _) = mend_outputs(root, "quick", STAGES)
-    assert told == "the copy of weights in the cache was damaged, and is removed: weights is made again"
+    assert (
+        told
+        == "the copy of weights in the cache was damaged, and is removed: weights is made again"
+    )
     assert ran(root) == ["train"]
     assert (root / "weights").read_text() == copy.read_text() == WEIGHTS
 
@@ -137,7 +149,9 @@ def test_a_file_of_a_folder_too(root: Path) -> None:
 
 @pytest.mark.parametrize("looked", [False, True])
 def test_what_was_changed_by_hand_is_for_dvc_to_see(root: Path, looked: bool) -> None:
-    """As `genbench train made` does, which is no damage; also if DVC has noted the new hash since."""
+    """As `genbench train made` does, which is no damage; also if DVC has noted the new hash
+    since.
+    """
     (root / "weights").write_text("others\n")
     if looked:
         assert dvc(["status", "-q"]) == 1
@@ -152,9 +166,15 @@ def test_other_stages_are_left_out(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "spoil",
-    [lambda path: path.unlink(), lambda path: path.write_text("stages: ["), lambda path: path.write_text("stages: {train@made: 1}")],
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_text("stages: ["),
+        lambda path: path.write_text("stages: {train@made: 1}"),
+    ],
 )
-def test_without_a_lock_there_is_nothing_to_compare_with(root: Path, spoil: Callable[[Path], None]) -> None:
+def test_without_a_lock_there_is_nothing_to_compare_with(
+    root: Path, spoil: Callable[[Path], None]
+) -> None:
     flip(root / "weights")
     spoil(root / "dvc.lock")
     assert mend_outputs(root, "quick", STAGES) == ([], [])
@@ -163,7 +183,9 @@ def test_without_a_lock_there_is_nothing_to_compare_with(root: Path, spoil: Call
 def test_dvc_is_asked_for_its_cache_where_it_is_elsewhere(root: Path) -> None:
     copies = {name: cached(root, name) for name in ("weights", "visuals/b")}
     with Repo(str(root)) as repo:
-        assert repo.cache.local.oid_to_path(copies["weights"].parent.name + copies["weights"].name) == str(copies["weights"])
+        assert repo.cache.local.oid_to_path(
+            copies["weights"].parent.name + copies["weights"].name
+        ) == str(copies["weights"])
     (root / "elsewhere").mkdir()
     (root / ".dvc" / "cache").rename(root / "elsewhere" / "cache")
     with (root / ".dvc" / "config").open("a") as config:
@@ -177,7 +199,9 @@ def test_dvc_is_asked_for_its_cache_where_it_is_elsewhere(root: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
-def test_an_output_that_cannot_be_read_is_named_and_in_no_others_way(root: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_an_output_that_cannot_be_read_is_named_and_in_no_others_way(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     flip(root / "weights")
     md5 = integrity._md5
 
@@ -190,12 +214,20 @@ def test_an_output_that_cannot_be_read_is_named_and_in_no_others_way(root: Path,
     changed, unreadable = damaged_outputs(root, "quick", STAGES)
     assert changed == [Path("weights")]
     (text,) = unreadable
-    assert text.startswith(f"cannot read {root / 'samples'}: {'no permission' if number == errno.EACCES else 'the disk reports a fault'}")
-    assert mend_outputs(root, "quick", STAGES) == (["weights has changed since it was made: it is restored from the cache"], [text])
+    assert text.startswith(
+        f"cannot read {root / 'samples'}: "
+        f"{'no permission' if number == errno.EACCES else 'the disk reports a fault'}"
+    )
+    assert mend_outputs(root, "quick", STAGES) == (
+        ["weights has changed since it was made: it is restored from the cache"],
+        [text],
+    )
     assert (root / "samples").exists()
 
 
-def test_a_copy_that_cannot_be_removed_is_named_too(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_that_cannot_be_removed_is_named_too(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy, unlink = cached(root, "weights"), Path.unlink
     for path in (copy, root / "visuals" / "a"):
         flip(path)
@@ -212,7 +244,10 @@ def test_a_copy_that_cannot_be_removed_is_named_too(root: Path, monkeypatch: pyt
     assert text.startswith(f"cannot use {copy}: no permission")
 
 
-@pytest.mark.parametrize("config", ["[core\n", "[core]\n    hardlink_lock = perhaps\n", "[core]\n    analytics = false\n"])
+@pytest.mark.parametrize(
+    "config",
+    ["[core\n", "[core]\n    hardlink_lock = perhaps\n", "[core]\n    analytics = false\n"],
+)
 def test_a_project_that_dvc_cannot_open_is_a_mistake_that_says_so(root: Path, config: str) -> None:
     """The last one is valid, but there is no git."""
     flip(root / "weights")
@@ -250,7 +285,9 @@ def test_what_dvc_takes_from_its_cache_of_runs_is_looked_at(
     entry = raw["entries"]["made"]
 
     def set_seed(seed: int) -> None:
-        (root / "params.yaml").write_text(yaml.safe_dump({**raw, "entries": {"made": {**entry, "seed": seed}}}))
+        (root / "params.yaml").write_text(
+            yaml.safe_dump({**raw, "entries": {"made": {**entry, "seed": seed}}})
+        )
 
     (root / "profiles").mkdir()
     (root / "dvc.yaml").write_text(RUN)
@@ -264,11 +301,15 @@ def test_what_dvc_takes_from_its_cache_of_runs_is_looked_at(
             flip(cached(root, "runs/quick/made/weights"))
     set_seed(0)
     repro = run._dvc
-    monkeypatch.setattr(run, "_dvc", lambda *arguments: (started.append(arguments), repro(*arguments))[1])
+    monkeypatch.setattr(
+        run, "_dvc", lambda *arguments: (started.append(arguments), repro(*arguments))[1]
+    )
     monkeypatch.setattr(run, "_check", lambda *_: {})
     monkeypatch.setattr(run, "_plan", lambda *_: "")
     assert run.run_pipeline("quick") == 0
-    assert weights.read_text() == (root / "runs" / "quick" / "made" / "nats").read_text() == "seed 0\n"
+    assert (
+        weights.read_text() == (root / "runs" / "quick" / "made" / "nats").read_text() == "seed 0\n"
+    )
     assert ("runs/quick/made/weights" in capfd.readouterr().err) is damaged
     assert (len(started) > 1) is damaged
     lines = (root / "log").read_text().split() if damaged else []

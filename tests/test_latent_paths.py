@@ -31,21 +31,28 @@ class Prior:
 
 
 def test_paths_join_their_ends_along_the_sphere() -> None:
-    a, b = (normalize(torch.randn(5, 3, 4, generator=rng(s)).flatten(1), dim=1).view(5, 3, 4) for s in (1, 2))
+    a, b = (
+        normalize(torch.randn(5, 3, 4, generator=rng(s)).flatten(1), dim=1).view(5, 3, 4)
+        for s in (1, 2)
+    )
     path = between(a, b, 9, standard(a))
     assert path.shape == (5, 9, 3, 4)
     assert torch.equal(path[:, 0], a)
     assert torch.equal(path[:, -1], b)
     torch.testing.assert_close(path.flatten(2).norm(dim=2), torch.ones(5, 9))
     steps = path.flatten(2).diff(dim=1).norm(dim=2)
-    torch.testing.assert_close(steps, steps[:, :1].expand(-1, 8), rtol=1e-4, atol=1e-5)  # equal angles
+    torch.testing.assert_close(
+        steps, steps[:, :1].expand(-1, 8), rtol=1e-4, atol=1e-5
+    )  # equal angles
 
 
 def test_the_sphere_is_that_of_the_prior() -> None:
     a, b = (normalize(torch.randn(5, 6, generator=rng(s)), dim=1) for s in (1, 2))
     mean, std = torch.randn(5, 6, generator=rng(3)), torch.rand(5, 6, generator=rng(4)) + 0.5
     path = between(mean + std * a, mean + std * b, 9, (mean, std))
-    torch.testing.assert_close(((path - mean[:, None]) / std[:, None]).norm(dim=2), torch.ones(5, 9))
+    torch.testing.assert_close(
+        ((path - mean[:, None]) / std[:, None]).norm(dim=2), torch.ones(5, 9)
+    )
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.5, -1.0])
@@ -65,8 +72,12 @@ def test_codes_change_over_one_after_another() -> None:
 
 def test_the_scale_is_that_of_each_label() -> None:
     mean, std = prior_scale(Prior(), torch.tensor([2, 0, 2]), 3, rng=rng(0))  # type: ignore[misc]
-    torch.testing.assert_close(mean, torch.tensor([[20.0, -20.0], [0.0, 0.0], [20.0, -20.0]]), atol=0.4, rtol=0)
-    torch.testing.assert_close(std, torch.tensor([[3.0, 1.0], [1.0, 1.0], [3.0, 1.0]]), atol=0.3, rtol=0)
+    torch.testing.assert_close(
+        mean, torch.tensor([[20.0, -20.0], [0.0, 0.0], [20.0, -20.0]]), atol=0.4, rtol=0
+    )
+    torch.testing.assert_close(
+        std, torch.tensor([[3.0, 1.0], [1.0, 1.0], [3.0, 1.0]]), atol=0.3, rtol=0
+    )
     assert torch.equal(mean[0], mean[2])
     mean, std = prior_scale(Prior(), None, 4, rng=rng(0))  # type: ignore[misc]
     assert mean.shape == std.shape == (4, 2)

@@ -29,7 +29,9 @@ def by_hand(x: Tensor, gain: Tensor, slope: Tensor, reach: float) -> dict[tuple[
             moves = [float(value - VALUES[x[0, i]]) for value in VALUES]
             tilts = [float(slope[0, i]) * d for d in moves]
             if reach:
-                tilts = [tilt / 2 - d**2 / (2 * reach) for tilt, d in zip(tilts, moves, strict=True)]
+                tilts = [
+                    tilt / 2 - d**2 / (2 * reach) for tilt, d in zip(tilts, moves, strict=True)
+                ]
             weights = [float(gain[0, i, k]) + tilt for k, tilt in enumerate(tilts)]
             found[outcome] += weights[level] - math.log(sum(math.exp(w) for w in weights))
     return found
@@ -47,7 +49,9 @@ def test_masses_are_those_of_the_formula(reach: float) -> None:
 def test_draws_have_these_masses(reach: float) -> None:
     x, gain, slope = case()
     n = 40_000
-    proposal = LevelProposal(x.expand(n, -1), gain.expand(n, -1, -1), slope.expand(n, -1), VALUES, reach)
+    proposal = LevelProposal(
+        x.expand(n, -1), gain.expand(n, -1, -1), slope.expand(n, -1), VALUES, reach
+    )
     drawn = proposal.draw(Generator().manual_seed(0))
     for outcome, log_p in by_hand(x, gain, slope, reach).items():
         share = (drawn == torch.tensor(outcome)).all(1).float().mean().item()

@@ -1,4 +1,6 @@
-"""MADE: its masks by their formulas, and what several of them are: one at a time in training, the mean of their conditionals in scoring."""
+"""MADE: its masks by their formulas, and what several of them are: one at a time in training, the
+mean of their conditionals in scoring.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,22 @@ def build(spec: DataSpec = SPEC, **options: object) -> MADE:
 
 
 def degrees(model: MADE, mask: int) -> list[np.ndarray]:
-    return [model.get_buffer(f"degrees_{layer}")[mask].numpy() for layer in range(len(model.layers))]
+    return [
+        model.get_buffer(f"degrees_{layer}")[mask].numpy() for layer in range(len(model.layers))
+    ]
 
 
 def masks_by_formula(model: MADE, mask: int) -> list[np.ndarray]:
-    """M_1[k, d] = [m_1(k) > d], M_l[k, j] = [m_l(k) >= m_{l-1}(j)], M_out[i, k] = [i >= m_L(k)], the last for each parameter of a pixel."""
+    """M_1[k, d] = [m_1(k) > d], M_l[k, j] = [m_l(k) >= m_{l-1}(j)], M_out[i, k] = [i >= m_L(k)],
+    the last for each parameter of a pixel.
+    """
     m, dims = degrees(model, mask), model.spec.dims
     pixels = np.arange(dims).repeat(model.head.channels)
-    return [m[0][:, None] > np.arange(dims), *(high[:, None] >= low for low, high in itertools.pairwise(m)), pixels[:, None] >= m[-1]]
+    return [
+        m[0][:, None] > np.arange(dims),
+        *(high[:, None] >= low for low, high in itertools.pairwise(m)),
+        pixels[:, None] >= m[-1],
+    ]
 
 
 @torch.no_grad()
@@ -60,10 +70,14 @@ CASES = [(SPEC, {"masks": 4}), (SPEC, {"masks": 1}), (GREY, {"masks": 3, "head":
 
 
 @pytest.mark.parametrize(("spec", "options"), CASES)
-def test_masks_are_the_formulas_of_their_degrees(spec: DataSpec, options: dict[str, object]) -> None:
+def test_masks_are_the_formulas_of_their_degrees(
+    spec: DataSpec, options: dict[str, object]
+) -> None:
     model = build(spec, **options)
     for mask in range(model.masks):
-        for layer, expected in zip([*model.layers, model.out], masks_by_formula(model, mask), strict=True):
+        for layer, expected in zip(
+            [*model.layers, model.out], masks_by_formula(model, mask), strict=True
+        ):
             assert len(layer.masks) == model.masks
             assert np.array_equal(layer.masks[mask].numpy(), expected)
 
@@ -81,7 +95,9 @@ def test_each_mask_deals_the_same_even_degrees_otherwise() -> None:
 
 
 @pytest.mark.parametrize(("spec", "options"), CASES)
-def test_scoring_takes_the_mean_of_the_masks_conditionals(spec: DataSpec, options: dict[str, object]) -> None:
+def test_scoring_takes_the_mean_of_the_masks_conditionals(
+    spec: DataSpec, options: dict[str, object]
+) -> None:
     """Pixel by pixel: not the mean of whole likelihoods, nor of logits, nor one mask's."""
     model, x = build(spec, **options), every_image(spec)[::3]
     each = np.stack([conditionals(model, x, mask) for mask in range(model.masks)])
@@ -93,14 +109,25 @@ def test_scoring_takes_the_mean_of_the_masks_conditionals(spec: DataSpec, option
         assert min(np.abs(wholes - expected).max(1)) > 0.1
         assert np.abs(np.logaddexp.reduce(wholes) - np.log(model.masks) - expected).max() > 0.1
     whole = every_image(spec)
-    assert np.exp(log_p(np.mean([conditionals(model, whole, mask) for mask in range(model.masks)], 0), whole)).sum() == pytest.approx(1)
+    assert np.exp(
+        log_p(np.mean([conditionals(model, whole, mask) for mask in range(model.masks)], 0), whole)
+    ).sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("spec", "options"), CASES)
-def test_a_training_step_takes_one_mask_of_all_at_random(spec: DataSpec, options: dict[str, object]) -> None:
+def test_a_training_step_takes_one_mask_of_all_at_random(
+    spec: DataSpec, options: dict[str, object]
+) -> None:
     model, x = build(spec, **options), every_image(spec)[::5]
-    losses = np.array([-log_p(conditionals(model, x, mask), x).mean() for mask in range(model.masks)])
-    found = np.array([model.training_loss(x, None, rng=rng(seed), progress=0.5).loss.item() for seed in range(240)])
+    losses = np.array(
+        [-log_p(conditionals(model, x, mask), x).mean() for mask in range(model.masks)]
+    )
+    found = np.array(
+        [
+            model.training_loss(x, None, rng=rng(seed), progress=0.5).loss.item()
+            for seed in range(240)
+        ]
+    )
     taken = np.abs(found[:, None] - losses).argmin(1)
     np.testing.assert_allclose(found, losses[taken], rtol=1e-4)
     counts = np.bincount(taken, minlength=model.masks)

@@ -41,7 +41,14 @@ def make(folder: Path, *arguments: str) -> list[str]:
     """The calls of the stand-ins, a line each."""
     (folder / "log").write_text("")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    done = subprocess.run(["make", "PYTHON=./python", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["make", "PYTHON=./python", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return (folder / "log").read_text().splitlines()
 
@@ -59,9 +66,13 @@ def test_a_folder_with_spaces_is_installed_and_used(folder: Path) -> None:
         program(venv / name)
     assert make(folder, "lint") == ["check|.|", "format|--check|.|", ""]
     assert make(folder, "bench", "PROFILE=smoke") == ["run|--profile|smoke|"]
-    assert make(folder, "test", "TESTS=tests/test_cli.py -k help")[0].endswith("|tests/test_cli.py|-k|help|")
+    assert make(folder, "test", "TESTS=tests/test_cli.py -k help")[0].endswith(
+        "|tests/test_cli.py|-k|help|"
+    )
 
 
 def test_a_profile_of_any_name_gets_the_pipeline(folder: Path) -> None:
     make(folder, "profiles")
-    assert (folder / "profiles" / "some more" / "dvc.yaml").read_bytes() == (REPOSITORY / "dvc.yaml").read_bytes()
+    assert (folder / "profiles" / "some more" / "dvc.yaml").read_bytes() == (
+        REPOSITORY / "dvc.yaml"
+    ).read_bytes()

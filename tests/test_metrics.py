@@ -1,4 +1,6 @@
-"""Metrics against closed forms, direct computations, and the damage that they must see on real digits."""
+"""Metrics against closed forms, direct computations, and the damage that they must see on real
+digits.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,36 @@ import genbench.scoring.metrics
 from benchmarks.metric_behaviour import DAMAGES, digits, features_of
 from genbench.data.datasets import Dataset
 from genbench.errors import UserError
-from genbench.scoring.metrics import density_coverage, inception_score, kid, metric, metric_names, score
+from genbench.scoring.metrics import (
+    density_coverage,
+    inception_score,
+    kid,
+    metric,
+    metric_names,
+    score,
+)
 from genbench.scoring.metrics.base import FeatureSet, TooFewSamples
 from genbench.scoring.metrics.class_shares import compute as class_shares
 from genbench.scoring.metrics.label_fidelity import compute as label_fidelity
 
-FAMILIES = ["fid", "inception_score", "kid", "precision_recall", "density_coverage", "label_fidelity", "class_shares"]
+FAMILIES = [
+    "fid",
+    "inception_score",
+    "kid",
+    "precision_recall",
+    "density_coverage",
+    "label_fidelity",
+    "class_shares",
+]
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def feature_set(values: np.ndarray | Tensor, logits: Tensor | None = None, labels: Tensor | None = None) -> FeatureSet:
+def feature_set(
+    values: np.ndarray | Tensor, logits: Tensor | None = None, labels: Tensor | None = None
+) -> FeatureSet:
     return FeatureSet("mnist", torch.as_tensor(values, dtype=torch.float32), logits, labels)
 
 
@@ -59,16 +78,30 @@ def random_covariance(d: int, seed: int) -> np.ndarray:
 
 def test_fid_of_independent_gaussians_is_the_squared_distance_of_means_and_deviations() -> None:
     s1, s2, shift = np.array([1.0, 2.0, 0.5]), np.array([3.0, 1.0, 0.5]), np.array([1.0, -2.0, 0.0])
-    a, b = exact_gaussian(500, np.zeros(3), np.diag(s1**2), 1), exact_gaussian(700, shift, np.diag(s2**2), 2)
-    assert values("fid", a, b)["fid_mnist"] == pytest.approx(np.sum(shift**2) + np.sum((s1 - s2) ** 2), rel=1e-5)
+    a, b = (
+        exact_gaussian(500, np.zeros(3), np.diag(s1**2), 1),
+        exact_gaussian(700, shift, np.diag(s2**2), 2),
+    )
+    assert values("fid", a, b)["fid_mnist"] == pytest.approx(
+        np.sum(shift**2) + np.sum((s1 - s2) ** 2), rel=1e-5
+    )
 
 
 def test_fid_of_correlated_gaussians() -> None:
     d = 8
-    m1, m2, c1, c2 = rng(3).normal(size=d), rng(4).normal(size=d), random_covariance(d, 5), random_covariance(d, 6)
+    m1, m2, c1, c2 = (
+        rng(3).normal(size=d),
+        rng(4).normal(size=d),
+        random_covariance(d, 5),
+        random_covariance(d, 6),
+    )
     root = scipy.linalg.sqrtm(c1)
-    expected = np.sum((m1 - m2) ** 2) + np.trace(c1 + c2 - 2 * scipy.linalg.sqrtm(root @ c2 @ root).real)
-    assert values("fid", exact_gaussian(400, m1, c1, 7), exact_gaussian(300, m2, c2, 8))["fid_mnist"] == pytest.approx(expected, rel=1e-5)
+    expected = np.sum((m1 - m2) ** 2) + np.trace(
+        c1 + c2 - 2 * scipy.linalg.sqrtm(root @ c2 @ root).real
+    )
+    assert values("fid", exact_gaussian(400, m1, c1, 7), exact_gaussian(300, m2, c2, 8))[
+        "fid_mnist"
+    ] == pytest.approx(expected, rel=1e-5)
 
 
 def test_fid_of_identical_sets_is_zero_even_with_dead_features() -> None:
@@ -81,33 +114,47 @@ def test_fid_of_identical_sets_is_zero_even_with_dead_features() -> None:
 
 
 def test_inception_score_of_even_certain_classes_is_their_number() -> None:
-    of_place = np.argsort(np.random.RandomState(2020).permutation(200))  # where a sample comes to lie in the splits
+    of_place = np.argsort(
+        np.random.RandomState(2020).permutation(200)
+    )  # where a sample comes to lie in the splits
     logits = 100 * torch.eye(10)[torch.from_numpy(of_place) % 10]  # so that each split is even
-    result = inception_score.compute(feature_set(torch.zeros(200, 2), logits), gaussian(2, 2), seed=0)["is_mnist"]
+    result = inception_score.compute(
+        feature_set(torch.zeros(200, 2), logits), gaussian(2, 2), seed=0
+    )["is_mnist"]
     assert result.value == pytest.approx(10, rel=1e-6)
     assert result.stderr == pytest.approx(0, abs=1e-6)
 
 
 def test_inception_score_of_uncertain_classes_is_one() -> None:
-    assert values("inception_score", feature_set(torch.zeros(50, 2), torch.zeros(50, 10)), gaussian(2, 2))["is_mnist"] == pytest.approx(1)
+    assert values(
+        "inception_score", feature_set(torch.zeros(50, 2), torch.zeros(50, 10)), gaussian(2, 2)
+    )["is_mnist"] == pytest.approx(1)
 
 
 def test_inception_score_is_the_mean_of_ten_splits_of_permuted_samples() -> None:
     logits = (
         torch.from_numpy(rng().normal(size=(300, 10))).float() * torch.linspace(0, 3, 300)[:, None]
     )  # not exchangeable: another permutation, or none, would show
-    order = np.random.RandomState(2020).permutation(300)  # its stream is frozen, unlike that of a Generator
+    order = np.random.RandomState(2020).permutation(
+        300
+    )  # its stream is frozen, unlike that of a Generator
     p = scipy.special.softmax(logits.double().numpy(), 1)[order].reshape(10, 30, 10)
     q = p.mean(1, keepdims=True)
     scores = np.exp((p * np.log(p / q)).sum(2).mean(1))
-    result = inception_score.compute(feature_set(torch.zeros(300, 2), logits), gaussian(2, 2), seed=0)["is_mnist"]
+    result = inception_score.compute(
+        feature_set(torch.zeros(300, 2), logits), gaussian(2, 2), seed=0
+    )["is_mnist"]
     assert result.value == pytest.approx(scores.mean(), rel=1e-6)
     assert result.stderr == pytest.approx(scores.std(ddof=1) / math.sqrt(10), rel=1e-6)
 
 
 def test_inception_score_of_samples_in_the_order_of_their_classes_is_not_one() -> None:
-    logits = 100 * torch.eye(10).repeat_interleave(100, 0)  # with consecutive splits each would hold one class
-    score = values("inception_score", feature_set(torch.zeros(1000, 2), logits), gaussian(2, 2))["is_mnist"]
+    logits = 100 * torch.eye(10).repeat_interleave(
+        100, 0
+    )  # with consecutive splits each would hold one class
+    score = values("inception_score", feature_set(torch.zeros(1000, 2), logits), gaussian(2, 2))[
+        "is_mnist"
+    ]
     assert 9 < score <= 10
 
 
@@ -127,13 +174,18 @@ def mmd(x: np.ndarray, y: np.ndarray) -> float:
 def test_kid_of_whole_sets_is_the_unbiased_mmd() -> None:
     x, y = gaussian(60, 5, shift=0.3, seed=1), gaussian(60, 5, seed=2)
     result = kid.compute(x, y, seed=0)["kid_mnist"]
-    assert result.value == pytest.approx(mmd(x.features.double().numpy(), y.features.double().numpy()), rel=1e-9)
+    assert result.value == pytest.approx(
+        mmd(x.features.double().numpy(), y.features.double().numpy()), rel=1e-9
+    )
     assert result.stderr is None  # one subset, a hundred times: its spread says nothing
 
 
 def kid_repeats(shift: float) -> tuple[list[float], list[float]]:
     """Values and standard errors of 30 independent repeats."""
-    pairs = [(gaussian(400, 4, shift=shift, seed=2 * s), gaussian(400, 4, seed=2 * s + 1)) for s in range(30)]
+    pairs = [
+        (gaussian(400, 4, shift=shift, seed=2 * s), gaussian(400, 4, seed=2 * s + 1))
+        for s in range(30)
+    ]
     results = [kid.compute(*pair, seed=s)["kid_mnist"] for s, pair in enumerate(pairs)]
     return [r.value for r in results], [r.stderr for r in results if r.stderr is not None]
 
@@ -158,7 +210,7 @@ def test_kid_depends_on_nothing_but_features_and_seed(monkeypatch: pytest.Monkey
     assert kid.compute(x, y, seed=5) != kid.compute(x, y, seed=6)
 
 
-# ---------------------------------------------------------------------- precision, recall, density, coverage
+# ------------------------------------------------------------- precision, recall, density, coverage
 
 
 def brute_force(x: np.ndarray, y: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -192,7 +244,9 @@ def test_density_and_coverage_by_brute_force(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_collapsed_generator_is_precise_and_recalls_nothing() -> None:
     real = gaussian(500, 8)
-    collapsed = feature_set(real.features[:1] + 1e-4 * torch.from_numpy(rng(1).normal(size=(500, 8))))
+    collapsed = feature_set(
+        real.features[:1] + 1e-4 * torch.from_numpy(rng(1).normal(size=(500, 8)))
+    )
     got = values("precision_recall", collapsed, real) | values("density_coverage", collapsed, real)
     assert got["precision_mnist"] == 1
     assert got["recall_mnist"] <= 1.01 / 500  # the one image that it copies
@@ -207,7 +261,9 @@ def test_identical_sets_have_full_precision_recall_and_coverage() -> None:
     assert values("precision_recall", x, x) == {"precision_mnist": 1, "recall_mnist": 1}
     got = values("density_coverage", x, x)
     assert got["coverage_mnist"] == 1
-    assert got["density_mnist"] == pytest.approx(6 / 5)  # each ball holds its five neighbours and its own centre
+    assert got["density_mnist"] == pytest.approx(
+        6 / 5
+    )  # each ball holds its five neighbours and its own centre
 
 
 def test_two_samples_of_one_distribution_have_the_density_and_coverage_of_theory() -> None:
@@ -232,13 +288,22 @@ def test_label_fidelity_and_class_shares_count() -> None:
 
 def test_metrics_that_do_not_apply_are_absent() -> None:
     plain = gaussian(20, 2)
-    assert label_fidelity(plain, plain, seed=0) == class_shares(plain, plain, seed=0) == inception_score.compute(plain, plain, seed=0) == {}
+    assert (
+        label_fidelity(plain, plain, seed=0)
+        == class_shares(plain, plain, seed=0)
+        == inception_score.compute(plain, plain, seed=0)
+        == {}
+    )
     assert label_fidelity(feature_set(torch.zeros(10, 2), torch.zeros(10, 10)), plain, seed=0) == {}
 
 
 def test_labels_outside_the_classes_are_refused() -> None:
     with pytest.raises(UserError, match=r"labels: must be 0\.\.9, got 3\.\.10"):
-        label_fidelity(feature_set(torch.zeros(2, 2), torch.zeros(2, 10), torch.tensor([3, 10])), gaussian(2, 2), seed=0)
+        label_fidelity(
+            feature_set(torch.zeros(2, 2), torch.zeros(2, 10), torch.tensor([3, 10])),
+            gaussian(2, 2),
+            seed=0,
+        )
 
 
 # ---------------------------------------------------------------------- errors and lookup
@@ -284,13 +349,21 @@ def test_features_that_do_not_belong_together_are_refused(family: str) -> None:
 
 
 def test_all_families_together_give_the_keys_of_the_leaderboard() -> None:
-    made = feature_set(rng().normal(size=(50, 4)), torch.eye(10).repeat(5, 1), torch.arange(50) % 10)
+    made = feature_set(
+        rng().normal(size=(50, 4)), torch.eye(10).repeat(5, 1), torch.arange(50) % 10
+    )
     metrics, withheld = score(FAMILIES, made, made, seed=0)
     names = ("fid", "is", "kid", "precision", "recall", "density", "coverage")
-    assert set(metrics) == {f"{name}_mnist" for name in names} | {"label_fidelity", "min_class_share"}
+    assert set(metrics) == {f"{name}_mnist" for name in names} | {
+        "label_fidelity",
+        "min_class_share",
+    }
     assert withheld == {}
     assert all(m.n == 50 for m in metrics.values())
-    assert {key for key, m in metrics.items() if not m.higher_is_better} == {"fid_mnist", "kid_mnist"}
+    assert {key for key, m in metrics.items() if not m.higher_is_better} == {
+        "fid_mnist",
+        "kid_mnist",
+    }
 
 
 @pytest.mark.parametrize("family", ["fid", "kid", "precision_recall", "density_coverage"])
@@ -302,10 +375,14 @@ def test_the_samples_are_the_first_argument(family: str) -> None:
 def test_a_metric_is_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert metric_names() == sorted(FAMILIES)
     (tmp_path / "mean_feature.py").write_text(
-        "from genbench.scoring.records import Metric\n\n\ndef compute(generated, reference, *, seed):\n"
-        "    return {'mean_feature': Metric(float(generated.features.mean()), None, len(generated), higher_is_better=True)}\n"
+        "from genbench.scoring.records import Metric\n\n\ndef compute(generated, reference, *, "
+        "seed):\n"
+        "    return {'mean_feature': Metric(float(generated.features.mean()), None, "
+        "len(generated), higher_is_better=True)}\n"
     )
-    monkeypatch.setattr(genbench.scoring.metrics, "__path__", [*genbench.scoring.metrics.__path__, str(tmp_path)])
+    monkeypatch.setattr(
+        genbench.scoring.metrics, "__path__", [*genbench.scoring.metrics.__path__, str(tmp_path)]
+    )
     made = gaussian(10, 2, shift=1)
     found = score(["mean_feature"], made, gaussian(10, 2), seed=0)[0]["mean_feature"]
     assert (found.value, found.n) == (float(made.features.mean()), 10)
@@ -332,19 +409,26 @@ def whole(mnist: Dataset) -> FeatureSet:
     return features_of(mnist.train_x[:2000])
 
 
-def test_real_digits_are_near_real_digits(mnist: Dataset, whole: FeatureSet, real: FeatureSet) -> None:
+def test_real_digits_are_near_real_digits(
+    mnist: Dataset, whole: FeatureSet, real: FeatureSet
+) -> None:
     dropped = features_of(digits(mnist, DAMAGES["drop_classes"], 1, 2000))
     got, worse = score(FAMILIES, whole, real, seed=0)[0], score(FAMILIES, dropped, real, seed=0)[0]
     assert 0 <= got["fid_mnist"].value < 0.2 * worse["fid_mnist"].value
     assert abs(got["kid_mnist"].value) < 0.2 * worse["kid_mnist"].value
     assert got["is_mnist"].value > 9
-    assert min(got[f"{key}_mnist"].value for key in ("precision", "recall", "density", "coverage")) > 0.8
+    assert (
+        min(got[f"{key}_mnist"].value for key in ("precision", "recall", "density", "coverage"))
+        > 0.8
+    )
     assert got["min_class_share"].value > 0.07
     assert worse["min_class_share"].value < 0.005
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_fid_grows_with_damage(name: str, mnist: Dataset, whole: FeatureSet, real: FeatureSet) -> None:
+def test_fid_grows_with_damage(
+    name: str, mnist: Dataset, whole: FeatureSet, real: FeatureSet
+) -> None:
     damage = DAMAGES[name]
     sets = [whole, *[features_of(digits(mnist, damage, s, 2000)) for s in damage.strengths[1:]]]
     fids = [values("fid", generated, real)["fid_mnist"] for generated in sets]
@@ -352,8 +436,13 @@ def test_fid_grows_with_damage(name: str, mnist: Dataset, whole: FeatureSet, rea
     assert fids[-1] > 3 * fids[0]
 
 
-def test_diversity_scores_see_dropped_classes_and_duplicates(mnist: Dataset, whole: FeatureSet, real: FeatureSet) -> None:
+def test_diversity_scores_see_dropped_classes_and_duplicates(
+    mnist: Dataset, whole: FeatureSet, real: FeatureSet
+) -> None:
     for name, strength in (("drop_classes", 5), ("duplicate", 100)):
         less = features_of(digits(mnist, DAMAGES[name], strength, 2000))
-        for family, key in (("precision_recall", "recall_mnist"), ("density_coverage", "coverage_mnist")):
+        for family, key in (
+            ("precision_recall", "recall_mnist"),
+            ("density_coverage", "coverage_mnist"),
+        ):
             assert values(family, less, real)[key] < 0.7 * values(family, whole, real)[key]

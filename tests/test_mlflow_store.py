@@ -1,4 +1,6 @@
-"""MLflow's store, whatever state it is in: made whole, mended, or refused in one line with the remedy for that case."""
+"""MLflow's store, whatever state it is in: made whole, mended, or refused in one line with the
+remedy for that case.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(mlflow_store, "PATIENCE", 0.2)
-    monkeypatch.setenv("DVC_STAGE", "track")  # as under DVC, which writes the fingerprints in a stage of its own
+    monkeypatch.setenv(
+        "DVC_STAGE", "track"
+    )  # as under DVC, which writes the fingerprints in a stage of its own
     monkeypatch.chdir(tmp_path)
     return finished_project(tmp_path, ["made"])
 
@@ -46,7 +50,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 @pytest.fixture
 def quickly(monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> None:
     """A new store is a copy of one that MLflow has made: making one takes it seconds."""
-    monkeypatch.setattr(mlflow_store, "_initialise", lambda database, artifacts: shutil.copy(empty_database, database))
+    monkeypatch.setattr(
+        mlflow_store,
+        "_initialise",
+        lambda database, artifacts: shutil.copy(empty_database, database),
+    )
 
 
 def database(params: Params) -> Path:
@@ -62,11 +70,16 @@ def change(path: Path, *statements: str) -> None:
 
 def tables(path: Path) -> list[str]:
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        return [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return [
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
 
 
 def command(*arguments: str) -> tuple[int, str]:
-    """Exit code and error text of a command; fails if that has more than one line, as a traceback has."""
+    """Exit code and error text of a command; fails if that has more than one line, as a traceback
+    has.
+    """
     result = CliRunner().invoke(app, list(arguments))
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -82,7 +95,9 @@ def refused(params: Params, *parts: str, uri: str | None = None) -> None:
             patch.setenv("MLFLOW_TRACKING_URI", uri)
         patch.setattr(ui, "_check_address", lambda host, port: None)
         patch.setattr(os, "execv", lambda *_: pytest.fail("the web server was started"))
-        commands = [("track",), ("ui",)] if uri is None or not uri.startswith("http") else [("track",)]
+        commands = (
+            [("track",), ("ui",)] if uri is None or not uri.startswith("http") else [("track",)]
+        )
         for arguments in commands:
             code, text = command(*arguments)
             assert code == 1
@@ -109,8 +124,15 @@ def test_a_store_is_made_in_one_piece(project: Params, monkeypatch: pytest.Monke
     monkeypatch.setattr(mlflow_store, "_initialise", watched)
     assert sync(project).new == ("made",)
     assert seen == [[".mlflow.db.new", "mlflow.db.lock"]]
-    assert sorted(one.name for one in project.root.glob("*mlflow*")) == ["mlflow.db", "mlflow.db.lock"]
-    (default,) = [one for one in MlflowClient(f"sqlite:///{database(project)}").search_experiments() if one.name == "Default"]
+    assert sorted(one.name for one in project.root.glob("*mlflow*")) == [
+        "mlflow.db",
+        "mlflow.db.lock",
+    ]
+    (default,) = [
+        one
+        for one in MlflowClient(f"sqlite:///{database(project)}").search_experiments()
+        if one.name == "Default"
+    ]
     assert default.artifact_location.startswith(str(project.root / "mlruns"))
 
 
@@ -124,10 +146,20 @@ main()
 """
 
 
-def test_a_disk_that_is_full_half_way_is_told_and_the_next_run_mends_it(project: Params, quickly: None) -> None:
+def test_a_disk_that_is_full_half_way_is_told_and_the_next_run_mends_it(
+    project: Params, quickly: None
+) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     arguments = [sys.executable, "-c", LIMITED, "100000", "track"]
-    done = subprocess.run(arguments, cwd=project.root, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        arguments,
+        cwd=project.root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: cannot write {database(project)}")
@@ -145,7 +177,13 @@ def test_a_killed_initialisation_leaves_nothing_in_the_way(project: Params, quic
 
 def _half(path: Path) -> None:
     """What MLflow leaves that was stopped while it made its tables."""
-    change(path, "DROP TABLE alembic_version", "CREATE TABLE _alembic_tmp_metrics (x)", "DROP TABLE metrics", "DELETE FROM experiments")
+    change(
+        path,
+        "DROP TABLE alembic_version",
+        "CREATE TABLE _alembic_tmp_metrics (x)",
+        "DROP TABLE metrics",
+        "DELETE FROM experiments",
+    )
 
 
 HALF_MADE: dict[str, Callable[[Path], object]] = {
@@ -153,14 +191,23 @@ HALF_MADE: dict[str, Callable[[Path], object]] = {
     "no tables": lambda path: (path.unlink(), change(path, "CREATE TABLE x (y)", "DROP TABLE x")),
     "some tables": _half,
     "no version": lambda path: change(path, "DELETE FROM alembic_version"),
-    "an earlier version": lambda path: change(path, "UPDATE alembic_version SET version_num = '451aebb31d03'"),
-    "version alone": lambda path: (path.unlink(), change(path, "CREATE TABLE alembic_version (version_num)")),
+    "an earlier version": lambda path: change(
+        path, "UPDATE alembic_version SET version_num = '451aebb31d03'"
+    ),
+    "version alone": lambda path: (
+        path.unlink(),
+        change(path, "CREATE TABLE alembic_version (version_num)"),
+    ),
 }
 
 
 @pytest.mark.parametrize("damage", HALF_MADE.values(), ids=HALF_MADE)
 def test_a_store_that_was_left_half_made_is_made_anew(
-    project: Params, empty_database: Path, quickly: None, damage: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+    project: Params,
+    empty_database: Path,
+    quickly: None,
+    damage: Callable[[Path], object],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = database(project)
     shutil.copy(empty_database, path)
@@ -172,10 +219,20 @@ def test_a_store_that_was_left_half_made_is_made_anew(
 
 
 def _journal(path: Path) -> bytes:
-    """What sqlite leaves beside a database of some letters when it is killed in the midst of a change."""
-    change(path, "CREATE TABLE letters (text)", *[f"INSERT INTO letters VALUES ('{'x' * 3000}')" for _ in range(50)])
+    """What sqlite leaves beside a database of some letters when it is killed in the midst of a
+    change.
+    """
+    change(
+        path,
+        "CREATE TABLE letters (text)",
+        *[f"INSERT INTO letters VALUES ('{'x' * 3000}')" for _ in range(50)],
+    )
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for statement in ("PRAGMA cache_size = 1", "BEGIN", "UPDATE letters SET text = upper(text)"):
+        for statement in (
+            "PRAGMA cache_size = 1",
+            "BEGIN",
+            "UPDATE letters SET text = upper(text)",
+        ):
             connection.execute(statement)
         return path.with_name(f"{path.name}-journal").read_bytes()
 
@@ -190,7 +247,9 @@ def test_what_was_to_be_undone_in_the_former_file_is_not_undone_in_the_new_one(
     assert set(tables(database(project))) == set(tables(empty_database))
 
 
-def test_a_store_that_is_whole_stays(project: Params, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_whole_stays(
+    project: Params, empty_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copy(empty_database, database(project))
     monkeypatch.setattr(mlflow_store, "_initialise", lambda *_: pytest.fail("it was made anew"))
     first = sync(project)
@@ -241,12 +300,17 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], str]] = {
     "truncated": (_truncate, "is damaged"),
     "garbled": (_garble, "is damaged"),
     "no version": (lambda path: change(path, "DROP TABLE alembic_version"), "is damaged"),
-    "a table is gone": (lambda path: change(path, "DROP TABLE params"), "does not have the tables that MLflow expects"),
+    "a table is gone": (
+        lambda path: change(path, "DROP TABLE params"),
+        "does not have the tables that MLflow expects",
+    ),
 }
 
 
 @pytest.mark.parametrize(("damage", "said"), DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_store_is_refused_and_told_how_to_make_it_anew(tracked: Params, damage: Callable[[Path], object], said: str) -> None:
+def test_a_damaged_store_is_refused_and_told_how_to_make_it_anew(
+    tracked: Params, damage: Callable[[Path], object], said: str
+) -> None:
     path = database(tracked)
     damage(path)
     code, text = command("track")
@@ -267,20 +331,33 @@ def test_the_remedy_is_one(project: Params, quickly: None) -> None:
 def test_a_store_elsewhere_is_not_to_be_deleted(project: Params) -> None:
     path = project.root / "theirs.db"
     path.write_text("no database")
-    refused(project, f"{path} is no sqlite database", "restore it from a backup, or name another place", uri=f"sqlite:///{path}")
+    refused(
+        project,
+        f"{path} is no sqlite database",
+        "restore it from a backup, or name another place",
+        uri=f"sqlite:///{path}",
+    )
 
 
 @pytest.mark.parametrize(
-    ("version", "parts"), [("451aebb31d03", ("older MLflow", "mlflow db upgrade sqlite:///")), ("ffffffffffff", ("newer MLflow",))]
+    ("version", "parts"),
+    [
+        ("451aebb31d03", ("older MLflow", "mlflow db upgrade sqlite:///")),
+        ("ffffffffffff", ("newer MLflow",)),
+    ],
 )
-def test_a_store_of_another_mlflow_that_holds_runs_is_refused(tracked: Params, version: str, parts: tuple[str, ...]) -> None:
+def test_a_store_of_another_mlflow_that_holds_runs_is_refused(
+    tracked: Params, version: str, parts: tuple[str, ...]
+) -> None:
     change(database(tracked), f"UPDATE alembic_version SET version_num = '{version}'")
     before = database(tracked).read_bytes()
     refused(tracked, *parts, version, REBUILD)
     assert database(tracked).read_bytes() == before
 
 
-def test_an_empty_store_of_a_newer_mlflow_is_left_to_that(project: Params, empty_database: Path) -> None:
+def test_an_empty_store_of_a_newer_mlflow_is_left_to_that(
+    project: Params, empty_database: Path
+) -> None:
     shutil.copy(empty_database, database(project))
     change(database(project), "UPDATE alembic_version SET version_num = 'ffffffffffff'")
     refused(project, "newer MLflow")
@@ -290,7 +367,12 @@ def test_another_programs_database_is_left_alone(project: Params) -> None:
     path = project.root / "mine.db"
     change(path, "CREATE TABLE letters (text)", "INSERT INTO letters VALUES ('dear')")
     before = path.read_bytes()
-    refused(project, f"{path} is another program's database (its tables: letters)", "name another place", uri=f"sqlite:///{path}")
+    refused(
+        project,
+        f"{path} is another program's database (its tables: letters)",
+        "name another place",
+        uri=f"sqlite:///{path}",
+    )
     assert path.read_bytes() == before
 
 
@@ -298,11 +380,18 @@ def test_another_programs_database_is_left_alone(project: Params) -> None:
 def test_a_locked_store_is_waited_for_and_then_refused(tracked: Params, kind: str) -> None:
     with contextlib.closing(sqlite3.connect(database(tracked), isolation_level=None)) as other:
         other.execute(f"BEGIN {kind}")
-        refused(tracked, f"{database(tracked)} is locked by another process", "end it", "then run this again")
+        refused(
+            tracked,
+            f"{database(tracked)} is locked by another process",
+            "end it",
+            "then run this again",
+        )
     assert command("track")[0] == 0
 
 
-def test_a_store_that_may_not_be_written_names_owner_and_mode(tracked: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_may_not_be_written_names_owner_and_mode(
+    tracked: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     error = sqlite3.OperationalError("attempt to write a readonly database")
     error.sqlite_errorname = "SQLITE_READONLY"
 
@@ -310,10 +399,16 @@ def test_a_store_that_may_not_be_written_names_owner_and_mode(tracked: Params, m
         raise error
 
     monkeypatch.setattr(mlflow_store.sqlite3, "connect", readonly)
-    refused(tracked, f"cannot write {database(tracked)}", "change the owner or mode of the file and of its folder")
+    refused(
+        tracked,
+        f"cannot write {database(tracked)}",
+        "change the owner or mode of the file and of its folder",
+    )
 
 
-def test_a_folder_that_may_not_be_written_is_named(project: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_written_is_named(
+    project: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = Path.open
 
     def denied(self: Path, *args: object, **kwargs: object) -> object:
@@ -324,7 +419,9 @@ def test_a_folder_that_may_not_be_written_is_named(project: Params, monkeypatch:
     monkeypatch.setattr(Path, "open", denied)
     code, text = command("track")
     assert (code, text.count("\n")) == (1, 1)
-    assert f"cannot write {database(project)}.lock: no permission: {project.root} belongs to" in text
+    assert (
+        f"cannot write {database(project)}.lock: no permission: {project.root} belongs to" in text
+    )
 
 
 def test_a_full_disk_under_the_pictures_is_told_and_the_next_run_logs_the_entry_anew(
@@ -351,8 +448,12 @@ KINDS = {
         "postgresql://db.example/runs needs the Python package psycopg",
         "which is not installed: `pip install",
     ),
-    "postgres://ann:secret@db.example/runs": ("'postgres' is no kind of store that MLflow has; did you mean 'postgresql'?",),
-    "sqllite:///runs.db": ("sqllite:///runs.db: 'sqllite' is no kind of store that MLflow has; did you mean 'sqlite'",),
+    "postgres://ann:secret@db.example/runs": (
+        "'postgres' is no kind of store that MLflow has; did you mean 'postgresql'?",
+    ),
+    "sqllite:///runs.db": (
+        "sqllite:///runs.db: 'sqllite' is no kind of store that MLflow has; did you mean 'sqlite'",
+    ),
     "nothing://at/all": ("'nothing' is no kind of store that MLflow has",),
     "sqlite://runs.db": ("names no file: a sqlite database is sqlite:/// and its path",),
     "sqlite:///:memory:": ("keeps nothing when the command ends",),
@@ -364,7 +465,9 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("uri", "parts"), KINDS.items(), ids=KINDS)
-def test_a_place_of_another_kind_is_refused_with_what_is_wrong_with_it(project: Params, uri: str, parts: tuple[str, ...]) -> None:
+def test_a_place_of_another_kind_is_refused_with_what_is_wrong_with_it(
+    project: Params, uri: str, parts: tuple[str, ...]
+) -> None:
     refused(project, *parts, uri=uri)
     with pytest.raises(UserError) as caught:
         sync(project, tracking_uri=uri)
@@ -403,20 +506,38 @@ def server(status: int, body: str) -> Iterator[str]:
 
 ANSWERS = {
     "an error": (500, "broken", "fails with 500 Internal Server Error: see the server's log"),
-    "an error in JSON": (500, json.dumps({"error_code": "INTERNAL_ERROR", "message": "m"}), "fails with 500"),
+    "an error in JSON": (
+        500,
+        json.dumps({"error_code": "INTERNAL_ERROR", "message": "m"}),
+        "fails with 500",
+    ),
     "busy": (503, "busy", "fails with 503"),
     "a web page": (200, "<html>hello</html>", "answers, but not as an MLflow server does"),
     "another program": (404, "not found", "answers, but not as an MLflow server does"),
-    "a password": (401, "who are you", "asks for a user and a password (401): set MLFLOW_TRACKING_USERNAME"),
-    "another name": (403, "Invalid Host header - possible DNS rebinding attack detected", "mlflow server --allowed-hosts"),
-    "not allowed": (403, json.dumps({"error_code": "PERMISSION_DENIED", "message": "m"}), "refuses this user (403)"),
+    "a password": (
+        401,
+        "who are you",
+        "asks for a user and a password (401): set MLFLOW_TRACKING_USERNAME",
+    ),
+    "another name": (
+        403,
+        "Invalid Host header - possible DNS rebinding attack detected",
+        "mlflow server --allowed-hosts",
+    ),
+    "not allowed": (
+        403,
+        json.dumps({"error_code": "PERMISSION_DENIED", "message": "m"}),
+        "refuses this user (403)",
+    ),
     "odd": (418, "teapot", "refuses with 418"),
     "a list": (200, "[]", "answers, but not as an MLflow server does"),
 }
 
 
 @pytest.mark.parametrize(("status", "body", "said"), ANSWERS.values(), ids=ANSWERS)
-def test_a_server_that_answers_otherwise(project: Params, status: int, body: str, said: str) -> None:
+def test_a_server_that_answers_otherwise(
+    project: Params, status: int, body: str, said: str
+) -> None:
     with server(status, body) as address:
         refused(project, f"{address} ", said, uri=address)
 
@@ -425,7 +546,13 @@ def test_a_dead_server(project: Params) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    refused(project, f"http://{address} does not answer", "refused", "start the server (`mlflow server`)", uri=f"http://{address}")
+    refused(
+        project,
+        f"http://{address} does not answer",
+        "refused",
+        "start the server (`mlflow server`)",
+        uri=f"http://{address}",
+    )
     with pytest.raises(UserError, match=f"http://{address} does not answer") as caught:
         sync(project, tracking_uri=f"http://ann:secret@{address}")
     assert "secret" not in str(caught.value)
@@ -469,7 +596,12 @@ def test_each_error_of_sqlite_has_its_remedy(name: str | None, said: str) -> Non
 
 
 def test_other_refusals_keep_their_first_line_and_no_password() -> None:
-    text = explanation(ValueError("to http://ann:secret@host/x\nsecond line"), "sqlite:////x.db", Path("/x.db"), "REBUILD")
+    text = explanation(
+        ValueError("to http://ann:secret@host/x\nsecond line"),
+        "sqlite:////x.db",
+        Path("/x.db"),
+        "REBUILD",
+    )
     assert "to http://host/x" in text
     assert "second" not in text
     assert "secret" not in text
@@ -479,23 +611,36 @@ def test_mistakes_of_our_own_are_not_explained_away(project: Params, empty_datab
     shutil.copy(empty_database, database(project))
     with pytest.raises(KeyError), Store(project.root, f"sqlite:///{database(project)}").opened():
         raise KeyError("a mistake in genbench")
-    with pytest.raises(UserError, match=r"^ours$"), Store(project.root, f"sqlite:///{database(project)}").opened():
+    with (
+        pytest.raises(UserError, match=r"^ours$"),
+        Store(project.root, f"sqlite:///{database(project)}").opened(),
+    ):
         raise UserError("ours")
 
 
-def test_another_genbench_in_the_store_is_waited_for_and_named(project: Params, empty_database: Path) -> None:
+def test_another_genbench_in_the_store_is_waited_for_and_named(
+    project: Params, empty_database: Path
+) -> None:
     shutil.copy(empty_database, database(project))
     store = f"Store(Path({str(project.root)!r}), 'sqlite:///{database(project)}')"
     code = (
-        f"from pathlib import Path\nfrom genbench.tracking.store import Store\nwith {store}.opened():\n    print('in', flush=True); input()"
+        "from pathlib import Path\nfrom genbench.tracking.store import Store\nwith "
+        f"{store}.opened():\n    print('in', flush=True); input()"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes = {
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
     with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as first:  # type: ignore[call-overload]
         assert first.stdout.readline() == "in\n"
         with subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes) as second:  # type: ignore[call-overload]
             what = f"tracking in {database(project)}"
-            assert second.stderr.readline().startswith(f"{what}: waiting for {what} (process {first.pid} on ")
+            assert second.stderr.readline().startswith(
+                f"{what}: waiting for {what} (process {first.pid} on "
+            )
             first.stdin.write("\n")
             first.stdin.flush()
             assert second.stdout.readline() == "in\n"

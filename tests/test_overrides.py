@@ -67,8 +67,12 @@ def test_what_is_set_in_a_committed_profile_is_set_alone(root: Path, profile: st
 
 def test_what_is_set_after_seeds_is_set_alone(root: Path) -> None:
     add_seeds("smoke", 3, ["made", "vae"])
-    assert override(root, "smoke", "entries.made.train.steps=11") == {"entries.made.train.steps": 11}
-    assert override(root, "smoke", "entries.made-s1.train.steps=12") == {"entries.made-s1.train.steps": 12}
+    assert override(root, "smoke", "entries.made.train.steps=11") == {
+        "entries.made.train.steps": 11
+    }
+    assert override(root, "smoke", "entries.made-s1.train.steps=12") == {
+        "entries.made-s1.train.steps": 12
+    }
     assert override(root, "smoke", "entries.vae.arch.latent=3", "entries.made-s2.seed=9") == {
         "entries.vae.arch.latent": 3,
         "entries.made-s2.seed": 9,
@@ -76,10 +80,14 @@ def test_what_is_set_after_seeds_is_set_alone(root: Path) -> None:
 
 
 def test_null_and_text_survive(root: Path) -> None:
-    """DVC writes null as an empty value, and text that YAML 1.1 reads as a truth value without quotes."""
+    """DVC writes null as an empty value, and text that YAML 1.1 reads as a truth value without
+    quotes.
+    """
     override(root, "smoke", "+entries.made.train.optim.loss.clip=null")
     assert load_params("smoke").entry("made").train["optim"]["loss"]["clip"] is None
-    assert override(root, "smoke", "+entries.made.arch.note=yes", "+entries.made.arch.number=5e-05") == {
+    assert override(
+        root, "smoke", "+entries.made.arch.note=yes", "+entries.made.arch.number=5e-05"
+    ) == {
         "entries.made.arch.note": "yes",
         "entries.made.arch.number": 0.00005,
     }
@@ -92,20 +100,31 @@ SHARED = """
 
 
 def test_dvc_itself_sets_a_shared_block_elsewhere_too(root: Path) -> None:
-    """Why aliases are refused in an experiment; if this fails, DVC has learnt it, and they need not be any more."""
+    """Why aliases are refused in an experiment; if this fails, DVC has learnt it, and they need not
+    be any more.
+    """
     with (root / "params.yaml").open("a", encoding="utf-8") as file:
         file.write(SHARED)
     assert override(root, "quick", "entries.one.arch.size=11") == {}
-    assert set(override(root, "quick", "entries.two.arch.size=12")) == {"entries.one.arch.size", "entries.two.arch.size"}
+    assert set(override(root, "quick", "entries.two.arch.size=12")) == {
+        "entries.one.arch.size",
+        "entries.two.arch.size",
+    }
 
 
-def test_aliases_are_refused_in_an_experiment_and_elsewhere_not(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_aliases_are_refused_in_an_experiment_and_elsewhere_not(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (root / "params.yaml").open("a", encoding="utf-8") as file:
         file.write(SHARED)
     assert load_params().entry("two").arch == {"size": 10}
     monkeypatch.setenv("DVC_EXP_NAME", "name-of-it")
     with pytest.raises(
-        UserError, match=r"entries\.two, entries\.two\.arch.*: shared .* `dvc exp run -S` cannot .*git diff.*genbench seeds"
+        UserError,
+        match=(
+            r"entries\.two, entries\.two\.arch.*: shared .* `dvc exp run -S` cannot .*git "
+            r"diff.*genbench seeds"
+        ),
     ):
         load_params()
     assert load_params("smoke").profile == "smoke"
@@ -123,7 +142,10 @@ def test_a_run_and_doctor_warn_of_aliases_beforehand(
     with (root / "params.yaml").open("a", encoding="utf-8") as file:
         file.write(SHARED)
     run._check(load_params(), [])
-    said = f"{root / 'params.yaml'}: entries.two, entries.two.arch, entries.two.train, entries.two.sample, entries.two.score: shared"
+    said = (
+        f"{root / 'params.yaml'}: entries.two, entries.two.arch, entries.two.train, "
+        "entries.two.sample, entries.two.score: shared"
+    )
     warned = capsys.readouterr().err
     assert warned.startswith(f"warning: {said}")
     assert "`genbench seeds`" in warned

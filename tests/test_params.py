@@ -1,4 +1,6 @@
-"""Params files are checked when they are loaded: names, blocks and numbers, all mistakes in one error that names every place."""
+"""Params files are checked when they are loaded: names, blocks and numbers, all mistakes in one
+error that names every place.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,15 @@ MADE = {
     "sample": {},
     "score": {},
 }
-COPY = {"model": "train_copy", "dataset": "mnist", "seed": 0, "arch": {}, "train": {}, "sample": {}, "score": {}}
+COPY = {
+    "model": "train_copy",
+    "dataset": "mnist",
+    "seed": 0,
+    "arch": {},
+    "train": {},
+    "sample": {},
+    "score": {},
+}
 PROTOCOL = {
     "samples": 64,
     "sample_chunk": 64,
@@ -86,24 +96,35 @@ def train(raw: dict[str, Any]) -> dict[str, Any]:
     ("change", "message"),
     [
         (lambda raw: train(raw)["optim"]["loss"].update(weight_decay=float("nan")), f"{LOSS}.weight_decay: must be a finite number, got .nan"),
-        (lambda raw: train(raw)["optim"]["loss"].update(clip=float("inf")), f"{LOSS}.clip: must be a finite number, got .inf"),
-        (lambda raw: train(raw).update(backend=None), "entries.made.train.backend: must be a mapping (write {} for an empty one), got None"),
-        (lambda raw: train(raw).update(backend={"cpu": None}), "entries.made.train.backend.cpu: must be a mapping"),
+        (lambda raw: train(raw)["optim"]["loss"].update(clip=float("inf")), (f"{LOSS}.clip: must be "
+                                                                            "a finite number, got .inf")),
+        (lambda raw: train(raw).update(backend=None), ("entries.made.train.backend: must be a "
+                                                      "mapping (write {} for an empty one), got None")),
+        (lambda raw: train(raw).update(backend={"cpu": None}), ("entries.made.train.backend.cpu: "
+                                                               "must be a mapping")),
         (lambda raw: train(raw).update(optim=None), "entries.made.train.optim: must be a mapping"),
-        (lambda raw: train(raw)["optim"].update(loss=None), "entries.made.train.optim.loss: must be a mapping"),
-        (lambda raw: raw["entries"]["made"].update(arch=None), "entries.made.arch: must be a mapping"),
+        (lambda raw: train(raw)["optim"].update(loss=None), ("entries.made.train.optim.loss: must "
+                                                            "be a mapping")),
+        (lambda raw: raw["entries"]["made"].update(arch=None), ("entries.made.arch: must be a "
+                                                               "mapping")),
         (lambda raw: raw.update(protocol=None), "protocol: must be a mapping"),
         (lambda raw: raw.update(compute=[]), "compute: must be a mapping"),
-        (lambda raw: raw["entries"]["made"]["arch"].update({1: 2}), "entries.made.arch.1: a key must be text"),
+        (lambda raw: raw["entries"]["made"]["arch"].update({1: 2}), ("entries.made.arch.1: a key "
+                                                                    "must be text")),
         (lambda raw: raw["entries"].update({True: MADE}), "entries.true: a key must be text"),
-        (lambda raw: raw["compute"].update(threads=MAX_THREADS + 1), "compute.threads: must be 1 to 1024, got 1025"),
+        (lambda raw: raw["compute"].update(threads=MAX_THREADS + 1), ("compute.threads: must be 1 "
+                                                                     "to 1024, got 1025")),
         (lambda raw: raw["compute"].update(threads=0), "compute.threads: must be 1 to 1024, got 0"),
-        (lambda raw: raw["compute"].update(device="cuda:x"), "compute.device: must be cpu, cuda or cuda:N, got 'cuda:x'"),
-        (lambda raw: raw["protocol"].update(samples=10**9), "protocol.samples: must be at most 1000000, got 1000000000"),
+        (lambda raw: raw["compute"].update(device="cuda:x"), ("compute.device: must be cpu, cuda or "
+                                                             "cuda:N, got 'cuda:x'")),
+        (lambda raw: raw["protocol"].update(samples=10**9), ("protocol.samples: must be at most "
+                                                            "1000000, got 1000000000")),
         (lambda raw: raw["datasets"].append("mnist"), "datasets[1]: 'mnist' is there twice"),
     ],
 )  # fmt: skip
-def test_a_bad_value_is_refused_when_loaded_with_its_path(root: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
+def test_a_bad_value_is_refused_when_loaded_with_its_path(
+    root: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
     write(root, change)
     assert mistake(root).startswith(message)
 
@@ -125,7 +146,16 @@ def test_all_mistakes_are_told_at_once(root: Path) -> None:
     write(root, change)
     told = mistake(root).split("\n  ")
     assert told[0] == "5 mistakes:"
-    for i, part in enumerate(("metrics[1]: '../x'", "protocol.samples", "entries.made.arch", "entries.copy.sed", "entries: '-x'"), 1):
+    for i, part in enumerate(
+        (
+            "metrics[1]: '../x'",
+            "protocol.samples",
+            "entries.made.arch",
+            "entries.copy.sed",
+            "entries: '-x'",
+        ),
+        1,
+    ):
         assert told[i].startswith(part)
 
 
@@ -161,12 +191,16 @@ def test_a_number_as_dvc_writes_it_is_a_number(root: Path) -> None:
 
 
 def test_a_file_in_another_encoding_is_named(root: Path) -> None:
-    (root / "params.yaml").write_bytes((root / "params.yaml").read_bytes() + "# für".encode("latin-1"))
+    (root / "params.yaml").write_bytes(
+        (root / "params.yaml").read_bytes() + "# für".encode("latin-1")
+    )
     assert "must be UTF-8" in mistake(root)
 
 
 @pytest.mark.parametrize("threads", ["0", "1025", "-1", "1000000000"])
-def test_threads_of_the_environment_are_bounded(root: Path, monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
+def test_threads_of_the_environment_are_bounded(
+    root: Path, monkeypatch: pytest.MonkeyPatch, threads: str
+) -> None:
     monkeypatch.setenv("GENBENCH_THREADS", threads)
     assert f"compute.threads: must be 1 to 1024, got {threads}" in mistake(root)
 
@@ -178,7 +212,27 @@ def test_as_many_threads_as_a_large_machine_has_are_allowed() -> None:
 
 # ---------------------------------------------------------------------- names
 
-BAD = ["", "-x", "_x", "--force", "a b", "a;b", "$(x)", "`x`", "a/b", "../a", "a.b", "ü", "²", "a\nb", "x" * 65, "a'b", 'a"b', "a&b", "a*"]
+BAD = [
+    "",
+    "-x",
+    "_x",
+    "--force",
+    "a b",
+    "a;b",
+    "$(x)",
+    "`x`",
+    "a/b",
+    "../a",
+    "a.b",
+    "ü",
+    "²",
+    "a\nb",
+    "x" * 65,
+    "a'b",
+    'a"b',
+    "a&b",
+    "a*",
+]
 GOOD = ["a", "A", "0", "binary-made", "made_s1", "made-s1", "9-_", "x" * 64]
 
 

@@ -1,4 +1,6 @@
-"""What is made from samples and weights, beside direct calls: reference features, sample scores, pictures."""
+"""What is made from samples and weights, beside direct calls: reference features, sample scores,
+pictures.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def read(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("dataset", SPECS)
-def test_reference_features_are_those_of_evenly_spread_test_images(finished: Params, datasets: dict[str, Dataset], dataset: str) -> None:
+def test_reference_features_are_those_of_evenly_spread_test_images(
+    finished: Params, datasets: dict[str, Dataset], dataset: str
+) -> None:
     x = datasets[dataset].test_x[by_hand.spread(610, 77)].float() / (SPECS[dataset].levels - 1)
     features, logits = load_net()(x)
     written = read_npz(finished.features(dataset))
@@ -48,11 +52,17 @@ def test_reference_features_are_those_of_evenly_spread_test_images(finished: Par
     assert features.std() > 0.1
 
 
-def test_entries_of_a_data_set_are_compared_on_the_same_random_subsets(finished: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_of_a_data_set_are_compared_on_the_same_random_subsets(
+    finished: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seeds: dict[str, int] = {}
     monkeypatch.setattr(score_samples, "write_record", lambda path, record: None)
     for name in ("cvae", "ddpm", "made", "rbm"):
-        monkeypatch.setattr(score_samples, "score", lambda *sets, seed, name=name: seeds.update({name: seed}) or ({}, {}))
+        monkeypatch.setattr(
+            score_samples,
+            "score",
+            lambda *sets, seed, name=name: seeds.update({name: seed}) or ({}, {}),
+        )
         score_samples.run(finished, name)
     assert seeds == {name: by_hand.seed("metrics", ENTRIES[name].dataset) for name in seeds}
     assert len(seeds) == 4
@@ -61,27 +71,43 @@ def test_entries_of_a_data_set_are_compared_on_the_same_random_subsets(finished:
 @pytest.mark.parametrize("name", ["made", "cvae"])
 def test_sample_scores_are_those_of_the_written_samples(finished: Params, name: str) -> None:
     entry = ENTRIES[name]
-    samples, reference = read_npz(finished.run(name) / "samples.npz"), read_npz(finished.features(entry.dataset))
+    samples, reference = (
+        read_npz(finished.run(name) / "samples.npz"),
+        read_npz(finished.features(entry.dataset)),
+    )
     x = torch.from_numpy(samples["images"])[:, None].float() / (SPECS[entry.dataset].levels - 1)
     labels = torch.from_numpy(samples["labels"]) if "labels" in samples else None
     generated = FeatureSet("mnist", *load_net()(x), labels)
-    real = FeatureSet("mnist", *(torch.from_numpy(reference[key]) for key in ("features", "logits")))
+    real = FeatureSet(
+        "mnist", *(torch.from_numpy(reference[key]) for key in ("features", "logits"))
+    )
     seed = by_hand.seed("metrics", entry.dataset)
-    expected = {key: m for family in METRICS for key, m in metric(family)(generated, real, seed=seed).items()}
+    expected = {
+        key: m
+        for family in METRICS
+        for key, m in metric(family)(generated, real, seed=seed).items()
+    }
     record = read(finished.run(name) / "quality.json")
     assert record["entry"] == name
     assert record["withheld"] == {}
     assert record["metrics"].keys() == expected.keys()
     assert ("label_fidelity" in expected) == (name == "cvae")
     for key, value in expected.items():
-        assert record["metrics"][key]["value"] == pytest.approx(value.value, rel=1e-4, abs=1e-6), key
+        assert record["metrics"][key]["value"] == pytest.approx(value.value, rel=1e-4, abs=1e-6), (
+            key
+        )
         assert record["metrics"][key]["n"] == 23
         assert {k: v for k, v in record["metrics"][key]["detail"].items() if k != "shares"} == {
             k: v for k, v in value.detail.items() if k != "shares"
         }
     other = metric("kid")(generated, real, seed=seed + 1)["kid_mnist"].value
-    assert record["metrics"]["kid_mnist"]["value"] != pytest.approx(other, rel=1e-4), "subsets are drawn with the data set's seed"
-    made_from = {"samples": hashlib.sha256((finished.run(name) / "samples.npz").read_bytes()).hexdigest(), "metrics": list(METRICS)}
+    assert record["metrics"]["kid_mnist"]["value"] != pytest.approx(other, rel=1e-4), (
+        "subsets are drawn with the data set's seed"
+    )
+    made_from = {
+        "samples": hashlib.sha256((finished.run(name) / "samples.npz").read_bytes()).hexdigest(),
+        "metrics": list(METRICS),
+    }
     assert record["made_from"].items() >= made_from.items()
 
 
@@ -101,8 +127,12 @@ def pictures(finished: Params, name: str, data: Dataset) -> dict[str, bytes]:
         }
     found = {
         "interpolation.png": grids.png(kinds.interpolation(model, rng=noise("interpolation"))),
-        "interpolation-images.png": grids.png(kinds.interpolation(model, x, y, rng=noise("interpolation-images"), mode="images")),
-        "reconstruction.png": grids.png(kinds.reconstructions(model, x, y, rng=noise("reconstruction"))),
+        "interpolation-images.png": grids.png(
+            kinds.interpolation(model, x, y, rng=noise("interpolation-images"), mode="images")
+        ),
+        "reconstruction.png": grids.png(
+            kinds.reconstructions(model, x, y, rng=noise("reconstruction"))
+        ),
         "classes.png": grids.png(kinds.classes(model, rng=noise("classes"))),
     }
     if name == "cvae":
@@ -118,7 +148,9 @@ def pictures(finished: Params, name: str, data: Dataset) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["made", "cvae", "ddpm"])
-def test_pictures_are_of_the_test_images_each_with_its_own_randomness(finished: Params, datasets: dict[str, Dataset], name: str) -> None:
+def test_pictures_are_of_the_test_images_each_with_its_own_randomness(
+    finished: Params, datasets: dict[str, Dataset], name: str
+) -> None:
     expected = pictures(finished, name, datasets[ENTRIES[name].dataset])
     folder = finished.run(name) / "visuals"
     assert {path.name for path in folder.iterdir()} == {*expected, "visuals.json"}

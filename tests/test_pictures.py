@@ -1,4 +1,6 @@
-"""`genbench inpaint`: which images and which of their pixels are kept, and what it refuses; `genbench interpolate` from label to label."""
+"""`genbench inpaint`: which images and which of their pixels are kept, and what it refuses;
+`genbench interpolate` from label to label.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,17 @@ def call(*arguments: str) -> tuple[int, str]:
 
 
 def shown(path: str, columns: int) -> np.ndarray:
-    """The pictures (rows, columns, 28, 28) of a grid: each pixel is two wide, with a line of one between pictures."""
+    """The pictures (rows, columns, 28, 28) of a grid: each pixel is two wide, with a line of one
+    between pictures.
+    """
     grid = np.asarray(Image.open(path))
     rows, pitch = (grid.shape[0] + 1) // 57, 57
-    return np.stack([[grid[r * pitch :, c * pitch :][:56:2, :56:2] for c in range(columns)] for r in range(rows)])
+    return np.stack(
+        [
+            [grid[r * pitch :, c * pitch :][:56:2, :56:2] for c in range(columns)]
+            for r in range(rows)
+        ]
+    )
 
 
 def _upper(rows: int) -> Tensor:
@@ -51,8 +60,12 @@ def _upper(rows: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("options", "rows"), [((), 14), (("--rows", "20"), 20)])
-def test_upper_rows_are_kept_and_the_rest_is_drawn(trained: Params, options: tuple[str, ...], rows: int) -> None:
-    assert call("made", "--out", "a.png", "--n", "3", "--draws", "2", "--digits", "4,7", *options) == (0, "")
+def test_upper_rows_are_kept_and_the_rest_is_drawn(
+    trained: Params, options: tuple[str, ...], rows: int
+) -> None:
+    assert call(
+        "made", "--out", "a.png", "--n", "3", "--draws", "2", "--digits", "4,7", *options
+    ) == (0, "")
     tiles = shown("a.png", 4)
     x, y = load_split(trained.data("mnist"), "mnist", "test")
     assert y is not None
@@ -69,13 +82,18 @@ def test_a_mask_that_fits_the_order_and_one_that_does_not(trained: Params) -> No
     mask = _upper(10).clone()
     mask[10, :5] = True
     write_bytes(Path("mask.png"), grids.png(np.where(mask.numpy(), 255, 0).astype(np.uint8)))
-    assert call("binary-made", "--out", "a.png", "--mask", "mask.png", "--n", "2", "--draws", "1") == (0, "")
+    assert call(
+        "binary-made", "--out", "a.png", "--mask", "mask.png", "--n", "2", "--draws", "1"
+    ) == (0, "")
     tiles = shown("a.png", 3)
     np.testing.assert_array_equal(tiles[:, 2][:, mask], tiles[:, 0][:, mask])
     write_bytes(Path("mask.png"), grids.png(np.where(mask.numpy(), 0, 255).astype(np.uint8)))
     code, said = call("binary-made", "--mask", "mask.png")
     assert code == 1
-    assert "mask.png: mask: known pixels must come before all unknown ones in the model's order, but step 0 is unknown" in said
+    assert (
+        "mask.png: mask: known pixels must come before all unknown ones in the model's order, but "
+        "step 0 is unknown" in said
+    )
     assert not Path("completion.png").exists()
 
 
@@ -88,7 +106,10 @@ def test_a_mask_that_fits_the_order_and_one_that_does_not(trained: Params) -> No
         (("binary-made", "--digits", "3"), "--digits: this data set has no labels"),
         (("made", "--mask", "nowhere.png"), "nowhere.png"),
         (("made", "--mask", "params.yaml"), "params.yaml is no picture"),
-        (("made", "--mask", "small.png"), "small.png must have 28 x 28 pixels like the images, got 3 x 2"),
+        (
+            ("made", "--mask", "small.png"),
+            "small.png must have 28 x 28 pixels like the images, got 3 x 2",
+        ),
         (("made", "--out", "a.jpg"), "must end in .png"),
         (("made", "--mask", "white.png"), "white.png is white everywhere"),
         (("made", "--n", "101"), "--n: there are 100 such test images, got 101"),
@@ -110,36 +131,71 @@ def png_that_claims(width: int, height: int) -> bytes:
     """A PNG of some dozen bytes whose head says that it is large."""
     head = struct.pack(">II5B", width, height, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
-    packed = (struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
+    packed = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
-@pytest.mark.parametrize(("width", "height"), [(5_000, 5_000), (10_000, 10_000), (100_000, 100_000)])
-def test_a_picture_that_would_fill_the_memory_is_refused(trained: Params, width: int, height: int) -> None:
-    """Of 25, 100 and 10,000 million pixels: below, between and above the bounds at which Pillow warns and refuses."""
+@pytest.mark.parametrize(
+    ("width", "height"), [(5_000, 5_000), (10_000, 10_000), (100_000, 100_000)]
+)
+def test_a_picture_that_would_fill_the_memory_is_refused(
+    trained: Params, width: int, height: int
+) -> None:
+    """Of 25, 100 and 10,000 million pixels: below, between and above the bounds at which Pillow
+    warns and refuses.
+    """
     Path("large.png").write_bytes(png_that_claims(width, height))
     code, message = call("made", "--mask", "large.png")
     assert code == 1
     assert message.startswith("error: --mask: large.png has ")
-    assert "more than the 16777216 that are read" in message or "more pixels than the 16777216 that are read" in message
+    assert (
+        "more than the 16777216 that are read" in message
+        or "more pixels than the 16777216 that are read" in message
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("sample", "made", "--png", "c.png", "--n", "1000000000"), "--n 1000000000: 1000000000 images are too many"),
-        (("interpolate", "dcgan", "--out", "c.png", "--rows", "1000", "--steps", "1000"), "--rows 1000 times --steps 1000: 1000000 images"),
-        (("interpolate", "hinge_gan_cond", "--classes", "--out", "c.png", "--rows", "100000"), "--rows 100000 times --steps 11"),
-        (("traverse", "dcgan", "--out", "c.png", "--steps", "1000000"), "--rows 6 times --steps 1000000"),
-        (("reconstruct", "made", "--out", "c.png", "--n", "10001"), "--n 10001: 10001 images are too many"),
-        (("animate", "made", "--out", "c.gif", "--n", "401"), "--n 401: 401 images are too many for one picture, which holds at most 400"),
-        (("inpaint", "made", "--out", "c.png", "--n", "100", "--draws", "101"), "--n 100 times --draws 101: 10100 images"),
+        (
+            ("sample", "made", "--png", "c.png", "--n", "1000000000"),
+            "--n 1000000000: 1000000000 images are too many",
+        ),
+        (
+            ("interpolate", "dcgan", "--out", "c.png", "--rows", "1000", "--steps", "1000"),
+            "--rows 1000 times --steps 1000: 1000000 images",
+        ),
+        (
+            ("interpolate", "hinge_gan_cond", "--classes", "--out", "c.png", "--rows", "100000"),
+            "--rows 100000 times --steps 11",
+        ),
+        (
+            ("traverse", "dcgan", "--out", "c.png", "--steps", "1000000"),
+            "--rows 6 times --steps 1000000",
+        ),
+        (
+            ("reconstruct", "made", "--out", "c.png", "--n", "10001"),
+            "--n 10001: 10001 images are too many",
+        ),
+        (
+            ("animate", "made", "--out", "c.gif", "--n", "401"),
+            "--n 401: 401 images are too many for one picture, which holds at most 400",
+        ),
+        (
+            ("inpaint", "made", "--out", "c.png", "--n", "100", "--draws", "101"),
+            "--n 100 times --draws 101: 10100 images",
+        ),
     ],
 )
 def test_more_images_than_a_picture_holds_are_refused_before_any_is_drawn(
     trained: Params, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
 ) -> None:
-    monkeypatch.setattr(weights, "load", lambda *args, **options: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(
+        weights, "load", lambda *args, **options: pytest.fail("the model was loaded")
+    )
     done = CliRunner().invoke(app, list(arguments))
     assert done.exit_code == 1
     assert done.stderr.startswith("error: ") and said in done.stderr
@@ -148,7 +204,9 @@ def test_more_images_than_a_picture_holds_are_refused_before_any_is_drawn(
 
 def test_one_latent_under_every_label(trained: Params) -> None:
     invoke = CliRunner().invoke
-    done = invoke(app, ["interpolate", "hinge_gan_cond", "--classes", "--rows", "3", "--out", "c.png"])
+    done = invoke(
+        app, ["interpolate", "hinge_gan_cond", "--classes", "--rows", "3", "--out", "c.png"]
+    )
     assert (done.exit_code, done.stderr) == (0, "")
     tiles = shown("c.png", 10)
     assert tiles.shape == (3, 10, 28, 28)
@@ -157,10 +215,16 @@ def test_one_latent_under_every_label(trained: Params) -> None:
         (("dcgan", "--classes"), "unconditional and has no labels"),
         (
             ("hinge_gan_cond", "--real"),
-            "HingeGAN cannot interpolate between real images: it is not Encoder. Models that can: cvae, ",
+            (
+                "HingeGAN cannot interpolate between real images: it is not Encoder. Models that can: "
+                "cvae, "
+            ),
         ),
         (("hinge_gan_cond", "--real", "--classes"), "--real and --classes exclude each other"),
-        (("hinge_gan_cond", "--steps", "3", "--classes"), "--steps and --classes exclude each other"),
+        (
+            ("hinge_gan_cond", "--steps", "3", "--classes"),
+            "--steps and --classes exclude each other",
+        ),
     ):
         done = invoke(app, ["interpolate", *arguments, "--out", "d.png"])
         assert done.exit_code == 1

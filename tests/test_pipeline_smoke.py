@@ -1,4 +1,6 @@
-"""The whole pipeline as a user runs it: `genbench run` and `dvc repro` of `smoke` in a temporary clone, on the real data, with a third-party model."""
+"""The whole pipeline as a user runs it: `genbench run` and `dvc repro` of `smoke` in a temporary
+clone, on the real data, with a third-party model.
+"""
 
 from __future__ import annotations
 
@@ -55,12 +57,35 @@ class Coin(GenerativeModel):
         return torch.full((len(x),), -self.spec.dims * math.log(self.spec.levels), dtype=torch.float64)
 '''
 ENTRIES = {
-    *(f"{prefix}{control}" for prefix in ("", "binary-") for control in ("pixel_marginals", "train_copy")),
-    *("gated_pixel_cnn", "gated_pixel_cnn_cond", "cvae", "vq_vae", "hinge_gan_cond", "real_nvp", "ddpm_cond", "binary-rbm"),
+    *(
+        f"{prefix}{control}"
+        for prefix in ("", "binary-")
+        for control in ("pixel_marginals", "train_copy")
+    ),
+    *(
+        "gated_pixel_cnn",
+        "gated_pixel_cnn_cond",
+        "cvae",
+        "vq_vae",
+        "hinge_gan_cond",
+        "real_nvp",
+        "ddpm_cond",
+        "binary-rbm",
+    ),
 }
-"""Of each family one or two: with labels and without, with one phase of training and with two that run in turn or one after the other."""
+"""Of each family one or two: with labels and without, with one phase of training and with two that
+run in turn or one after the other.
+"""
 
-COIN = {"model": "coin", "dataset": "binary_mnist", "seed": 0, "arch": {}, "train": {}, "sample": {}, "score": {}}
+COIN = {
+    "model": "coin",
+    "dataset": "binary_mnist",
+    "seed": 0,
+    "arch": {},
+    "train": {},
+    "sample": {},
+    "score": {},
+}
 
 
 def _install_plugin(folder: Path, version: str) -> None:
@@ -68,7 +93,9 @@ def _install_plugin(folder: Path, version: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     about = folder / f"coin_models-{version}.dist-info"
     about.mkdir(parents=True)
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: coin-models\nVersion: {version}\n")
+    (about / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: coin-models\nVersion: {version}\n"
+    )
     (about / "entry_points.txt").write_text("[genbench.models]\ncoin = coin_models:Coin\n")
     (folder / "coin_models.py").write_text(PLUGIN)
 
@@ -83,7 +110,9 @@ class Clone:
 
     def run(self, *command: str) -> str:
         """Run a program here; its output."""
-        done = subprocess.run(command, cwd=self.root, env=self.env, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=self.root, env=self.env, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{' '.join(command)}\n{(done.stdout + done.stderr)[-6000:]}"
         return done.stdout + done.stderr
 
@@ -93,13 +122,17 @@ class Clone:
 
     def board(self) -> dict[str, Any]:
         """The leaderboard."""
-        board: dict[str, Any] = json.loads((self.root / "reports" / "smoke" / "leaderboard.json").read_text())
+        board: dict[str, Any] = json.loads(
+            (self.root / "reports" / "smoke" / "leaderboard.json").read_text()
+        )
         return board
 
 
 def _copy_tree(root: Path) -> None:
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
     for name in filter(None, listed.split("\0")):
         if (REPOSITORY / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +141,9 @@ def _copy_tree(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset, binary_mnist: Dataset) -> Clone:
-    """The clone after its first `genbench run`. Without the data this is skipped, as all that asks for ``mnist``."""
+    """The clone after its first `genbench run`. Without the data this is skipped, as all that asks
+    for ``mnist``.
+    """
     folder = tmp_path_factory.mktemp("smoke")
     root, site = folder / "project", folder / "site-packages"
     _copy_tree(root)
@@ -116,22 +151,39 @@ def clone(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset, binary_mnist
     _install_plugin(site, "1.0")
     path = root / "profiles" / "smoke" / "params.yaml"
     raw = yaml.safe_load(path.read_text())
-    raw["entries"] = {name: block for name, block in raw["entries"].items() if name in ENTRIES} | {"coin": COIN}
+    raw["entries"] = {name: block for name, block in raw["entries"].items() if name in ENTRIES} | {
+        "coin": COIN
+    }
     for prefix in ("", "binary-"):
-        raw["entries"][f"{prefix}train_copy"]["arch"] = {"size": 64}  # as many as are drawn: without replacement that is each of them once
+        raw["entries"][f"{prefix}train_copy"]["arch"] = {
+            "size": 64
+        }  # as many as are drawn: without replacement that is each of them once
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
     # A developer's shell may point git, DVC or MLflow elsewhere; this is about a fresh clone.
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_", "MLFLOW_TRACKING"))}
+    env = {
+        k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_", "MLFLOW_TRACKING"))
+    }
     mirror = env.get("GENBENCH_MIRROR")
     if mirror and Path(mirror).is_dir():
         env["GENBENCH_MIRROR"] = str(Path(mirror).resolve())
     if not mirror:  # what the fixtures downloaded
         shutil.copytree(REPOSITORY / "data", root / "data", dirs_exist_ok=True)
-    env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}", "PYTHONPATH": f"{root}{os.pathsep}{site}"}
-    env |= {"DVC_SITE_CACHE_DIR": str(folder / "site-cache"), "DVC_NO_ANALYTICS": "1", "GENBENCH_THREADS": "1"}
+    env |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
+        "PYTHONPATH": f"{root}{os.pathsep}{site}",
+    }
+    env |= {
+        "DVC_SITE_CACHE_DIR": str(folder / "site-cache"),
+        "DVC_NO_ANALYTICS": "1",
+        "GENBENCH_THREADS": "1",
+    }
     made = Clone(root, site, env)
     made.run(GENBENCH, "new-model", "fresh")
-    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-q", "-m", "start"],
+    ):
         made.run("git", *command)
     made.run(GENBENCH, "run", "--profile", "smoke")
     return made
@@ -140,11 +192,15 @@ def clone(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset, binary_mnist
 def test_the_entry_that_new_model_writes_is_listed(clone: Clone) -> None:
     (row,) = [row for row in clone.board()["rows"] if row["entry"] == "fresh"]
     assert (row["status"], row["likelihood_kind"]) == ("ok", "exact")
-    assert 0 < row["metrics"]["bits_per_dim"]["value"] < 8.5  # an untrained model spreads its mass over 256 levels
+    assert (
+        0 < row["metrics"]["bits_per_dim"]["value"] < 8.5
+    )  # an untrained model spreads its mass over 256 levels
 
 
 def test_every_entry_is_listed_with_sane_values(clone: Clone) -> None:
-    entries = yaml.safe_load((clone.root / "profiles" / "smoke" / "params.yaml").read_text())["entries"]
+    entries = yaml.safe_load((clone.root / "profiles" / "smoke" / "params.yaml").read_text())[
+        "entries"
+    ]
     board = clone.board()
     assert board["missing"] == []
     assert [row["entry"] for row in board["rows"] if row["entry"] not in entries] == []
@@ -159,13 +215,24 @@ def test_every_entry_is_listed_with_sane_values(clone: Clone) -> None:
         if has_likelihood:
             metric = row["metrics"]["bits_per_dim"]
             assert metric["kind"] == row["likelihood_kind"]
-            assert row["metrics"]["nats"]["value"] == pytest.approx(metric["value"] * 784 * math.log(2), rel=1e-9)
+            assert row["metrics"]["nats"]["value"] == pytest.approx(
+                metric["value"] * 784 * math.log(2), rel=1e-9
+            )
             assert metric["n"] in (64, 16)
-    kinds = {"gated_pixel_cnn": "exact", "cvae": "lower_bound", "vq_vae": "lower_bound", "hinge_gan_cond": "none", "train_copy": "none"}
+    kinds = {
+        "gated_pixel_cnn": "exact",
+        "cvae": "lower_bound",
+        "vq_vae": "lower_bound",
+        "hinge_gan_cond": "none",
+        "train_copy": "none",
+    }
     assert {name: rows[name]["likelihood_kind"] for name in kinds} == kinds
 
 
-@pytest.mark.parametrize(("name", "kind", "options"), [("gated_pixel_cnn_cond", "exact", {}), ("cvae", "lower_bound", {"draws": 2})])
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    [("gated_pixel_cnn_cond", "exact", {}), ("cvae", "lower_bound", {"draws": 2})],
+)
 def test_conditional_entries_are_scored_with_their_labels(
     clone: Clone, mnist: Dataset, name: str, kind: str, options: dict[str, Any]
 ) -> None:
@@ -179,15 +246,22 @@ def test_conditional_entries_are_scored_with_their_labels(
     model, columns = load(clone.root / "runs" / "smoke" / name), []
     for label in range(10):
         noise = by_hand.rng("score", name, 0, "nats", 0, label)
-        columns.append(model.log_likelihood(x, torch.full((16,), label), rng=noise, **options).detach())
+        columns.append(
+            model.log_likelihood(x, torch.full((16,), label), rng=noise, **options).detach()
+        )
     by_class = torch.stack(columns, 1)
-    own, largest = by_class[torch.arange(16), y], (by_class == by_class.amax(1, keepdim=True)).double()
+    own, largest = (
+        by_class[torch.arange(16), y],
+        (by_class == by_class.amax(1, keepdim=True)).double(),
+    )
     expected = {
         "nats": math.log(10) - float(by_class.logsumexp(1).mean()),
         "conditional_nats": -float(own.mean()),
         "bayes_accuracy": float((largest[torch.arange(16), y] / largest.sum(1)).mean()),
     }
-    assert {key: row["metrics"][key]["value"] for key in expected} == pytest.approx(expected, rel=1e-5)
+    assert {key: row["metrics"][key]["value"] for key in expected} == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_labels_of_samples_are_those_that_were_asked_for(clone: Clone) -> None:
@@ -199,7 +273,9 @@ def test_labels_of_samples_are_those_that_were_asked_for(clone: Clone) -> None:
         right = (logits.argmax(1).numpy() == samples["labels"]).mean()
         assert rows[name]["metrics"]["label_fidelity"]["value"] == pytest.approx(right), name
     assert rows["hinge_gan_cond"]["conditional"]
-    assert not {"bayes_accuracy", "conditional_nats", "label_fidelity"} & set(rows["gated_pixel_cnn"]["metrics"])
+    assert not {"bayes_accuracy", "conditional_nats", "label_fidelity"} & set(
+        rows["gated_pixel_cnn"]["metrics"]
+    )
 
 
 def test_known_values(clone: Clone, mnist: Dataset, binary_mnist: Dataset) -> None:
@@ -211,18 +287,29 @@ def test_known_values(clone: Clone, mnist: Dataset, binary_mnist: Dataset) -> No
         nats = by_hand.independent_pixels(data.train_x, data.test_x[index], data.spec.levels)
         marginals = rows[f"{prefix}pixel_marginals"]
         assert marginals["nats"]["value"] == pytest.approx(nats.mean(), rel=1e-9)
-        assert marginals["bits_per_dim"]["stderr"] == pytest.approx(nats.std(ddof=1) / 8 / 784 / math.log(2), rel=1e-9)
-        copies = np.load(clone.root / "runs" / "smoke" / f"{prefix}train_copy" / "samples.npz")["images"]
+        assert marginals["bits_per_dim"]["stderr"] == pytest.approx(
+            nats.std(ddof=1) / 8 / 784 / math.log(2), rel=1e-9
+        )
+        copies = np.load(clone.root / "runs" / "smoke" / f"{prefix}train_copy" / "samples.npz")[
+            "images"
+        ]
         stored = data.train_x[by_hand.spread(50_000, 64), 0].numpy()
-        assert sorted(image.tobytes() for image in copies) == sorted(image.tobytes() for image in stored)  # each once
+        assert sorted(image.tobytes() for image in copies) == sorted(
+            image.tobytes() for image in stored
+        )  # each once
         assert rows[f"{prefix}train_copy"]["fid_mnist"]["value"] < marginals["fid_mnist"]["value"]
 
 
 def test_report_visuals_and_receipt_are_there(clone: Clone) -> None:
     report = clone.root / "reports" / "smoke"
     assert (report / "index.html").stat().st_size < 4_000_000
-    values = {row["entry"]: {k: m["value"] for k, m in row["metrics"].items()} for row in clone.board()["rows"]}
-    shown = json.loads(clone.run(sys.executable, "-m", "dvc", "metrics", "show", "--json", str(report / "metrics")))
+    values = {
+        row["entry"]: {k: m["value"] for k, m in row["metrics"].items()}
+        for row in clone.board()["rows"]
+    }
+    shown = json.loads(
+        clone.run(sys.executable, "-m", "dvc", "metrics", "show", "--json", str(report / "metrics"))
+    )
     found = {Path(name).stem: part["data"] for name, part in shown[""]["data"].items()}
     assert found.keys() == values.keys()
     for name, metrics in found.items():
@@ -231,13 +318,17 @@ def test_report_visuals_and_receipt_are_there(clone: Clone) -> None:
     for name in values:
         folder = clone.root / "runs" / "smoke" / name / "visuals"
         listed = json.loads((folder / "visuals.json").read_text())
-        assert {visual["file"] for visual in listed} | {"visuals.json"} == {path.name for path in folder.iterdir()}
+        assert {visual["file"] for visual in listed} | {"visuals.json"} == {
+            path.name for path in folder.iterdir()
+        }
         kinds[name] = {visual["kind"] for visual in listed}
     assert {"interpolation", "reconstruction"} <= kinds["vq_vae"]
     assert {"interpolation", "reconstruction", "traversal"} <= kinds["cvae"]
     assert {"interpolation", "traversal"} <= kinds["hinge_gan_cond"]
     assert "reconstruction" not in kinds["hinge_gan_cond"]
-    for name in [row["entry"] for row in clone.board()["rows"] if row["family"] == "autoregressive"]:
+    for name in [
+        row["entry"] for row in clone.board()["rows"] if row["family"] == "autoregressive"
+    ]:
         assert {"process", "completion"} <= kinds[name], name
     assert kinds["coin"] == set()
     assert (clone.root / ".track" / "smoke.json").is_file()
@@ -249,7 +340,9 @@ def test_second_run_does_nothing_and_git_sees_only_the_report(clone: Clone) -> N
     assert "Running stage" not in said
     assert "up to date" in said
     changed = {line[3:] for line in clone.run("git", "status", "--porcelain", "-uall").splitlines()}
-    assert {path for path in changed if not path.startswith("reports/smoke/")} == {"profiles/smoke/dvc.lock"}
+    assert {path for path in changed if not path.startswith("reports/smoke/")} == {
+        "profiles/smoke/dvc.lock"
+    }
 
 
 def test_a_run_with_nothing_to_do_says_so_also_on_another_kind_of_processor(clone: Clone) -> None:
@@ -265,7 +358,17 @@ def test_new_version_of_a_plugin_runs_its_entry_alone(clone: Clone) -> None:
     assert json.loads(fingerprint.read_text())["plugin"] == "coin-models==1.0"
     _install_plugin(clone.site, "1.1")
     said = clone.run(GENBENCH, "run", "--profile", "smoke")
-    assert "smoke: 5 stages of 1 entry to run, " in said  # its samples may be other ones, as far as can be told before
-    ran = {line.split("'")[1].split(":")[-1] for line in said.splitlines() if line.startswith("Running stage")}
+    assert (
+        "smoke: 5 stages of 1 entry to run, " in said
+    )  # its samples may be other ones, as far as can be told before
+    ran = {
+        line.split("'")[1].split(":")[-1]
+        for line in said.splitlines()
+        if line.startswith("Running stage")
+    }
     own = {"train@coin", "sample@coin", "visuals@coin", "score_likelihood@coin"}
-    assert ran == own | {"code", "report", "track"}  # its samples are the same bits, so their scores stand
+    assert ran == own | {
+        "code",
+        "report",
+        "track",
+    }  # its samples are the same bits, so their scores stand

@@ -15,7 +15,13 @@ from tests import contract
 @pytest.mark.parametrize("conditional", [False, True])
 def test_a_kernel_of_one_pixel(conditional: bool) -> None:
     torch.manual_seed(0)
-    model = PixelCNN(DataSpec(5, 4, 2, 3), channels=4, blocks=2, kernel=1, hidden=8, conditional=conditional).double().eval()
+    model = (
+        PixelCNN(
+            DataSpec(5, 4, 2, 3), channels=4, blocks=2, kernel=1, hidden=8, conditional=conditional
+        )
+        .double()
+        .eval()
+    )
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.1 * torch.randn_like(p))

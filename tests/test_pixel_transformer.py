@@ -1,4 +1,6 @@
-"""The transformer against torch's own layer, shared against repeated keys, and sizes that do not fit."""
+"""The transformer against torch's own layer, shared against repeated keys, and sizes that do not
+fit.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,20 @@ def test_it_is_torchs_encoder_layer_under_a_causal_mask() -> None:
     expected = h
     mask = nn.Transformer.generate_square_subsequent_mask(7).double()
     for block in model.all_blocks():
-        layer = nn.TransformerEncoderLayer(12, 3, 48, 0.0, nn.functional.gelu, norm_first=True, batch_first=True).double()
+        layer = nn.TransformerEncoderLayer(
+            12, 3, 48, 0.0, nn.functional.gelu, norm_first=True, batch_first=True
+        ).double()
         with torch.no_grad():
             attention = layer.self_attn
             cast("nn.Parameter", attention.in_proj_weight).copy_(block.project.weight)
             cast("nn.Parameter", attention.in_proj_bias).zero_()
         attention.out_proj.load_state_dict(block.merge.state_dict())
-        layer.linear1, layer.linear2, layer.norm1, layer.norm2 = block.up, block.down, block.norm_attend, block.norm_forward
+        layer.linear1, layer.linear2, layer.norm1, layer.norm2 = (
+            block.up,
+            block.down,
+            block.norm_attend,
+            block.norm_forward,
+        )
         expected = layer(expected, src_mask=mask)
     torch.testing.assert_close(model(h), model.norm(expected))
 
@@ -65,19 +74,28 @@ def test_heads_that_do_not_divide_the_width() -> None:
 
 @pytest.mark.processor
 @pytest.mark.parametrize("key_heads", [1, 2, 4])
-def test_attention_in_blocks_is_the_librarys(key_heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_in_blocks_is_the_librarys(
+    key_heads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(attention, "_ROWS", 5)
     torch.manual_seed(0)
-    q, k, v = (torch.randn(2, heads, 13, 3, dtype=torch.float64, requires_grad=True) for heads in (4, key_heads, key_heads))
+    q, k, v = (
+        torch.randn(2, heads, 13, 3, dtype=torch.float64, requires_grad=True)
+        for heads in (4, key_heads, key_heads)
+    )
     groups = 4 // key_heads
-    expected = nn.functional.scaled_dot_product_attention(q, k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1), is_causal=True)
+    expected = nn.functional.scaled_dot_product_attention(
+        q, k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1), is_causal=True
+    )
     torch.testing.assert_close(attention._Blocks.apply(q, k, v), expected)
     assert torch.autograd.gradcheck(attention._Blocks.apply, (q, k, v))
 
 
 @pytest.mark.processor
 @pytest.mark.parametrize(("sharpness", "tolerance"), [(1, 0.01), (8, 0.04)])
-def test_attention_in_bfloat16_is_exact_to_its_precision(sharpness: float, tolerance: float) -> None:
+def test_attention_in_bfloat16_is_exact_to_its_precision(
+    sharpness: float, tolerance: float
+) -> None:
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, heads, 300, 16) for heads in (4, 1, 1))
     q = q * sharpness
@@ -110,5 +128,7 @@ def test_large_draws_are_made_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_memory_of_keys_and_values_bounds_the_block() -> None:
     large = PixelTransformer(DataSpec(28, 28, 2), width=256, layers=4, heads=8, multi_query=False)
-    assert large.block() == 334  # 2 GiB over 4 blocks, keys and values, 256 numbers of 4 bytes for each of 784 pixels
+    assert (
+        large.block() == 334
+    )  # 2 GiB over 4 blocks, keys and values, 256 numbers of 4 bytes for each of 784 pixels
     assert PixelTransformer(DataSpec(28, 28, 2), width=64, layers=2).block() == 500

@@ -1,4 +1,6 @@
-"""Which precision `auto` is, that all who compute ask the one place, and what is refused before anything is trained."""
+"""Which precision `auto` is, that all who compute ask the one place, and what is refused before
+anything is trained.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +46,23 @@ def flags() -> set[str]:
 
 def asked(code: str, **environment: str) -> str:
     """What a fresh process prints."""
-    cleared = {name: value for name, value in os.environ.items() if name not in (*LIMITED, "DNNL_MAX_CPU_ISA", "GENBENCH_ISA")}
-    return subprocess.check_output([sys.executable, "-c", code], env=cleared | environment, text=True).strip()
+    cleared = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in (*LIMITED, "DNNL_MAX_CPU_ISA", "GENBENCH_ISA")
+    }
+    return subprocess.check_output(
+        [sys.executable, "-c", code], env=cleared | environment, text=True
+    ).strip()
 
 
 # ---------------------------------------------------------------------- the rule
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="reads the flags of /proc/cpuinfo on x86-64")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or sys.platform != "linux",
+    reason="reads the flags of /proc/cpuinfo on x86-64",
+)
 @pytest.mark.parametrize(
     ("environment", "leaves_it"),
     [
@@ -64,16 +75,24 @@ def asked(code: str, **environment: str) -> str:
         ({"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_BF16"}, True),
     ],
 )
-def test_auto_is_bfloat16_where_the_processor_has_it_and_the_environment_leaves_it(environment: dict[str, str], leaves_it: bool) -> None:
+def test_auto_is_bfloat16_where_the_processor_has_it_and_the_environment_leaves_it(
+    environment: dict[str, str], leaves_it: bool
+) -> None:
     native = bool({"avx512_bf16", "amx_bf16"} & flags())
-    found = asked("from genbench.hardware.precision import resolve; print(resolve('auto', 'cpu'))", **environment)
+    found = asked(
+        "from genbench.hardware.precision import resolve; print(resolve('auto', 'cpu'))",
+        **environment,
+    )
     assert found == ("bfloat16" if native and leaves_it else "float32")
 
 
 def test_an_explicit_precision_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     for native in (True, False):
         monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda native=native: native)
-        assert [precision.resolve(name, "cpu") for name in ("float32", "bfloat16")] == ["float32", "bfloat16"]
+        assert [precision.resolve(name, "cpu") for name in ("float32", "bfloat16")] == [
+            "float32",
+            "bfloat16",
+        ]
         assert precision.resolve("auto", "cpu") == ("bfloat16" if native else "float32")
 
 
@@ -81,8 +100,12 @@ def test_a_gpu_is_asked_without_its_emulation(monkeypatch: pytest.MonkeyPatch) -
     assert torch.cuda.is_available() or precision.resolve("auto", "cuda") == "float32"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     asked: list[torch.device] = []
-    monkeypatch.setattr(torch.cuda, "device", lambda device: asked.append(device) or contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(
+        torch.cuda, "device", lambda device: asked.append(device) or contextlib.nullcontext()
+    )
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation
+    )
     assert precision.resolve("auto", "cuda") == "float32"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     assert precision.resolve("auto", "cuda:1") == "bfloat16"
@@ -90,14 +113,20 @@ def test_a_gpu_is_asked_without_its_emulation(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_missing_operation_makes_auto_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A processor that multiplies in bfloat16 but has no LSTM in it does not compute the models natively."""
+    """A processor that multiplies in bfloat16 but has no LSTM in it does not compute the models
+    natively.
+    """
     plain = precision._cpu_computes_bfloat16.__wrapped__
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "arm64", "bf16": True})
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: {"architecture": "arm64", "bf16": True}
+    )
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     monkeypatch.setattr(precision, "_failure", lambda layer: None)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True, raising=False)
     assert plain() is True
-    monkeypatch.setattr(precision, "_failure", lambda layer: "no descriptor" if layer == "LSTM" else None)
+    monkeypatch.setattr(
+        precision, "_failure", lambda layer: "no descriptor" if layer == "LSTM" else None
+    )
     assert plain() is False
 
 
@@ -105,16 +134,29 @@ def test_a_missing_operation_makes_auto_float32(monkeypatch: pytest.MonkeyPatch)
 def test_an_unknown_precision_is_named(where: str) -> None:
     entry = load_params("quick", root=ROOT).entry("ddpm")
     wrong = {
-        "train": dataclasses.replace(entry, train={**entry.train, "backend": {"cpu": {"precision": "bfloat61"}}}),
+        "train": dataclasses.replace(
+            entry, train={**entry.train, "backend": {"cpu": {"precision": "bfloat61"}}}
+        ),
         "sample": dataclasses.replace(entry, sample={"precision": "bfloat61"}),
     }[where]
-    with pytest.raises(UserError, match=rf"entries\.ddpm\.{where}.*precision: unknown 'bfloat61'; did you mean 'bfloat16'"):
+    with pytest.raises(
+        UserError,
+        match=rf"entries\.ddpm\.{where}.*precision: unknown 'bfloat61'; did you mean 'bfloat16'",
+    ):
         check_entry(wrong, Compute())
 
 
 def test_the_former_name_says_the_new_one() -> None:
-    entry = dataclasses.replace(load_params("quick", root=ROOT).entry("ddpm"), sample={"bfloat16": True})
-    with pytest.raises(UserError, match=r"entries\.ddpm\.sample\.bfloat16: is now called 'precision'; it takes auto, float32 or bfloat16"):
+    entry = dataclasses.replace(
+        load_params("quick", root=ROOT).entry("ddpm"), sample={"bfloat16": True}
+    )
+    with pytest.raises(
+        UserError,
+        match=(
+            r"entries\.ddpm\.sample\.bfloat16: is now called 'precision'; it takes auto, float32 "
+            r"or bfloat16"
+        ),
+    ):
         check_entry(entry, Compute())
 
 
@@ -142,17 +184,30 @@ def test_training_computes_in_what_auto_is(native: bool, monkeypatch: pytest.Mon
     model.network = seen = Seen()  # type: ignore[assignment]
     x = torch.zeros(8, 1, 4, 4, dtype=torch.uint8)
     data = Dataset("tiny", SPEC, x, None, x, None, x, None)
-    fit(model, data, entry="e", seed=0, steps=2, batch_size=4, optim={"loss": {"lr": 0.1}}, backend={"cpu": {"precision": "auto"}})
+    fit(
+        model,
+        data,
+        entry="e",
+        seed=0,
+        steps=2,
+        batch_size=4,
+        optim={"loss": {"lr": 0.1}},
+        backend={"cpu": {"precision": "auto"}},
+    )
     assert seen.types == {torch.bfloat16 if native else torch.float32}
 
 
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("given", ["float32", "bfloat16", "auto"])
 @pytest.mark.parametrize("kind", [DDPM, FlowMatching])
-def test_sampling_computes_in_what_it_says(kind: Any, given: str, native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampling_computes_in_what_it_says(
+    kind: Any, given: str, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: native)
     arch = {"widths": [16], "blocks": 1, "patch": 1}
-    model = kind(SPEC, **arch, **({"steps": 20, "last": 0.5} if kind is DDPM else {"ode_steps": 3})).eval()
+    model = kind(
+        SPEC, **arch, **({"steps": 20, "last": 0.5} if kind is DDPM else {"ode_steps": 3})
+    ).eval()
     model.network = seen = Seen()
     expected = "bfloat16" if given == "bfloat16" or (given == "auto" and native) else "float32"
     model.sample(2, rng=Generator().manual_seed(0), precision=given)
@@ -164,7 +219,9 @@ def test_sampling_computes_in_what_it_says(kind: Any, given: str, native: bool, 
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_the_feature_net_trains_in_what_auto_is(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_feature_net_trains_in_what_auto_is(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: native)
     seen: set[torch.dtype] = set()
 
@@ -194,39 +251,61 @@ def test_full_precision_holds_inside_of_autocast() -> None:
             assert layer(torch.zeros(1, 2)).dtype == torch.float32
 
 
-# ---------------------------------------------------------------------- bfloat16 where it is not native
+# ------------------------------------------------------------------ bfloat16 where it is not native
 
 
 def lstm_in_bfloat16() -> Any:
     entry = load_params("quick", root=ROOT).entry("lstm")
-    return dataclasses.replace(entry, train={**entry.train, "backend": {"cpu": {"precision": "bfloat16"}}})
+    return dataclasses.replace(
+        entry, train={**entry.train, "backend": {"cpu": {"precision": "bfloat16"}}}
+    )
 
 
-def test_an_operation_that_a_processor_lacks_is_an_error_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_failure", lambda layer: "could not create it" if layer == "LSTM" else None)
+def test_an_operation_that_a_processor_lacks_is_an_error_before_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        precision, "_failure", lambda layer: "could not create it" if layer == "LSTM" else None
+    )
     entry = lstm_in_bfloat16()
-    place = r"entries\.lstm\.train\.backend\.cpu\.precision: this processor has no LSTM in bfloat16 \(could not create it\); set it to auto"
+    place = (
+        r"entries\.lstm\.train\.backend\.cpu\.precision: this processor has no LSTM in "
+        r"bfloat16 \(could not create it\); set it to auto"
+    )
     with pytest.raises(UserError, match=place):
         check_entry(entry, Compute())
     x = torch.zeros(4, 1, 4, 4, dtype=torch.uint8)
     model = PixelLSTM(SPEC, width=4, hidden=4, layers=1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    train = {"steps": 1, "optim": {"loss": {"lr": 0.1}}, "backend": {"cpu": {"precision": "bfloat16"}}}
+    train = {
+        "steps": 1,
+        "optim": {"loss": {"lr": 0.1}},
+        "backend": {"cpu": {"precision": "bfloat16"}},
+    }
     with pytest.raises(UserError, match=place):
         fit(model, Dataset("tiny", SPEC, x, None, x, None, x, None), entry="lstm", seed=0, **train)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_other_models_and_auto_are_no_error_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_failure", lambda layer: "could not create it" if layer == "LSTM" else None)
+    monkeypatch.setattr(
+        precision, "_failure", lambda layer: "could not create it" if layer == "LSTM" else None
+    )
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: False)
     quick = load_params("quick", root=ROOT)
     check_entry(quick.entry("lstm"), Compute())
     made = quick.entry("made")
-    check_entry(dataclasses.replace(made, train={**made.train, "backend": {"cpu": {"precision": "bfloat16"}}}), Compute())
+    check_entry(
+        dataclasses.replace(
+            made, train={**made.train, "backend": {"cpu": {"precision": "bfloat16"}}}
+        ),
+        Compute(),
+    )
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64" or sys.platform != "linux", reason="limits an x86-64 processor")
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or sys.platform != "linux", reason="limits an x86-64 processor"
+)
 def test_the_lstm_of_a_processor_with_avx2_alone_is_refused_and_auto_trains_it() -> None:
     """The real thing: oneDNN has no such primitive."""
     code = f"""
@@ -251,7 +330,8 @@ print("auto is checked")
 def _with(entry: str, **blocks: Mapping[str, Any]) -> Any:
     params = load_params("quick", root=ROOT)
     changed = dataclasses.replace(
-        params.entry(entry), **{key: {**getattr(params.entry(entry), key), **value} for key, value in blocks.items()}
+        params.entry(entry),
+        **{key: {**getattr(params.entry(entry), key), **value} for key, value in blocks.items()},
     )
     return dataclasses.replace(params, entries={**params.entries, entry: changed})
 
@@ -273,5 +353,7 @@ def test_the_profiles_leave_the_precision_to_the_device(profile: str) -> None:
     params = load_params(profile, root=ROOT)
     assert check_params(params) == {}
     for entry in params.entries.values():
-        found = [block.get("precision") for block in entry.train.get("backend", {}).values()] + [entry.sample.get("precision")]
+        found = [block.get("precision") for block in entry.train.get("backend", {}).values()] + [
+            entry.sample.get("precision")
+        ]
         assert "bfloat16" not in found, entry.name

@@ -1,4 +1,6 @@
-"""The committed profiles: they hold the same entries, every option in them is one, and every entry of the smallest trains, samples and scores."""
+"""The committed profiles: they hold the same entries, every option in them is one, and every entry
+of the smallest trains, samples and scores.
+"""
 
 from __future__ import annotations
 
@@ -31,31 +33,65 @@ def test_the_other_profiles_hold_every_entry_of_quick(profile: str) -> None:
     other = load_params(profile, root=ROOT).entries
     for name, entry in QUICK.entries.items():
         assert name in other
-        same = [(e.model, e.dataset, e.seed, e.arch.get("conditional", False), e.arch.get("joint", False)) for e in (entry, other[name])]
+        same = [
+            (
+                e.model,
+                e.dataset,
+                e.seed,
+                e.arch.get("conditional", False),
+                e.arch.get("joint", False),
+            )
+            for e in (entry, other[name])
+        ]
         assert same[0] == same[1], name
 
 
 @pytest.mark.processor
 @pytest.mark.parametrize("precision", ["auto", "float32"])
 @pytest.mark.parametrize(
-    ("profile", "name"), [(p.profile, name) for p in (QUICK, FULL) for name, entry in p.entries.items() if entry.train]
+    ("profile", "name"),
+    [(p.profile, name) for p in (QUICK, FULL) for name, entry in p.entries.items() if entry.train],
 )
 def test_an_entry_trains_with_its_own_settings(profile: str, name: str, precision: str) -> None:
-    """Two steps of every entry, in its own precision and layout: a setting that a processor cannot run must not pass. Batches are cut."""
+    """Two steps of every entry, in its own precision and layout: a setting that a processor cannot
+    run must not pass. Batches are cut.
+    """
     entry = {"quick": QUICK, "full": FULL}[profile].entry(name)
     given = entry.train.get("backend", {}).get("cpu", {}).get("precision", "float32")
-    if (given == "float32" and precision == "auto") or (profile == "full" and precision == "float32" and given != "float32"):
-        pytest.skip("it has the other precision" if given == "float32" else "one precision of the large networks is enough")
+    if (given == "float32" and precision == "auto") or (
+        profile == "full" and precision == "float32" and given != "float32"
+    ):
+        pytest.skip(
+            "it has the other precision"
+            if given == "float32"
+            else "one precision of the large networks is enough"
+        )
     spec = SPECS[entry.dataset]
     torch.manual_seed(0)
     x = torch.randint(0, spec.levels, (256, 1, 28, 28), dtype=torch.uint8)
     y = torch.arange(256) % 10 if spec.classes else None
-    data = Dataset(entry.dataset, spec, x, y, x[:2], None if y is None else y[:2], x[:2], None if y is None else y[:2])
+    data = Dataset(
+        entry.dataset,
+        spec,
+        x,
+        y,
+        x[:2],
+        None if y is None else y[:2],
+        x[:2],
+        None if y is None else y[:2],
+    )
     arch = {**entry.arch, **({"chains": 4, "moves": 2} if entry.arch.get("chains") else {})}
     train = {**entry.train, "steps": 2, "validations": 1, "validate_images": 2}
     train["batch_size"] = min(4 if profile == "quick" else 2, train["batch_size"])
-    train["backend"] = {"cpu": {**train.get("backend", {}).get("cpu", {}), "precision": precision if profile == "quick" else given}}
-    fitted = fit(build(dataclasses.replace(entry, arch=arch), spec), data, entry=name, seed=0, **train)
+    train["backend"] = {
+        "cpu": {
+            **train.get("backend", {}).get("cpu", {}),
+            "precision": precision if profile == "quick" else given,
+        }
+    }
+    fitted = fit(
+        build(dataclasses.replace(entry, arch=arch), spec), data, entry=name, seed=0, **train
+    )
     assert fitted.history[-1]["step"] == 2
 
 
@@ -66,7 +102,16 @@ def test_an_entry_of_smoke_trains_samples_and_scores(name: str) -> None:
     torch.manual_seed(0)
     x = torch.randint(0, spec.levels, (64, 1, 28, 28), dtype=torch.uint8)
     y = torch.arange(64) % 10 if spec.classes else None
-    data = Dataset(entry.dataset, spec, x, y, x[:8], None if y is None else y[:8], x[:8], None if y is None else y[:8])
+    data = Dataset(
+        entry.dataset,
+        spec,
+        x,
+        y,
+        x[:8],
+        None if y is None else y[:8],
+        x[:8],
+        None if y is None else y[:8],
+    )
     arch = {**entry.arch, "size": 64} if entry.model == "train_copy" else entry.arch
     model = build(dataclasses.replace(entry, arch=arch), spec)
     train = {**entry.train, "steps": min(4, entry.train.get("steps", 0)), "validations": 1}

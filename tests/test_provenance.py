@@ -1,4 +1,6 @@
-"""What a training stage says of the code that it ran, and that neither it nor DVC depends on git."""
+"""What a training stage says of the code that it ran, and that neither it nor DVC depends on
+git.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from pipelines.train import _version
 
 def git(root: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    return subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture
@@ -72,8 +76,8 @@ def test_a_repository_of_another_user_is_told_from_none(
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own way to try it
     assert _version(repository) is None
     assert (
-        f"the commit is not recorded: git does not read a repository of another user; allow it by `git config --global --add safe.directory {repository}`"
-        in (capsys.readouterr().err)
+        "the commit is not recorded: git does not read a repository of another user; allow it by "
+        f"`git config --global --add safe.directory {repository}`" in (capsys.readouterr().err)
     )
 
 
@@ -85,13 +89,17 @@ def test_without_git_there_is_none_and_the_reason(
     assert "the commit is not recorded: git cannot be started" in capsys.readouterr().err
 
 
-def test_a_repository_that_git_cannot_read_is_told(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_repository_that_git_cannot_read_is_told(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (repository / ".git" / "index").write_bytes(b"damaged")
     assert _version(repository) is None
     assert "the commit is not recorded: git says: " in capsys.readouterr().err
 
 
-def test_a_git_that_hangs_is_not_waited_for(repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_git_that_hangs_is_not_waited_for(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     program = repository / "bin" / "git"
     program.parent.mkdir()
     program.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(30)\n")
@@ -99,10 +107,15 @@ def test_a_git_that_hangs_is_not_waited_for(repository: Path, monkeypatch: pytes
     monkeypatch.setenv("PATH", str(program.parent))
     monkeypatch.setattr("genbench.pipeline.git._PATIENCE", 1.0, raising=False)
     assert _version(repository) is None
-    assert "the commit is not recorded: git has not ended within 1 s; try `git status` in" in capsys.readouterr().err
+    assert (
+        "the commit is not recorded: git has not ended within 1 s; try `git status` in"
+        in capsys.readouterr().err
+    )
 
 
-def test_a_training_is_not_lost_for_want_of_git(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_is_not_lost_for_want_of_git(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code.run(params)
     monkeypatch.setenv("PATH", str(params.root))
     train.run(params, "pixel_marginals")
@@ -125,7 +138,9 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def repro(root: Path, **more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "dvc", "repro"]
-    return subprocess.run(command, cwd=root, env=os.environ | more, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=root, env=os.environ | more, capture_output=True, text=True, check=False
+    )
 
 
 def test_dvc_needs_a_repository_but_neither_git_nor_its_consent(pipeline: Path) -> None:
@@ -133,7 +148,9 @@ def test_dvc_needs_a_repository_but_neither_git_nor_its_consent(pipeline: Path) 
     check_workspace(pipeline)
     (pipeline / "bin").mkdir()
     (pipeline / "bin" / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
-    without = repro(pipeline, PATH=str(pipeline / "bin"), SHELL="/bin/sh", GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    without = repro(
+        pipeline, PATH=str(pipeline / "bin"), SHELL="/bin/sh", GIT_TEST_ASSUME_DIFFERENT_OWNER="1"
+    )
     assert without.returncode == 0, without.stderr
     assert (pipeline / "one").read_text() == "1\n"
 
@@ -151,8 +168,12 @@ def test_dvc_works_in_a_repository_of_another_user(pipeline: Path) -> None:
 
 def test_a_folder_outside_of_git_is_refused_with_what_to_do(pipeline: Path) -> None:
     failed = repro(pipeline)
-    assert failed.returncode != 0 and "is not a git repository" in failed.stderr  # so it has to be refused
-    with pytest.raises(UserError, match=r"no git repository.*`git init`.*`dvc config --local core.no_scm true`"):
+    assert (
+        failed.returncode != 0 and "is not a git repository" in failed.stderr
+    )  # so it has to be refused
+    with pytest.raises(
+        UserError, match=r"no git repository.*`git init`.*`dvc config --local core.no_scm true`"
+    ):
         check_workspace(pipeline)
     command = [sys.executable, "-m", "dvc", "config", "--local", "core.no_scm", "true"]
     assert subprocess.run(command, cwd=pipeline, capture_output=True, check=False).returncode == 0

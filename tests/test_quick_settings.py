@@ -1,4 +1,6 @@
-"""Entries of `quick` through their stages with their own settings, only shorter: in whatever precision this processor gives them."""
+"""Entries of `quick` through their stages with their own settings, only shorter: in whatever
+precision this processor gives them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from pipelines import code, features, sample, score_likelihood, score_samples, t
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = ("lstm", "gated_pixel_cnn", "ddpm")
-"""What a processor may lack an operation for, a convolutional network, and one that is also sampled in a precision of its own."""
+"""What a processor may lack an operation for, a convolutional network, and one that is also sampled
+in a precision of its own.
+"""
 
 pytestmark = pytest.mark.processor
 
@@ -47,14 +51,21 @@ def test_the_stages_run_and_record_the_precision(shortened: Params) -> None:
         for stage in (train, sample, visuals, score_likelihood, score_samples):
             stage.run(shortened, name)
         folder = shortened.run(name)
-        made, drawn = (json.loads((folder / file).read_text()) for file in ("provenance.json", "sampling.json"))
+        made, drawn = (
+            json.loads((folder / file).read_text()) for file in ("provenance.json", "sampling.json")
+        )
         assert made["precision"] == auto, name
         assert drawn["precision"] == (auto if name == "ddpm" else "float32")
-        assert made["kind"] == drawn["kind"] == json.loads((folder / "likelihood.json").read_text())["made_from"]["kind"]
+        assert (
+            made["kind"]
+            == drawn["kind"]
+            == json.loads((folder / "likelihood.json").read_text())["made_from"]["kind"]
+        )
     assert json.loads((shortened.run("ddpm") / "sampling.json").read_text())["sampler"] == (
         "ddim-20 (precision=bfloat16)" if auto == "bfloat16" else "ddim-20"
     )
-    # Scores are in float32 whatever the training was: those of an exact model are what the model gives when it is called.
+    # Scores are in float32 whatever the training was: those of an exact model are what the model
+    # gives when it is called.
     model = load(shortened.run("lstm"))
     x, _ = load_split(shortened.data("mnist"), "mnist", "test")
     nats = read_npz(shortened.run("lstm") / "nats.npz")["nats"]

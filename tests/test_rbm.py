@@ -1,4 +1,6 @@
-"""The restricted Boltzmann machine against enumeration: free energy, log Z, its Gibbs sweep, its gradient."""
+"""The restricted Boltzmann machine against enumeration: free energy, log Z, its Gibbs sweep, its
+gradient.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,19 @@ def log_z_over_hidden(model: RBM) -> float:
     """Exact log Z by the sum over hidden states, each of which leaves the pixels independent."""
     h = states(len(model.hidden_bias)).double()
     inputs = h @ model.weight.double() + model.visible_bias.double()
-    return float((h @ model.hidden_bias.double() + torch.nn.functional.softplus(inputs).sum(1)).logsumexp(0).detach())
+    return float(
+        (h @ model.hidden_bias.double() + torch.nn.functional.softplus(inputs).sum(1))
+        .logsumexp(0)
+        .detach()
+    )
 
 
 def test_the_free_energy_sums_over_hidden_states() -> None:
     model = build()
     v, h = states(9), states(5)
-    joint = v @ model.visible_bias + (h @ model.hidden_bias)[:, None] + h @ model.weight @ v.T  # (2^5, 2^9)
+    joint = (
+        v @ model.visible_bias + (h @ model.hidden_bias)[:, None] + h @ model.weight @ v.T
+    )  # (2^5, 2^9)
     torch.testing.assert_close(-model.free_energy(v), joint.logsumexp(0))
     torch.testing.assert_close(model.log_f(v).float(), joint.logsumexp(0))
 
@@ -71,14 +79,21 @@ def test_ais_finds_log_z(height: int, hidden: int) -> None:
     model = build(height, 4, hidden=hidden, scale=0.4)
     info = model.prepare_likelihood(rng=Generator().manual_seed(0), chains=500, temperatures=1000)
     assert info["log_z"] == pytest.approx(log_z_over_hidden(model), abs=0.1)
-    assert info["log_z"] == pytest.approx(log_z_over_hidden(model), abs=5 * info["log_z_stderr"] + 1e-3)
+    assert info["log_z"] == pytest.approx(
+        log_z_over_hidden(model), abs=5 * info["log_z_stderr"] + 1e-3
+    )
 
 
 def test_ais_finds_log_z_of_a_trained_model_of_real_size() -> None:
     """784 pixels, and few hidden units that have learned to tell noisy patterns apart."""
     torch.manual_seed(0)
     model, rng = RBM(DataSpec(28, 28, 2), hidden=12, chains=64), Generator().manual_seed(0)
-    patterns = (torch.rand(4, 1, 4, 4, generator=rng) < 0.4).float().repeat_interleave(7, 2).repeat_interleave(7, 3)
+    patterns = (
+        (torch.rand(4, 1, 4, 4, generator=rng) < 0.4)
+        .float()
+        .repeat_interleave(7, 2)
+        .repeat_interleave(7, 3)
+    )
     x = torch.bernoulli(0.05 + 0.9 * patterns[torch.arange(256) % 4], generator=rng).to(torch.uint8)
     model.init_from_data(x, None, rng=rng)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -103,16 +118,22 @@ def test_the_likelihood_is_normalised() -> None:
 
 
 def test_the_gradient_is_that_of_the_likelihood_where_chains_are_the_model() -> None:
-    """With very many chains that are exact draws, the loss has the gradient of the mean negative log-likelihood."""
+    """With very many chains that are exact draws, the loss has the gradient of the mean negative
+    log-likelihood.
+    """
     model = build(2, 2, hidden=3)
     v = states(4)
     x = v[[3, 5, 5, 9]].to(torch.uint8).view(-1, 1, 2, 2)
     log_p = model.log_f(v) - model.log_f(v).logsumexp(0)
     rng = Generator().manual_seed(0)
-    model.chain = v[torch.multinomial(log_p.exp().detach().float(), 400_000, replacement=True, generator=rng)]
+    model.chain = v[
+        torch.multinomial(log_p.exp().detach().float(), 400_000, replacement=True, generator=rng)
+    ]
     exact = -(model.log_f(model.from_images(x)) - model.log_f(v).logsumexp(0)).mean()
     expected = torch.autograd.grad(exact, list(model.parameters()))
-    found = torch.autograd.grad(model.training_loss(x, None, rng=rng, progress=0.0).loss, list(model.parameters()))
+    found = torch.autograd.grad(
+        model.training_loss(x, None, rng=rng, progress=0.0).loss, list(model.parameters())
+    )
     for a, b in zip(found, expected, strict=True):
         assert (a - b).abs().max() < 0.01
     assert max(float(b.abs().max()) for b in expected) > 0.1
@@ -130,7 +151,9 @@ def test_training_carries_the_chains() -> None:
 
 
 def test_errors_name_what_is_wrong() -> None:
-    with pytest.raises(UserError, match="RBM: needs a data set of 2 levels, such as binary_mnist, got 256"):
+    with pytest.raises(
+        UserError, match="RBM: needs a data set of 2 levels, such as binary_mnist, got 256"
+    ):
         RBM(DataSpec(28, 28, 256))
     with pytest.raises(UserError, match="temperatures: must be at least 1, got 0"):
         build().prepare_likelihood(rng=Generator(), temperatures=0)

@@ -21,7 +21,10 @@ def between(begin: str, end: str) -> str:
 
 
 def test_the_table_is_that_of_the_committed_report() -> None:
-    assert between("leaderboard:", "end of leaderboard") == (ROOT / "reports" / "quick" / "leaderboard.md").read_text().strip()
+    assert (
+        between("leaderboard:", "end of leaderboard")
+        == (ROOT / "reports" / "quick" / "leaderboard.md").read_text().strip()
+    )
 
 
 def test_the_speeds_are_those_of_the_committed_results() -> None:
@@ -30,7 +33,9 @@ def test_the_speeds_are_those_of_the_committed_results() -> None:
     assert found.group() == block()
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json")))
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (ROOT / "benchmarks" / "results").glob("*.json"))
+)
 def test_benchmarks_were_run_on_the_machine_that_the_readme_names(name: str) -> None:
     result = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
     assert result["machine"]["hardware"] in README

@@ -1,4 +1,6 @@
-"""The report on invented records: what is shown, what is missing and why, and that the page stands alone."""
+"""The report on invented records: what is shown, what is missing and why, and that the page stands
+alone.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def fake_class(name: str) -> SimpleNamespace:
     if name not in MODELS:
         raise UserError(f"{name!r} is no model")
     kind, family, control = MODELS[name]
-    return SimpleNamespace(likelihood=kind, family=family, control=control, conditioning=Conditioning.OPTIONAL)
+    return SimpleNamespace(
+        likelihood=kind, family=family, control=control, conditioning=Conditioning.OPTIONAL
+    )
 
 
 class Bench:
@@ -63,24 +67,51 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         entries: dict[str, Entry] = {}
-        images = {"likelihood_images": 100, "likelihood_images_many_passes": 10, "many_passes": 10, "feature_reference_images": 100}
+        images = {
+            "likelihood_images": 100,
+            "likelihood_images_many_passes": 10,
+            "many_passes": 10,
+            "feature_reference_images": 100,
+        }
         images |= {"likelihood_images_very_many_passes": 10, "very_many_passes": 200}
         protocol = Protocol(samples=100, sample_chunk=50, **images)
-        self.params = Params(root, "quick", entries, ("mnist", "binary_mnist"), ("fid",), protocol, Compute())
+        self.params = Params(
+            root, "quick", entries, ("mnist", "binary_mnist"), ("fid",), protocol, Compute()
+        )
         self.entries = entries
 
-    def declare(self, name: str, model: str, dataset: str = "mnist", seed: int = 0, **arch: object) -> Path:
+    def declare(
+        self, name: str, model: str, dataset: str = "mnist", seed: int = 0, **arch: object
+    ) -> Path:
         self.entries[name] = Entry(name, model, dataset, seed, arch, {"steps": 10}, {}, {})
         return self.params.run(name)
 
-    def add(self, name: str, model: str, *, bits: float | None = None, fid: float = 5.0, dataset: str = "mnist", **entry: object) -> Path:
+    def add(
+        self,
+        name: str,
+        model: str,
+        *,
+        bits: float | None = None,
+        fid: float = 5.0,
+        dataset: str = "mnist",
+        **entry: object,
+    ) -> Path:
         """Declare an entry and write all of its outputs."""
         run = self.declare(name, model, dataset, **entry)  # type: ignore[arg-type]
         write_bytes(run / "weights.safetensors", weights_of(self.entries[name]))
-        steps = "".join(f"{s},{s / 10},1000,{5.0 / (s + 1)},0.001,1,{6.0 / (s + 1) if s % 2 else ''}\n" for s in range(10))
+        steps = "".join(
+            f"{s},{s / 10},1000,{5.0 / (s + 1)},0.001,1,{6.0 / (s + 1) if s % 2 else ''}\n"
+            for s in range(10)
+        )
         heads = "step,seconds,images_per_second,loss/loss,loss/lr,loss/grad_norm,loss/valid_loss\n"
         write_text(run / "history.csv", heads + ("" if MODELS[model][2] else steps))
-        cost = {"parameters": 1234, "train_seconds": 12.5, "train_images_per_second": 800.0, "peak_memory_mb": 300.0, "steps": 10}
+        cost = {
+            "parameters": 1234,
+            "train_seconds": 12.5,
+            "train_images_per_second": 800.0,
+            "peak_memory_mb": 300.0,
+            "steps": 10,
+        }
         write_json(run / "cost.json", cost)
         versions = {"python": "3.12", "torch": "2.9", "genbench": "0.1"}
         provenance = {
@@ -93,8 +124,14 @@ class Bench:
             "train": {"steps": 10},
         }
         write_json(run / "provenance.json", provenance)
-        images = np.random.default_rng(0).integers(0, LEVELS[dataset], (100, 28, 28), dtype=np.uint8)
-        labels = {"labels": np.arange(100, dtype=np.int64) % 10} if self.entries[name].arch.get("conditional") else {}
+        images = np.random.default_rng(0).integers(
+            0, LEVELS[dataset], (100, 28, 28), dtype=np.uint8
+        )
+        labels = (
+            {"labels": np.arange(100, dtype=np.int64) % 10}
+            if self.entries[name].arch.get("conditional")
+            else {}
+        )
         write_npz(run / "samples.npz", {"images": images, **labels})
         matches = None if MODELS[model][0] is Likelihood.NONE else True
         self.sampling(name, matches=matches)
@@ -108,7 +145,11 @@ class Bench:
         write_record(
             run / "quality.json",
             Record(
-                name, {"fid_mnist": Metric(fid, None, 100, False, detail={"reference_n": 100}), "is_mnist": Metric(9.0, 0.1, 100, True)}
+                name,
+                {
+                    "fid_mnist": Metric(fid, None, 100, False, detail={"reference_n": 100}),
+                    "is_mnist": Metric(9.0, 0.1, 100, True),
+                },
             ),
         )
         return run
@@ -175,10 +216,19 @@ def test_a_complete_entry_has_all_fields(bench: Bench) -> None:
     bench.add("alpha", "alpha", bits=1.2)
     board = bench.board()
     assert board["missing"] == []
-    assert board["protocol"] | {"metrics": ["fid"]} == board["protocol"] == asdict(bench.params.protocol) | {"metrics": ["fid"]}
+    assert (
+        board["protocol"] | {"metrics": ["fid"]}
+        == board["protocol"]
+        == asdict(bench.params.protocol) | {"metrics": ["fid"]}
+    )
     (only,) = board["rows"]
     assert only["status"] == "ok"
-    assert (only["family"], only["likelihood_kind"], only["sampler"], only["matches_likelihood"]) == (
+    assert (
+        only["family"],
+        only["likelihood_kind"],
+        only["sampler"],
+        only["matches_likelihood"],
+    ) == (
         "autoregressive",
         "exact",
         "ancestral",
@@ -211,13 +261,22 @@ def test_score_hash_depends_on_scores_and_weights_alone(bench: Bench) -> None:
     value = f'"value": {1.2!r}'
     assert value in likelihood
     assert (
-        hash_after("likelihood.json", likelihood.replace(value, '"value": 1.2000000000001').encode()) == before
+        hash_after(
+            "likelihood.json", likelihood.replace(value, '"value": 1.2000000000001').encode()
+        )
+        == before
     )  # another thread count, say
-    assert hash_after("likelihood.json", likelihood.replace(value, '"value": 1.20000001').encode()) != before
+    assert (
+        hash_after("likelihood.json", likelihood.replace(value, '"value": 1.20000001').encode())
+        != before
+    )
     assert hash_after("weights.safetensors", weights_of(bench.entries["alpha"], 1.0)) != before
     bench.add("alpha-s1", "alpha", bits=1.2, seed=1)
     mean = row(bench.board(), "alpha*")["score_hash"]
-    write_bytes(bench.params.run("alpha-s1") / "weights.safetensors", weights_of(bench.entries["alpha-s1"], 1.0))
+    write_bytes(
+        bench.params.run("alpha-s1") / "weights.safetensors",
+        weights_of(bench.entries["alpha-s1"], 1.0),
+    )
     assert row(bench.board(), "alpha*")["score_hash"] != mean
 
 
@@ -226,21 +285,45 @@ def test_headlines_are_the_main_scores_with_five_digits_a_file_for_each_entry(be
     bench.add("alpha-s1", "alpha", bits=1.3, seed=1)
     bench.add("gamma", "gamma", fid=0.000123456)
     bench.write()
-    written = {path.stem: json.loads(path.read_text()) for path in (bench.params.report / "metrics").iterdir()}
+    written = {
+        path.stem: json.loads(path.read_text())
+        for path in (bench.params.report / "metrics").iterdir()
+    }
     assert written == headlines(bench.board())
     assert written.keys() == {"alpha", "alpha-s1", "gamma"}
-    assert written["alpha"] == {"bits_per_dim": 1.2346, "nats": 670.9, "fid_mnist": 12346.0, "is_mnist": 9.0}
+    assert written["alpha"] == {
+        "bits_per_dim": 1.2346,
+        "nats": 670.9,
+        "fid_mnist": 12346.0,
+        "is_mnist": 9.0,
+    }
     assert written["gamma"] == {"fid_mnist": 0.00012346, "is_mnist": 9.0}
 
 
 def test_rows_are_sorted_by_data_set_control_kind_and_value(bench: Bench) -> None:
-    for name, model, bits in (("c", "ceiling", 1.7), ("g", "gamma", None), ("d", "delta", 0.5), ("b2", "beta", 1.3), ("b1", "beta", 0.9)):
+    for name, model, bits in (
+        ("c", "ceiling", 1.7),
+        ("g", "gamma", None),
+        ("d", "delta", 0.5),
+        ("b2", "beta", 1.3),
+        ("b1", "beta", 0.9),
+    ):
         bench.add(name, model, bits=bits, x=name)
     bench.add("z", "alpha", bits=0.1, dataset="binary_mnist")
     bench.add("a2", "alpha", bits=1.5, x=2)
     bench.add("a1", "alpha", bits=1.4, x=1)
     bench.add("g0", "gamma", fid=1.0, x=3)
-    assert [r["entry"] for r in bench.board()["rows"]] == ["a1", "a2", "b1", "b2", "d", "g0", "g", "c", "z"]
+    assert [r["entry"] for r in bench.board()["rows"]] == [
+        "a1",
+        "a2",
+        "b1",
+        "b2",
+        "d",
+        "g0",
+        "g",
+        "c",
+        "z",
+    ]
     assert KINDS == ("exact", "lower_bound", "estimate", "none")
 
 
@@ -272,7 +355,10 @@ def test_an_entry_without_outputs_is_missing_with_the_command(bench: Bench) -> N
     assert [r["entry"] for r in board["rows"]] == ["alpha"]
     (gap,) = board["missing"]
     assert (gap["entry"], gap["dataset"]) == ("beta", "mnist")
-    assert gap["reason"] == "runs/quick/beta/weights.safetensors is not there; run `genbench run --entries beta`"
+    assert (
+        gap["reason"]
+        == "runs/quick/beta/weights.safetensors is not there; run `genbench run --entries beta`"
+    )
 
 
 def test_absent_files_share_one_command(bench: Bench) -> None:
@@ -287,15 +373,17 @@ def test_absent_files_share_one_command(bench: Bench) -> None:
 def test_the_command_names_a_profile_that_is_not_the_default(bench: Bench) -> None:
     bench.declare("beta", "beta")
     bench.params = replace(bench.params, profile="smoke")
-    assert "run `genbench run --profile smoke --entries beta`" in bench.board()["missing"][0]["reason"]
+    assert (
+        "run `genbench run --profile smoke --entries beta`" in bench.board()["missing"][0]["reason"]
+    )
 
 
 def test_a_failed_stage_gives_its_error(bench: Bench) -> None:
     bench.declare("beta", "beta")
     bench.fail("beta", "train", "the loss is nan at step 3; lower the learning rate")
-    assert (
-        bench.board()["missing"][0]["reason"]
-        == "train failed: the loss is nan at step 3; lower the learning rate (log: .status/quick/beta-train.json)"
+    assert bench.board()["missing"][0]["reason"] == (
+        "train failed: the loss is nan at step 3; lower the learning rate (log: "
+        ".status/quick/beta-train.json)"
     )
 
 
@@ -311,16 +399,24 @@ def test_a_failed_fingerprint_is_the_reason(bench: Bench) -> None:
     (run / "quality.json").unlink()
     (run / "likelihood.json").unlink()
     bench.fail("all", "code", "genbench/training/fit.py:3: invalid syntax")
-    reason = "code failed: genbench/training/fit.py:3: invalid syntax (log: .status/quick/all-code.json)"
+    reason = (
+        "code failed: genbench/training/fit.py:3: invalid syntax (log: .status/quick/all-code.json)"
+    )
     assert [gap["reason"] for gap in bench.board()["missing"]] == [reason, reason]
 
 
-@pytest.mark.parametrize(("file", "stage"), [("likelihood.json", "prepare"), ("quality.json", "features"), ("quality.json", "prepare")])
+@pytest.mark.parametrize(
+    ("file", "stage"),
+    [("likelihood.json", "prepare"), ("quality.json", "features"), ("quality.json", "prepare")],
+)
 def test_a_failed_stage_of_the_data_set_is_the_reason(bench: Bench, file: str, stage: str) -> None:
     (bench.add("alpha", "alpha", bits=1.2) / file).unlink()
     bench.fail("mnist", stage, "disk full")
     bench.fail("binary_mnist", stage, "of another data set")
-    assert bench.board()["missing"][0]["reason"] == f"{stage} of mnist failed: disk full (log: .status/quick/mnist-{stage}.json)"
+    assert (
+        bench.board()["missing"][0]["reason"]
+        == f"{stage} of mnist failed: disk full (log: .status/quick/mnist-{stage}.json)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -328,13 +424,24 @@ def test_a_failed_stage_of_the_data_set_is_the_reason(bench: Bench, file: str, s
     [
         ({"seed": 1}, "train is out of date: seed was 0 and is now 1"),
         ({"model": "beta"}, "train is out of date: model was 'alpha' and is now 'beta'"),
-        ({"arch": {"width": (2, 3)}}, "train is out of date: arch was {'width': 1} and is now {'width': [2, 3]}"),
-        ({"train": {"steps": 20}}, "train is out of date: train was {'steps': 10} and is now {'steps': 20}"),
+        (
+            {"arch": {"width": (2, 3)}},
+            "train is out of date: arch was {'width': 1} and is now {'width': [2, 3]}",
+        ),
+        (
+            {"train": {"steps": 20}},
+            "train is out of date: train was {'steps': 10} and is now {'steps': 20}",
+        ),
         ({"sample": {"steps": 5}}, "sample is out of date: sample was {} and is now {'steps': 5}"),
-        ({"score": {"draws": 5}}, "score_likelihood is out of date: score.draws was None and is now 5"),
+        (
+            {"score": {"draws": 5}},
+            "score_likelihood is out of date: score.draws was None and is now 5",
+        ),
     ],
 )
-def test_results_of_another_entry_block_do_not_count(bench: Bench, change: dict[str, object], said: str) -> None:
+def test_results_of_another_entry_block_do_not_count(
+    bench: Bench, change: dict[str, object], said: str
+) -> None:
     bench.add("alpha", "alpha", bits=1.2, width=1)
     bench.add("beta", "beta", bits=1.3)
     assert bench.board()["missing"] == []
@@ -351,12 +458,26 @@ def test_results_of_another_entry_block_do_not_count(bench: Bench, change: dict[
 @pytest.mark.parametrize(
     ("key", "kept", "said"),
     [
-        ("samples", {"bits_per_dim", "nats"}, "sample is out of date: protocol.samples was 100 and is now 50"),
-        ("likelihood_images", {"fid_mnist", "is_mnist"}, "score_likelihood is out of date: test images was 100 and is now 50"),
-        ("feature_reference_images", {"bits_per_dim", "nats"}, "score_samples is out of date: test images was 100 and is now 50"),
+        (
+            "samples",
+            {"bits_per_dim", "nats"},
+            "sample is out of date: protocol.samples was 100 and is now 50",
+        ),
+        (
+            "likelihood_images",
+            {"fid_mnist", "is_mnist"},
+            "score_likelihood is out of date: test images was 100 and is now 50",
+        ),
+        (
+            "feature_reference_images",
+            {"bits_per_dim", "nats"},
+            "score_samples is out of date: test images was 100 and is now 50",
+        ),
     ],
 )
-def test_scores_of_another_protocol_do_not_count(bench: Bench, key: str, kept: set[str], said: str) -> None:
+def test_scores_of_another_protocol_do_not_count(
+    bench: Bench, key: str, kept: set[str], said: str
+) -> None:
     bench.add("alpha", "alpha", bits=1.2)
     bench.params = replace(bench.params, protocol=replace(bench.params.protocol, **{key: 50}))
     board = bench.board()
@@ -372,12 +493,20 @@ def test_scores_of_another_protocol_do_not_count(bench: Bench, key: str, kept: s
         ("samples.npz", "score_samples is out of date: the samples are other ones now"),
     ],
 )
-def test_results_of_other_weights_or_samples_do_not_count(bench: Bench, file: str, reason: str) -> None:
+def test_results_of_other_weights_or_samples_do_not_count(
+    bench: Bench, file: str, reason: str
+) -> None:
     run = bench.add("alpha", "alpha", bits=1.2)
-    write_json(run / "sampling.json", read_json(run / "sampling.json") | {"weights": sha256(run / "weights.safetensors")})
+    write_json(
+        run / "sampling.json",
+        read_json(run / "sampling.json") | {"weights": sha256(run / "weights.safetensors")},
+    )
     for name, source in (("likelihood", "weights.safetensors"), ("quality", "samples.npz")):
         record = read_record(run / f"{name}.json")
-        write_record(run / f"{name}.json", replace(record, made_from={source.split(".")[0]: sha256(run / source)}))
+        write_record(
+            run / f"{name}.json",
+            replace(record, made_from={source.split(".")[0]: sha256(run / source)}),
+        )
     assert bench.board()["missing"] == []
     if file == "samples.npz":
         images = np.zeros((100, 28, 28), np.uint8)
@@ -393,14 +522,24 @@ def test_results_of_other_weights_or_samples_do_not_count(bench: Bench, file: st
 
 def test_scores_of_other_metrics_do_not_count(bench: Bench) -> None:
     run = bench.add("alpha", "alpha", bits=1.2)
-    write_record(run / "quality.json", replace(read_record(run / "quality.json"), made_from={"metrics": ["kid"]}))
-    assert bench.board()["missing"][0]["reason"].startswith("score_samples is out of date: metrics was ['kid'] and is now ['fid']")
+    write_record(
+        run / "quality.json",
+        replace(read_record(run / "quality.json"), made_from={"metrics": ["kid"]}),
+    )
+    assert bench.board()["missing"][0]["reason"].startswith(
+        "score_samples is out of date: metrics was ['kid'] and is now ['fid']"
+    )
 
 
 def test_more_test_images_than_there_are_change_nothing(bench: Bench) -> None:
     run = bench.add("alpha", "alpha")
-    write_record(run / "likelihood.json", Record("alpha", {"nats": Metric(80.0, 1.0, 10_000, False, "exact")}))
-    bench.params = replace(bench.params, protocol=replace(bench.params.protocol, likelihood_images=20_000))
+    write_record(
+        run / "likelihood.json",
+        Record("alpha", {"nats": Metric(80.0, 1.0, 10_000, False, "exact")}),
+    )
+    bench.params = replace(
+        bench.params, protocol=replace(bench.params.protocol, likelihood_images=20_000)
+    )
     assert bench.board()["missing"] == []
 
 
@@ -408,7 +547,9 @@ def test_why_a_stage_that_is_out_of_date_failed(bench: Bench) -> None:
     bench.add("alpha", "alpha", bits=1.2)
     bench.fail("all", "code", "invalid syntax")
     bench.entries["alpha"] = replace(bench.entries["alpha"], seed=1)
-    assert bench.board()["missing"][0]["reason"].startswith("train is out of date: seed was 0 and is now 1; code failed: invalid syntax")
+    assert bench.board()["missing"][0]["reason"].startswith(
+        "train is out of date: seed was 0 and is now 1; code failed: invalid syntax"
+    )
 
 
 def test_a_partial_entry_is_a_row_and_listed(bench: Bench) -> None:
@@ -418,7 +559,10 @@ def test_a_partial_entry_is_a_row_and_listed(bench: Bench) -> None:
     board = bench.board()
     assert row(board, "alpha")["status"] == "partial"
     assert set(row(board, "alpha")["metrics"]) == {"fid_mnist", "is_mnist"}
-    assert board["missing"][0]["reason"] == "score_likelihood failed: out of memory (log: .status/quick/alpha-score_likelihood.json)"
+    assert (
+        board["missing"][0]["reason"]
+        == "score_likelihood failed: out of memory (log: .status/quick/alpha-score_likelihood.json)"
+    )
 
 
 def test_headlines_are_of_all_entries_that_have_scores_and_of_no_mean(bench: Bench) -> None:
@@ -426,15 +570,22 @@ def test_headlines_are_of_all_entries_that_have_scores_and_of_no_mean(bench: Ben
         bench.add(f"alpha-s{seed}", "alpha", bits=1.23456789 + seed, fid=4.0, seed=seed)
     (bench.add("beta", "beta", bits=1.5, fid=7.0) / "likelihood.json").unlink()
     found = headlines(bench.board())
-    assert {name: (scores.get("bits_per_dim"), scores["fid_mnist"]) for name, scores in found.items()} == {
+    assert {
+        name: (scores.get("bits_per_dim"), scores["fid_mnist"]) for name, scores in found.items()
+    } == {
         "alpha-s0": (1.2346, 4.0),
         "alpha-s1": (2.2346, 4.0),
         "beta": (None, 7.0),
     }
 
 
-@pytest.mark.parametrize(("gone", "lost"), [("samples.npz", {"fid_mnist", "is_mnist"}), ("quality.json", {"fid_mnist", "is_mnist"})])
-def test_scores_of_samples_that_are_gone_do_not_count(bench: Bench, gone: str, lost: set[str]) -> None:
+@pytest.mark.parametrize(
+    ("gone", "lost"),
+    [("samples.npz", {"fid_mnist", "is_mnist"}), ("quality.json", {"fid_mnist", "is_mnist"})],
+)
+def test_scores_of_samples_that_are_gone_do_not_count(
+    bench: Bench, gone: str, lost: set[str]
+) -> None:
     run = bench.add("alpha", "alpha", bits=1.2)
     before = set(row(bench.board(), "alpha")["metrics"])
     (run / gone).unlink()
@@ -467,7 +618,8 @@ NAN = b'{"value": NaN, "stderr": null, "n": 1, "higher_is_better": false}'
         ("quality.json", b"[]"),
         ("quality.json", b'{"entry": "alpha", "metrics": [], "withheld": {}}'),
         ("quality.json", b'{"entry": "other", "metrics": {}, "withheld": {}}'),
-        ("likelihood.json", b'{"entry": "alpha", "metrics": {"nats": ' + NAN + b'}, "withheld": {}}'),
+        ("likelihood.json", b'{"entry": "alpha", "metrics": {"nats": ' + NAN + (b'}, "withheld": '
+                                                                               b'{}}')),
         ("cost.json", b'{"parameters": "many"}'),
         ("cost.json", b'{"train_seconds": NaN}'),
         ("provenance.json", b"\xff\xfe"),
@@ -476,8 +628,10 @@ NAN = b'{"value": NaN, "stderr": null, "n": 1, "higher_is_better": false}'
         ("history.csv", b"step,loss/loss\n1,abc\n"),
         ("samples.npz", b"PK"),
         ("sampling.json", b"{}"),
-        ("visuals/visuals.json", b'[{"file": "../../weights.png", "kind": "process", "title": "t", "caption": "c"}]'),
-        ("visuals/visuals.json", b'[{"file": "gone.png", "kind": "process", "title": "t", "caption": "c"}]'),
+        ("visuals/visuals.json", (b'[{"file": "../../weights.png", "kind": "process", "title": "t", '
+                                 b'"caption": "c"}]')),
+        ("visuals/visuals.json", (b'[{"file": "gone.png", "kind": "process", "title": "t", '
+                                 b'"caption": "c"}]')),
     ],
 )  # fmt: skip
 def test_a_damaged_file_costs_its_own_entry_only(bench: Bench, file: str, content: bytes) -> None:
@@ -500,7 +654,9 @@ def test_samples_of_another_shape_are_refused(bench: Bench) -> None:
     assert "uint8 (n, 28, 28)" in bench.board()["missing"][0]["reason"]
 
 
-def test_a_model_that_cannot_be_imported_costs_its_own_entries_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_be_imported_costs_its_own_entries_only(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(name: str) -> SimpleNamespace:
         if name == "beta":
             raise SyntaxError("invalid syntax (beta.py, line 3)")
@@ -514,7 +670,9 @@ def test_a_model_that_cannot_be_imported_costs_its_own_entries_only(bench: Bench
     assert "line 3" in board["missing"][0]["reason"]
 
 
-def test_a_failing_report_leaves_the_former_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_report_leaves_the_former_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bench.add("alpha", "alpha", bits=1.2)
     bench.write()
     before = bench.page()
@@ -588,7 +746,9 @@ def test_markdown_marks_kinds_and_samplers(bench: Bench) -> None:
     bench.declare("gone", "gamma")
     bench.fail("gone", "train", "a | pipe and <b>")
     text = markdown(bench.board())
-    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| `")}
+    lines = {
+        line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| `")
+    }
     assert "| 1.200 ± 0.010 |" in lines["`alpha`"]
     assert "| ≤ 1.250 ± 0.010 |" in lines["`beta` †"]
     assert "| ≈ 1.000 ± 0.010 |" in lines["`delta`"]
@@ -599,7 +759,13 @@ def test_markdown_marks_kinds_and_samplers(bench: Bench) -> None:
 
 
 def kind(isa: str) -> dict[str, object]:
-    return {"machine": "x86_64", "vendor": "AuthenticAMD", "isa": isa, "libraries": {"torch": "2.9"}, "limits": {}}
+    return {
+        "machine": "x86_64",
+        "vendor": "AuthenticAMD",
+        "isa": isa,
+        "libraries": {"torch": "2.9"},
+        "limits": {},
+    }
 
 
 def on(bench: Bench, name: str, trained: str, **later: str) -> None:
@@ -608,7 +774,10 @@ def on(bench: Bench, name: str, trained: str, **later: str) -> None:
     files = {"provenance.json": trained, "sampling.json": later.get("sampled", trained)}
     for file, isa in files.items():
         write_json(run / file, json.loads((run / file).read_text()) | {"kind": kind(isa)})
-    for file, isa in (("likelihood.json", later.get("likelihood", trained)), ("quality.json", later.get("quality", trained))):
+    for file, isa in (
+        ("likelihood.json", later.get("likelihood", trained)),
+        ("quality.json", later.get("quality", trained)),
+    ):
         record = json.loads((run / file).read_text())
         write_json(run / file, record | {"made_from": record["made_from"] | {"kind": kind(isa)}})
 
@@ -619,16 +788,23 @@ def test_the_processor_is_named_for_each_row_as_soon_as_rows_differ(bench: Bench
     for name in ("alpha", "beta"):
         on(bench, name, "AVX2")
     board = bench.board()
-    assert [r["processor"] for r in board["rows"]] == ["AMD, AVX2, torch 2.9", "AMD, AVX2, torch 2.9"]
+    assert [r["processor"] for r in board["rows"]] == [
+        "AMD, AVX2, torch 2.9",
+        "AMD, AVX2, torch 2.9",
+    ]
     assert "processor" not in markdown(board)
     assert "· AMD, AVX2" not in page(board, collecting.collect(bench.params), Material())[0]
     on(bench, "beta", "AVX512_BF16", quality="AVX2")
     board = bench.board()
     text = markdown(board)
     assert text.count("| processor |") == 1
-    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| `")}
+    lines = {
+        line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| `")
+    }
     assert lines["`alpha`"].endswith("| AMD, AVX2, torch 2.9 |")
-    assert lines["`beta`"].endswith("| AMD, AVX512_BF16, torch 2.9; samples scored on AMD, AVX2, torch 2.9 |")
+    assert lines["`beta`"].endswith(
+        "| AMD, AVX512_BF16, torch 2.9; samples scored on AMD, AVX2, torch 2.9 |"
+    )
     html = page(board, collecting.collect(bench.params), Material())[0]
     assert "· AMD, AVX2, torch 2.9</small>" in html
     assert "· AMD, AVX512_BF16, torch 2.9; samples scored on AMD, AVX2, torch 2.9</small>" in html
@@ -637,12 +813,20 @@ def test_the_processor_is_named_for_each_row_as_soon_as_rows_differ(bench: Bench
 
 
 @pytest.mark.parametrize(
-    ("stage", "words"), [("sampled", "sampled on"), ("likelihood", "likelihood scored on"), ("quality", "samples scored on")]
+    ("stage", "words"),
+    [
+        ("sampled", "sampled on"),
+        ("likelihood", "likelihood scored on"),
+        ("quality", "samples scored on"),
+    ],
 )
 def test_a_stage_on_another_processor_is_named(bench: Bench, stage: str, words: str) -> None:
     bench.add("alpha", "alpha", bits=1.2)
     on(bench, "alpha", "AVX2", **{stage: "AVX512"})
-    assert row(bench.board(), "alpha")["processor"] == f"AMD, AVX2, torch 2.9; {words} AMD, AVX512, torch 2.9"
+    assert (
+        row(bench.board(), "alpha")["processor"]
+        == f"AMD, AVX2, torch 2.9; {words} AMD, AVX512, torch 2.9"
+    )
 
 
 def test_a_mean_over_seeds_names_the_processors_of_all(bench: Bench) -> None:
@@ -681,7 +865,9 @@ def test_small_numbers_are_not_rounded_away() -> None:
 
 
 class Reader(HTMLParser):
-    """Collects what a browser would load, the links, the texts of tables, and the tags that are not closed."""
+    """Collects what a browser would load, the links, the texts of tables, and the tags that are not
+    closed.
+    """
 
     VOID = frozenset(("meta", "link", "img", "br", "use", "path"))
 
@@ -730,7 +916,12 @@ def everything(bench: Bench) -> Bench:
     image = io.BytesIO()
     Image.new("L", (8, 8)).save(image, "PNG")
     write_bytes(run / "visuals" / "walk.png", image.getvalue())
-    visual = {"file": "walk.png", "kind": "interpolation", "title": "A <walk>", "caption": "from a to b"}
+    visual = {
+        "file": "walk.png",
+        "kind": "interpolation",
+        "title": "A <walk>",
+        "caption": "from a to b",
+    }
     write_json(run / "visuals" / "visuals.json", [visual])
     bench.add("delta", "delta", bits=1.0)
     bench.add("gamma", "gamma", fid=3.0)
@@ -750,10 +941,23 @@ def test_the_page_stands_alone(full: Bench) -> None:
     assert reader.open == []
     assert [place for place in reader.loaded if not place.startswith(("data:", "#"))] == []
     assert not re.search(r"@import|url\(\s*['\"]?(?!#)", text)
-    assert all(link.startswith(("#", "https://arxiv.org/abs/", "../../docs/", "leaderboard.")) for link in reader.links)
+    assert all(
+        link.startswith(("#", "https://arxiv.org/abs/", "../../docs/", "leaderboard."))
+        for link in reader.links
+    )
     assert {link[1:] for link in reader.links if link.startswith("#")} <= set(reader.ids)
     assert len(text.encode()) <= MAX_BYTES
-    sections = ("summary", "board-mnist", "missing", "samples", "visuals", "curves", "cost", "published", "environment")
+    sections = (
+        "summary",
+        "board-mnist",
+        "missing",
+        "samples",
+        "visuals",
+        "curves",
+        "cost",
+        "published",
+        "environment",
+    )
     assert set(sections) <= set(reader.ids)
     assert len(reader.ids) == len(set(reader.ids))
 
@@ -768,7 +972,9 @@ def test_errors_are_shown_and_not_run(full: Bench) -> None:
 
 def test_equal_inputs_give_equal_files(bench: Bench, full: Bench) -> None:
     def files(folder: Path) -> dict[str, bytes]:
-        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        return {
+            str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+        }
 
     everything(bench).write()
     first = files(full.params.report)
@@ -797,14 +1003,24 @@ def test_groups_are_apart_and_controls_last(full: Bench) -> None:
 def test_marks_and_notes_of_the_table(bench: Bench) -> None:
     everything(bench).sampling("beta_cond", matches=False, sampler="ddim-20")
     run = bench.params.run("delta")
-    write_record(run / "likelihood.json", Record("delta", {}, {"nats": "ESS 3 is below 10", "bits_per_dim": "ESS 3 is below 10"}))
+    write_record(
+        run / "likelihood.json",
+        Record("delta", {}, {"nats": "ESS 3 is below 10", "bits_per_dim": "ESS 3 is below 10"}),
+    )
     text, _ = page(bench.board(), collecting.collect(bench.params), Material())
     section = text.split('id="board-mnist"')[1].split("</section>")[0]
     notes = re.findall(r"<li>(.*?)</li>", section.split('<ol class="notes">')[1])
-    row_of = {name: part for part in section.split("<tr>") for name in re.findall(r'class="entry">(.*?)<', part)[:1]}
+    row_of = {
+        name: part
+        for part in section.split("<tr>")
+        for name in re.findall(r'class="entry">(.*?)<', part)[:1]
+    }
     (number_of,) = re.findall(r'<span class="entry">beta_cond</span><sup>(\d)</sup>', section)
     assert "cheaper or sharpened sampler" in notes[int(number_of) - 1]
-    assert '<span class="mark">≤</span><span class="val">1.250</span> <span class="err">± 0.010</span>' in row_of["beta_cond"]
+    assert (
+        '<span class="mark">≤</span><span class="val">1.250</span> <span class="err">± 0.010</span>'
+        in row_of["beta_cond"]
+    )
     assert '<span class="mark">=</span><span class="val">1.200</span>' in row_of["alpha"]
     withheld = set(re.findall(r"withheld</span><sup>(\d)</sup>", row_of["delta"]))
     assert {notes[int(n) - 1] for n in withheld} == {"delta: ESS 3 is below 10"}
@@ -813,22 +1029,39 @@ def test_marks_and_notes_of_the_table(bench: Bench) -> None:
 
 def test_estimates_do_not_win(full: Bench) -> None:
     section = full.page().split('id="board-mnist"')[1].split("</section>")[0]
-    row_of = {name: part for part in section.split("<tr>") for name in re.findall(r'class="entry">(.*?)<', part)[:1]}
+    row_of = {
+        name: part
+        for part in section.split("<tr>")
+        for name in re.findall(r'class="entry">(.*?)<', part)[:1]
+    }
     assert 'class="best" title="bits/dim' in row_of["alpha"]
     assert "best" not in row_of["delta"]
 
 
 def test_the_place_of_an_fid_between_the_controls(full: Bench) -> None:
     section = full.page().split('id="board-mnist"')[1].split("</section>")[0]
-    places = dict(re.findall(r'class="entry">(\w+)</span>(?:(?!class="entry">).)*?left:([\d.]+)%', section, flags=re.DOTALL))
-    assert float(places["gamma"]) == pytest.approx(100 * math.log(3.0 / 0.5) / math.log(300.0 / 0.5), abs=0.06)
+    places = dict(
+        re.findall(
+            r'class="entry">(\w+)</span>(?:(?!class="entry">).)*?left:([\d.]+)%',
+            section,
+            flags=re.DOTALL,
+        )
+    )
+    assert float(places["gamma"]) == pytest.approx(
+        100 * math.log(3.0 / 0.5) / math.log(300.0 / 0.5), abs=0.06
+    )
     assert "floor" not in places
 
 
 def test_every_entry_has_its_samples_and_real_ones_beside(full: Bench) -> None:
     section = full.page().split('id="samples"')[1].split("</section>")[0]
-    pictures = {alt: data for data, alt in re.findall(r'src="data:image/png;base64,([^"]*)" alt="([^"]*)"', section)}
-    assert {f"Samples of {name}" for name in ("alpha", "beta_cond", "gamma", "floor", "binary-alpha")} <= pictures.keys()
+    pictures = {
+        alt: data
+        for data, alt in re.findall(r'src="data:image/png;base64,([^"]*)" alt="([^"]*)"', section)
+    }
+    assert {
+        f"Samples of {name}" for name in ("alpha", "beta_cond", "gamma", "floor", "binary-alpha")
+    } <= pictures.keys()
     assert {
         "100 real test images of mnist",
         "Real test images of mnist, a class per row",
@@ -857,7 +1090,9 @@ def test_pictures_beyond_the_budget_become_files(bench: Bench) -> None:
     noise = np.random.default_rng(0)
     items = []
     for i in range(40):
-        write_bytes(run / "visuals" / f"v{i}.png", png(noise.integers(0, 256, (300, 500), dtype=np.uint8)))  # 150 kB, as noise stays
+        write_bytes(
+            run / "visuals" / f"v{i}.png", png(noise.integers(0, 256, (300, 500), dtype=np.uint8))
+        )  # 150 kB, as noise stays
         items.append({"file": f"v{i}.png", "kind": "process", "title": f"title {i}", "caption": ""})
     write_json(run / "visuals" / "visuals.json", items)
     bench.write()
@@ -869,9 +1104,14 @@ def test_pictures_beyond_the_budget_become_files(bench: Bench) -> None:
     assert sum(f"title {i} of alpha" in text for i in range(40)) == 40
 
 
-def test_a_page_above_its_limit_has_its_pictures_beside_it_or_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_above_its_limit_has_its_pictures_beside_it_or_is_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     everything(bench)
-    outcomes, pictures = collecting.collect(bench.params), Material(samples={"alpha": bytes(100_000)})
+    outcomes, pictures = (
+        collecting.collect(bench.params),
+        Material(samples={"alpha": bytes(100_000)}),
+    )
     board = bench.board()
     bare = len(page(board, outcomes, Material(samples={"alpha": bytes(10**7)}))[0].encode())
     monkeypatch.setattr("genbench.report.page.MAX_BYTES", bare + 1000)
@@ -907,21 +1147,34 @@ def test_the_commit_is_shown_whole(bench: Bench) -> None:
 def test_published_results_stand_beside_the_models_of_their_family() -> None:
     """Both write a family's name alike; ``circuit`` has no model here."""
     ours = {model_class(name).family for name in model_names()} - {"control"}
-    assert {row["family"] for block in ("mnist", "binary_mnist", "fid") for row in literature()[block]["rows"]} == ours | {"circuit"}
+    assert {
+        row["family"]
+        for block in ("mnist", "binary_mnist", "fid")
+        for row in literature()[block]["rows"]
+    } == ours | {"circuit"}
 
 
 def test_literature_is_whole() -> None:
-    cited = {r["cite"] for block in ("mnist", "binary_mnist", "fid") for r in literature()[block]["rows"]}
+    cited = {
+        r["cite"] for block in ("mnist", "binary_mnist", "fid") for r in literature()[block]["rows"]
+    }
     assert cited == set(literature()["citations"])
     for block in ("mnist", "binary_mnist"):
-        assert {line.kind for line in published(block).lines} <= {"exact", "lower_bound", "estimate"}
+        assert {line.kind for line in published(block).lines} <= {
+            "exact",
+            "lower_bound",
+            "estimate",
+        }
     values = {(line.model, line.value): line for line in published("binary_mnist").lines}
     assert values["PixelCNN (original)", 81.3].kind == "exact"
     assert values["DRAW (with attention)", 80.97].kind == "lower_bound"
     assert values["IWAE k=50, static", 87.1].kind == "lower_bound"
     assert values["RBM CD-25, 500 hidden (AIS)", 86.34].kind == "estimate"
     assert values["DBN 2hl", 84.55].kind == "estimate"
-    assert next(line for line in published("mnist").lines if line.model == "Residual Flow").kind == "lower_bound"
+    assert (
+        next(line for line in published("mnist").lines if line.model == "Residual Flow").kind
+        == "lower_bound"
+    )
 
 
 def test_our_rows_stand_at_their_place(full: Bench) -> None:
@@ -932,7 +1185,9 @@ def test_our_rows_stand_at_their_place(full: Bench) -> None:
     for lines in (selection, whole):
         values = [line.value for line in lines if line.comparable]
         assert values == sorted(values)
-        assert {line.entry for line in lines if line.entry} == {r["entry"] for r in rows if "bits_per_dim" in r["metrics"]}
+        assert {line.entry for line in lines if line.entry} == {
+            r["entry"] for r in rows if "bits_per_dim" in r["metrics"]
+        }
     assert len(selection) <= 25 + 5
     assert len(whole) == len(published("mnist").lines) + 5
     assert [line.model for line in whole if not line.comparable] == ["Bit-Swap"]
@@ -945,7 +1200,11 @@ def test_unconfirmed_numbers_are_marked(full: Bench) -> None:
     assert unconfirmed
     whole = next(part for part in tables if "All published results for mnist" in part)
     for line in unconfirmed:
-        body = next(part for part in whole.split("<tr") if html.escape(line.model, quote=False) in html.unescape(part))
+        body = next(
+            part
+            for part in whole.split("<tr")
+            if html.escape(line.model, quote=False) in html.unescape(part)
+        )
         assert "(from memory, unconfirmed)" in body
     assert "compare with the column FID" in section
     assert 'href="https://arxiv.org/abs/2006.16236"' in section
@@ -975,16 +1234,24 @@ def test_labels_of_points_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> Non
         save(figure, *args, **options)
         if options["format"] == "png":
             renderer = figure._get_renderer()
-            notes = [child for child in figure.axes[0].get_children() if isinstance(child, Annotation)]
-            boxes.extend((note.get_text(), Text.get_window_extent(note, renderer)) for note in notes)
+            notes = [
+                child for child in figure.axes[0].get_children() if isinstance(child, Annotation)
+            ]
+            boxes.extend(
+                (note.get_text(), Text.get_window_extent(note, renderer)) for note in notes
+            )
 
     monkeypatch.setattr(Figure, "savefig", spy)
-    points = [Point(f"entry_{i}", "flow", 10 + i % 3, 5 + i // 3 * 0.01) for i in range(9)] + [Point("far", "flow", 5000, 90)]
+    points = [Point(f"entry_{i}", "flow", 10 + i % 3, 5 + i // 3 * 0.01) for i in range(9)] + [
+        Point("far", "flow", 5000, 90)
+    ]
     points.append(Point("ceiling", "control", 1e-6, 100, True))
     chart = scatter(points, ["flow"], xlabel="seconds", ylabel="bits", log_y=False)
     assert chart is not None
     assert sorted(text for text, _ in boxes) == sorted(p.name for p in points)
-    overlapping = [(a[0], b[0]) for i, a in enumerate(boxes) for b in boxes[:i] if a[1].overlaps(b[1])]
+    overlapping = [
+        (a[0], b[0]) for i, a in enumerate(boxes) for b in boxes[:i] if a[1].overlaps(b[1])
+    ]
     assert overlapping == []
     assert all(f">{p.name}<" in chart.svg for p in points)
 
@@ -993,10 +1260,21 @@ def test_charts_without_points() -> None:
     import pandas as pd
 
     assert scatter([], [], xlabel="x", ylabel="y", log_y=True) is None
-    assert scatter([Point("a", "control", 1.0, 1.0, True)], ["flow"], xlabel="x", ylabel="y", log_y=True) is None
-    assert scatter([Point("a", "flow", 0.0, 1.0)], ["flow"], xlabel="x", ylabel="y", log_y=True) is None
+    assert (
+        scatter(
+            [Point("a", "control", 1.0, 1.0, True)], ["flow"], xlabel="x", ylabel="y", log_y=True
+        )
+        is None
+    )
+    assert (
+        scatter([Point("a", "flow", 0.0, 1.0)], ["flow"], xlabel="x", ylabel="y", log_y=True)
+        is None
+    )
     assert curves(pd.DataFrame({"step": []}), "alpha") is None
-    assert curves(pd.DataFrame({"step": [1], "loss/loss": [2.0], "other/loss": [np.nan]}), "alpha") is not None
+    assert (
+        curves(pd.DataFrame({"step": [1], "loss/loss": [2.0], "other/loss": [np.nan]}), "alpha")
+        is not None
+    )
 
 
 def test_the_real_schema_of_a_data_set_is_the_one_drawn() -> None:

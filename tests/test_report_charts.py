@@ -1,4 +1,6 @@
-"""Charts by their figures: what is drawn where, in which colour, under which words; and that each entry's pictures are its own."""
+"""Charts by their figures: what is drawn where, in which colour, under which words; and that each
+entry's pictures are its own.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,10 @@ def dots(figure: Figure) -> dict[str, tuple[str, list[tuple[float, float]]]]:
     for collection in figure.axes[0].collections:
         assert isinstance(collection, PathCollection)
         places = [(float(x), float(y)) for x, y in np.asarray(collection.get_offsets())]
-        found[str(collection.get_label())] = (to_hex(collection.get_facecolors()[0]), sorted(places))
+        found[str(collection.get_label())] = (
+            to_hex(collection.get_facecolors()[0]),
+            sorted(places),
+        )
     return found
 
 
@@ -82,19 +87,41 @@ POINTS = [
 
 
 @pytest.mark.parametrize("log_y", [False, True])
-def test_a_scatter_shows_each_point_at_its_place_in_its_familys_colour(figures: Figures, log_y: bool) -> None:
+def test_a_scatter_shows_each_point_at_its_place_in_its_familys_colour(
+    figures: Figures, log_y: bool
+) -> None:
     families = ["adversarial", "energy", "flows"]
-    scatter(POINTS, families, xlabel="training seconds", ylabel="bits/dim (lower is better)", log_y=log_y)
+    scatter(
+        POINTS,
+        families,
+        xlabel="training seconds",
+        ylabel="bits/dim (lower is better)",
+        log_y=log_y,
+    )
     (figure,) = figures.values()
     assert figures.keys() == {"bits/dim (lower is better) against training seconds"}
     axes = figure.axes[0]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log" if log_y else "linear")
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training seconds", "bits/dim (lower is better)")
-    assert dots(figure) == {"energy": (SERIES[1], [(30.0, 3.5)]), "flows": (SERIES[2], [(10.0, 2.5), (100.0, 1.5)])}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (
+        "training seconds",
+        "bits/dim (lower is better)",
+    )
+    assert dots(figure) == {
+        "energy": (SERIES[1], [(30.0, 3.5)]),
+        "flows": (SERIES[2], [(10.0, 2.5), (100.0, 1.5)]),
+    }
     assert lines(figure) == [9.0]
-    assert names(figure) == {"small": (10.0, 2.5), "large": (100.0, 1.5), "other": (30.0, 3.5), "ceiling": (0, 9.0)}
+    assert names(figure) == {
+        "small": (10.0, 2.5),
+        "large": (100.0, 1.5),
+        "other": (30.0, 3.5),
+        "ceiling": (0, 9.0),
+    }
     (legend,) = figure.legends
-    shown = {text.get_text(): to_hex(handle.get_facecolor()[0]) for text, handle in zip(legend.texts, legend.legend_handles, strict=True)}
+    shown = {
+        text.get_text(): to_hex(handle.get_facecolor()[0])
+        for text, handle in zip(legend.texts, legend.legend_handles, strict=True)
+    }
     assert shown == {"energy": SERIES[1], "flows": SERIES[2]}
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     assert left < 10 < 100 < right
@@ -116,12 +143,20 @@ def populated(bench: Bench) -> Bench:
     for number, (name, model, options) in enumerate(entries):
         bits = None if model in ("gamma", "floor") else 1.0 + 0.125 * number
         run = bench.add(name, model, bits=bits, fid=4.0 + number, **options)
-        write_json(run / "cost.json", {**read_json(run / "cost.json"), "train_seconds": 10.0 * (number + 1)})
-        write_json(run / "sampling.json", {**read_json(run / "sampling.json"), "sample_ms_per_image": 0.5 * (number + 1)})
+        write_json(
+            run / "cost.json",
+            {**read_json(run / "cost.json"), "train_seconds": 10.0 * (number + 1)},
+        )
+        write_json(
+            run / "sampling.json",
+            {**read_json(run / "sampling.json"), "sample_ms_per_image": 0.5 * (number + 1)},
+        )
     return bench
 
 
-def test_the_charts_of_a_data_set_hold_its_entries_scores_against_their_costs(bench: Bench, figures: Figures) -> None:
+def test_the_charts_of_a_data_set_hold_its_entries_scores_against_their_costs(
+    bench: Bench, figures: Figures
+) -> None:
     board = populated(bench).board()
     assert len(_costs(board, "mnist")) == 2
     likelihood = figures["bits/dim (lower is better) against training seconds, mnist"]
@@ -146,7 +181,10 @@ def test_the_charts_of_a_data_set_hold_its_entries_scores_against_their_costs(be
     _costs(board, "binary_mnist")
     binary = figures["bits/dim (lower is better) against training seconds, binary_mnist"]
     assert dots(binary) == {
-        "autoregressive": (colour["autoregressive"], [(70.0, 1.75)]),  # a family has one colour in all charts
+        "autoregressive": (
+            colour["autoregressive"],
+            [(70.0, 1.75)],
+        ),  # a family has one colour in all charts
         "variational": (colour["variational"], [(80.0, 1.875)]),
     }
 
@@ -157,16 +195,35 @@ def test_the_charts_of_a_data_set_hold_its_entries_scores_against_their_costs(be
 def history(rows: int) -> pd.DataFrame:
     steps = np.arange(1, rows + 1)
     valid = np.where(steps % 3 == 0, 7.0 / steps, np.nan)
-    return pd.DataFrame({"step": steps, "disc/loss": 5.0 / steps, "disc/valid_loss": valid, "gen/loss": 1.0 + steps, "gen/lr": 0.1})
+    return pd.DataFrame(
+        {
+            "step": steps,
+            "disc/loss": 5.0 / steps,
+            "disc/valid_loss": valid,
+            "gen/loss": 1.0 + steps,
+            "gen/lr": 0.1,
+        }
+    )
 
 
 @pytest.mark.parametrize("higher", ["training", "validation"])
 def test_the_axis_of_a_curve_holds_both_losses(figures: Figures, higher: str) -> None:
     """All but the first twentieth of each and its highest fiftieth."""
     steps = np.arange(1, 101)
-    losses = {"training": 5.0 / steps + (higher == "training"), "validation": 5.0 / steps + (higher == "validation")}
+    losses = {
+        "training": 5.0 / steps + (higher == "training"),
+        "validation": 5.0 / steps + (higher == "validation"),
+    }
     curves(
-        pd.DataFrame({"step": steps, "seconds": steps, "loss/loss": losses["training"], "loss/valid_loss": losses["validation"]}), "alpha"
+        pd.DataFrame(
+            {
+                "step": steps,
+                "seconds": steps,
+                "loss/loss": losses["training"],
+                "loss/valid_loss": losses["validation"],
+            }
+        ),
+        "alpha",
     )
     (axes,) = figures["Learning curves of alpha"].axes
     low, high = axes.get_ylim()
@@ -206,7 +263,9 @@ def test_long_histories_are_shown_by_means_of_runs(figures: Figures) -> None:
 
 
 def test_where_the_nats_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps above, their running sum below, both over the logarithm of the step; the prior has no step."""
+    """Steps above, their running sum below, both over the logarithm of the step; the prior has no
+    step.
+    """
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, file, **options: drawn.append(figure))
     terms = np.array([40.0, 8.0, 4.0, 2.0, 0.25])
@@ -232,19 +291,46 @@ def with_own_pictures(bench: Bench) -> dict[str, np.ndarray]:
     """Entries whose samples, curves and visuals differ; returns the samples."""
     samples = {}
     for number, name in enumerate(("alpha", "beta", "gamma", "binary")):
-        options: dict[str, Any] = {"dataset": "binary_mnist"} if name == "binary" else {"conditional": True} if name == "beta" else {}
-        run = bench.add(name, {"binary": "alpha"}.get(name, name), bits=None if name == "gamma" else 1.0, **options)
+        options: dict[str, Any] = (
+            {"dataset": "binary_mnist"}
+            if name == "binary"
+            else {"conditional": True}
+            if name == "beta"
+            else {}
+        )
+        run = bench.add(
+            name,
+            {"binary": "alpha"}.get(name, name),
+            bits=None if name == "gamma" else 1.0,
+            **options,
+        )
         levels = LEVELS[bench.entries[name].dataset]
         images = np.random.default_rng(number).integers(0, levels, (100, 28, 28), dtype=np.uint8)
-        labels = {"labels": np.random.default_rng(9).permutation(np.arange(100) % 10)} if name == "beta" else {}
+        labels = (
+            {"labels": np.random.default_rng(9).permutation(np.arange(100) % 10)}
+            if name == "beta"
+            else {}
+        )
         write_npz(run / "samples.npz", {"images": images, **labels})
-        write_text(run / "history.csv", HEADS + "".join(f"{step},1,1,{number + step},0.1,1,\n" for step in range(1, 4)))
+        write_text(
+            run / "history.csv",
+            HEADS + "".join(f"{step},1,1,{number + step},0.1,1,\n" for step in range(1, 4)),
+        )
         picture = io.BytesIO()
         Image.new("L", (8, 8), 50 * number).save(picture, "PNG")
         write_bytes(run / "visuals" / "walk.png", picture.getvalue())
-        shown = {"file": "walk.png", "kind": "interpolation", "title": f"Walk {number}", "caption": f"of {name}"}
+        shown = {
+            "file": "walk.png",
+            "kind": "interpolation",
+            "title": f"Walk {number}",
+            "caption": f"of {name}",
+        }
         write_json(run / "visuals" / "visuals.json", [shown])
-        samples[name] = images if name != "beta" else np.concatenate([images[labels["labels"] == c] for c in range(10)])
+        samples[name] = (
+            images
+            if name != "beta"
+            else np.concatenate([images[labels["labels"] == c] for c in range(10)])
+        )
     for dataset in LEVELS:
         bench.data(dataset)
     return samples
@@ -254,12 +340,21 @@ def tiles(png: bytes) -> np.ndarray:
     """The 100 images (100, 28, 28) of a grid, each pixel shown as 2 x 2."""
     pixels = np.asarray(Image.open(io.BytesIO(png)))
     assert pixels.shape == (569, 569)
-    return np.array([pixels[57 * r : 57 * r + 56 : 2, 57 * c : 57 * c + 56 : 2] for r in range(10) for c in range(10)])
+    return np.array(
+        [
+            pixels[57 * r : 57 * r + 56 : 2, 57 * c : 57 * c + 56 : 2]
+            for r in range(10)
+            for c in range(10)
+        ]
+    )
 
 
 def embedded(section: str) -> dict[str, bytes]:
     """Pictures in the page by what they say they are."""
-    return {alt: base64.b64decode(data) for data, alt in re.findall(r'src="data:image/png;base64,([^"]*)" alt="([^"]*)"', section)}
+    return {
+        alt: base64.b64decode(data)
+        for data, alt in re.findall(r'src="data:image/png;base64,([^"]*)" alt="([^"]*)"', section)
+    }
 
 
 def test_each_entry_is_shown_with_its_own_pictures(bench: Bench, figures: Figures) -> None:
@@ -268,7 +363,12 @@ def test_each_entry_is_shown_with_its_own_pictures(bench: Bench, figures: Figure
     page, folder = bench.page(), bench.params.report / "figures"
     shown = embedded(section_of(page, "samples"))
     walks = embedded(section_of(page, "visuals"))
-    drawn = dict(re.findall(r'<svg>([^<]*)</svg><figcaption><span class="entry">([^<]*)</span>', section_of(page, "curves")))
+    drawn = dict(
+        re.findall(
+            r'<svg>([^<]*)</svg><figcaption><span class="entry">([^<]*)</span>',
+            section_of(page, "curves"),
+        )
+    )
     assert drawn == {f"Learning curves of {name}": name for name in samples}
     for number, (name, images) in enumerate(samples.items()):
         grey = 255 // (LEVELS[bench.entries[name].dataset] - 1)
@@ -277,15 +377,26 @@ def test_each_entry_is_shown_with_its_own_pictures(bench: Bench, figures: Figure
         (line,) = figures[f"Learning curves of {name}"].axes[0].lines
         np.testing.assert_allclose(line.get_ydata(), np.arange(1, 4) + number)
         assert (folder / f"{name}-curves.png").read_bytes() == f"Learning curves of {name}".encode()
-        assert walks[f"Walk {number} of {name}"] == (bench.params.run(name) / "visuals" / "walk.png").read_bytes()
-        part = section_of(page, "visuals").split(f"<h3><code>{name}</code></h3>")[1].split("<h3>")[0]
+        assert (
+            walks[f"Walk {number} of {name}"]
+            == (bench.params.run(name) / "visuals" / "walk.png").read_bytes()
+        )
+        part = (
+            section_of(page, "visuals").split(f"<h3><code>{name}</code></h3>")[1].split("<h3>")[0]
+        )
         assert f"<b>Walk {number}</b><br>of {name}" in part
     for dataset in ("mnist", "binary_mnist"):
-        assert (folder / f"cost-{dataset}-1.png").read_bytes() == f"bits/dim (lower is better) against training seconds, {dataset}".encode()
-        assert (folder / f"cost-{dataset}-2.png").read_bytes() == f"FID (lower is better) against sampling ms per image, {dataset}".encode()
+        assert (
+            folder / f"cost-{dataset}-1.png"
+        ).read_bytes() == f"bits/dim (lower is better) against training seconds, {dataset}".encode()
+        assert (
+            folder / f"cost-{dataset}-2.png"
+        ).read_bytes() == f"FID (lower is better) against sampling ms per image, {dataset}".encode()
 
 
-def test_real_images_are_those_of_the_data_set_and_of_its_test_split(bench: Bench, figures: Figures) -> None:
+def test_real_images_are_those_of_the_data_set_and_of_its_test_split(
+    bench: Bench, figures: Figures
+) -> None:
     with_own_pictures(bench)
     bench.write()
     shown = embedded(section_of(bench.page(), "samples"))
@@ -295,4 +406,6 @@ def test_real_images_are_those_of_the_data_set_and_of_its_test_split(bench: Benc
             assert np.array_equal(tiles(shown[f"100 real test images of {dataset}"]), images[::2])
             if dataset == "mnist":
                 by_class = np.concatenate([images[data["test_y"] == c][:10] for c in range(10)])
-                assert np.array_equal(tiles(shown["Real test images of mnist, a class per row"]), by_class)
+                assert np.array_equal(
+                    tiles(shown["Real test images of mnist, a class per row"]), by_class
+                )

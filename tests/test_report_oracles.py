@@ -1,4 +1,6 @@
-"""The report's numbers against what was written: each in its own cell, the best of a column, the summary."""
+"""The report's numbers against what was written: each in its own cell, the best of a column, the
+summary.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ QUALITY = {
     "IS Inc.": ("is_inception", True),
 }
 COLUMN = LIKELIHOOD | QUALITY
-"""Head of each column -> the metric, and whether more of it is better. Written by hand: the report must agree with it."""
+"""Head of each column -> the metric, and whether more of it is better. Written by hand: the report
+must agree with it.
+"""
 
 ENTRIES: dict[str, tuple[str, dict[str, Any]]] = {
     "alpha": ("alpha", {}),
@@ -93,7 +97,14 @@ def _metrics(name: str, model: str) -> dict[str, Metric]:
             unfair = UNFAIR.get(name, 3e-3)
             value = 1 / unfair if more else unfair
         detail = {"reference_n": 100} if key == "fid_mnist" else {}
-        found[key] = Metric(value, 0.01 + 0.001 * number, 100 if key in ("nats", "fid_mnist") else 2000 + number, more, kind, detail)
+        found[key] = Metric(
+            value,
+            0.01 + 0.001 * number,
+            100 if key in ("nats", "fid_mnist") else 2000 + number,
+            more,
+            kind,
+            detail,
+        )
     return found
 
 
@@ -105,12 +116,31 @@ def write(bench: Bench) -> Written:
         metrics[name] = _metrics(name, model)
         keys = {metric for metric, _ in LIKELIHOOD.values()}
         for file, wanted in (("likelihood.json", True), ("quality.json", False)):
-            write_record(run / file, Record(name, {key: m for key, m in metrics[name].items() if (key in keys) is wanted}))
-        costs[name] = {"parameters": 1000.0 + number, "train_seconds": 20.5 + number, "sample_ms_per_image": 3.25 + number}
+            write_record(
+                run / file,
+                Record(
+                    name, {key: m for key, m in metrics[name].items() if (key in keys) is wanted}
+                ),
+            )
+        costs[name] = {
+            "parameters": 1000.0 + number,
+            "train_seconds": 20.5 + number,
+            "sample_ms_per_image": 3.25 + number,
+        }
         write_json(
-            run / "cost.json", {**read_json(run / "cost.json"), **{key: costs[name][key] for key in ("parameters", "train_seconds")}}
+            run / "cost.json",
+            {
+                **read_json(run / "cost.json"),
+                **{key: costs[name][key] for key in ("parameters", "train_seconds")},
+            },
         )
-        write_json(run / "sampling.json", {**read_json(run / "sampling.json"), "sample_ms_per_image": costs[name]["sample_ms_per_image"]})
+        write_json(
+            run / "sampling.json",
+            {
+                **read_json(run / "sampling.json"),
+                "sample_ms_per_image": costs[name]["sample_ms_per_image"],
+            },
+        )
     return Written(bench, metrics, costs)
 
 
@@ -138,34 +168,58 @@ def test_every_cell_of_the_page_shows_its_own_number(written: Written) -> None:
                 continue
             metric = metrics[key]
             assert cell.value == metric.value
-            assert float(cell.text("val")) == pytest.approx(metric.value, abs=0.01 if metric.value > 0.01 else 1e-3)
-            assert float(cell.text("err").removeprefix("±")) == pytest.approx(metric.stderr, rel=0.05)
+            assert float(cell.text("val")) == pytest.approx(
+                metric.value, abs=0.01 if metric.value > 0.01 else 1e-3
+            )
+            assert float(cell.text("err").removeprefix("±")) == pytest.approx(
+                metric.stderr, rel=0.05
+            )
             assert f"{metric.n:,} images" in cell.attributes["title"]
-            assert cell.text("mark") == {"exact": "=", "lower_bound": "≤", "estimate": "≈", None: ""}[metric.kind]
+            assert (
+                cell.text("mark")
+                == {"exact": "=", "lower_bound": "≤", "estimate": "≈", None: ""}[metric.kind]
+            )
         costs = written.costs[name]
-        shown = {"parameters": "parameters", "training": "train_seconds", "sampling": "sample_ms_per_image"}
-        assert {head: table[name][head].value for head in shown} == {head: costs[key] for head, key in shown.items()}
+        shown = {
+            "parameters": "parameters",
+            "training": "train_seconds",
+            "sampling": "sample_ms_per_image",
+        }
+        assert {head: table[name][head].value for head in shown} == {
+            head: costs[key] for head, key in shown.items()
+        }
 
 
 def test_csv_holds_every_number(written: Written) -> None:
-    lines = {line["entry"]: line for line in csv.DictReader(io.StringIO(csv_table(written.bench.board())))}
+    lines = {
+        line["entry"]: line
+        for line in csv.DictReader(io.StringIO(csv_table(written.bench.board())))
+    }
     for name, metrics in written.metrics.items():
         for key, _ in COLUMN.values():
             cells = [lines[name][f"{key}{suffix}"] for suffix in ("", "_stderr", "_n")]
             metric = metrics.get(key)
-            assert [float(cell) if cell else None for cell in cells] == ([metric.value, metric.stderr, metric.n] if metric else [None] * 3)
+            assert [float(cell) if cell else None for cell in cells] == (
+                [metric.value, metric.stderr, metric.n] if metric else [None] * 3
+            )
         assert {key: float(lines[name][key]) for key in written.costs[name]} == written.costs[name]
 
 
 def test_markdown_has_each_number_below_its_head(written: Written) -> None:
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown(written.bench.board()).splitlines() if line[:1] == "|"]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in markdown(written.bench.board()).splitlines()
+        if line[:1] == "|"
+    ]
     heads = {"bits/dim": "bits_per_dim", "nats": "nats", "FID": "fid_mnist", "IS": "is_mnist"}
     entries = [dict(zip(rows[0], cells, strict=True)) for cells in rows if cells[0].startswith("`")]
     found = {cells["entry"].strip("`"): cells for cells in entries}
     assert found.keys() == {*ENTRIES, "alpha*"}
     for name, metrics in written.metrics.items():
         shown = {head: found[name][head] for head in heads} | dict(
-            zip(("precision", "recall"), found[name]["precision / recall"].split(" / "), strict=True)
+            zip(
+                ("precision", "recall"), found[name]["precision / recall"].split(" / "), strict=True
+            )
         )
         for head, text in shown.items():
             key = COLUMN[head][0]
@@ -173,7 +227,9 @@ def test_markdown_has_each_number_below_its_head(written: Written) -> None:
                 assert text == ""
                 continue
             value, _, error = text.lstrip("≤≈ ").partition(" ± ")
-            assert float(value) == pytest.approx(metrics[key].value, abs=0.01 if metrics[key].value > 0.01 else 1e-3)
+            assert float(value) == pytest.approx(
+                metrics[key].value, abs=0.01 if metrics[key].value > 0.01 else 1e-3
+            )
             assert float(error) == pytest.approx(metrics[key].stderr, rel=0.05)
             mark = {"lower_bound": "≤ ", "estimate": "≈ "}.get(metrics[key].kind or "", "")
             assert text.startswith(mark) and text.removeprefix(mark)[0].isdigit()
@@ -184,8 +240,12 @@ def test_markdown_has_each_number_below_its_head(written: Written) -> None:
 
 def best_of(written: Written, key: str, more: bool) -> str:
     """By hand: one entry by its own, no control, no estimate."""
-    values = {name: written.metrics[name][key] for name in CONTENDERS if key in written.metrics[name]}
-    return (max if more else min)((m.value, name) for name, m in values.items() if m.kind != "estimate")[1]
+    values = {
+        name: written.metrics[name][key] for name in CONTENDERS if key in written.metrics[name]
+    }
+    return (max if more else min)(
+        (m.value, name) for name, m in values.items() if m.kind != "estimate"
+    )[1]
 
 
 def test_the_best_of_each_column_is_marked_and_no_other(written: Written) -> None:
@@ -194,7 +254,9 @@ def test_the_best_of_each_column_is_marked_and_no_other(written: Written) -> Non
         winners[head] = best_of(written, key, more)
         assert [name for name, cells in table.items() if cells[head].best] == [winners[head]], head
     singles = [name for name in table if name in CONTENDERS]
-    assert len(set(winners.values())) > 3  # places are dealt: neither the first row nor the last one always wins
+    assert (
+        len(set(winners.values())) > 3
+    )  # places are dealt: neither the first row nor the last one always wins
     assert {singles[0], singles[-1]} != set(winners.values())
 
 
@@ -208,7 +270,15 @@ def test_heads_say_and_sort_by_the_direction(written: Written) -> None:
 
 def test_directions_are_those_that_the_metrics_record() -> None:
     g = torch.Generator().manual_seed(0)
-    sets = [FeatureSet("mnist", torch.randn(40, 4, generator=g), torch.randn(40, 10, generator=g), torch.arange(40) % 10) for _ in range(2)]
+    sets = [
+        FeatureSet(
+            "mnist",
+            torch.randn(40, 4, generator=g),
+            torch.randn(40, 10, generator=g),
+            torch.arange(40) % 10,
+        )
+        for _ in range(2)
+    ]
     found, withheld = score(metric_names(), *sets, seed=0)
     assert withheld == {}
     expected = {key: more for key, more in QUALITY.values() if not key.endswith("_inception")}
@@ -223,9 +293,18 @@ def test_ties_win_together_and_a_mean_over_seeds_never(bench: Bench) -> None:
     text = page(bench.board(), collecting.collect(bench.params), Material())[0]
     _, table = leaderboard_of(text, "mnist")
     assert table["alpha*"]["FID"].value == 2.0
-    assert {name for name, cells in table.items() if cells["FID"].best} == {"alpha", "alpha-s1", "beta"}
-    assert {name for name, cells in table.items() if cells["bits/dim"].best} == {"alpha", "alpha-s1"}
-    assert not any(cells["IS"].best for cells in table.values())  # where all are equal there is no best
+    assert {name for name, cells in table.items() if cells["FID"].best} == {
+        "alpha",
+        "alpha-s1",
+        "beta",
+    }
+    assert {name for name, cells in table.items() if cells["bits/dim"].best} == {
+        "alpha",
+        "alpha-s1",
+    }
+    assert not any(
+        cells["IS"].best for cells in table.values()
+    )  # where all are equal there is no best
 
 
 # ---------------------------------------------------------------------- the summary
@@ -251,9 +330,25 @@ def summary(bench: Bench) -> dict[str, dict[str, tuple[str, str]]]:
 
 def test_the_summary_names_the_best_of_each_data_set(bench: Bench) -> None:
     found = summary(competition(bench))
-    assert [r["entry"] for r in bench.board()["rows"]] == ["a2", "a1", "b1", "b2", "d", "g", "ceiling", "floor", "other"]
-    assert found["mnist"]["Lowest bits/dim"] == ("≤ 1.100", "b1")  # not the estimate's, not the control's
-    assert found["mnist"]["Lowest FID"] == ("3.500", "d")  # an estimate of its likelihood says nothing against its samples
+    assert [r["entry"] for r in bench.board()["rows"]] == [
+        "a2",
+        "a1",
+        "b1",
+        "b2",
+        "d",
+        "g",
+        "ceiling",
+        "floor",
+        "other",
+    ]
+    assert found["mnist"]["Lowest bits/dim"] == (
+        "≤ 1.100",
+        "b1",
+    )  # not the estimate's, not the control's
+    assert found["mnist"]["Lowest FID"] == (
+        "3.500",
+        "d",
+    )  # an estimate of its likelihood says nothing against its samples
     assert found["binary_mnist"] == {
         "Complete": ("1 of 1", "entries"),
         "Lowest bits/dim": ("0.2000", "other"),
@@ -263,14 +358,20 @@ def test_the_summary_names_the_best_of_each_data_set(bench: Bench) -> None:
 
 def test_the_summary_leaves_out_what_is_withheld(bench: Bench) -> None:
     path = competition(bench).params.run("b1") / "likelihood.json"
-    write_record(path, Record("b1", {}, {"bits_per_dim": "it did not converge", "nats": "it did not converge"}))
+    write_record(
+        path,
+        Record("b1", {}, {"bits_per_dim": "it did not converge", "nats": "it did not converge"}),
+    )
     assert summary(bench)["mnist"]["Lowest bits/dim"] == ("1.200", "a2")
 
 
 def test_estimates_and_controls_alone_are_no_best(bench: Bench) -> None:
     bench.add("d", "delta", bits=0.9, fid=4.0)
     bench.add("ceiling", "ceiling", bits=0.5)
-    assert summary(bench)["mnist"] == {"Complete": ("2 of 2", "entries"), "Lowest FID": ("4.000", "d")}
+    assert summary(bench)["mnist"] == {
+        "Complete": ("2 of 2", "entries"),
+        "Lowest FID": ("4.000", "d"),
+    }
 
 
 def test_the_summary_counts_what_is_complete(bench: Bench) -> None:

@@ -1,4 +1,6 @@
-"""Published numbers beside ours: by reading literature.yaml once more, and by what the page shows of it."""
+"""Published numbers beside ours: by reading literature.yaml once more, and by what the page shows
+of it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from genbench.results import collect as collecting
 from tests.pages import leaderboard_of, section_of, tables_of
 from tests.test_report import Bench, fake_class
 
-LITERATURE: dict[str, Any] = yaml.safe_load(files("genbench.report").joinpath("literature.yaml").read_text("utf-8"))
+LITERATURE: dict[str, Any] = yaml.safe_load(
+    files("genbench.report").joinpath("literature.yaml").read_text("utf-8")
+)
 SIGNS = {
     "exact": "=",
     "upper_bound": "≤",
@@ -35,7 +39,9 @@ def confirmed(dataset: str, family: str) -> dict[str, Any] | None:
     rows = [
         line
         for line in LITERATURE[dataset]["rows"]
-        if line["family"] == family and line["status"] in ("primary", "secondary") and line.get("dims", 784) == 784
+        if line["family"] == family
+        and line["status"] in ("primary", "secondary")
+        and line.get("dims", 784) == 784
     ]
     return min(rows, key=lambda line: (line["value"], line["model"]), default=None)
 
@@ -51,7 +57,9 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_a_selection_holds_the_best_and_the_worst_of_each_family_and_lines_evenly_between(dataset: str) -> None:
+def test_a_selection_holds_the_best_and_the_worst_of_each_family_and_lines_evenly_between(
+    dataset: str,
+) -> None:
     block = published(dataset)
     assert block is not None
     selection, whole = merged(block, [])
@@ -67,11 +75,19 @@ def test_a_selection_holds_the_best_and_the_worst_of_each_family_and_lines_evenl
 
 
 def test_there_are_numbers_that_must_not_count() -> None:
-    """Without both filters other numbers would be the best of a family; or the next test would say nothing."""
-    lowest = {f: min(line["value"] for line in LITERATURE["mnist"]["rows"] if line["family"] == f) for f in families("mnist")}
+    """Without both filters other numbers would be the best of a family; or the next test would say
+    nothing.
+    """
+    lowest = {
+        f: min(line["value"] for line in LITERATURE["mnist"]["rows"] if line["family"] == f)
+        for f in families("mnist")
+    }
     assert lowest["diffusion"] < confirmed("mnist", "diffusion")["value"]  # type: ignore[index]
     assert lowest["variational"] < confirmed("mnist", "variational")["value"]  # type: ignore[index]
-    binary = {f: min(line["value"] for line in LITERATURE["binary_mnist"]["rows"] if line["family"] == f) for f in families("binary_mnist")}
+    binary = {
+        f: min(line["value"] for line in LITERATURE["binary_mnist"]["rows"] if line["family"] == f)
+        for f in families("binary_mnist")
+    }
     assert binary["energy"] < confirmed("binary_mnist", "energy")["value"]  # type: ignore[index]
 
 
@@ -83,7 +99,12 @@ def test_the_best_of_a_family_is_the_lowest_confirmed_number(dataset: str) -> No
             assert found is None
             continue
         assert found is not None
-        assert (found.value, found.family, found.comparable, found.unconfirmed) == (expected["value"], family, True, False)
+        assert (found.value, found.family, found.comparable, found.unconfirmed) == (
+            expected["value"],
+            family,
+            True,
+            False,
+        )
         assert found.model == expected["model"]
         assert found.title == LITERATURE["citations"][expected["cite"]]["title"]
 
@@ -92,9 +113,12 @@ def test_the_best_of_a_family_is_the_lowest_confirmed_number(dataset: str) -> No
 def test_every_line_is_the_files_with_its_sign(dataset: str) -> None:
     block = published(dataset)
     assert block is not None
-    found = sorted((line.model, line.value, line.unconfirmed, MARKS[line.kind or ""]) for line in block.lines)
+    found = sorted(
+        (line.model, line.value, line.unconfirmed, MARKS[line.kind or ""]) for line in block.lines
+    )
     assert found == sorted(
-        (line["model"], line["value"], line["status"] == "unconfirmed", SIGNS[line["bound"]]) for line in LITERATURE[dataset]["rows"]
+        (line["model"], line["value"], line["status"] == "unconfirmed", SIGNS[line["bound"]])
+        for line in LITERATURE[dataset]["rows"]
     )
 
 
@@ -117,7 +141,10 @@ def test_the_leaderboard_shows_each_familys_best_beside_its_entries(bench: Bench
             cell, expected = table[prefix + name]["published"], confirmed(dataset, of)
             assert cell.value == (None if expected is None else expected["value"])
             if expected is not None:
-                assert (cell.text("a"), cell.text("mark")) == (str(expected["value"]), SIGNS[expected["bound"]])
+                assert (cell.text("a"), cell.text("mark")) == (
+                    str(expected["value"]),
+                    SIGNS[expected["bound"]],
+                )
                 assert cell.attributes["title"].startswith(f"{expected['model']}: ")
 
 
@@ -131,12 +158,20 @@ def test_of_ours_one_line_per_group_of_seeds_stands_among_the_published(bench: B
     text = page(bench.board(), collecting.collect(bench.params), Material())[0]
     for table in tables_of(section_of(text, "published"))[:2]:  # a selection, and everything
         _, *rows = table
-        ours = [(row[1].text("entry"), row[0].text("val"), row[0].text("mark")) for row in rows if row[1].text("entry")]
+        ours = [
+            (row[1].text("entry"), row[0].text("val"), row[0].text("mark"))
+            for row in rows
+            if row[1].text("entry")
+        ]
         assert [name for name, _, _ in ours] == ["beta", "alpha-s0*"]
         assert [mark for _, _, mark in ours] == ["≤", "="]
         assert ours[0][1] == "1.123 ± 0.010"
         mean, _, spread = ours[1][1].partition(" ± ")
         assert float(mean) == pytest.approx(np.mean(bits), abs=0.005)
         assert float(spread) == pytest.approx(np.std(bits, ddof=1), rel=0.05)
-        values = [float(row[0].text("val").split(" ± ")[0]) for row in rows if "not comparable" not in row[1].text("tag")]
+        values = [
+            float(row[0].text("val").split(" ± ")[0])
+            for row in rows
+            if "not comparable" not in row[1].text("tag")
+        ]
         assert values == sorted(values)

@@ -1,4 +1,6 @@
-"""Rows of the leaderboard against values worked out beside it: means over seeds, what makes a group of them, the hash of scores."""
+"""Rows of the leaderboard against values worked out beside it: means over seeds, what makes a group
+of them, the hash of scores.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,15 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 def test_a_mean_over_seeds_is_numpys(bench: Bench) -> None:
     rng, seeds = np.random.default_rng(0), (0, 3, 7, 8)
     bits, fids, seconds = rng.uniform(1, 2, 4), rng.uniform(5, 9, 4), rng.uniform(10, 90, 4)
-    for seed, bit, fid, second in zip(seeds, bits.tolist(), fids.tolist(), seconds.tolist(), strict=True):
+    for seed, bit, fid, second in zip(
+        seeds, bits.tolist(), fids.tolist(), seconds.tolist(), strict=True
+    ):
         run = bench.add(f"alpha-s{seed}", "alpha", bits=bit, fid=fid, seed=seed)
         write_json(run / "cost.json", {**read_json(run / "cost.json"), "train_seconds": second})
         record = read_record(run / "likelihood.json")
-        metrics = record.metrics | {"bits_per_dim": replace(record.metrics["bits_per_dim"], n=100 + seed)}
+        metrics = record.metrics | {
+            "bits_per_dim": replace(record.metrics["bits_per_dim"], n=100 + seed)
+        }
         write_record(run / "likelihood.json", replace(record, metrics=metrics))
     mean = row(bench.board(), "alpha-s0*")
     for key, values in (("bits_per_dim", bits), ("fid_mnist", fids)):
@@ -49,11 +55,18 @@ def test_a_mean_over_seeds_is_numpys(bench: Bench) -> None:
         assert metric["stderr"] == pytest.approx(np.std(values, ddof=1) / 2, rel=1e-12)
         assert metric["detail"]["entries"] == [f"alpha-s{seed}" for seed in seeds]
         assert metric["detail"]["seeds"] == 4
-    assert (mean["metrics"]["bits_per_dim"]["n"], mean["metrics"]["bits_per_dim"]["kind"]) == (100, "exact")
+    assert (mean["metrics"]["bits_per_dim"]["n"], mean["metrics"]["bits_per_dim"]["kind"]) == (
+        100,
+        "exact",
+    )
     assert mean["metrics"]["is_mnist"]["higher_is_better"] is True
     assert mean["cost"]["train_seconds"] == pytest.approx(np.mean(seconds), rel=1e-12)
-    cell = leaderboard_of(page(bench.board(), collecting.collect(bench.params), Material())[0], "mnist")[1]["alpha-s0*"]["bits/dim"]
-    assert float(cell.text("err").removeprefix("±")) == pytest.approx(np.std(bits, ddof=1), rel=0.05)  # not the error of the mean
+    cell = leaderboard_of(
+        page(bench.board(), collecting.collect(bench.params), Material())[0], "mnist"
+    )[1]["alpha-s0*"]["bits/dim"]
+    assert float(cell.text("err").removeprefix("±")) == pytest.approx(
+        np.std(bits, ddof=1), rel=0.05
+    )  # not the error of the mean
 
 
 def test_markdown_shows_the_deviation_between_seeds(bench: Bench) -> None:
@@ -61,7 +74,9 @@ def test_markdown_shows_the_deviation_between_seeds(bench: Bench) -> None:
     bits = [1.10, 1.30, 1.15, 1.45]
     for seed, bit in enumerate(bits):
         bench.add(f"alpha-s{seed}", "alpha", bits=bit, seed=seed)
-    (line,) = (line for line in markdown(bench.board()).splitlines() if line.startswith("| `alpha-s0*`"))
+    (line,) = (
+        line for line in markdown(bench.board()).splitlines() if line.startswith("| `alpha-s0*`")
+    )
     value, _, deviation = line.split("|")[3].strip().partition(" ± ")
     assert float(value) == pytest.approx(np.mean(bits), abs=0.01)
     assert float(deviation) == pytest.approx(np.std(bits, ddof=1), rel=0.05)
@@ -71,7 +86,10 @@ CHANGES: dict[str, tuple[Any, Any]] = {
     "model": ("alpha", "ceiling"),
     "dataset": ("mnist", "binary_mnist"),
     "arch": ({"net": {"widths": [8, 16]}}, {"net": {"widths": [8, 17]}}),
-    "train": ({"steps": 10, "optim": {"loss": {"lr": 0.1}}}, {"steps": 10, "optim": {"loss": {"lr": 0.2}}}),
+    "train": (
+        {"steps": 10, "optim": {"loss": {"lr": 0.1}}},
+        {"steps": 10, "optim": {"loss": {"lr": 0.2}}},
+    ),
     "sample": ({"clip": True}, {"clip": False}),
     "score": ({"terms": 4}, {"terms": 5}),
 }
@@ -79,15 +97,21 @@ CHANGES: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("setting", CHANGES)
 @pytest.mark.parametrize("differ", [False, True])
-def test_seeds_are_one_group_only_if_all_settings_agree(bench: Bench, setting: str, differ: bool) -> None:
+def test_seeds_are_one_group_only_if_all_settings_agree(
+    bench: Bench, setting: str, differ: bool
+) -> None:
     values = CHANGES[setting] if differ else (CHANGES[setting][0],) * 2
     for seed, value in enumerate(values):
         dataset = value if setting == "dataset" else "mnist"
         run = bench.add(f"e{seed}", "alpha", bits=1.0 + seed, dataset=dataset, seed=seed)
         entry = bench.entries[f"e{seed}"] = replace(bench.entries[f"e{seed}"], **{setting: value})
         write_bytes(run / "weights.safetensors", weights_of(entry))
-        write_json(run / "provenance.json", {**read_json(run / "provenance.json"), "train": entry.train})
-        write_json(run / "sampling.json", {**read_json(run / "sampling.json"), "options": entry.sample})
+        write_json(
+            run / "provenance.json", {**read_json(run / "provenance.json"), "train": entry.train}
+        )
+        write_json(
+            run / "sampling.json", {**read_json(run / "sampling.json"), "options": entry.sample}
+        )
     board = bench.board()
     assert board["missing"] == []
     assert sorted(r["entry"] for r in board["rows"]) == ["e0", *([] if differ else ["e0*"]), "e1"]
@@ -114,7 +138,10 @@ FIELDS: dict[str, Callable[[dict[str, Metric]], dict[str, Metric]]] = {
     "n": lambda m: {**m, "is_mnist": replace(m["is_mnist"], n=101)},
     "kind": lambda m: {**m, "is_mnist": replace(m["is_mnist"], kind="estimate")},
     "detail": lambda m: {**m, "is_mnist": replace(m["is_mnist"], detail={"splits": 10})},
-    "a number of the detail": lambda m: {**m, "fid_mnist": replace(m["fid_mnist"], detail={"reference_n": 100, "subsets": 1})},
+    "a number of the detail": lambda m: {
+        **m,
+        "fid_mnist": replace(m["fid_mnist"], detail={"reference_n": 100, "subsets": 1}),
+    },
     "missing": lambda m: {"fid_mnist": m["fid_mnist"]},
     "one more": lambda m: {**m, "kid_mnist": m["is_mnist"]},
     "name": lambda m: {"fid_mnist": m["fid_mnist"], "is_inception": m["is_mnist"]},
@@ -134,14 +161,20 @@ def test_each_field_of_each_score_changes_the_hash(bench: Bench) -> None:
         return str(row(bench.board(), "alpha")["score_hash"])
 
     plain = dict(record.metrics)
-    hashes = {name: hash_with(change(plain)) for name, change in FIELDS.items()} | {"": hash_with(plain)}
+    hashes = {name: hash_with(change(plain)) for name, change in FIELDS.items()} | {
+        "": hash_with(plain)
+    }
     for a, b in itertools.combinations(hashes, 2):
         assert hashes[a] != hashes[b], (a, b)
     assert hash_with(dict(reversed(plain.items()))) == hashes[""]  # the order says nothing
     likelihood = read_record(run / "likelihood.json")
     bits = likelihood.metrics["bits_per_dim"]
     write_record(
-        run / "likelihood.json", replace(likelihood, metrics={**likelihood.metrics, "bits_per_dim": replace(bits, kind="lower_bound")})
+        run / "likelihood.json",
+        replace(
+            likelihood,
+            metrics={**likelihood.metrics, "bits_per_dim": replace(bits, kind="lower_bound")},
+        ),
     )
     assert hash_with(plain) != hashes[""]
 
@@ -150,12 +183,28 @@ def test_each_field_of_each_score_changes_the_hash(bench: Bench) -> None:
 
 
 def test_each_environment_lists_the_entries_that_were_trained_there(bench: Bench) -> None:
-    for name, machine, threads in (("alpha", "a laptop", 1), ("beta", "a server", 8), ("gamma", "a laptop", 1)):
+    for name, machine, threads in (
+        ("alpha", "a laptop", 1),
+        ("beta", "a server", 8),
+        ("gamma", "a laptop", 1),
+    ):
         run = bench.add(name, name)
-        write_json(run / "provenance.json", {**read_json(run / "provenance.json"), "hardware": machine, "threads": threads})
-    (table,) = tables_of(section_of(page(bench.board(), collecting.collect(bench.params), Material())[0], "environment"))
-    found = {cells[0].text("entry"): (cells[1].texts[0][1], cells[2].texts[0][1]) for cells in table[1:]}
-    assert found == {"alpha gamma": ("a laptop", "cpu, 1 thread"), "beta": ("a server", "cpu, 8 threads")}
+        write_json(
+            run / "provenance.json",
+            {**read_json(run / "provenance.json"), "hardware": machine, "threads": threads},
+        )
+    (table,) = tables_of(
+        section_of(
+            page(bench.board(), collecting.collect(bench.params), Material())[0], "environment"
+        )
+    )
+    found = {
+        cells[0].text("entry"): (cells[1].texts[0][1], cells[2].texts[0][1]) for cells in table[1:]
+    }
+    assert found == {
+        "alpha gamma": ("a laptop", "cpu, 1 thread"),
+        "beta": ("a server", "cpu, 8 threads"),
+    }
 
 
 def test_the_protocol_is_shown_number_by_number(bench: Bench) -> None:
@@ -164,13 +213,23 @@ def test_the_protocol_is_shown_number_by_number(bench: Bench) -> None:
         "samples": (1001, "samples per entry"),
         "sample_chunk": (1002, "samples per seeded chunk"),
         "likelihood_images": (1003, "test images for a likelihood"),
-        "likelihood_images_many_passes": (1004, "test images where an image takes many network passes"),
+        "likelihood_images_many_passes": (
+            1004,
+            "test images where an image takes many network passes",
+        ),
         "many_passes": (1005, "network passes per image that count as many"),
-        "likelihood_images_very_many_passes": (1006, "test images where an image takes very many network passes"),
+        "likelihood_images_very_many_passes": (
+            1006,
+            "test images where an image takes very many network passes",
+        ),
         "very_many_passes": (1007, "network passes per image that count as very many"),
         "feature_reference_images": (1008, "test images that samples are compared with"),
     }
-    bench.params = replace(bench.params, protocol=Protocol(**{key: number for key, (number, _) in numbers.items()}))
-    text = section_of(page(bench.board(), collecting.collect(bench.params), Material())[0], "summary")
+    bench.params = replace(
+        bench.params, protocol=Protocol(**{key: number for key, (number, _) in numbers.items()})
+    )
+    text = section_of(
+        page(bench.board(), collecting.collect(bench.params), Material())[0], "summary"
+    )
     shown = dict(re.findall(r"<dt>([^<]*)</dt><dd>([\d,]*)</dd>", text))
     assert shown == {words: f"{number:,}" for number, words in numbers.values()}

@@ -32,7 +32,9 @@ ENVIRONMENT = os.environ | {"GENBENCH_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS
 
 def stage(project: Path, verb: str, entry: str) -> subprocess.Popen[str]:
     command = [str(Path(sys.executable).with_name("genbench")), verb, entry]
-    return subprocess.Popen(command, cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=project, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen[str]) -> None:
@@ -48,7 +50,9 @@ def work_folder(project: Path, verb: str, entry: str) -> Path | None:
 def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not ready():
-        assert process.poll() is None, f"it ended before it could be killed: {process.communicate()[1]}"
+        assert process.poll() is None, (
+            f"it ended before it could be killed: {process.communicate()[1]}"
+        )
         assert time.monotonic() < deadline
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
@@ -58,7 +62,9 @@ def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None
 
 @pytest.fixture
 def twins(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two equal projects, of which one is left in peace. Training takes long enough to be interrupted."""
+    """Two equal projects, of which one is left in peace. Training takes long enough to be
+    interrupted.
+    """
     path = project / "params.yaml"
     raw = yaml.safe_load(path.read_text())
     raw["entries"]["made"]["train"] |= {"steps": 400}
@@ -86,7 +92,10 @@ def test_a_killed_run_reaches_the_same_bits(twins: tuple[Path, Path]) -> None:
     finish(stage(killed, "train", "made"))
     finish(stage(peaceful, "train", "made"))
 
-    for verb, output, part in (("sample", "samples.npz", "1.npz"), ("score-likelihood", "nats.npz", "prepared.pt")):
+    for verb, output, part in (
+        ("sample", "samples.npz", "1.npz"),
+        ("score-likelihood", "nats.npz", "prepared.pt"),
+    ):
 
         def begun(verb: str = verb, part: str = part) -> bool:
             folder = work_folder(killed, verb, "made")
@@ -100,10 +109,15 @@ def test_a_killed_run_reaches_the_same_bits(twins: tuple[Path, Path]) -> None:
     for name in ("weights.safetensors", "samples.npz", "nats.npz", "likelihood.json"):
         a, b = ((root / "runs/quick/made" / name).read_bytes() for root in twins)
         assert a == b, name
-    histories = [np.genfromtxt(root / "runs/quick/made/history.csv", delimiter=",", names=True) for root in twins]
+    histories = [
+        np.genfromtxt(root / "runs/quick/made/history.csv", delimiter=",", names=True)
+        for root in twins
+    ]
     for column in histories[0].dtype.names:
         if column not in ("seconds", "images_per_second"):
-            assert np.array_equal(histories[0][column], histories[1][column], equal_nan=True), column
+            assert np.array_equal(histories[0][column], histories[1][column], equal_nan=True), (
+                column
+            )
     assert not list(killed.rglob("*.tmp")), "a killed process left a partial file"
 
 
@@ -121,7 +135,9 @@ with workspace(Path(sys.argv[1]), "made", {"a": 1}) as work:
 def test_a_second_run_waits_says_for_whom_and_takes_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     with workspace(tmp_path, "made", {"a": 2}):
@@ -130,18 +146,28 @@ def test_a_second_run_waits_says_for_whom_and_takes_over(
     with workspace(tmp_path, "made", {"a": 1}) as work:
         assert holder.wait(20) == -signal.SIGKILL, "it did not wait"
         assert work.load("train.pt") == 5
-    assert f"made: waiting for made (process {holder.pid} on {platform.node()}, since " in capsys.readouterr().err
+    assert (
+        f"made: waiting for made (process {holder.pid} on {platform.node()}, since "
+        in capsys.readouterr().err
+    )
 
 
-def test_who_waits_ends_with_who_started_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+def test_who_waits_ends_with_who_started_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     starter = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         monkeypatch.setenv("DVC_STAGE", "train@made")
         monkeypatch.setenv(RUN, process_id(starter.pid))
         threading.Timer(1, starter.kill).start()
-        with pytest.raises(Stopped, match="the process that started this work has died"), workspace(tmp_path, "made", {"a": 1}):
+        with (
+            pytest.raises(Stopped, match="the process that started this work has died"),
+            workspace(tmp_path, "made", {"a": 1}),
+        ):
             pass
     finally:
         for process in (holder, starter):
@@ -150,7 +176,13 @@ def test_who_waits_ends_with_who_started_it(tmp_path: Path, monkeypatch: pytest.
 
 
 HERE = {"device": "cpu", "threads": 2, "precision": "float32"} | {
-    "kind": {"machine": "x86_64", "vendor": "AuthenticAMD", "isa": "AVX2", "libraries": {"torch": "2"}, "limits": {}}
+    "kind": {
+        "machine": "x86_64",
+        "vendor": "AuthenticAMD",
+        "isa": "AVX2",
+        "libraries": {"torch": "2"},
+        "limits": {},
+    }
 }
 
 
@@ -159,11 +191,23 @@ HERE = {"device": "cpu", "threads": 2, "precision": "float32"} | {
     [
         (
             {"precision": "bfloat16"},
-            ("begun in bfloat16 on AMD, AVX2, with 2 threads", "not continued in float32 on AMD, AVX2, with 2 threads"),
+            (
+                "begun in bfloat16 on AMD, AVX2, with 2 threads",
+                "not continued in float32 on AMD, AVX2, with 2 threads",
+            ),
         ),
-        ({"kind": HERE["kind"] | {"vendor": "GenuineIntel"}}, ("begun in float32 on Intel, AVX2", "not continued in float32 on AMD, AVX2")),
-        ({"kind": HERE["kind"] | {"libraries": {"torch": "3"}}}, ("begun in float32 on AMD, AVX2", ", with torch 2 instead of 3, since")),
-        ({"kind": HERE["kind"] | {"limits": {"MKL_CBWR": "AVX"}}}, ("AMD, AVX2 (limited)", ", with MKL_CBWR None instead of AVX, since")),
+        (
+            {"kind": HERE["kind"] | {"vendor": "GenuineIntel"}},
+            ("begun in float32 on Intel, AVX2", "not continued in float32 on AMD, AVX2"),
+        ),
+        (
+            {"kind": HERE["kind"] | {"libraries": {"torch": "3"}}},
+            ("begun in float32 on AMD, AVX2", ", with torch 2 instead of 3, since"),
+        ),
+        (
+            {"kind": HERE["kind"] | {"limits": {"MKL_CBWR": "AVX"}}},
+            ("AMD, AVX2 (limited)", ", with MKL_CBWR None instead of AVX, since"),
+        ),
         ({"threads": 1}, ("with 1 thread is not continued", "with 2 threads, since")),
         ({"arch": {"width": 9}}, None),  # other work: nothing to say
         ({"arch": {"width": 9}, "threads": 1}, None),
@@ -171,10 +215,16 @@ HERE = {"device": "cpu", "threads": 2, "precision": "float32"} | {
     ],
 )
 def test_work_of_another_kind_is_never_continued_and_said_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object], told: tuple[str, ...] | None
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, object],
+    told: tuple[str, ...] | None,
 ) -> None:
     mine = {"arch": {"width": 8}, **HERE}
-    with contextlib.suppress(KeyboardInterrupt), workspace(tmp_path, "quick-made-train", mine | change) as work:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        workspace(tmp_path, "quick-made-train", mine | change) as work,
+    ):
         work.save("train.pt", 7)
         other = work.folder
         raise KeyboardInterrupt
@@ -190,12 +240,20 @@ def test_work_of_another_kind_is_never_continued_and_said_so(
         assert str(other) in said
 
 
-def test_a_finished_or_empty_folder_of_another_kind_is_not_mentioned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with contextlib.suppress(KeyboardInterrupt), workspace(tmp_path, "quick-made-train", HERE | {"threads": 1}):
+def test_a_finished_or_empty_folder_of_another_kind_is_not_mentioned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        workspace(tmp_path, "quick-made-train", HERE | {"threads": 1}),
+    ):
         raise KeyboardInterrupt
     with workspace(tmp_path, "quick-made-train", HERE | {"threads": 3}) as work:
         work.save("train.pt", 1)
-    with contextlib.suppress(KeyboardInterrupt), workspace(tmp_path, "quick-made-train-more", HERE | {"threads": 1}) as work:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        workspace(tmp_path, "quick-made-train-more", HERE | {"threads": 1}) as work,
+    ):
         work.save("train.pt", 1)  # another entry, whose name begins alike
         raise KeyboardInterrupt
     with workspace(tmp_path, "quick-made-train", HERE):
@@ -205,18 +263,24 @@ def test_a_finished_or_empty_folder_of_another_kind_is_not_mentioned(tmp_path: P
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="limits an x86-64 processor")
 def test_training_starts_anew_on_another_kind(project: Path) -> None:
-    """The work folder depends on the processor's kind, and what another kind left in its own is named (the other stages: test_unfinished_work)."""
+    """The work folder depends on the processor's kind, and what another kind left in its own is
+    named (the other stages: test_unfinished_work).
+    """
     finish(stage(project, "train", "made"))
     first = work_folder(project, "train", "made")
     assert first is not None and (first / "train.pt").is_file()
     (first / "done").unlink()  # as if it had been killed at the end
     command = [str(Path(sys.executable).with_name("genbench")), "train", "made"]
     limited = ENVIRONMENT | {"ATEN_CPU_CAPABILITY": "default"}
-    done = subprocess.run(command, cwd=project, env=limited, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=project, env=limited, capture_output=True, text=True, check=True
+    )
     assert "quick-made-train: work that was begun" in done.stderr
     assert "DEFAULT (limited)" in done.stderr
     assert len(list((project / ".ckpt").glob("quick-made-train-*"))) == 2
-    again = subprocess.run(command, cwd=project, env=limited, capture_output=True, text=True, check=True)
+    again = subprocess.run(
+        command, cwd=project, env=limited, capture_output=True, text=True, check=True
+    )
     assert "work that was begun" not in again.stderr
 
 
@@ -239,7 +303,9 @@ def test_an_orphan_stops_at_its_next_checkpoint(tmp_path: Path, shell_stays: boo
     script = tmp_path / "orphan.py"
     script.write_text(ORPHAN)
     command = f"{sys.executable} {script} {tmp_path}" + (" ; true" if shell_stays else "")
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, command], env=os.environ | {"DVC_STAGE": "train@made"})
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, command], env=os.environ | {"DVC_STAGE": "train@made"}
+    )
     while not (tmp_path / "pid").exists():
         assert parent.poll() is None
         time.sleep(0.01)
@@ -251,7 +317,9 @@ def test_an_orphan_stops_at_its_next_checkpoint(tmp_path: Path, shell_stays: boo
 
 
 def damages(content: bytes) -> Iterator[bytes]:
-    """A bit of every byte but of every 7th in long files, every length of the beginning and the end, and some other contents."""
+    """A bit of every byte but of every 7th in long files, every length of the beginning and the
+    end, and some other contents.
+    """
     for i in range(0, len(content), 1 if len(content) < 500 else 7):
         flipped = bytearray(content)
         flipped[i] ^= 1 << (i % 8)
@@ -261,7 +329,9 @@ def damages(content: bytes) -> Iterator[bytes]:
     yield from (bytes(len(content)), b"garbage " * 20, content + b"\n", content + content)
 
 
-def test_damaged_checkpoints_count_as_absent_and_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_checkpoints_count_as_absent_and_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with workspace(tmp_path, "made", {}) as work:
         work.save("train.pt", {"step": 1, "weights": torch.arange(5)})
         path = work.folder / "train.pt"
@@ -269,7 +339,10 @@ def test_damaged_checkpoints_count_as_absent_and_are_told(tmp_path: Path, capsys
         for number, damaged in enumerate(damages(content)):
             path.write_bytes(damaged)
             assert work.load("train.pt") is None, number
-            assert capsys.readouterr().err == f"{path} is damaged, or of a version without checksums: its work is done anew\n"
+            assert (
+                capsys.readouterr().err
+                == f"{path} is damaged, or of a version without checksums: its work is done anew\n"
+            )
         path.write_bytes(content)
         assert work.load("train.pt")["step"] == 1
         path.unlink()
@@ -277,7 +350,9 @@ def test_damaged_checkpoints_count_as_absent_and_are_told(tmp_path: Path, capsys
         assert capsys.readouterr().err == ""
 
 
-def test_damaged_chunks_are_computed_again_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_chunks_are_computed_again_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with workspace(tmp_path, "made", {}) as work:
         path = work.folder / "0.npz"
         work.chunk("0", lambda: {"x": np.arange(40)})
@@ -286,10 +361,15 @@ def test_damaged_chunks_are_computed_again_and_told(tmp_path: Path, capsys: pyte
             path.write_bytes(damaged)
             assert work.chunk("0", lambda: {"x": np.arange(40)})["x"].tolist() == list(range(40))
             assert path.read_bytes() == content, number
-            assert capsys.readouterr().err == f"{path} is damaged, or of a version without checksums: its work is done anew\n"
+            assert (
+                capsys.readouterr().err
+                == f"{path} is damaged, or of a version without checksums: its work is done anew\n"
+            )
 
 
-def test_work_of_a_version_without_checksums_counts_as_absent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_work_of_a_version_without_checksums_counts_as_absent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with workspace(tmp_path, "made", {}) as work:
         torch.save({"step": 1}, work.folder / "train.pt")
         np.savez(work.folder / "0.npz", x=np.zeros(3))
@@ -300,7 +380,10 @@ def test_work_of_a_version_without_checksums_counts_as_absent(tmp_path: Path, ca
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "\x00", '{"kind": 5}', '{"threads": 1}'])
 def test_a_damaged_identity_stops_nobody_and_is_written_anew(tmp_path: Path, content: str) -> None:
-    with contextlib.suppress(KeyboardInterrupt), workspace(tmp_path, "quick-made-train", HERE) as work:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        workspace(tmp_path, "quick-made-train", HERE) as work,
+    ):
         work.save("train.pt", 7)
         raise KeyboardInterrupt
     (work.folder / "identity.json").write_text(content)
@@ -313,7 +396,10 @@ def test_a_damaged_identity_stops_nobody_and_is_written_anew(tmp_path: Path, con
 
 @pytest.mark.parametrize("lost", range(0, 300, 9))
 def test_a_flipped_identity_of_other_work_stops_nobody(tmp_path: Path, lost: int) -> None:
-    with contextlib.suppress(KeyboardInterrupt), workspace(tmp_path, "quick-made-train", HERE | {"threads": 1}) as work:
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        workspace(tmp_path, "quick-made-train", HERE | {"threads": 1}) as work,
+    ):
         work.save("train.pt", 7)
         raise KeyboardInterrupt
     path = work.folder / "identity.json"
@@ -324,8 +410,12 @@ def test_a_flipped_identity_of_other_work_stops_nobody(tmp_path: Path, lost: int
         assert work.load("train.pt") is None
 
 
-def test_a_training_whose_checkpoint_is_damaged_begins_anew(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also where a model counts in the data before its first step, which a resumed training leaves out."""
+def test_a_training_whose_checkpoint_is_damaged_begins_anew(
+    params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where a model counts in the data before its first step, which a resumed training leaves
+    out.
+    """
     code.run(params)
     for entry in ("made", "pixel_marginals"):
         train.run(params, entry)

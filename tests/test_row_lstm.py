@@ -20,7 +20,9 @@ def model_of(**options: int) -> RowLSTM:
 def test_with_kernels_of_width_one_each_column_is_an_lstm_over_the_rows() -> None:
     layer = model_of(kernel=1)._layers()[0]
     cell = nn.LSTMCell(10, 5).double()
-    order = torch.tensor([2, 1, 3, 0])  # torch's gates are i, f, g, o; ours o, f, i, g, as in the paper
+    order = torch.tensor(
+        [2, 1, 3, 0]
+    )  # torch's gates are i, f, g, o; ours o, f, i, g, as in the paper
     with torch.no_grad():
         for ours, theirs in (
             (layer.inputs.weight, cell.weight_ih),
@@ -45,13 +47,16 @@ def test_a_place_reads_the_inputs_on_its_left_and_a_widening_triangle_above() ->
     (slope,) = torch.autograd.grad(layer(h, None)[0, row, column].sum(), h)
     seen = (slope[0] != 0).any(-1)
     for r in range(9):
-        # The states above widen by one to both sides per row, and each has read its input and the one on its left.
+        # The states above widen by one to both sides per row, and each has read its input and the
+        # one on its left.
         reach = row - r
         expected = [0 <= reach and -(reach + 1) <= c - column <= reach for c in range(9)]
         assert seen[r].tolist() == expected, r
 
 
-@pytest.mark.parametrize(("options", "name"), [({"kernel": 2}, "kernel"), ({"hidden": 0}, "hidden")])
+@pytest.mark.parametrize(
+    ("options", "name"), [({"kernel": 2}, "kernel"), ({"hidden": 0}, "hidden")]
+)
 def test_sizes_that_make_no_sense(options: dict[str, int], name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: "):
         model_of(**options)

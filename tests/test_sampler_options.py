@@ -1,4 +1,6 @@
-"""Options of the samplers against loops written out: ancestral and deterministic diffusion, guidance, clipping, and the solvers of flow matching."""
+"""Options of the samplers against loops written out: ancestral and deterministic diffusion,
+guidance, clipping, and the solvers of flow matching.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,37 @@ N = 60
 
 
 def ddpm() -> DDPM:
-    return DDPM(SPEC, steps=STEPS, first=0.05, last=0.6, widths=(16,), blocks=1, patch=1, label_dropout=0.3, conditional=True)
+    return DDPM(
+        SPEC,
+        steps=STEPS,
+        first=0.05,
+        last=0.6,
+        widths=(16,),
+        blocks=1,
+        patch=1,
+        label_dropout=0.3,
+        conditional=True,
+    )
 
 
 def ddpm_vlb() -> DDPMVLB:
-    return DDPMVLB(SPEC, steps=STEPS, first=5.0, last=-4.0, widths=(16,), blocks=1, patch=1, label_dropout=0.3, conditional=True)
+    return DDPMVLB(
+        SPEC,
+        steps=STEPS,
+        first=5.0,
+        last=-4.0,
+        widths=(16,),
+        blocks=1,
+        patch=1,
+        label_dropout=0.3,
+        conditional=True,
+    )
 
 
 def estimate(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-    """In place of the network's estimate of the noise: it bends with place, time and label, of which 3 stands for none."""
+    """In place of the network's estimate of the noise: it bends with place, time and label, of
+    which 3 stands for none.
+    """
     return 0.9 * (1.3 * x_t).sin() + (0.3 * t + 0.15 * (y - 1))[:, None, None, None]
 
 
@@ -52,7 +76,12 @@ def left_of(make: Callable[[], GaussianDiffusion]) -> Tensor:
 
 @torch.no_grad()
 def by_hand(
-    make: Callable[[], GaussianDiffusion], y: Tensor, g: Generator, ddim_steps: int = 0, guidance: float = 0.0, clip: bool = False
+    make: Callable[[], GaussianDiffusion],
+    y: Tensor,
+    g: Generator,
+    ddim_steps: int = 0,
+    guidance: float = 0.0,
+    clip: bool = False,
 ) -> Tensor:
     """Samples by the papers' formulas in float64."""
     left = left_of(make)
@@ -70,7 +99,9 @@ def by_hand(
             x = left[then].sqrt() * image + (1 - left[then]).sqrt() * noise
             continue
         beta = 1 - left[now] / left[then]
-        mean = (left[then].sqrt() * beta * image + (1 - beta).sqrt() * (1 - left[then]) * x) / (1 - left[now])
+        mean = (left[then].sqrt() * beta * image + (1 - beta).sqrt() * (1 - left[then]) * x) / (
+            1 - left[now]
+        )
         late = max(now, 2)  # the posterior has no variance at step 1
         posterior = (1 - left[late] / left[late - 1]) * (1 - left[late - 1]) / (1 - left[late])
         variance = beta if make is ddpm else posterior
@@ -92,13 +123,17 @@ OPTIONS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("make", [ddpm, ddpm_vlb])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_a_sample_is_the_loop_written_out(make: Callable[[], GaussianDiffusion], options: dict[str, Any]) -> None:
+def test_a_sample_is_the_loop_written_out(
+    make: Callable[[], GaussianDiffusion], options: dict[str, Any]
+) -> None:
     model, y = build(make), torch.arange(N) % 3
     found = model.sample(N, y, rng=rng(5), **options).double()
     expected = by_hand(make, y, rng(5), **options)
     assert (found - expected).abs().max() <= 1  # a float at the edge of a level
     assert (found != expected).double().mean() < 0.01
-    assert ((found > 0) & (found < 255)).double().mean() > 0.1  # or levels at the ends would hide differences
+    assert (
+        (found > 0) & (found < 255)
+    ).double().mean() > 0.1  # or levels at the ends would hide differences
     *_, last = model.frames(N, y, rng=rng(5), **options)
     assert torch.equal(last.double(), found)
 
@@ -114,7 +149,9 @@ def test_each_option_makes_samples_of_its_own(make: Callable[[], GaussianDiffusi
 
 @pytest.mark.parametrize("make", [ddpm, ddpm_vlb])
 @pytest.mark.parametrize("ddim_steps", [1, 3, STEPS])
-def test_the_deterministic_sampler_decodes_its_own_latents(make: Callable[[], GaussianDiffusion], ddim_steps: int) -> None:
+def test_the_deterministic_sampler_decodes_its_own_latents(
+    make: Callable[[], GaussianDiffusion], ddim_steps: int
+) -> None:
     model, y = build(make), torch.arange(N) % 3
     z = model.prior(N, y, rng=rng(5))
     decoded = model.decode(z, y, rng=rng(6), ddim_steps=ddim_steps)
@@ -124,7 +161,9 @@ def test_the_deterministic_sampler_decodes_its_own_latents(make: Callable[[], Ga
 
 
 @pytest.mark.parametrize("make", [ddpm, ddpm_vlb])
-def test_unlabelled_estimates_are_asked_for_only_where_they_guide(make: Callable[[], GaussianDiffusion]) -> None:
+def test_unlabelled_estimates_are_asked_for_only_where_they_guide(
+    make: Callable[[], GaussianDiffusion],
+) -> None:
     model, seen = build(make), []
     y = torch.arange(6) % 3
     model.denoise = lambda x_t, t, labels: seen.append(labels) or estimate(x_t, t, labels)  # type: ignore[method-assign]
@@ -155,7 +194,9 @@ class Field(nn.Module):
 
 
 def matching(ode_steps: int = 5) -> FlowMatching:
-    model = FlowMatching(SPEC, widths=(16,), blocks=1, patch=1, ode_steps=ode_steps, conditional=True).eval()
+    model = FlowMatching(
+        SPEC, widths=(16,), blocks=1, patch=1, ode_steps=ode_steps, conditional=True
+    ).eval()
     model.network = Field()  # type: ignore[assignment]
     model._levels = lambda x: x  # type: ignore[method-assign]  # the states themselves
     return model
@@ -200,7 +241,9 @@ def test_a_solver_takes_its_steps(solver: str, steps: int | None) -> None:
     z = model.prior(N, y, rng=rng(5))
     found = model.sample(N, y, rng=rng(5), solver=solver, ode_steps=steps)
     taken = 5 if steps is None else steps  # those of the score
-    torch.testing.assert_close(found.double(), solved(z, y, RULES[solver], taken), rtol=0, atol=2e-5)
+    torch.testing.assert_close(
+        found.double(), solved(z, y, RULES[solver], taken), rtol=0, atol=2e-5
+    )
     for other in [rule for name, rule in RULES.items() if name != solver]:
         assert (found - solved(z, y, other, taken)).abs().max() > 1e-3
     assert (found - solved(z, y, RULES[solver], taken + 1)).abs().max() > 1e-4

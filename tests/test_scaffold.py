@@ -58,11 +58,15 @@ entries:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    (tmp_path / "params.yaml").write_text(HEAD.format(root=".", profile="quick", file="params.yaml") + ENTRIES)
+    (tmp_path / "params.yaml").write_text(
+        HEAD.format(root=".", profile="quick", file="params.yaml") + ENTRIES
+    )
     for name in ("smoke", "full"):
         folder = tmp_path / "profiles" / name
         folder.mkdir(parents=True)
-        (folder / "params.yaml").write_text(HEAD.format(root="../..", profile=name, file=f"profiles/{name}/params.yaml") + ENTRIES)
+        (folder / "params.yaml").write_text(
+            HEAD.format(root="../..", profile=name, file=f"profiles/{name}/params.yaml") + ENTRIES
+        )
     (tmp_path / "genbench" / "models").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -70,7 +74,11 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def contents(root: Path) -> dict[Path, str]:
     """The files of the project, without the lock of who edits it."""
-    return {path: path.read_text() for path in sorted(root.rglob("*")) if path.is_file() and ".ckpt" not in path.parts}
+    return {
+        path: path.read_text()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and ".ckpt" not in path.parts
+    }
 
 
 # ---------------------------------------------------------------------- add_entries
@@ -91,7 +99,9 @@ def contents(root: Path) -> dict[Path, str]:
 def test_new_entries_leave_every_line_of_the_file_in_place(text: str) -> None:
     result = add_entries(text, ["new:\n  model: m\n  arch: {}", "other: {seed: 1}"])
     before, after = yaml.safe_load(text), yaml.safe_load(result)
-    assert {name: value for name, value in after["entries"].items() if name not in ("new", "other")} == before["entries"]
+    assert {
+        name: value for name, value in after["entries"].items() if name not in ("new", "other")
+    } == before["entries"]
     assert after["entries"]["new"] == {"model": "m", "arch": {}}
     assert after["entries"]["other"] == {"seed": 1}
     assert {**after, "entries": None} == {**before, "entries": None}
@@ -101,7 +111,9 @@ def test_new_entries_leave_every_line_of_the_file_in_place(text: str) -> None:
     assert result.endswith("\n")
 
 
-@pytest.mark.parametrize("text", ["entries: {a: {seed: 0}}\n", "entries:\n", "other: 1\n", "entries: [a]\n", ""])
+@pytest.mark.parametrize(
+    "text", ["entries: {a: {seed: 0}}\n", "entries:\n", "other: 1\n", "entries: [a]\n", ""]
+)
 def test_a_file_without_a_block_of_entries_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="block mapping"):
         add_entries(text, ["new: {}"])
@@ -116,7 +128,12 @@ def test_an_entry_that_is_there_already_is_not_overwritten() -> None:
 
 
 def test_seeds_are_copies_that_differ_in_the_seed_alone(root: Path) -> None:
-    assert add_seeds("quick", 3, ["made", "train_copy"]) == ["made-s4", "made-s5", "train_copy-s1", "train_copy-s2"]
+    assert add_seeds("quick", 3, ["made", "train_copy"]) == [
+        "made-s4",
+        "made-s5",
+        "train_copy-s1",
+        "train_copy-s2",
+    ]
     entries = yaml.safe_load((root / "params.yaml").read_text())["entries"]
     for name, seed in (("made-s4", 4), ("made-s5", 5)):
         assert entries[name] == {**entries["made"], "seed": seed}
@@ -150,7 +167,9 @@ SHORT = """
 """
 
 
-def test_entries_that_a_former_version_wrote_as_aliases_are_written_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_entries_that_a_former_version_wrote_as_aliases_are_written_out(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = root / "params.yaml"
     short = path.read_text().replace("  made: #", "  made: &made #") + SHORT.removeprefix("\n")
     path.write_text(short)
@@ -167,7 +186,11 @@ def test_entries_that_a_former_version_wrote_as_aliases_are_written_out(root: Pa
 
 def test_an_anchor_that_others_refer_to_stays(root: Path) -> None:
     path = root / "params.yaml"
-    text = path.read_text().replace("  made: #", "  made: &made #") + SHORT.removeprefix("\n") + "  mine:\n    <<: *made\n    seed: 9\n"
+    text = (
+        path.read_text().replace("  made: #", "  made: &made #")
+        + SHORT.removeprefix("\n")
+        + "  mine:\n    <<: *made\n    seed: 9\n"
+    )
     path.write_text(text)
     add_seeds("quick", 2, ["made"])
     document = yaml12.parse(path.read_text())
@@ -195,10 +218,17 @@ new_model(what) if what.startswith("my_") else add_seeds("quick", int(what), ["m
 
 
 def test_edits_at_the_same_time_are_all_there(root: Path) -> None:
-    """Twelve processes that start at one moment: each had read the file before another had written it, and wrote what it had read."""
+    """Twelve processes that start at one moment: each had read the file before another had written
+    it, and wrote what it had read.
+    """
     edits = [*(f"my_{i}" for i in range(6)), *map(str, range(2, 8))]
     command = [sys.executable, "-c", EDIT]
-    running = [subprocess.Popen([*command, edit, str(root / "go")], cwd=root, stdout=subprocess.PIPE, text=True) for edit in edits]
+    running = [
+        subprocess.Popen(
+            [*command, edit, str(root / "go")], cwd=root, stdout=subprocess.PIPE, text=True
+        )
+        for edit in edits
+    ]
     for process in running:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -208,7 +238,12 @@ def test_edits_at_the_same_time_are_all_there(root: Path) -> None:
         assert process.stdout is not None
         process.stdout.close()
     new = {f"my_{i}" for i in range(6)}
-    assert set(load_params("quick").entries) == {"train_copy", "made", *(f"made-s{i}" for i in range(4, 10)), *new}
+    assert set(load_params("quick").entries) == {
+        "train_copy",
+        "made",
+        *(f"made-s{i}" for i in range(4, 10)),
+        *new,
+    }
     for profile in ("smoke", "full"):
         assert set(load_params(profile).entries) == {"train_copy", "made", *new}
 
@@ -255,14 +290,18 @@ def test_a_new_model_is_a_distribution_and_samples_fast(root: Path) -> None:
         model = cls(spec, **arch).double().eval()
         with torch.no_grad():
             model.weight.normal_(generator=rng)
-        images = torch.tensor(list(itertools.product(range(spec.levels), repeat=spec.dims)), dtype=torch.uint8).view(
-            -1, 1, spec.height, spec.width
-        )
+        images = torch.tensor(
+            list(itertools.product(range(spec.levels), repeat=spec.dims)), dtype=torch.uint8
+        ).view(-1, 1, spec.height, spec.width)
         assert len(images) <= 512
-        assert model.log_likelihood(images, rng=rng).exp().sum().item() == pytest.approx(1, abs=1e-9)
+        assert model.log_likelihood(images, rng=rng).exp().sum().item() == pytest.approx(
+            1, abs=1e-9
+        )
         whole = model.logits(images)
         for i in range(spec.dims):
-            torch.testing.assert_close(model.step(images, i, None)[0], whole[:, i], atol=1e-12, rtol=0)
+            torch.testing.assert_close(
+                model.step(images, i, None)[0], whole[:, i], atol=1e-12, rtol=0
+            )
     assert cls(DataSpec(28, 28, 256, 10)).sample(2, rng=rng).shape == (2, 1, 28, 28)
 
 
@@ -276,9 +315,19 @@ def test_a_new_model_passes_the_contract(root: Path, monkeypatch: pytest.MonkeyP
         contract.check_training_improves_score(case, model)
         contract.check_checkpoint(case, model, root / "weights.safetensors")
         contract.check_bad_input(case, model)
-        for check in (contract.check_phases, contract.check_seeded, contract.check_no_hidden_state, contract.check_batch_mates):
+        for check in (
+            contract.check_phases,
+            contract.check_seeded,
+            contract.check_no_hidden_state,
+            contract.check_batch_mates,
+        ):
             check(model)
-        for check in (contract.check_mass, contract.check_samples, contract.check_traceable, contract.check_inpaintable):
+        for check in (
+            contract.check_mass,
+            contract.check_samples,
+            contract.check_traceable,
+            contract.check_inpaintable,
+        ):
             check(model)
 
 
@@ -320,8 +369,13 @@ def test_a_name_that_is_an_entry_changes_nothing(root: Path) -> None:
 
 def test_a_profile_that_cannot_be_edited_changes_nothing(root: Path) -> None:
     path = root / "profiles" / "smoke" / "params.yaml"
-    entries = "entries: {made: {model: made, dataset: mnist, seed: 0, arch: {}, train: {}, sample: {}, score: {}}}\n"
-    path.write_text(HEAD.format(root="../..", profile="smoke", file="profiles/smoke/params.yaml") + entries)
+    entries = (
+        "entries: {made: {model: made, dataset: mnist, seed: 0, arch: {}, train: {}, sample: "
+        "{}, score: {}}}\n"
+    )
+    path.write_text(
+        HEAD.format(root="../..", profile="smoke", file="profiles/smoke/params.yaml") + entries
+    )
     before = contents(root)
     with pytest.raises(UserError, match=r"smoke/params\.yaml: entries"):
         new_model("novel")
@@ -365,12 +419,16 @@ def test_a_killed_call_is_finished_by_the_same_command(root: Path, written: int)
 
 
 @pytest.mark.parametrize("edited", ["genbench/models/novel.py", "params.yaml"])
-def test_what_a_killed_call_has_written_and_somebody_has_edited_is_no_part_of_it(root: Path, edited: str) -> None:
+def test_what_a_killed_call_has_written_and_somebody_has_edited_is_no_part_of_it(
+    root: Path, edited: str
+) -> None:
     before = contents(root)
     paths = new_model("novel")
     paths[-1].write_text(before[paths[-1]])
     text = (root / edited).read_text()
-    (root / edited).write_text(text + "# mine\n" if edited.endswith(".py") else text.replace("steps: 1000", "steps: 7"))
+    (root / edited).write_text(
+        text + "# mine\n" if edited.endswith(".py") else text.replace("steps: 1000", "steps: 7")
+    )
     assert (root / edited).read_text() != text
     edited_contents = contents(root)
     with pytest.raises(UserError, match="already"):

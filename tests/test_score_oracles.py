@@ -1,4 +1,6 @@
-"""What the stage of the likelihoods writes, beside log-likelihoods of the same images by direct calls, and formulas written out."""
+"""What the stage of the likelihoods writes, beside log-likelihoods of the same images by direct
+calls, and formulas written out.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,17 @@ from genbench.data.datasets import Dataset
 from genbench.files import read_npz
 from pipelines import score_likelihood, train
 from tests import by_hand
-from tests.small_project import ENTRIES, TRAIN, Call, Spy, cut, install_models, project, trained, with_spy
+from tests.small_project import (
+    ENTRIES,
+    TRAIN,
+    Call,
+    Spy,
+    cut,
+    install_models,
+    project,
+    trained,
+    with_spy,
+)
 
 CHUNK = 250
 CHEAP, COSTLY = by_hand.spread(610, 300), by_hand.spread(610, 24)
@@ -37,27 +49,45 @@ def grey(mnist: Dataset) -> Dataset:
 
 
 def record_of(params: Params, name: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((params.run(name) / "likelihood.json").read_text(encoding="utf-8"))
+    record: dict[str, Any] = json.loads(
+        (params.run(name) / "likelihood.json").read_text(encoding="utf-8")
+    )
     return record
 
 
-def log_p(model: GenerativeModel, name: str, purpose: str, x: Tensor, y: Tensor | None, index: Sequence[int], **options: Any) -> np.ndarray:
+def log_p(
+    model: GenerativeModel,
+    name: str,
+    purpose: str,
+    x: Tensor,
+    y: Tensor | None,
+    index: Sequence[int],
+    **options: Any,
+) -> np.ndarray:
     """Log P (or log P(x|y)) of some images: pieces of 250, each with a generator of its own."""
     parts = []
     for number, begin in enumerate(range(0, len(index), CHUNK)):
         chosen = list(index[begin : begin + CHUNK])
         noise = by_hand.rng("score", name, ENTRIES[name].seed, purpose, number)
         with torch.no_grad():
-            parts.append(model.log_likelihood(x[chosen], None if y is None else y[chosen], rng=noise, **options))
+            parts.append(
+                model.log_likelihood(
+                    x[chosen], None if y is None else y[chosen], rng=noise, **options
+                )
+            )
     return torch.cat(parts).double().numpy()
 
 
-def check_mean(metric: dict[str, Any], values: np.ndarray, *, scale: float = 1.0, **fields: Any) -> None:
+def check_mean(
+    metric: dict[str, Any], values: np.ndarray, *, scale: float = 1.0, **fields: Any
+) -> None:
     """That a metric is a mean over images with its standard error, and says what it is."""
     deviation = math.sqrt(sum((value - values.mean()) ** 2 for value in values) / (len(values) - 1))
     extra = fields.pop("extra_stderr", 0.0)
     assert metric["value"] == pytest.approx(scale * values.mean(), rel=1e-5)
-    assert metric["stderr"] == pytest.approx(scale * math.hypot(deviation / math.sqrt(len(values)), extra), rel=1e-4)
+    assert metric["stderr"] == pytest.approx(
+        scale * math.hypot(deviation / math.sqrt(len(values)), extra), rel=1e-4
+    )
     assert {key: metric[key] for key in ("n", "kind", "higher_is_better", "detail")} == {
         "n": len(values),
         "higher_is_better": False,
@@ -69,7 +99,9 @@ def check_mean(metric: dict[str, Any], values: np.ndarray, *, scale: float = 1.0
 BITS = 1 / (784 * math.log(2))
 
 
-def test_exact_likelihoods_are_those_of_evenly_spread_test_images(finished: Params, binary: Dataset) -> None:
+def test_exact_likelihoods_are_those_of_evenly_spread_test_images(
+    finished: Params, binary: Dataset
+) -> None:
     model = trained(finished, "made")
     expected = -log_p(model, "made", "nats", binary.test_x, None, CHEAP)
     arrays, record = read_npz(finished.run("made") / "nats.npz"), record_of(finished, "made")
@@ -81,55 +113,90 @@ def test_exact_likelihoods_are_those_of_evenly_spread_test_images(finished: Para
     check_mean(record["metrics"]["bits_per_dim"], expected, scale=BITS, kind="exact")
     assert record["entry"] == "made"
     assert record["withheld"] == {}
-    weights = hashlib.sha256((finished.run("made") / "weights.safetensors").read_bytes()).hexdigest()
+    weights = hashlib.sha256(
+        (finished.run("made") / "weights.safetensors").read_bytes()
+    ).hexdigest()
     kind = json.loads((finished.run("made") / "provenance.json").read_text())["kind"]
     assert record["made_from"].items() >= {"weights": weights, "kind": kind}.items()
 
 
-def test_a_bound_with_draws_is_summed_over_classes_on_few_images_and_its_elbo_taken_on_many(finished: Params, grey: Dataset) -> None:
-    """3 draws of 10 classes are 30 passes an image, more than the 10 that many images may cost; a single draw with the own label is one."""
+def test_a_bound_with_draws_is_summed_over_classes_on_few_images_and_its_elbo_taken_on_many(
+    finished: Params, grey: Dataset
+) -> None:
+    """3 draws of 10 classes are 30 passes an image, more than the 10 that many images may cost; a
+    single draw with the own label is one.
+    """
     model, x, y = trained(finished, "cvae"), grey.test_x, grey.test_y
     assert y is not None
     columns = []
     for label in range(10):
         noise = by_hand.rng("score", "cvae", 1, "nats", 0, label)
-        columns.append(model.log_likelihood(x[COSTLY], torch.full((24,), label), rng=noise, draws=3))
+        columns.append(
+            model.log_likelihood(x[COSTLY], torch.full((24,), label), rng=noise, draws=3)
+        )
     by_class = torch.stack(columns, 1).numpy()
     own = y[COSTLY].numpy()
     whole = -np.log(np.exp(by_class - by_class.max(1, keepdims=True)).mean(1)) - by_class.max(1)
     conditional = -by_class[np.arange(24), own]
     elbo = math.log(10) - log_p(model, "cvae", "elbo_nats", x, y, CHEAP, draws=1)
-    arrays, metrics = read_npz(finished.run("cvae") / "nats.npz"), record_of(finished, "cvae")["metrics"]
+    arrays, metrics = (
+        read_npz(finished.run("cvae") / "nats.npz"),
+        record_of(finished, "cvae")["metrics"],
+    )
     assert (arrays["index"].tolist(), arrays["index_elbo_nats"].tolist()) == (COSTLY, CHEAP)
     for name, values in {"nats": whole, "conditional_nats": conditional, "elbo_nats": elbo}.items():
         assert np.allclose(arrays[name], values, rtol=1e-5), name
-        check_mean(metrics[name], values, kind="lower_bound", detail={"draws": 1 if name == "elbo_nats" else 3})
+        check_mean(
+            metrics[name],
+            values,
+            kind="lower_bound",
+            detail={"draws": 1 if name == "elbo_nats" else 3},
+        )
     check_mean(metrics["bits_per_dim"], whole, scale=BITS, kind="lower_bound", detail={"draws": 3})
     right = (by_class.argmax(1) == own).astype(float)
     assert arrays["bayes_accuracy"].tolist() == right.tolist()
     assert 0 < right.sum() < 24
     assert metrics["bayes_accuracy"]["value"] == pytest.approx(right.mean())
     assert metrics["bayes_accuracy"]["stderr"] == pytest.approx(right.std(ddof=1) / math.sqrt(24))
-    assert (metrics["bayes_accuracy"]["higher_is_better"], metrics["bayes_accuracy"]["kind"]) == (True, None)
+    assert (metrics["bayes_accuracy"]["higher_is_better"], metrics["bayes_accuracy"]["kind"]) == (
+        True,
+        None,
+    )
 
 
-def test_diagnostics_are_of_the_spread_images_with_their_labels(finished: Params, grey: Dataset) -> None:
+def test_diagnostics_are_of_the_spread_images_with_their_labels(
+    finished: Params, grey: Dataset
+) -> None:
     model, metrics = trained(finished, "cvae"), record_of(finished, "cvae")["metrics"]
     assert grey.test_y is not None
-    expected = model.diagnostics(grey.test_x[CHEAP], grey.test_y[CHEAP], rng=by_hand.rng("diagnostics", "cvae", 1))
+    expected = model.diagnostics(
+        grey.test_x[CHEAP], grey.test_y[CHEAP], rng=by_hand.rng("diagnostics", "cvae", 1)
+    )
     found = {name: metric for name, metric in metrics.items() if metric["higher_is_better"] is None}
-    assert {name: metric["value"] for name, metric in found.items()} == pytest.approx(expected, rel=1e-5)
-    assert {(metric["n"], metric["stderr"], metric["kind"]) for metric in found.values()} == {(300, None, None)}
-    prefix = model.diagnostics(grey.test_x[:300], grey.test_y[:300], rng=by_hand.rng("diagnostics", "cvae", 1))
+    assert {name: metric["value"] for name, metric in found.items()} == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert {(metric["n"], metric["stderr"], metric["kind"]) for metric in found.values()} == {
+        (300, None, None)
+    }
+    prefix = model.diagnostics(
+        grey.test_x[:300], grey.test_y[:300], rng=by_hand.rng("diagnostics", "cvae", 1)
+    )
     assert found["rate_nats"]["value"] != pytest.approx(prefix["rate_nats"], rel=1e-4)
 
 
 def test_classes_that_may_not_be_summed_cost_the_label_too(finished: Params, grey: Dataset) -> None:
     model = trained(finished, "ddpm")
     conditional = -log_p(model, "ddpm", "nats", grey.test_x, grey.test_y, CHEAP, terms=3)
-    arrays, metrics = read_npz(finished.run("ddpm") / "nats.npz"), record_of(finished, "ddpm")["metrics"]
+    arrays, metrics = (
+        read_npz(finished.run("ddpm") / "nats.npz"),
+        record_of(finished, "ddpm")["metrics"],
+    )
     assert arrays["index"].tolist() == CHEAP
-    for name, values in {"nats": conditional + math.log(10), "conditional_nats": conditional}.items():
+    for name, values in {
+        "nats": conditional + math.log(10),
+        "conditional_nats": conditional,
+    }.items():
         assert np.allclose(arrays[name], values, rtol=1e-5), name
         check_mean(metrics[name], values, kind="lower_bound")
     assert not {"bayes_accuracy", "elbo_nats"} & metrics.keys()
@@ -137,13 +204,22 @@ def test_classes_that_may_not_be_summed_cost_the_label_too(finished: Params, gre
 
 def test_an_estimate_rests_on_its_normaliser(finished: Params, binary: Dataset) -> None:
     model = trained(finished, "rbm")
-    prepared = model.prepare_likelihood(rng=by_hand.rng("prepare_likelihood", "rbm", 5), chains=24, temperatures=40)
+    prepared = model.prepare_likelihood(
+        rng=by_hand.rng("prepare_likelihood", "rbm", 5), chains=24, temperatures=40
+    )
     expected = -log_p(model, "rbm", "nats", binary.test_x, None, CHEAP)
     metrics = record_of(finished, "rbm")["metrics"]
     assert np.array_equal(read_npz(finished.run("rbm") / "nats.npz")["nats"], expected)
     assert prepared["log_z_stderr"] > 0
     for name, scale in (("nats", 1.0), ("bits_per_dim", BITS)):
-        check_mean(metrics[name], expected, scale=scale, kind="estimate", detail=prepared, extra_stderr=prepared["log_z_stderr"])
+        check_mean(
+            metrics[name],
+            expected,
+            scale=scale,
+            kind="estimate",
+            detail=prepared,
+            extra_stderr=prepared["log_z_stderr"],
+        )
 
 
 @pytest.mark.parametrize("name", ["gan", "copy"])
@@ -160,9 +236,13 @@ def test_without_a_likelihood_the_record_is_empty(finished: Params, name: str) -
 def spied(tmp_path: Path, mnist: Dataset, monkeypatch: pytest.MonkeyPatch) -> Iterator[Params]:
     """A project with an entry whose model notes down its calls, trained in bfloat16."""
     install_models(tmp_path / "site", monkeypatch)
-    params = with_spy(project(tmp_path, mnist), train={**TRAIN, "backend": {"cpu": {"precision": "bfloat16"}}})
+    params = with_spy(
+        project(tmp_path, mnist), train={**TRAIN, "backend": {"cpu": {"precision": "bfloat16"}}}
+    )
     train.run(params, "spy")
-    assert {call.precision for call in Spy.calls if call.method == "training_loss"} == {torch.bfloat16}
+    assert {call.precision for call in Spy.calls if call.method == "training_loss"} == {
+        torch.bfloat16
+    }
     Spy.calls.clear()
     yield params
     Spy.calls.clear()
@@ -172,12 +252,20 @@ def asked(method: str) -> list[Call]:
     return [call for call in Spy.calls if call.method == method]
 
 
-def test_each_call_has_its_images_labels_options_and_generator(spied: Params, grey: Dataset) -> None:
+def test_each_call_has_its_images_labels_options_and_generator(
+    spied: Params, grey: Dataset
+) -> None:
     score_likelihood.run(spied, "spy")
     assert grey.test_y is not None
     x, y = grey.test_x, grey.test_y.tolist()
-    prepared, scored, diagnosed = asked("prepare_likelihood"), asked("log_likelihood"), asked("diagnostics")
-    assert [(call.options, call.seed) for call in prepared] == [({"chains": 7}, by_hand.seed("prepare_likelihood", "spy", 6))]
+    prepared, scored, diagnosed = (
+        asked("prepare_likelihood"),
+        asked("log_likelihood"),
+        asked("diagnostics"),
+    )
+    assert [(call.options, call.seed) for call in prepared] == [
+        ({"chains": 7}, by_hand.seed("prepare_likelihood", "spy", 6))
+    ]
     assert len(scored) == 12
     for label, call in enumerate(scored[:10]):
         assert call.x is not None and torch.equal(call.x, x[COSTLY])
@@ -198,13 +286,21 @@ def test_each_call_has_its_images_labels_options_and_generator(spied: Params, gr
 
 def test_a_score_is_in_float32_in_eval_mode_whatever_the_training_was(spied: Params) -> None:
     score_likelihood.run(spied, "spy")
-    assert {call.method for call in Spy.calls} == {"prepare_likelihood", "log_likelihood", "diagnostics"}
-    assert {(call.precision, call.training, call.threads) for call in Spy.calls} == {(torch.float32, False, 1)}
+    assert {call.method for call in Spy.calls} == {
+        "prepare_likelihood",
+        "log_likelihood",
+        "diagnostics",
+    }
+    assert {(call.precision, call.training, call.threads) for call in Spy.calls} == {
+        (torch.float32, False, 1)
+    }
     assert {call.gradients for call in asked("log_likelihood") + asked("diagnostics")} == {False}
 
 
 def test_scores_of_the_spy_are_its_closed_form(spied: Params, grey: Dataset) -> None:
-    """log P(x|y) = -scale (sum of x + y / draws): the mean over classes takes log sum exp(-scale y / draws) - log 10 off, whatever the image."""
+    """log P(x|y) = -scale (sum of x + y / draws): the mean over classes takes log sum exp(-scale y
+    / draws) - log 10 off, whatever the image.
+    """
     score_likelihood.run(spied, "spy")
     assert grey.test_y is not None
     light, y = (grey.test_x.double() / 255).sum((1, 2, 3)).numpy(), grey.test_y.numpy()
@@ -219,17 +315,33 @@ def test_scores_of_the_spy_are_its_closed_form(spied: Params, grey: Dataset) -> 
     for name, values in expected.items():
         assert np.allclose(arrays[name], values, rtol=1e-6), name
     detail = {"draws": 2, "log_z": 1.5, "log_z_stderr": 0.25}
-    check_mean(metrics["nats"], expected["nats"], kind="lower_bound", detail=detail, extra_stderr=0.25)
-    check_mean(metrics["elbo_nats"], expected["elbo_nats"], kind="lower_bound", detail=detail | {"draws": 1}, extra_stderr=0.25)
+    check_mean(
+        metrics["nats"], expected["nats"], kind="lower_bound", detail=detail, extra_stderr=0.25
+    )
+    check_mean(
+        metrics["elbo_nats"],
+        expected["elbo_nats"],
+        kind="lower_bound",
+        detail=detail | {"draws": 1},
+        extra_stderr=0.25,
+    )
 
 
-def test_a_killed_score_goes_on_and_prepares_once(spied: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_score_goes_on_and_prepares_once(
+    spied: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     score_likelihood.run(spied, "spy")
-    expected = {name: (spied.run("spy") / name).read_bytes() for name in ("nats.npz", "likelihood.json")}
+    expected = {
+        name: (spied.run("spy") / name).read_bytes() for name in ("nats.npz", "likelihood.json")
+    }
     for folder in spied.checkpoints.glob("*-score_likelihood-*"):
         for chunk in ("elbo_nats-0.npz", "elbo_nats-1.npz", "done"):
             (folder / chunk).unlink()
     Spy.calls.clear()
     score_likelihood.run(spied, "spy")
-    assert [call.method for call in Spy.calls] == ["log_likelihood", "log_likelihood", "diagnostics"]
+    assert [call.method for call in Spy.calls] == [
+        "log_likelihood",
+        "log_likelihood",
+        "diagnostics",
+    ]
     assert {name: (spied.run("spy") / name).read_bytes() for name in expected} == expected

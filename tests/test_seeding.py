@@ -1,4 +1,6 @@
-"""Seeds: fixed numbers, so that no edit moves them unseen, and another one for each purpose, entry, seed, chunk and label."""
+"""Seeds: fixed numbers, so that no edit moves them unseen, and another one for each purpose, entry,
+seed, chunk and label.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ GOLDEN = {
     ("metrics", "mnist"): 4474899501695149629,
     ("visuals", "made", 0, "process"): 4149886986106734505,
 }
-"""From `printf 'init\\x1fmade\\x1f0' | sha256sum`: its first eight bytes, the last of them the highest, without the lowest bit."""
+"""From `printf 'init\\x1fmade\\x1f0' | sha256sum`: its first eight bytes, the last of them the
+highest, without the lowest bit.
+"""
 
 
 @pytest.mark.parametrize("identity", GOLDEN, ids=lambda identity: "-".join(map(str, identity)))
@@ -35,7 +39,9 @@ def test_a_seed_is_the_number_that_it_always_was(identity: tuple[str | int, ...]
 
 def test_the_first_numbers_of_a_generator_are_those_of_its_seed() -> None:
     ours = torch.rand(3, generator=generator_for("sample", "made", 0, 1))
-    assert torch.equal(ours, torch.rand(3, generator=torch.Generator().manual_seed(GOLDEN["sample", "made", 0, 1])))
+    assert torch.equal(
+        ours, torch.rand(3, generator=torch.Generator().manual_seed(GOLDEN["sample", "made", 0, 1]))
+    )
     assert not torch.equal(ours, torch.rand(3, generator=generator_for("sample", "made", 0, 0)))
 
 

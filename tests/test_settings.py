@@ -22,11 +22,17 @@ PARAMS = Params(
     protocol=Protocol(4, 2, 4, 2, 10, 1, 200, 8),
     compute=Compute(),
 )
-ENTRY = Entry("made", "made", "mnist", 0, {"width": 1}, {"steps": 1}, {"temperature": 1.0}, {"draws": 1})
+ENTRY = Entry(
+    "made", "made", "mnist", 0, {"width": 1}, {"steps": 1}, {"temperature": 1.0}, {"draws": 1}
+)
 
 
 def _concerned(params: Params = PARAMS, entry: Entry = ENTRY) -> set[str]:
-    return {stage for stage in ENTRY_STAGES if entry_settings(params, stage, entry) != entry_settings(PARAMS, stage, ENTRY)}
+    return {
+        stage
+        for stage in ENTRY_STAGES
+        if entry_settings(params, stage, entry) != entry_settings(PARAMS, stage, ENTRY)
+    }
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,9 @@ def _concerned(params: Params = PARAMS, entry: Entry = ENTRY) -> set[str]:
         ({"dataset": "binary_mnist"}, set(ENTRY_STAGES)),
     ],
 )
-def test_edit_of_an_entry_concerns_the_stages_that_read_it(change: dict[str, Any], stages: set[str]) -> None:
+def test_edit_of_an_entry_concerns_the_stages_that_read_it(
+    change: dict[str, Any], stages: set[str]
+) -> None:
     assert _concerned(entry=replace(ENTRY, **change)) == stages
 
 
@@ -58,7 +66,9 @@ def test_edit_of_an_entry_concerns_the_stages_that_read_it(change: dict[str, Any
         ({"feature_reference_images": 9}, set()),
     ],
 )
-def test_edit_of_the_protocol_concerns_the_stages_that_read_it(change: dict[str, int], stages: set[str]) -> None:
+def test_edit_of_the_protocol_concerns_the_stages_that_read_it(
+    change: dict[str, int], stages: set[str]
+) -> None:
     params = replace(PARAMS, protocol=replace(PARAMS.protocol, **change))
     assert _concerned(params) == stages
     concerns_features = shared_settings(params, "features") != shared_settings(PARAMS, "features")

@@ -1,4 +1,6 @@
-"""Rules of the sources that no linter checks: text is UTF-8, and no program is started by a shell."""
+"""Rules of the sources that no linter checks: text is UTF-8, and no program is started by a
+shell.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +11,30 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SOURCES = [path for folder in ("genbench", "pipelines", "benchmarks") for path in sorted((REPOSITORY / folder).rglob("*.py"))]
+SOURCES = [
+    path
+    for folder in ("genbench", "pipelines", "benchmarks")
+    for path in sorted((REPOSITORY / folder).rglob("*.py"))
+]
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str, set[str]]]:
     """Every call, with the name of what is called and its keywords."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            name = (
+                node.func.attr
+                if isinstance(node.func, ast.Attribute)
+                else getattr(node.func, "id", "")
+            )
             yield node, name, {keyword.arg or "**" for keyword in node.keywords}
 
 
 def mode_of(call: ast.Call, position: int) -> str:
     """The mode of a call of open; text if it is not a constant."""
-    given = [keyword.value for keyword in call.keywords if keyword.arg == "mode"] or call.args[position : position + 1]
+    given = [keyword.value for keyword in call.keywords if keyword.arg == "mode"] or call.args[
+        position : position + 1
+    ]
     return str(given[0].value) if given and isinstance(given[0], ast.Constant) else "r"
 
 
@@ -42,8 +54,15 @@ def without_encoding(source: str) -> list[int]:
                 and "closefd" not in keywords
             )
             or (name == "fdopen" and "b" not in mode_of(call, 1))
-            or (name in ("NamedTemporaryFile", "TemporaryFile") and "b" not in mode_of(call, 0) and mode_of(call, 0) != "r")
-            or (name in ("run", "Popen", "check_output", "check_call") and bool(keywords & {"text", "universal_newlines"}))
+            or (
+                name in ("NamedTemporaryFile", "TemporaryFile")
+                and "b" not in mode_of(call, 0)
+                and mode_of(call, 0) != "r"
+            )
+            or (
+                name in ("run", "Popen", "check_output", "check_call")
+                and bool(keywords & {"text", "universal_newlines"})
+            )
         )
         if text and "encoding" not in keywords:
             found.append(call.lineno)
@@ -55,7 +74,8 @@ def by_a_shell(source: str) -> list[int]:
     return [
         call.lineno
         for call, name, keywords in calls(ast.parse(source))
-        if "shell" in keywords or name in ("system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell")
+        if "shell" in keywords
+        or name in ("system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell")
     ]
 
 
@@ -76,12 +96,22 @@ def by_a_shell(source: str) -> list[int]:
 )
 def test_the_rule_sees_what_it_is_for(line: str) -> None:
     assert without_encoding(line) == [1]
-    assert without_encoding(f"{line.removesuffix(')')}, encoding='utf-8')".replace("(, ", "(")) == []
+    assert (
+        without_encoding(f"{line.removesuffix(')')}, encoding='utf-8')".replace("(, ", "(")) == []
+    )
 
 
 @pytest.mark.parametrize(
     "line",
-    ["p.read_text('utf-8')", "p.open('rb')", "open(p, 'xb')", "os.open(p, 0)", "Image.open(p)", "subprocess.run(x)", "os.fdopen(3, 'wb')"],
+    [
+        "p.read_text('utf-8')",
+        "p.open('rb')",
+        "open(p, 'xb')",
+        "os.open(p, 0)",
+        "Image.open(p)",
+        "subprocess.run(x)",
+        "os.fdopen(3, 'wb')",
+    ],
 )
 def test_bytes_need_no_encoding(line: str) -> None:
     assert without_encoding(line) == []
@@ -95,4 +125,8 @@ def test_a_source_reads_and_writes_utf_8_and_starts_no_shell(path: Path) -> None
 
 
 def test_a_shell_would_be_seen() -> None:
-    assert by_a_shell("subprocess.run('ls', shell=True)\nos.system('ls')\nos.popen('ls')\n") == [1, 2, 3]
+    assert by_a_shell("subprocess.run('ls', shell=True)\nos.system('ls')\nos.popen('ls')\n") == [
+        1,
+        2,
+        3,
+    ]

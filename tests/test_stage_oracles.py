@@ -1,4 +1,6 @@
-"""What the stages write, beside what the models give when they are called directly: data, weights, samples."""
+"""What the stages write, beside what the models give when they are called directly: data, weights,
+samples.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,16 @@ from genbench.training.fit import fit
 from genbench.training.history import Fitted
 from pipelines import prepare, sample, train
 from tests import by_hand
-from tests.small_project import ENTRIES, Spy, cut, install_models, project, trained, untrained, with_spy
+from tests.small_project import (
+    ENTRIES,
+    Spy,
+    cut,
+    install_models,
+    project,
+    trained,
+    untrained,
+    with_spy,
+)
 
 
 @pytest.fixture
@@ -60,21 +71,31 @@ def sha256(path: Path) -> str:
 
 
 def idx(array: np.ndarray) -> bytes:
-    return gzip.compress(struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes())
+    return gzip.compress(
+        struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
+    )
 
 
 @pytest.mark.parametrize("place", ["mirror", "cache"])
-def test_prepare_splits_the_published_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+def test_prepare_splits_the_published_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
     """The last training images are validation, and each image keeps its label."""
     numbers = np.random.default_rng(0)
     x, test_x = (numbers.integers(0, 256, (n, 28, 28), dtype=np.uint8) for n in (13, 5))
     y, test_y = np.arange(13, dtype=np.uint8) % 10, np.arange(5, dtype=np.uint8) + 3
     files = {f"file-{i}.gz": idx(array) for i, array in enumerate((x, y, test_x, test_y))}
-    published = [RawFile("mnist", name, (), "md5", hashlib.md5(content).hexdigest()) for name, content in files.items()]
+    published = [
+        RawFile("mnist", name, (), "md5", hashlib.md5(content).hexdigest())
+        for name, content in files.items()
+    ]
     monkeypatch.setattr(data, "raw_files", lambda dataset: published if dataset == "mnist" else [])
     monkeypatch.setitem(data.SIZES, "train", 9)
     params = project(tmp_path)
-    folder = {"mirror": tmp_path / "mirror" / "mnist", "cache": tmp_path / "data" / "raw" / "mnist"}[place]
+    folder = {
+        "mirror": tmp_path / "mirror" / "mnist",
+        "cache": tmp_path / "data" / "raw" / "mnist",
+    }[place]
     folder.mkdir(parents=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
@@ -82,7 +103,14 @@ def test_prepare_splits_the_published_files(tmp_path: Path, monkeypatch: pytest.
     if place == "mirror":
         monkeypatch.setenv("GENBENCH_MIRROR", str(tmp_path / "mirror"))
     prepare.run(params, "mnist")
-    expected = {"train_x": x[:9], "train_y": y[:9], "valid_x": x[9:], "valid_y": y[9:], "test_x": test_x, "test_y": test_y}
+    expected = {
+        "train_x": x[:9],
+        "train_y": y[:9],
+        "valid_x": x[9:],
+        "valid_y": y[9:],
+        "test_x": test_x,
+        "test_y": test_y,
+    }
     found = read_npz(params.data("mnist"))
     assert found.keys() == expected.keys()
     for name, array in expected.items():
@@ -94,7 +122,9 @@ def test_prepare_splits_the_published_files(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", ["made", "made-s4", "cvae", "rbm"])
-def test_weights_and_history_are_those_of_a_training_by_hand(finished: Params, datasets: dict[str, Dataset], name: str) -> None:
+def test_weights_and_history_are_those_of_a_training_by_hand(
+    finished: Params, datasets: dict[str, Dataset], name: str
+) -> None:
     entry = ENTRIES[name]
     torch.manual_seed(by_hand.seed("init", name, entry.seed))
     model = untrained(entry)
@@ -106,16 +136,27 @@ def test_weights_and_history_are_those_of_a_training_by_hand(finished: Params, d
         assert torch.allclose(written[key], value, atol=1e-5, rtol=1e-4, equal_nan=True), key
     with (finished.run(name) / "history.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [row["step"] for row in history] == list(range(1, 10))
+    assert (
+        [int(row["step"]) for row in rows] == [row["step"] for row in history] == list(range(1, 10))
+    )
     for row, by_hands in zip(rows, history, strict=True):
-        logged = {key: float(text) for key, text in row.items() if text and key not in ("step", "seconds", "images_per_second")}
-        assert logged == pytest.approx({key: value for key, value in by_hands.items() if key != "step"}, rel=1e-4)
+        logged = {
+            key: float(text)
+            for key, text in row.items()
+            if text and key not in ("step", "seconds", "images_per_second")
+        }
+        assert logged == pytest.approx(
+            {key: value for key, value in by_hands.items() if key != "step"}, rel=1e-4
+        )
     validated = [int(row["step"]) for row in rows if row.get("loss/valid_loss")]
     assert validated == ([] if name == "rbm" else [3, 6, 9])
 
 
 def test_another_seed_is_another_training(finished: Params) -> None:
-    one, other = (safetensors.torch.load_file(finished.run(name) / "weights.safetensors") for name in ("made", "made-s4"))
+    one, other = (
+        safetensors.torch.load_file(finished.run(name) / "weights.safetensors")
+        for name in ("made", "made-s4")
+    )
     assert {key for key in one if torch.equal(one[key], other[key])} == set()
 
 
@@ -124,7 +165,10 @@ def test_the_weights_say_whose_they_are(finished: Params) -> None:
         about = json.loads(file.metadata()["genbench"])
     entry = ENTRIES["cvae"]
     blocks = {"entry": "cvae", "model": "cvae", "dataset": "mnist", "seed": 1, "arch": entry.arch}
-    assert about.items() >= (blocks | {"spec": {"height": 28, "width": 28, "levels": 256, "classes": 10}}).items()
+    assert (
+        about.items()
+        >= (blocks | {"spec": {"height": 28, "width": 28, "levels": 256, "classes": 10}}).items()
+    )
 
 
 def test_costs_are_those_of_the_loop(spied: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +184,10 @@ def test_costs_are_those_of_the_loop(spied: Params, monkeypatch: pytest.MonkeyPa
     cost = read(spied.run("spy") / "cost.json")
     assert cost["parameters"] == 785
     assert cost["steps"] == 9
-    assert (cost["train_seconds"], cost["train_images_per_second"]) == (told[0].seconds, told[0].images_per_second)
+    assert (cost["train_seconds"], cost["train_images_per_second"]) == (
+        told[0].seconds,
+        told[0].images_per_second,
+    )
     assert cost["peak_memory_mb"] > 100  # torch alone takes more
 
 
@@ -149,11 +196,14 @@ def test_parameters_are_what_is_trained_and_no_buffers(finished: Params, name: s
     """The chains of an RBM, the averages of spectral and batch norms, and kept images are none."""
     model = trained(finished, name)
     assert any(True for _ in model.buffers())
-    assert read(finished.run(name) / "cost.json")["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert read(finished.run(name) / "cost.json")["parameters"] == sum(
+        parameter.numel() for parameter in model.parameters()
+    )
 
 
 @pytest.mark.parametrize(
-    ("given", "native", "resolved"), [("auto", True, "bfloat16"), ("auto", False, "float32"), ("bfloat16", False, "bfloat16")]
+    ("given", "native", "resolved"),
+    [("auto", True, "bfloat16"), ("auto", False, "float32"), ("bfloat16", False, "bfloat16")],
 )
 def test_provenance_tells_precision_versions_and_machine(
     spied: Params, monkeypatch: pytest.MonkeyPatch, given: str, native: bool, resolved: str
@@ -163,12 +213,18 @@ def test_provenance_tells_precision_versions_and_machine(
     params = with_spy(spied, train=options)
     train.run(params, "spy")
     provenance = read(params.run("spy") / "provenance.json")
-    assert {call.precision for call in Spy.calls if call.method == "training_loss"} == {getattr(torch, resolved)}
+    assert {call.precision for call in Spy.calls if call.method == "training_loss"} == {
+        getattr(torch, resolved)
+    }
     assert provenance["precision"] == resolved
     assert provenance["train"] == options
     assert provenance["git"] is None  # the project is outside of git
     assert (provenance["device"], provenance["threads"]) == ("cpu", 1)
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "genbench": genbench.__version__}
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "genbench": genbench.__version__,
+    }
     assert provenance["versions"].items() >= versions.items()
     assert provenance["kind"]["machine"] == platform.machine()
     assert provenance["kind"]["libraries"]["torch"] == torch.__version__
@@ -181,13 +237,19 @@ def test_provenance_tells_precision_versions_and_machine(
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_samples_are_what_the_model_draws_chunk_by_chunk(finished: Params, name: str) -> None:
-    """23 images in chunks of 9, each with a generator of its own, cut at the end; what depends on other draws is drawn in one go."""
+    """23 images in chunks of 9, each with a generator of its own, cut at the end; what depends on
+    other draws is drawn in one go.
+    """
     model, entry = trained(finished, name), ENTRIES[name]
     chunks = [range(23)] if name == "copy" else [range(0, 9), range(9, 18), range(18, 27)]
     drawn = []
     for number, chunk in enumerate(chunks):
         y = torch.tensor([i % 10 for i in chunk]) if model.conditional else None
-        drawn.append(model.sample(len(chunk), y, rng=by_hand.rng("sample", name, entry.seed, number), **entry.sample))
+        drawn.append(
+            model.sample(
+                len(chunk), y, rng=by_hand.rng("sample", name, entry.seed, number), **entry.sample
+            )
+        )
     written = read_npz(finished.run(name) / "samples.npz")
     assert np.array_equal(written["images"], torch.cat(drawn)[:23, 0].numpy())
     assert written["images"].dtype == np.uint8
@@ -235,24 +297,40 @@ def test_sampling_tells_sampler_mark_and_circumstances(finished: Params, name: s
     ],
 )
 def test_options_of_sample_are_passed_on_and_named(
-    spied: Params, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], sampler: str, matches: bool
+    spied: Params,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    sampler: str,
+    matches: bool,
 ) -> None:
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: True)
     params = with_spy(spied, sample=options)
     train.run(params, "spy")
     Spy.calls.clear()
     sample.run(params, "spy")
-    assert [call.options for call in Spy.calls] == 3 * [{"n": 9, "temperature": 1.0, "steps": 4, "precision": "float32"} | options]
-    assert [call.y for call in Spy.calls] == [[i % 10 for i in range(first, first + 9)] for first in (0, 9, 18)]
-    assert [call.seed for call in Spy.calls] == [by_hand.seed("sample", "spy", 6, number) for number in range(3)]
-    assert {(call.training, call.precision, call.threads) for call in Spy.calls} == {(False, torch.float32, 1)}
+    assert [call.options for call in Spy.calls] == 3 * [
+        {"n": 9, "temperature": 1.0, "steps": 4, "precision": "float32"} | options
+    ]
+    assert [call.y for call in Spy.calls] == [
+        [i % 10 for i in range(first, first + 9)] for first in (0, 9, 18)
+    ]
+    assert [call.seed for call in Spy.calls] == [
+        by_hand.seed("sample", "spy", 6, number) for number in range(3)
+    ]
+    assert {(call.training, call.precision, call.threads) for call in Spy.calls} == {
+        (False, torch.float32, 1)
+    }
     about = read(params.run("spy") / "sampling.json")
     assert (about["sampler"], about["matches_likelihood"]) == (sampler, matches)
     assert about["precision"] == ("bfloat16" if "precision" in options else "float32")
 
 
-def test_the_time_of_a_sample_is_that_of_all_chunks_whenever_they_were_drawn(spied: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of a second passes from one look at the clock to the next; 27 images were drawn to keep 23."""
+def test_the_time_of_a_sample_is_that_of_all_chunks_whenever_they_were_drawn(
+    spied: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of a second passes from one look at the clock to the next; 27 images were drawn to
+    keep 23.
+    """
     train.run(spied, "spy")
     ticks = itertools.count(0, 0.25)
     monkeypatch.setattr(sample, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
@@ -270,4 +348,6 @@ def test_the_time_of_a_sample_is_that_of_all_chunks_whenever_they_were_drawn(spi
             sample.run(spied, "spy")
     sample.run(spied, "spy")
     assert len([call for call in Spy.calls if call.method == "sample"]) == 3
-    assert read(spied.run("spy") / "sampling.json")["sample_ms_per_image"] == pytest.approx(1000 * 3 * 0.25 / 27)
+    assert read(spied.run("spy") / "sampling.json")["sample_ms_per_image"] == pytest.approx(
+        1000 * 3 * 0.25 / 27
+    )

@@ -1,4 +1,6 @@
-"""What a stage's status file says while it runs, and after each way to end. The real processes are in test_kills.py."""
+"""What a stage's status file says while it runs, and after each way to end. The real processes are
+in test_kills.py.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,13 @@ def other() -> Iterator[subprocess.Popen[bytes]]:
 def left_by(path: Path, process: str, host: str | None = None) -> None:
     """The status of a stage that a process is at, or was when it died."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    status = {"stage": "train", "entry": "made", "process": process, "host": host or platform.node(), "time": "2026-01-01T00:00:00+00:00"}
+    status = {
+        "stage": "train",
+        "entry": "made",
+        "process": process,
+        "host": host or platform.node(),
+        "time": "2026-01-01T00:00:00+00:00",
+    }
     path.write_text(json.dumps(status))
 
 
@@ -64,12 +72,17 @@ def test_an_error_is_kept_until_the_next_start(path: Path) -> None:
 
 @pytest.mark.parametrize("code", [0, 3, None, "a reason"])
 def test_sys_exit_is_no_success(path: Path, code: object) -> None:
-    with pytest.raises(RuntimeError, match=r"train made: its code called sys\.exit"), recorded(path, "train", "made"):
+    with (
+        pytest.raises(RuntimeError, match=r"train made: its code called sys\.exit"),
+        recorded(path, "train", "made"),
+    ):
         sys.exit(code)  # type: ignore[arg-type]
     assert in_words(path) == f"failed: its code called sys.exit({code!r}) (log: {path})"
 
 
-def test_a_full_disk_hides_neither_the_error_nor_keeps_an_old_one(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_hides_neither_the_error_nor_keeps_an_old_one(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError), recorded(path, "train", "made"):
         raise UserError("old")
 
@@ -85,7 +98,13 @@ def test_a_full_disk_hides_neither_the_error_nor_keeps_an_old_one(path: Path, mo
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        (-signal.SIGKILL, "killed by signal 9 (SIGKILL), by hand or by the system, which does so when memory runs out"),
+        (
+            -signal.SIGKILL,
+            (
+                "killed by signal 9 (SIGKILL), by hand or by the system, which does so when memory "
+                "runs out"
+            ),
+        ),
         (-signal.SIGSEGV, "killed by signal 11 (SIGSEGV)"),
         (-200, "killed by signal 200"),
         (3, "its process ended with exit code 3 before it was done, without a word"),
@@ -109,7 +128,9 @@ def test_who_waits_does_not_call_a_stop_a_failure(tmp_path: Path, path: Path, nu
 def test_who_waits_touches_no_other_status(tmp_path: Path, path: Path) -> None:
     left_by(path, "77:51")
     left_by(path.with_name("vae-train.json"), "77:5", host="elsewhere")
-    path.with_name("rbm-train.json").write_text(json.dumps({"error": "no good", "process": "77:5", "host": platform.node()}))
+    path.with_name("rbm-train.json").write_text(
+        json.dumps({"error": "no good", "process": "77:5", "host": platform.node()})
+    )
     for i, content in enumerate(["", "[]", "5", "{", '{"process": 77}', "\x00"]):
         path.with_name(f"{i}-train.json").write_text(content)
     before = {file: file.read_bytes() for file in path.parent.iterdir()}
@@ -117,22 +138,32 @@ def test_who_waits_touches_no_other_status(tmp_path: Path, path: Path) -> None:
     assert {file: file.read_bytes() for file in path.parent.iterdir()} == before
 
 
-def test_a_process_that_is_gone_has_a_reason_of_its_own(path: Path, other: subprocess.Popen[bytes]) -> None:
+def test_a_process_that_is_gone_has_a_reason_of_its_own(
+    path: Path, other: subprocess.Popen[bytes]
+) -> None:
     process = process_id(other.pid)
     left_by(path, process)
     who = f"(process {other.pid}, begun 2026-01-01T00:00:00+00:00)"
     assert in_words(path) == f"is not finished {who}"
     other.kill()
     other.wait()
-    gone = f"ended without a word {who}: it was killed, perhaps for lack of memory, or the machine went down; run again: it goes on from what was kept"
+    gone = (
+        f"ended without a word {who}: it was killed, perhaps for lack of memory, or the machine "
+        "went down; run again: it goes on from what was kept"
+    )
     assert in_words(path) == gone
     left_by(path, f"{os.getpid()}:1")  # a number that another process has by now
     assert in_words(path).startswith("ended without a word")
     left_by(path, process, host="elsewhere")  # of which nothing is known here
-    assert in_words(path) == f"is not finished (process {other.pid} on elsewhere, begun 2026-01-01T00:00:00+00:00)"
+    assert (
+        in_words(path)
+        == f"is not finished (process {other.pid} on elsewhere, begun 2026-01-01T00:00:00+00:00)"
+    )
 
 
-@pytest.mark.parametrize("content", ["", "[]", "5", '"text"', "{", "\x00", '{"error": 5}', '{"process": 5}', "{}"])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "5", '"text"', "{", "\x00", '{"error": 5}', '{"process": 5}', "{}"]
+)
 def test_a_damaged_status_is_named(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True)
     path.write_text(content)
@@ -145,7 +176,9 @@ def test_a_zombie_is_no_living_process(other: subprocess.Popen[bytes]) -> None:
     assert alive(process_id())
     assert not alive(f"{other.pid}:1")
     other.kill()
-    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not asked for yet
+    os.waitid(
+        os.P_PID, other.pid, os.WEXITED | os.WNOWAIT
+    )  # it has ended, and is not asked for yet
     assert not alive(process)
     assert process_id(other.pid) == process
     other.wait()

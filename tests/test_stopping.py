@@ -1,4 +1,6 @@
-"""Ctrl-C or SIGTERM while DVC works, more than once: a small process stands for `genbench run`, another for DVC, a third for a stage."""
+"""Ctrl-C or SIGTERM while DVC works, more than once: a small process stands for `genbench run`,
+another for DVC, a third for a stage.
+"""
 
 from __future__ import annotations
 
@@ -44,10 +46,17 @@ def lives(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.parametrize(("first", "second"), [("SIGINT", "SIGTERM"), ("SIGTERM", "SIGTERM"), ("SIGTERM", "SIGINT")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("SIGINT", "SIGTERM"), ("SIGTERM", "SIGTERM"), ("SIGTERM", "SIGINT")]
+)
 @pytest.mark.parametrize("dvc", [ALONE, WITH_STAGE], ids=["alone", "stage"])
 def test_a_second_signal_leaves_no_dvc_behind(first: str, second: str, dvc: str) -> None:
-    run = subprocess.Popen([sys.executable, "-c", RUN, dvc], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUN, dvc],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     pids = []
     try:
         assert run.stdout is not None
@@ -87,4 +96,6 @@ assert [signal.getsignal(number) for number in both] == before
 
 
 def test_afterwards_signals_do_what_they_did_before() -> None:
-    assert subprocess.run([sys.executable, "-c", AFTERWARDS], timeout=60, check=False).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", AFTERWARDS], timeout=60, check=False).returncode == 0
+    )

@@ -14,7 +14,9 @@ import pytest
 
 from genbench.processes import tether
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot ask to end with its parent")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere a process cannot ask to end with its parent"
+)
 
 PARENT = """
 import subprocess, sys, time
@@ -35,7 +37,9 @@ time.sleep(60)
 def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script, begun = tmp_path / "child.py", tmp_path / "child.py.begun"
     script.write_text(CHILD)
-    with subprocess.Popen([sys.executable, "-c", PARENT, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(script)], stdout=subprocess.PIPE, text=True
+    ) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         deadline = time.monotonic() + 20
@@ -53,18 +57,33 @@ def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 def test_a_child_whose_parent_is_gone_already_does_not_begin(tmp_path: Path) -> None:
     script = tmp_path / "child.py"
     script.write_text(CHILD)
-    command = [sys.executable, "-P", tether.__file__, "1", str(script)]  # as if that had been its parent
+    command = [
+        sys.executable,
+        "-P",
+        tether.__file__,
+        "1",
+        str(script),
+    ]  # as if that had been its parent
     assert subprocess.run(command, check=False, timeout=20).returncode == -signal.SIGKILL
     assert not Path(f"{script}.begun").exists()
 
 
 @pytest.mark.parametrize("code", [0, 7])
 def test_a_module_or_a_script_runs_as_by_itself(tmp_path: Path, code: int) -> None:
-    what = f"import sys; print(__name__, *sys.argv[1:], sys.path[0] == {str(tmp_path)!r}); sys.exit({code})\n"
+    what = (
+        f"import sys; print(__name__, *sys.argv[1:], sys.path[0] == {str(tmp_path)!r}); "
+        f"sys.exit({code})\n"
+    )
     (tmp_path / "one.py").write_text(what)
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "__main__.py").write_text(what)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     for target in (str(tmp_path / "one.py"), "two"):
-        done = subprocess.run(tether.tethered(target, ["a", "b c"]), env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            tether.tethered(target, ["a", "b c"]),
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert (done.stdout, done.returncode) == ("__main__ a b c True\n", code)

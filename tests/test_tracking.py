@@ -1,4 +1,6 @@
-"""Mirroring into MLflow: what a run holds, that doing it twice changes nothing, and what a change of content or of timings does."""
+"""Mirroring into MLflow: what a run holds, that doing it twice changes nothing, and what a change
+of content or of timings does.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def client_of(params: Params) -> MlflowClient:
     return MlflowClient(f"sqlite:///{params.root / 'mlflow.db'}")
 
 
-def runs_of(params: Params, dataset: str = "mnist", view: int = ViewType.ACTIVE_ONLY) -> dict[str, Run]:
+def runs_of(
+    params: Params, dataset: str = "mnist", view: int = ViewType.ACTIVE_ONLY
+) -> dict[str, Run]:
     """Runs by name; fails if two share one."""
     client = client_of(params)
     experiment = client.get_experiment_by_name(experiment_name(params.profile, dataset))
@@ -61,9 +65,15 @@ def contents(params: Params) -> dict[str, tuple[int, list[str]]]:
     client, found = client_of(params), {}
     for experiment in client.search_experiments():
         for run in client.search_runs([experiment.experiment_id], run_view_type=ViewType.ALL):
-            points = sum(len(client.get_metric_history(run.info.run_id, key)) for key in run.data.metrics)
+            points = sum(
+                len(client.get_metric_history(run.info.run_id, key)) for key in run.data.metrics
+            )
             folders = (None, "records", "visuals", "images")
-            artifacts = [item.path for folder in folders for item in client.list_artifacts(run.info.run_id, folder)]
+            artifacts = [
+                item.path
+                for folder in folders
+                for item in client.list_artifacts(run.info.run_id, folder)
+            ]
             found[run.info.run_id] = (points, artifacts)
     return found
 
@@ -75,28 +85,63 @@ def test_runs_hold_parameters_scores_curves_tags_and_pictures(finished: Params) 
     assert set(runs_of(finished, "binary_mnist")) == {"binary-made", "report"}
     made = runs["made"]
     params = made.data.params
-    optim = {name.rpartition(".")[2]: value for name, value in params.items() if name.startswith("train.optim.loss.")}
+    optim = {
+        name.rpartition(".")[2]: value
+        for name, value in params.items()
+        if name.startswith("train.optim.loss.")
+    }
     assert optim == {"lr": "0.001", "clip": "null", "betas": "[0.9, 0.99]"}
-    others = {name: params[name] for name in ("arch.hidden", "arch.head", "profile", "seed", "model", "dataset")}
+    others = {
+        name: params[name]
+        for name in ("arch.hidden", "arch.head", "profile", "seed", "model", "dataset")
+    }
     assert list(others.values()) == ["[500, 500]", "categorical", "quick", "0", "made", "mnist"]
     scores = {name: value for name, value in made.data.metrics.items() if "/" not in name}
-    assert scores == {"nats": 400.0, "nats_stderr": 0.5, "bits_per_dim": 400.0 / 543.43, "bits_per_dim_stderr": 0.01, "fid_mnist": 12.5}
+    assert scores == {
+        "nats": 400.0,
+        "nats_stderr": 0.5,
+        "bits_per_dim": 400.0 / 543.43,
+        "bits_per_dim_stderr": 0.01,
+        "fid_mnist": 12.5,
+    }
     assert made.data.metrics["cost/parameters"] == 1000
     assert made.data.metrics["cost/sample_ms_per_image"] == 2.5
-    assert [(point.step, point.value) for point in client.get_metric_history(made.info.run_id, "loss/train")] == [(10, 600.5), (20, 500.25)]
-    assert [(point.step, point.value) for point in client.get_metric_history(made.info.run_id, "loss/valid")] == [(20, 510.75)]
+    assert [
+        (point.step, point.value)
+        for point in client.get_metric_history(made.info.run_id, "loss/train")
+    ] == [(10, 600.5), (20, 500.25)]
+    assert [
+        (point.step, point.value)
+        for point in client.get_metric_history(made.info.run_id, "loss/valid")
+    ] == [(20, 510.75)]
     times = [point.timestamp for point in client.get_metric_history(made.info.run_id, "loss/train")]
     assert times[1] - times[0] == 500
     assert (made.info.status, made.info.end_time - made.info.start_time) == ("FINISHED", 1000)
     tags = made.data.tags
-    assert (tags["family"], tags["likelihood"], tags["control"], tags["sampler"]) == ("autoregressive", "exact", "false", "ancestral")
-    assert (tags["git"], tags["hardware"], tags["matches_likelihood"]) == ("0123abc", "a processor", "true")
+    assert (tags["family"], tags["likelihood"], tags["control"], tags["sampler"]) == (
+        "autoregressive",
+        "exact",
+        "false",
+        "ancestral",
+    )
+    assert (tags["git"], tags["hardware"], tags["matches_likelihood"]) == (
+        "0123abc",
+        "a processor",
+        "true",
+    )
     assert runs["dcgan"].data.tags["withheld.bayes_accuracy"] == "the model is unconditional"
     assert "nats" not in runs["dcgan"].data.metrics
     assert runs["dcgan"].data.tags["matches_likelihood"] == "null"
     artifacts = contents(finished)[made.info.run_id][1]
-    assert {"samples.png", "records/quality.json", "records/history.csv", "visuals/interpolation.png"} <= set(artifacts)
-    logged_images = [path.split("+")[0] for path in artifacts if path.endswith(".png") and "+" in path]
+    assert {
+        "samples.png",
+        "records/quality.json",
+        "records/history.csv",
+        "visuals/interpolation.png",
+    } <= set(artifacts)
+    logged_images = [
+        path.split("+")[0] for path in artifacts if path.endswith(".png") and "+" in path
+    ]
     assert sorted(logged_images) == ["images/interpolation", "images/samples"]
     page = client.download_artifacts(runs["report"].info.run_id, "index.html", str(finished.root))
     assert Path(page).read_text() == "<title>report</title>"
@@ -105,7 +150,10 @@ def test_runs_hold_parameters_scores_curves_tags_and_pictures(finished: Params) 
 def test_values_that_are_not_finite_are_named_but_not_logged(finished: Params) -> None:
     track.run(finished)
     made = runs_of(finished)["made"]
-    values = [point.value for point in client_of(finished).get_metric_history(made.info.run_id, "loss/grad_norm")]
+    values = [
+        point.value
+        for point in client_of(finished).get_metric_history(made.info.run_id, "loss/grad_norm")
+    ]
     assert values == [3.5]
     assert made.data.tags["not_finite"] == "loss/grad_norm"
 
@@ -129,7 +177,11 @@ def test_the_score_hash_is_the_leaderboards(finished: Params) -> None:
 def test_the_kind_of_processor_and_the_precision_are_tags(finished: Params) -> None:
     sync(finished)
     tags = runs_of(finished)["made"].data.tags
-    assert (tags["processor"], tags["precision"], tags["threads"]) == ("Intel, AVX2", "float32", "2")
+    assert (tags["processor"], tags["precision"], tags["threads"]) == (
+        "Intel, AVX2",
+        "float32",
+        "2",
+    )
 
 
 def test_timings_and_machines_are_no_content(finished: Params) -> None:
@@ -137,10 +189,15 @@ def test_timings_and_machines_are_no_content(finished: Params) -> None:
     before = contents(finished)
     write_entry(finished, "made", seconds=99.0)
     provenance = finished.run("made") / "provenance.json"
-    write_json(provenance, read_json(provenance) | {"hardware": "another processor", "git": "fedcba9"})
+    write_json(
+        provenance, read_json(provenance) | {"hardware": "another processor", "git": "fedcba9"}
+    )
     for name in ("likelihood.json", "quality.json"):
         record = read_json(finished.run("made") / name)
-        write_json(finished.run("made") / name, record | {"made_from": record["made_from"] | {"kind": {"isa": "another"}}})
+        write_json(
+            finished.run("made") / name,
+            record | {"made_from": record["made_from"] | {"kind": {"isa": "another"}}},
+        )
     again = sync(finished)
     assert (again.new, again.superseded) == ((), 0)
     assert contents(finished) == before
@@ -171,9 +228,13 @@ def test_changed_content_is_a_new_key(finished: Params, change: str) -> None:
     first = sync(finished).tracked
     params = finished
     if change == "weights":
-        write_bytes(params.run("made") / "weights.safetensors", weights_of(params.entry("made"), 1.0))
+        write_bytes(
+            params.run("made") / "weights.safetensors", weights_of(params.entry("made"), 1.0)
+        )
     elif change == "picture":
-        write_bytes(params.run("made") / "visuals" / "interpolation.png", png(np.zeros((8, 8), np.uint8)))
+        write_bytes(
+            params.run("made") / "visuals" / "interpolation.png", png(np.zeros((8, 8), np.uint8))
+        )
     else:
         raw = yaml.safe_load((params.root / "params.yaml").read_text())
         raw["entries"]["made"]["arch"]["hidden"] = [400]
@@ -186,7 +247,9 @@ def test_changed_content_is_a_new_key(finished: Params, change: str) -> None:
     assert len(runs_of(params)) == 3
 
 
-def test_unfinished_entries_are_skipped_with_the_reason_and_counted(finished: Params, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unfinished_entries_are_skipped_with_the_reason_and_counted(
+    finished: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.rmtree(finished.run("dcgan"))
     track.run(finished)
     receipt = read_json(finished.root / ".track" / "quick.json")
@@ -198,7 +261,9 @@ def test_unfinished_entries_are_skipped_with_the_reason_and_counted(finished: Pa
 
 
 @pytest.mark.parametrize("damage", ["no json", '{"entry": "vae"}'])
-def test_a_damaged_record_keeps_no_other_entry_from_being_tracked(finished: Params, damage: str) -> None:
+def test_a_damaged_record_keeps_no_other_entry_from_being_tracked(
+    finished: Params, damage: str
+) -> None:
     write_text(finished.run("made") / "quality.json", damage)
     track.run(finished)
     receipt = read_json(finished.root / ".track" / "quick.json")
@@ -211,14 +276,31 @@ def test_a_damaged_record_keeps_no_other_entry_from_being_tracked(finished: Para
     ("change", "reason"),
     [
         ({"entries": {"made": {"seed": 3}}}, "train: out of date, seed was 0 and is now 3"),
-        ({"entries": {"made": {"score": {"draws": 9}}}}, "score_likelihood: out of date, score.draws was None and is now 9"),
-        ({"entries": {"made": {"sample": {"steps": 9}}}}, "sample: out of date, sample was {} and is now {'steps': 9}"),
-        ({"protocol": {"samples": 60}}, "sample: out of date, protocol.samples was 120 and is now 60"),
-        ({"protocol": {"likelihood_images": 50}}, "score_likelihood: out of date, test images was 100 and is now 50"),
-        ({"protocol": {"feature_reference_images": 50}}, "score_samples: out of date, test images was 100 and is now 50"),
+        (
+            {"entries": {"made": {"score": {"draws": 9}}}},
+            "score_likelihood: out of date, score.draws was None and is now 9",
+        ),
+        (
+            {"entries": {"made": {"sample": {"steps": 9}}}},
+            "sample: out of date, sample was {} and is now {'steps': 9}",
+        ),
+        (
+            {"protocol": {"samples": 60}},
+            "sample: out of date, protocol.samples was 120 and is now 60",
+        ),
+        (
+            {"protocol": {"likelihood_images": 50}},
+            "score_likelihood: out of date, test images was 100 and is now 50",
+        ),
+        (
+            {"protocol": {"feature_reference_images": 50}},
+            "score_samples: out of date, test images was 100 and is now 50",
+        ),
     ],
 )
-def test_results_of_another_state_of_the_parameters_are_not_tracked(finished: Params, change: dict, reason: str) -> None:
+def test_results_of_another_state_of_the_parameters_are_not_tracked(
+    finished: Params, change: dict, reason: str
+) -> None:
     raw = yaml.safe_load((finished.root / "params.yaml").read_text())
     raw["protocol"] |= change.get("protocol", {})
     raw["entries"]["made"] |= change.get("entries", {}).get("made", {})
@@ -230,7 +312,10 @@ def test_results_of_another_state_of_the_parameters_are_not_tracked(finished: Pa
 def test_a_project_without_results_is_no_error(finished: Params) -> None:
     shutil.rmtree(finished.runs)
     assert sync(finished).tracked == {}
-    assert read_json(finished.root / ".track" / "quick.json")["counts"] == {"tracked": 0, "skipped": 4}
+    assert read_json(finished.root / ".track" / "quick.json")["counts"] == {
+        "tracked": 0,
+        "skipped": 4,
+    }
 
 
 def test_a_run_whose_logging_was_killed_is_replaced(finished: Params) -> None:
@@ -248,17 +333,25 @@ def test_a_new_report_replaces_the_old_in_place(finished: Params) -> None:
     write_text(finished.report / "index.html", "<title>another</title>")
     assert sync(finished).new == ()
     report = runs_of(finished)["report"]
-    page = client_of(finished).download_artifacts(report.info.run_id, "index.html", str(finished.root))
+    page = client_of(finished).download_artifacts(
+        report.info.run_id, "index.html", str(finished.root)
+    )
     assert report.info.run_id == before
     assert Path(page).read_text() == "<title>another</title>"
 
 
 def test_two_processes_on_a_new_database_both_succeed(finished: Params) -> None:
     (finished.root / "mlflow.db").unlink()
-    code = "from genbench.config.params import load_params; from pipelines import track; track.run(load_params())"
+    code = (
+        "from genbench.config.params import load_params; from pipelines import track; "
+        "track.run(load_params())"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    started = [subprocess.Popen([sys.executable, "-c", code], cwd=finished.root, env=environment, **pipes) for _ in range(2)]
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=finished.root, env=environment, **pipes)
+        for _ in range(2)
+    ]
     outputs = [process.communicate(timeout=300) for process in started]
     assert [process.returncode for process in started] == [0, 0], outputs
     assert sorted("(3 new" in out for out, _ in outputs) == [False, True]
@@ -281,7 +374,9 @@ def test_other_copies_of_the_project_keep_their_runs(finished: Params, tmp_path:
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_the_environment_names_another_store(finished: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_names_another_store(
+    finished: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mlflow.db").unlink()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'elsewhere' / 'ml.db'}")
     assert len(sync(finished).new) == 3
@@ -305,12 +400,18 @@ def moved_to(finished: Params, tmp_path_factory: pytest.TempPathFactory) -> Call
 
 
 @pytest.mark.parametrize("former", [False, True])
-def test_a_folder_may_have_any_letters_that_an_address_can_hold(moved_to: Callable[[str], Params], former: bool) -> None:
-    """In the name are what ends an address (#), what escapes in one (%), a space, and letters beyond ASCII."""
+def test_a_folder_may_have_any_letters_that_an_address_can_hold(
+    moved_to: Callable[[str], Params], former: bool
+) -> None:
+    """In the name are what ends an address (#), what escapes in one (%), a space, and letters
+    beyond ASCII.
+    """
     params = moved_to("a #1 & 50% größe")
     mlruns = params.root / "mlruns" / experiment_name("quick", "mnist")
     if former:  # places were plain paths once
-        client_of(params).create_experiment(experiment_name("quick", "mnist"), artifact_location=str(mlruns))
+        client_of(params).create_experiment(
+            experiment_name("quick", "mnist"), artifact_location=str(mlruns)
+        )
     assert set(sync(params).new) == {"made", "dcgan", "binary-made"}
     assert sync(params).new == ()
     made = runs_of(params)["made"].info.run_id
@@ -319,14 +420,21 @@ def test_a_folder_may_have_any_letters_that_an_address_can_hold(moved_to: Callab
         "visuals/interpolation.png",
         "visuals/visuals.json",
     }
-    assert {path.name for path in params.root.parent.iterdir()} == {params.root.name}, "nothing was made elsewhere"
+    assert {path.name for path in params.root.parent.iterdir()} == {params.root.name}, (
+        "nothing was made elsewhere"
+    )
 
 
 @pytest.mark.parametrize("name", ["what?", "100%41", "\udce4"])
-def test_a_folder_that_an_address_cannot_hold_is_named(moved_to: Callable[[str], Params], name: str) -> None:
+def test_a_folder_that_an_address_cannot_hold_is_named(
+    moved_to: Callable[[str], Params], name: str
+) -> None:
     params = moved_to(name)
     elsewhere = (params.root / "mlflow.db").rename(params.root.with_name("ml.db"))
-    with pytest.raises(UserError, match=r"MLflow cannot keep its database in .*rename the folder, or set MLFLOW_TRACKING_URI"):
+    with pytest.raises(
+        UserError,
+        match=r"MLflow cannot keep its database in .*rename the folder, or set MLFLOW_TRACKING_URI",
+    ):
         sync(params)
     assert not (params.root / "mlflow.db").exists()
     assert sync(params, tracking_uri=f"sqlite:///{elsewhere}").new
@@ -345,7 +453,10 @@ def test_stage_modules_do_not_import_mlflow() -> None:
         path.relative_to(root).as_posix()
         for folder in ("genbench", "pipelines")
         for path in sorted((root / folder).rglob("*.py"))
-        if any(line.lstrip().startswith(("import mlflow", "from mlflow")) for line in path.read_text().splitlines())
+        if any(
+            line.lstrip().startswith(("import mlflow", "from mlflow"))
+            for line in path.read_text().splitlines()
+        )
     ]
     assert importing == ["genbench/tracking/store.py", "genbench/tracking/mirror.py"]
 

@@ -1,4 +1,6 @@
-"""What MLflow holds of each entry against that entry's own files: pictures, scores, curves, parameters; and the key that says when it changed."""
+"""What MLflow holds of each entry against that entry's own files: pictures, scores, curves,
+parameters; and the key that says when it changed.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,17 @@ from tests.test_tracking import client_of, runs_of, write_entry
 from tests.toys import weights_of
 
 ENTRIES: dict[str, dict[str, Any]] = {
-    "made": {"model": "made", "dataset": "mnist", "arch": {"hidden": [500, 500], "head": "categorical"}},
+    "made": {
+        "model": "made",
+        "dataset": "mnist",
+        "arch": {"hidden": [500, 500], "head": "categorical"},
+    },
     "dcgan": {"model": "dcgan", "dataset": "mnist", "arch": {"latent": 64}},
-    "binary-made": {"model": "made", "dataset": "binary_mnist", "arch": {"hidden": [500], "masks": 2}},
+    "binary-made": {
+        "model": "made",
+        "dataset": "binary_mnist",
+        "arch": {"hidden": [500], "masks": 2},
+    },
 }
 """Entries of two experiments."""
 OWN = {name: entry["dataset"] for name, entry in ENTRIES.items()}
@@ -35,15 +45,40 @@ OWN = {name: entry["dataset"] for name, entry in ENTRIES.items()}
 def make_project(root: Path) -> Params:
     """A project in which these entries are finished."""
     entries = {
-        name: {**entry, "seed": 0, "train": {"steps": 20, "optim": {"loss": {"lr": 0.1}}}, "sample": {}, "score": {}}
+        name: {
+            **entry,
+            "seed": 0,
+            "train": {"steps": 20, "optim": {"loss": {"lr": 0.1}}},
+            "sample": {},
+            "score": {},
+        }
         for name, entry in ENTRIES.items()
     }
-    protocol = {"samples": 120, "sample_chunk": 60, "likelihood_images": 100, "likelihood_images_many_passes": 10, "many_passes": 10}
-    protocol |= {"likelihood_images_very_many_passes": 10, "very_many_passes": 200, "feature_reference_images": 100}
-    raw = {"root": ".", "profile": "quick", "params_file": "params.yaml", "datasets": ["mnist", "binary_mnist"], "metrics": ["fid"]}
+    protocol = {
+        "samples": 120,
+        "sample_chunk": 60,
+        "likelihood_images": 100,
+        "likelihood_images_many_passes": 10,
+        "many_passes": 10,
+    }
+    protocol |= {
+        "likelihood_images_very_many_passes": 10,
+        "very_many_passes": 200,
+        "feature_reference_images": 100,
+    }
+    raw = {
+        "root": ".",
+        "profile": "quick",
+        "params_file": "params.yaml",
+        "datasets": ["mnist", "binary_mnist"],
+        "metrics": ["fid"],
+    }
     (root / "profiles").mkdir()
     write_text(root / "dvc.yaml", "stages: {}\n")
-    write_text(root / "params.yaml", yaml.safe_dump({**raw, "protocol": protocol, "compute": {}, "entries": entries}))
+    write_text(
+        root / "params.yaml",
+        yaml.safe_dump({**raw, "protocol": protocol, "compute": {}, "entries": entries}),
+    )
     params = load_params("quick", root=root)
     for name in entries:
         write_entry(params, name)
@@ -59,11 +94,22 @@ def make_different(params: Params) -> None:
         write_npz(folder / "samples.npz", {"images": images})
         files = ("interpolation.png", f"only_{number}.png")
         for file in files:
-            write_bytes(folder / "visuals" / file, png(np.full((8, 8), 20 * number + len(file), np.uint8)))
-        shown = [{"file": file, "kind": "interpolation", "title": file, "caption": ""} for file in files]
+            write_bytes(
+                folder / "visuals" / file, png(np.full((8, 8), 20 * number + len(file), np.uint8))
+            )
+        shown = [
+            {"file": file, "kind": "interpolation", "title": file, "caption": ""} for file in files
+        ]
         write_json(folder / "visuals" / "visuals.json", shown)
-        steps = "".join(f"{10 * step},{0.5 * step},1000,{number + 1 / step},0.001,1.0,{number + 2 / step}\n" for step in (1, 2, 3))
-        write_text(folder / "history.csv", "step,seconds,images_per_second,loss/loss,loss/lr,loss/grad_norm,loss/valid_loss\n" + steps)
+        steps = "".join(
+            f"{10 * step},{0.5 * step},1000,{number + 1 / step},0.001,1.0,{number + 2 / step}\n"
+            for step in (1, 2, 3)
+        )
+        write_text(
+            folder / "history.csv",
+            "step,seconds,images_per_second,loss/loss,loss/lr,loss/grad_norm,loss/valid_loss\n"
+            + steps,
+        )
         cost = {
             "parameters": 1000 * number,
             "train_seconds": 2.0 * number,
@@ -71,13 +117,21 @@ def make_different(params: Params) -> None:
             "peak_memory_mb": 7.0 * number,
         }
         write_json(folder / "cost.json", {**cost, "steps": 20})
-        write_json(folder / "sampling.json", {**read_json(folder / "sampling.json"), "sample_ms_per_image": 0.25 * number})
+        write_json(
+            folder / "sampling.json",
+            {**read_json(folder / "sampling.json"), "sample_ms_per_image": 0.25 * number},
+        )
         likelihood = read_record(folder / "likelihood.json")
-        scored = {key: replace(metric, value=100.0 * number + 1, stderr=0.125 * number) for key, metric in likelihood.metrics.items()}
+        scored = {
+            key: replace(metric, value=100.0 * number + 1, stderr=0.125 * number)
+            for key, metric in likelihood.metrics.items()
+        }
         write_record(folder / "likelihood.json", replace(likelihood, metrics=scored))
         fid = Metric(3.0 + number, None, 120, False, detail={"reference_n": 100})
         nothing = Metric(0.0, 0.0, 120, True)  # a value and an error that are 0, not absent
-        write_record(folder / "quality.json", Record(name, {"fid_mnist": fid, "min_class_share": nothing}))
+        write_record(
+            folder / "quality.json", Record(name, {"fid_mnist": fid, "min_class_share": nothing})
+        )
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +164,9 @@ def content(params: Params, run: Run, place: str) -> bytes:
     """Of an artifact."""
     folder = params.root / "fetched" / run.info.run_id
     folder.mkdir(parents=True, exist_ok=True)
-    return Path(client_of(params).download_artifacts(run.info.run_id, place, str(folder))).read_bytes()
+    return Path(
+        client_of(params).download_artifacts(run.info.run_id, place, str(folder))
+    ).read_bytes()
 
 
 def grey(data: bytes) -> np.ndarray:
@@ -121,18 +177,26 @@ def test_each_run_holds_its_own_pictures_and_records(tracked: Params) -> None:
     for name, dataset in OWN.items():
         run, folder = run_of(tracked, name), tracked.run(name)
         with np.load(folder / "samples.npz") as samples:
-            picture = png(grid(samples["images"][:100], levels=2 if dataset == "binary_mnist" else 256))
+            picture = png(
+                grid(samples["images"][:100], levels=2 if dataset == "binary_mnist" else 256)
+            )
         assert content(tracked, run, "samples.png") == picture
         visuals = {path.name: path.read_bytes() for path in (folder / "visuals").glob("*.png")}
-        assert sorted(place for place in places(tracked, run, "visuals") if place.endswith(".png")) == sorted(
-            f"visuals/{file}" for file in visuals
-        )
+        assert sorted(
+            place for place in places(tracked, run, "visuals") if place.endswith(".png")
+        ) == sorted(f"visuals/{file}" for file in visuals)
         assert {file: content(tracked, run, f"visuals/{file}") for file in visuals} == visuals
         assert {record: content(tracked, run, f"records/{record}") for record in RECORDS} == {
             record: (folder / record).read_bytes() for record in RECORDS
         }
-        logged = {Path(place).name.split("+")[0]: place for place in places(tracked, run, "images") if place.endswith(".png")}
-        own = {"samples": picture} | {file.removesuffix(".png"): data for file, data in visuals.items()}
+        logged = {
+            Path(place).name.split("+")[0]: place
+            for place in places(tracked, run, "images")
+            if place.endswith(".png")
+        }
+        own = {"samples": picture} | {
+            file.removesuffix(".png"): data for file, data in visuals.items()
+        }
         assert logged.keys() == own.keys()
         for key, data in own.items():
             assert np.array_equal(grey(content(tracked, run, logged[key])), grey(data)), (name, key)
@@ -142,16 +206,38 @@ def test_each_run_holds_its_own_scores_costs_and_parameters(tracked: Params) -> 
     for number, name in enumerate(OWN, start=1):
         data = run_of(tracked, name).data
         own = tracked.entry(name)
-        scores = {} if name == "dcgan" else {"nats": 100.0 * number + 1, "bits_per_dim": 100.0 * number + 1}
+        scores = (
+            {}
+            if name == "dcgan"
+            else {"nats": 100.0 * number + 1, "bits_per_dim": 100.0 * number + 1}
+        )
         errors = {f"{key}_stderr": 0.125 * number for key in scores}
         quality = {"fid_mnist": 3.0 + number, "min_class_share": 0.0, "min_class_share_stderr": 0.0}
-        assert {key: value for key, value in data.metrics.items() if "/" not in key} == {**scores, **errors, **quality}
-        costs = {"parameters": 1000 * number, "train_seconds": 2.0 * number, "train_images_per_second": 10.0 * number}
+        assert {key: value for key, value in data.metrics.items() if "/" not in key} == {
+            **scores,
+            **errors,
+            **quality,
+        }
+        costs = {
+            "parameters": 1000 * number,
+            "train_seconds": 2.0 * number,
+            "train_images_per_second": 10.0 * number,
+        }
         costs |= {"peak_memory_mb": 7.0 * number, "steps": 20, "sample_ms_per_image": 0.25 * number}
-        assert {key: value for key, value in data.metrics.items() if key.startswith("cost/")} == {f"cost/{k}": v for k, v in costs.items()}
-        assert (data.params["entry"], data.params["model"], data.params["dataset"]) == (name, own.model, own.dataset)
-        assert {key.removeprefix("arch.") for key in data.params if key.startswith("arch.")} == set(own.arch)
-        records = [read_record(tracked.run(name) / file) for file in ("likelihood.json", "quality.json")]
+        assert {key: value for key, value in data.metrics.items() if key.startswith("cost/")} == {
+            f"cost/{k}": v for k, v in costs.items()
+        }
+        assert (data.params["entry"], data.params["model"], data.params["dataset"]) == (
+            name,
+            own.model,
+            own.dataset,
+        )
+        assert {key.removeprefix("arch.") for key in data.params if key.startswith("arch.")} == set(
+            own.arch
+        )
+        records = [
+            read_record(tracked.run(name) / file) for file in ("likelihood.json", "quality.json")
+        ]
         assert records[1].metrics["fid_mnist"].value == data.metrics["fid_mnist"]
         assert data.tags["likelihood"] == ("none" if name == "dcgan" else "exact")
 
@@ -163,7 +249,9 @@ def test_each_run_holds_its_own_curves_at_their_steps_and_times(tracked: Params)
         for key, values in (("loss/train", [1, 1 / 2, 1 / 3]), ("loss/valid", [2, 1, 2 / 3])):
             points = client.get_metric_history(run.info.run_id, key)
             assert [point.step for point in points] == [10, 20, 30]
-            assert [point.value for point in points] == pytest.approx([number + value for value in values])
+            assert [point.value for point in points] == pytest.approx(
+                [number + value for value in values]
+            )
             assert [point.timestamp - run.info.start_time for point in points] == [500, 1000, 1500]
         assert run.info.end_time - run.info.start_time == 2000 * number
         end = round(1000 * (tracked.run(name) / "weights.safetensors").stat().st_mtime)
@@ -179,7 +267,12 @@ def test_the_hash_of_scores_is_that_of_the_entrys_own(tracked: Params) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "metric"), [("likelihood.json", "nats"), ("likelihood.json", "bits_per_dim"), ("quality.json", "fid_mnist")]
+    ("file", "metric"),
+    [
+        ("likelihood.json", "nats"),
+        ("likelihood.json", "bits_per_dim"),
+        ("quality.json", "fid_mnist"),
+    ],
 )
 def test_the_hash_of_scores_is_over_both_records(finished: Params, file: str, metric: str) -> None:
     before = read(finished, finished.entry("made")).tags["score_hash"]
@@ -190,13 +283,15 @@ def test_the_hash_of_scores_is_over_both_records(finished: Params, file: str, me
     assert read(finished, finished.entry("made")).tags["score_hash"] != before
 
 
-# ---------------------------------------------------------------------- when an entry is another one
+# --------------------------------------------------------------------- when an entry is another one
 
 
 def _scored(params: Params, **fields: Any) -> None:
     path = params.run("made") / "quality.json"
     record = read_record(path)
-    write_record(path, replace(record, metrics={"fid_mnist": replace(record.metrics["fid_mnist"], **fields)}))
+    write_record(
+        path, replace(record, metrics={"fid_mnist": replace(record.metrics["fid_mnist"], **fields)})
+    )
 
 
 def _record(params: Params, **fields: Any) -> None:
@@ -205,10 +300,18 @@ def _record(params: Params, **fields: Any) -> None:
 
 
 CONTENT: dict[str, Callable[[Params], None]] = {
-    "a weight": lambda p: write_bytes(p.run("made") / "weights.safetensors", weights_of(p.entry("made"), 1.0)),
-    "a sample": lambda p: write_npz(p.run("made") / "samples.npz", {"images": np.zeros((120, 28, 28), np.uint8)}),
-    "a visual": lambda p: write_bytes(p.run("made") / "visuals" / "interpolation.png", png(np.zeros((8, 8), np.uint8))),
-    "one more visual": lambda p: write_bytes(p.run("made") / "visuals" / "more.png", png(np.zeros((8, 8), np.uint8))),
+    "a weight": lambda p: write_bytes(
+        p.run("made") / "weights.safetensors", weights_of(p.entry("made"), 1.0)
+    ),
+    "a sample": lambda p: write_npz(
+        p.run("made") / "samples.npz", {"images": np.zeros((120, 28, 28), np.uint8)}
+    ),
+    "a visual": lambda p: write_bytes(
+        p.run("made") / "visuals" / "interpolation.png", png(np.zeros((8, 8), np.uint8))
+    ),
+    "one more visual": lambda p: write_bytes(
+        p.run("made") / "visuals" / "more.png", png(np.zeros((8, 8), np.uint8))
+    ),
     "a value": lambda p: _scored(p, value=12.5 * (1 + 1e-6)),
     "an error": lambda p: _scored(p, stderr=0.1),
     "a number of images": lambda p: _scored(p, n=119),

@@ -1,4 +1,6 @@
-"""Options of training that change what is learned: hidden labels, codebooks, chains. Each against what it says, counted or written out."""
+"""Options of training that change what is learned: hidden labels, codebooks, chains. Each against
+what it says, counted or written out.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,10 @@ from tests.contract import every_image, rng
 # ---------------------------------------------------------------------- labels that are hidden
 
 SPEC = DataSpec(4, 4, 16, 3)
-LIMITS: dict[Any, dict[str, float]] = {DDPM: {"first": 0.1, "last": 0.6}, DDPMVLB: {"first": 4.0, "last": -4.0}}
+LIMITS: dict[Any, dict[str, float]] = {
+    DDPM: {"first": 0.1, "last": 0.6},
+    DDPMVLB: {"first": 4.0, "last": -4.0},
+}
 NULL = 3
 
 
@@ -43,12 +48,16 @@ def labels_seen(model: GaussianDiffusion) -> list[Tensor]:
 
 
 def batch(n: int) -> tuple[Tensor, Tensor]:
-    return torch.randint(0, 16, (n, 1, 4, 4), dtype=torch.uint8, generator=rng(1)), torch.arange(n) % 3
+    return torch.randint(0, 16, (n, 1, 4, 4), dtype=torch.uint8, generator=rng(1)), torch.arange(
+        n
+    ) % 3
 
 
 @pytest.mark.parametrize("cls", [DDPM, DDPMVLB])
 @pytest.mark.parametrize("rate", [0.0, 0.3])
-def test_training_hides_each_label_by_itself(cls: Callable[..., GaussianDiffusion], rate: float) -> None:
+def test_training_hides_each_label_by_itself(
+    cls: Callable[..., GaussianDiffusion], rate: float
+) -> None:
     model, (x, y) = diffusion(cls, rate), batch(6000)
     seen, given = labels_seen(model), y.clone()
     for seed in (0, 1):
@@ -78,7 +87,9 @@ def test_scores_samples_and_latents_hide_no_label(cls: Callable[..., GaussianDif
 
 @pytest.mark.parametrize("cls", [DDPM, DDPMVLB])
 @pytest.mark.parametrize("rate", [0.0, 0.5])
-def test_hidden_labels_teach_a_row_of_their_own(cls: Callable[..., GaussianDiffusion], rate: float) -> None:
+def test_hidden_labels_teach_a_row_of_their_own(
+    cls: Callable[..., GaussianDiffusion], rate: float
+) -> None:
     model, (x, y) = diffusion(cls, rate), batch(60)
     with torch.no_grad():
         for p in model.parameters():
@@ -89,12 +100,19 @@ def test_hidden_labels_teach_a_row_of_their_own(cls: Callable[..., GaussianDiffu
     assert (table.abs().amax(1) > 0).tolist() == [True, True, True, rate > 0]
 
 
-# ---------------------------------------------------------------------- a codebook that is trained with its prior
+# -------------------------------------------------------- a codebook that is trained with its prior
 
 
 def vq(**options: object) -> VQVAE:
     torch.manual_seed(0)
-    small = {"codes": 3, "size": 4, "widths": [8], "prior_width": 8, "prior_layers": 1, "joint": True}
+    small = {
+        "codes": 3,
+        "size": 4,
+        "widths": [8],
+        "prior_width": 8,
+        "prior_layers": 1,
+        "joint": True,
+    }
     model = VQVAE(DataSpec(2, 4, 2), **{**small, **options})  # type: ignore[arg-type]
     model.init_from_data(every_image(model.spec), None, rng=rng(1))
     return model.train()
@@ -108,14 +126,19 @@ def outputs(model: VQVAE, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def test_a_joint_codebook_of_averages_follows_the_encoder() -> None:
-    """N_j and m_j move by a hundredth towards the batch's counts and sums, in parts of an even share, and e_j is their ratio."""
+    """N_j and m_j move by a hundredth towards the batch's counts and sums, in parts of an even
+    share, and e_j is their ratio.
+    """
     model, x = vq(codebook="ema"), every_image(DataSpec(2, 4, 2))[::2]
     counts, sums = torch.ones(3), model.codebook.vectors.clone()
     for seed in range(3):
         flat, codes = outputs(model, x)
         even = len(flat) / 3
         counts = DECAY * counts + (1 - DECAY) * torch.bincount(codes, minlength=3) / even
-        sums = DECAY * sums + (1 - DECAY) * torch.stack([flat[codes == j].sum(0) for j in range(3)]) / even
+        sums = (
+            DECAY * sums
+            + (1 - DECAY) * torch.stack([flat[codes == j].sum(0) for j in range(3)]) / even
+        )
         step = model.training_loss(x, None, rng=rng(seed), progress=0.5)
         model.after_step("loss", step.carry, rng=rng(seed), progress=0.5)
         torch.testing.assert_close(model.codebook.vectors, sums / counts[:, None])
@@ -129,7 +152,9 @@ def test_a_joint_codebook_of_parameters_gets_the_gradient_of_its_own_loss() -> N
     vectors = model.codebook.vectors
     step = model.training_loss(x, None, rng=rng(), progress=0.5)
     step.loss.backward()
-    expected = torch.stack([2 * (vectors[j] - flat[codes == j]).sum(0) for j in range(3)]).detach() / len(x)
+    expected = torch.stack(
+        [2 * (vectors[j] - flat[codes == j]).sum(0) for j in range(3)]
+    ).detach() / len(x)
     torch.testing.assert_close(vectors.grad, expected)
     before = vectors.detach().clone()
     model.after_step("loss", step.carry, rng=rng(), progress=0.5)
@@ -148,7 +173,9 @@ def test_the_joint_loss_is_the_sum_of_its_parts(codebook: str, commitment: float
         rec = -model.log_p_x_given_codes(x, grid[:, 0]).mean()
     found = model.training_loss(x, None, rng=rng(), progress=0.5)
     weight = commitment + (1 if codebook == "loss" else 0)
-    torch.testing.assert_close(found.loss.double(), rec + weight * distance + prior, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        found.loss.double(), rec + weight * distance + prior, rtol=1e-5, atol=1e-5
+    )
     torch.testing.assert_close(found.logs["prior_nats"].double(), prior, rtol=1e-5, atol=1e-5)
 
 
@@ -159,7 +186,17 @@ def test_training_a_joint_model_moves_its_codebook(codebook: str) -> None:
     for steps in (1, 40):
         model = vq(codebook=codebook)
         data = Dataset("toy", model.spec, x, None, x, None, x, None)
-        fit(model, data, entry="toy", seed=0, steps=steps, batch_size=64, ema=0.0, optim={"loss": {"lr": 0.01}}, validations=1)
+        fit(
+            model,
+            data,
+            entry="toy",
+            seed=0,
+            steps=steps,
+            batch_size=64,
+            ema=0.0,
+            optim={"loss": {"lr": 0.01}},
+            validations=1,
+        )
         books.append(model.codebook.vectors.detach().clone())
     assert (books[0] - books[1]).abs().max() > 1e-3
 
@@ -174,13 +211,19 @@ ELSEWHERE = 0.37
 def energy(**options: object) -> EBM:
     torch.manual_seed(0)
     model = EBM(LEVELS, **{"widths": [8], "hidden": 8, "chains": 4000, "reach": 1.0, **options})  # type: ignore[arg-type]
-    model.init_from_data(torch.randint(0, 3, (50, 1, 2, 2), dtype=torch.uint8, generator=rng(1)), None, rng=rng(2))
+    model.init_from_data(
+        torch.randint(0, 3, (50, 1, 2, 2), dtype=torch.uint8, generator=rng(1)), None, rng=rng(2)
+    )
     model.chain.fill_(ELSEWHERE)
     return model
 
 
-@pytest.mark.parametrize(("fresh", "moves", "sampler"), [(0.25, 3, "langevin"), (0.0, 7, "grid"), (1.0, 1, "grid")])
-def test_chains_start_anew_at_their_rate_and_move_as_told(fresh: float, moves: int, sampler: str) -> None:
+@pytest.mark.parametrize(
+    ("fresh", "moves", "sampler"), [(0.25, 3, "langevin"), (0.0, 7, "grid"), (1.0, 1, "grid")]
+)
+def test_chains_start_anew_at_their_rate_and_move_as_told(
+    fresh: float, moves: int, sampler: str
+) -> None:
     model, calls = energy(fresh=fresh, moves=moves, sampler=sampler), []
     x = torch.zeros(3000, 1, 2, 2, dtype=torch.uint8)
 
@@ -205,12 +248,16 @@ def test_chains_start_anew_at_their_rate_and_move_as_told(fresh: float, moves: i
 
 
 @pytest.mark.parametrize("moves", [1, 5])
-def test_a_training_step_takes_its_moves_on_the_target(moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_step_takes_its_moves_on_the_target(
+    moves: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On the grid at beta 1; by Langevin steps of the length that was given."""
     told: list[object] = []
     langevin = ebm_file.langevin_step
 
-    def spy(energy: Callable[[Tensor], Tensor], v: Tensor, step: float, *, rng: Generator) -> Tensor:
+    def spy(
+        energy: Callable[[Tensor], Tensor], v: Tensor, step: float, *, rng: Generator
+    ) -> Tensor:
         told.append(step)
         return langevin(energy, v, step, rng=rng)
 
@@ -240,7 +287,11 @@ def test_the_chains_of_a_boltzmann_machine_take_their_sweeps(moves: int) -> None
     chain, g = model.chain, rng(3)
     with torch.no_grad():
         for _ in range(moves):
-            hidden = torch.bernoulli((chain @ model.weight.T + model.hidden_bias).sigmoid(), generator=g)
-            chain = torch.bernoulli((hidden @ model.weight + model.visible_bias).sigmoid(), generator=g)
+            hidden = torch.bernoulli(
+                (chain @ model.weight.T + model.hidden_bias).sigmoid(), generator=g
+            )
+            chain = torch.bernoulli(
+                (hidden @ model.weight + model.visible_bias).sigmoid(), generator=g
+            )
     step = model.training_loss(every_image(model.spec)[:6], None, rng=rng(3), progress=0.5)
     assert torch.equal(step.carry, chain)  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""The training loop with options unlike the defaults, against one written by hand; what validation sees; time that adds up over kills."""
+"""The training loop with options unlike the defaults, against one written by hand; what validation
+sees; time that adds up over kills.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ from tests import by_hand
 
 SPEC = DataSpec(2, 2, 4, 3)
 SIZES = {"train": 53, "valid": 23, "test": 31}
-ODD = {"lr": 0.05, "betas": [0.7, 0.9], "weight_decay": 0.4, "warmup": 0.2, "final_lr": 0.3, "clip": 0.8}
+ODD = {
+    "lr": 0.05,
+    "betas": [0.7, 0.9],
+    "weight_decay": 0.4,
+    "warmup": 0.2,
+    "final_lr": 0.3,
+    "clip": 0.8,
+}
 OPTIONS = {"steps": 37, "batch_size": 7, "ema": 0.3, "validations": 5, "validate_images": 11}
 
 
@@ -30,7 +39,10 @@ def dataset() -> Dataset:
     for number, (split, n) in enumerate(SIZES.items()):
         noise = Generator().manual_seed(number)
         x = torch.randint(0, 4, (n, 1, 2, 2), generator=noise, dtype=torch.uint8)
-        parts |= {f"{split}_x": x, f"{split}_y": (x.flatten(1)[:, 0].long() + torch.arange(n) % 2) % 3}
+        parts |= {
+            f"{split}_x": x,
+            f"{split}_y": (x.flatten(1)[:, 0].long() + torch.arange(n) % 2) % 3,
+        }
     return Dataset("toy", SPEC, **parts)
 
 
@@ -51,18 +63,32 @@ class Regression(GenerativeModel):
         noisy = self.spec.unit(x).flatten(1) + 0.2 * torch.randn(len(x), 4, generator=rng)
         return self.last(self.drop(self.first(noisy).tanh()))
 
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         assert y is not None
-        self.seen.append((self.training, x.clone(), y.clone(), rng.initial_seed(), self.last.bias.detach().clone()))
+        self.seen.append(
+            (
+                self.training,
+                x.clone(),
+                y.clone(),
+                rng.initial_seed(),
+                self.last.bias.detach().clone(),
+            )
+        )
         error = self.predict(x, rng) - F.one_hot(y, 3)
-        return Step((1 + progress) * error.square().sum(1).mean(), {"bias": self.last.bias.detach().sum()})
+        return Step(
+            (1 + progress) * error.square().sum(1).mean(), {"bias": self.last.bias.detach().sum()}
+        )
 
     def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
         raise NotImplementedError
 
 
 class Chain(Regression):
-    """Two phases that overlap: the first takes three steps for one, and the second reads the first one's output. State in ``after_step``."""
+    """Two phases that overlap: the first takes three steps for one, and the second reads the first
+    one's output. State in ``after_step``.
+    """
 
     carried: Tensor
 
@@ -74,7 +100,13 @@ class Chain(Regression):
 
     def phases(self) -> Sequence[Phase]:
         return [
-            Phase("first", [*self.first.parameters(), *self.last.parameters()], self.training_loss, repeats=3, span=(0.0, 0.6)),
+            Phase(
+                "first",
+                [*self.first.parameters(), *self.last.parameters()],
+                self.training_loss,
+                repeats=3,
+                span=(0.0, 0.6),
+            ),
             Phase("second", list(self.second.parameters()), self.second_loss, span=(0.3, 1.0)),
         ]
 
@@ -107,19 +139,31 @@ def trained(kind: type[Regression], **changes: Any) -> tuple[Regression, list[di
 def by_hands(kind: type[Regression], **changes: Any) -> tuple[Regression, list[dict[str, float]]]:
     """By the loop that is written out in tests/by_hand.py."""
     model = made(kind)
-    history = by_hand.Training(model, dataset(), "toy", 2, {**OPTIONS, "optim": optim(model)} | changes).run()
+    history = by_hand.Training(
+        model, dataset(), "toy", 2, {**OPTIONS, "optim": optim(model)} | changes
+    ).run()
     return model, history
 
 
 def without_times(history: Sequence[dict[str, float]]) -> list[dict[str, float]]:
-    return [{key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in history]
+    return [
+        {key: value for key, value in row.items() if key not in ("seconds", "images_per_second")}
+        for row in history
+    ]
 
 
 @pytest.mark.parametrize(("steps", "ema"), [(37, 0.3), (250, 0.3), (37, 0.99)])
 @pytest.mark.parametrize("kind", [Regression, Chain])
-def test_weights_and_history_are_those_of_the_loop_by_hand(kind: type[Regression], steps: int, ema: float) -> None:
-    """37 steps take a row each, 250 a row for two: means over what lies between. The average of 0.99 is still warming up at the end of each phase."""
-    (model, history), (expected, rows) = trained(kind, steps=steps, ema=ema), by_hands(kind, steps=steps, ema=ema)
+def test_weights_and_history_are_those_of_the_loop_by_hand(
+    kind: type[Regression], steps: int, ema: float
+) -> None:
+    """37 steps take a row each, 250 a row for two: means over what lies between. The average of
+    0.99 is still warming up at the end of each phase.
+    """
+    (model, history), (expected, rows) = (
+        trained(kind, steps=steps, ema=ema),
+        by_hands(kind, steps=steps, ema=ema),
+    )
     assert [row["step"] for row in history] == [row["step"] for row in rows]
     for row, other in zip(without_times(history), rows, strict=True):
         assert row == pytest.approx(other, rel=1e-3, abs=1e-5)
@@ -145,15 +189,30 @@ OTHERWISE: dict[str, Callable[[Regression], dict[str, Any]]] = {
 def test_each_option_moves_the_weights_by_far_more_than_the_loops_differ(option: str) -> None:
     """So a loop that left one of them out would not pass the test above."""
     changes = OTHERWISE[option](made(Regression))
-    (plain, _), (changed, _), (expected, _) = trained(Regression), trained(Regression, **changes), by_hands(Regression, **changes)
-    assert max(float((p - q).detach().abs().max()) for p, q in zip(plain.parameters(), changed.parameters(), strict=True)) > 1e-3
-    assert all(torch.allclose(p, q, atol=2e-5) for p, q in zip(changed.parameters(), expected.parameters(), strict=True))
+    (plain, _), (changed, _), (expected, _) = (
+        trained(Regression),
+        trained(Regression, **changes),
+        by_hands(Regression, **changes),
+    )
+    assert (
+        max(
+            float((p - q).detach().abs().max())
+            for p, q in zip(plain.parameters(), changed.parameters(), strict=True)
+        )
+        > 1e-3
+    )
+    assert all(
+        torch.allclose(p, q, atol=2e-5)
+        for p, q in zip(changed.parameters(), expected.parameters(), strict=True)
+    )
 
 
 # ---------------------------------------------------------------------- validation
 
 
-def test_validation_is_on_spread_images_of_its_split_with_their_labels_and_the_same_noise_each_time() -> None:
+def test_validation_is_on_spread_images_of_its_split_with_their_labels_and_the_same_noise_each_time() -> (
+    None
+):
     model, history = trained(Regression)
     data = dataset()
     assert data.valid_y is not None
@@ -161,7 +220,14 @@ def test_validation_is_on_spread_images_of_its_split_with_their_labels_and_the_s
     assert index != list(range(11))
     validations = [call for call in model.seen if not call[0]]
     steps = [row["step"] for row in history if "loss/valid_loss" in row]
-    assert steps == [7, 14, 21, 28, 35, 37]  # as evenly as five times in 37 steps can be, and at the end
+    assert steps == [
+        7,
+        14,
+        21,
+        28,
+        35,
+        37,
+    ]  # as evenly as five times in 37 steps can be, and at the end
     assert len(validations) == 2 * len(steps)  # eleven images in batches of seven
     for number, (_, x, y, seed, _) in enumerate(validations):
         part = slice(0, 7) if number % 2 == 0 else slice(7, 11)
@@ -171,7 +237,9 @@ def test_validation_is_on_spread_images_of_its_split_with_their_labels_and_the_s
 
 
 def test_validation_is_with_the_averaged_weights_and_leaves_the_others_as_they_were() -> None:
-    """The biases that validation sees are the averages by hand of those that the steps begin with."""
+    """The biases that validation sees are the averages by hand of those that the steps begin
+    with.
+    """
     model, _ = trained(Regression, validations=37)
     biases = [bias for training, _, _, _, bias in model.seen if training]
     average, seen = biases[0], [bias for training, _, _, _, bias in model.seen if not training][::2]
@@ -195,7 +263,9 @@ def test_the_best_average_is_kept_and_not_the_last() -> None:
     assert torch.equal(model.last.bias, kept)
 
 
-def test_batch_norm_passes_are_over_training_images_with_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_norm_passes_are_over_training_images_with_their_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("genbench.training.fit._STATISTICS_IMAGES", 40)
     monkeypatch.setattr("genbench.training.fit._STATISTICS_CHUNK", 20)
 
@@ -225,13 +295,17 @@ class Stopped(Exception):
 
 
 class Clock:
-    """A clock that stands still but for what is done: a second for a batch of training, ten for one of validation."""
+    """A clock that stands still but for what is done: a second for a batch of training, ten for one
+    of validation.
+    """
 
     now = 1000.0
 
 
 class Timed(Regression):
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         Clock.now += 1.0 if self.training else 10.0
         return super().training_loss(x, y, rng=rng, progress=progress)
 
@@ -243,9 +317,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-@pytest.mark.parametrize("kills", [(), (1,), (5, 7, 8, 28), tuple(range(1, 37))], ids=["none", "one", "some", "after every step"])
-def test_seconds_add_up_over_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: Sequence[int]) -> None:
-    """37 steps of a second, six validations of two batches. Not counted: the hour between a kill and the next run; in the speed, validations."""
+@pytest.mark.parametrize(
+    "kills",
+    [(), (1,), (5, 7, 8, 28), tuple(range(1, 37))],
+    ids=["none", "one", "some", "after every step"],
+)
+def test_seconds_add_up_over_kills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: Sequence[int]
+) -> None:
+    """37 steps of a second, six validations of two batches. Not counted: the hour between a kill
+    and the next run; in the speed, validations.
+    """
     monkeypatch.setenv("GENBENCH_CHECKPOINT_SECONDS", "0")
     save = Workspace.save
     for last in kills:
@@ -257,26 +339,38 @@ def test_seconds_add_up_over_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
         monkeypatch.setattr(Workspace, "save", stop)
         with workspace(tmp_path, "w", {}) as work, pytest.raises(Stopped):
-            fit(Timed(), dataset(), entry="toy", seed=2, resume=work, **OPTIONS, optim={"loss": ODD})
+            fit(
+                Timed(), dataset(), entry="toy", seed=2, resume=work, **OPTIONS, optim={"loss": ODD}
+            )
         Clock.now += 3600.0
     monkeypatch.setattr(Workspace, "save", save)
     with workspace(tmp_path, "w", {}) as work:
-        fitted = fit(Timed(), dataset(), entry="toy", seed=2, resume=work, **OPTIONS, optim={"loss": ODD})
+        fitted = fit(
+            Timed(), dataset(), entry="toy", seed=2, resume=work, **OPTIONS, optim={"loss": ODD}
+        )
     assert fitted.seconds == pytest.approx(37 + 6 * 2 * 10)
     assert fitted.images_per_second == pytest.approx(7)
     rows = {int(row["step"]): row for row in fitted.history}
     assert list(rows) == list(range(1, 38))
-    assert [rows[step]["seconds"] for step in (1, 7, 8, 14, 37)] == pytest.approx([1, 27, 28, 54, 157])
+    assert [rows[step]["seconds"] for step in (1, 7, 8, 14, 37)] == pytest.approx(
+        [1, 27, 28, 54, 157]
+    )
     assert {row["images_per_second"] for row in fitted.history} == {7.0}
 
 
 @pytest.mark.usefixtures("clock")
-def test_work_that_a_kill_undid_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A checkpoint after step 3, a kill in step 6: the three steps are done again, and counted once."""
+def test_work_that_a_kill_undid_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint after step 3, a kill in step 6: the three steps are done again, and counted
+    once.
+    """
     monkeypatch.setattr(Workspace, "due", lambda self: Clock.now == 1003.0)
 
     class Killed(Timed):
-        def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+        def training_loss(
+            self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+        ) -> Step:
             if Clock.now == 1005.0:
                 raise Stopped
             return super().training_loss(x, y, rng=rng, progress=progress)
@@ -285,6 +379,8 @@ def test_work_that_a_kill_undid_is_not_counted(tmp_path: Path, monkeypatch: pyte
         fit(Killed(), dataset(), entry="toy", seed=2, resume=work, **OPTIONS, optim={"loss": ODD})
     Clock.now += 3600.0
     with workspace(tmp_path, "w", {}) as work:
-        fitted = fit(Timed(), dataset(), entry="toy", seed=2, resume=work, **OPTIONS, optim={"loss": ODD})
+        fitted = fit(
+            Timed(), dataset(), entry="toy", seed=2, resume=work, **OPTIONS, optim={"loss": ODD}
+        )
     assert fitted.seconds == pytest.approx(37 + 6 * 2 * 10)
     assert fitted.images_per_second == pytest.approx(7)

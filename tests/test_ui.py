@@ -1,4 +1,6 @@
-"""`genbench ui`: what it becomes, where it listens, and by which names other machines may call it."""
+"""`genbench ui`: what it becomes, where it listens, and by which names other machines may call
+it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def tracked(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatc
     """A project whose entry is tracked."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_SERVER_ALLOWED_HOSTS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "true")  # so that what the command sets is undone after the test
+    monkeypatch.setenv(
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "true"
+    )  # so that what the command sets is undone after the test
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     params = finished_project(tmp_path, ["made"])
     sync(params)
@@ -45,7 +49,9 @@ def port() -> int:
 
 
 def became(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[list[str], str]:
-    """The command that `genbench ui` with some arguments is replaced by, and what is printed before."""
+    """The command that `genbench ui` with some arguments is replaced by, and what is printed
+    before.
+    """
     seen: list[list[str]] = []
 
     def execv(program: str, command: list[str]) -> None:
@@ -63,21 +69,35 @@ def option(command: list[str], name: str) -> list[str]:
     return command[command.index(name) + 1].split(",")
 
 
-def test_it_becomes_mlflows_server_on_the_projects_store(tracked: Params, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_becomes_mlflows_server_on_the_projects_store(
+    tracked: Params, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command, printed = became(monkeypatch, "--port", str(port))
     assert command == [
-        *(sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", f"sqlite:///{tracked.root / 'mlflow.db'}"),
+        *(
+            sys.executable,
+            "-m",
+            "mlflow",
+            "ui",
+            "--backend-store-uri",
+            f"sqlite:///{tracked.root / 'mlflow.db'}",
+        ),
         *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
     ]
     assert f"genbench-quick-mnist: http://127.0.0.1:{port}/#/experiments/" in printed
     assert "403" not in printed
 
 
-def test_beyond_this_machine_it_says_what_mlflow_needs(tracked: Params, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beyond_this_machine_it_says_what_mlflow_needs(
+    tracked: Params, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command, printed = became(monkeypatch, "--host", "0.0.0.0", "--port", str(port))
     assert command[command.index("--host") + 1] == "0.0.0.0"
     assert "--allowed-hosts" not in command
-    assert f"get 403 unless MLflow is told how they call this one: add --allowed-hosts {socket.gethostname()}" in printed
+    assert (
+        "get 403 unless MLflow is told how they call this one: add --allowed-hosts "
+        f"{socket.gethostname()}" in printed
+    )
     assert "can read, change and delete the runs" in printed
     assert f"http://127.0.0.1:{port}/" in printed, "0.0.0.0 is no address that a browser can call"
 
@@ -87,9 +107,18 @@ def test_named_hosts_are_passed_on_so_that_the_page_works_there_and_here(
 ) -> None:
     """Judged by MLflow's own rules, for the names that a browser sends."""
     names = "my.host.org, 192.168.0.5,[fd00::1],*.lab.org,behind.proxy.org:443"
-    command, printed = became(monkeypatch, "--host", "0.0.0.0", "--port", str(port), "--allowed-hosts", names)
+    command, printed = became(
+        monkeypatch, "--host", "0.0.0.0", "--port", str(port), "--allowed-hosts", names
+    )
     hosts, origins = option(command, "--allowed-hosts"), option(command, "--cors-allowed-origins")
-    called = [f"my.host.org:{port}", "my.host.org", f"192.168.0.5:{port}", f"[fd00::1]:{port}", f"a.lab.org:{port}", "behind.proxy.org:443"]
+    called = [
+        f"my.host.org:{port}",
+        "my.host.org",
+        f"192.168.0.5:{port}",
+        f"[fd00::1]:{port}",
+        f"a.lab.org:{port}",
+        "behind.proxy.org:443",
+    ]
     for host in (*called, f"localhost:{port}", f"127.0.0.1:{port}"):
         assert is_allowed_host_header(hosts, host), host
         assert not should_block_cors_request(f"http://{host}", "POST", origins), host
@@ -102,8 +131,13 @@ def test_named_hosts_are_passed_on_so_that_the_page_works_there_and_here(
 
 
 def test_all_hosts(tracked: Params, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    command, _ = became(monkeypatch, "--host", "0.0.0.0", "--port", str(port), "--allowed-hosts", "*")
-    assert (option(command, "--allowed-hosts"), option(command, "--cors-allowed-origins")) == (["*"], ["*"])
+    command, _ = became(
+        monkeypatch, "--host", "0.0.0.0", "--port", str(port), "--allowed-hosts", "*"
+    )
+    assert (option(command, "--allowed-hosts"), option(command, "--cors-allowed-origins")) == (
+        ["*"],
+        ["*"],
+    )
 
 
 @pytest.mark.parametrize("names", ["http://my.host.org", "a,,b", "a b", "", "a;b", "host:port"])
@@ -117,7 +151,9 @@ def test_without_runs_or_on_a_busy_port_it_says_so(tracked: Params, empty_databa
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         taken = busy.getsockname()[1]
-        with pytest.raises(UserError, match=rf"cannot listen on 127\.0\.0\.1:{taken}.*--port {taken + 1}"):
+        with pytest.raises(
+            UserError, match=rf"cannot listen on 127\.0\.0\.1:{taken}.*--port {taken + 1}"
+        ):
             ui(tracked.root, taken)
     (tracked.root / "mlflow.db").unlink()
     with pytest.raises(UserError, match=r"nothing is tracked yet: there is no .*mlflow\.db"):
@@ -133,13 +169,18 @@ def test_a_store_without_runs_of_genbench_is_nothing_tracked(
         ui(tmp_path, port)
 
 
-@pytest.mark.parametrize(("host", "remedy"), [("192.0.2.1", "must be an address of this machine"), ("no.such.host.invalid", "must be an")])
+@pytest.mark.parametrize(
+    ("host", "remedy"),
+    [("192.0.2.1", "must be an address of this machine"), ("no.such.host.invalid", "must be an")],
+)
 def test_an_address_of_another_machine_is_refused(tracked: Params, host: str, remedy: str) -> None:
     with pytest.raises(UserError, match=f"cannot listen on {host}.*{remedy}"):
         ui(tracked.root, host=host)
 
 
-def test_a_server_that_is_already_there_has_its_own_page(tracked: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_already_there_has_its_own_page(
+    tracked: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@tracking.example")
     with pytest.raises(UserError, match="its own web page") as caught:
         ui(tracked.root)

@@ -18,7 +18,10 @@ SPEC = DataSpec(12, 20, 256, 3)
 
 def build(spec: DataSpec = SPEC, **options: Any) -> UNet:
     torch.manual_seed(0)
-    net = UNet(spec, **{"widths": (16, 32), "blocks": 1, "patch": 2, "norm": "group", "heads": 2, **options}).eval()
+    net = UNet(
+        spec,
+        **{"widths": (16, 32), "blocks": 1, "patch": 2, "norm": "group", "heads": 2, **options},
+    ).eval()
     with torch.no_grad():
         for p in net.parameters():
             p.add_(0.1 * torch.randn_like(p))  # its last layers start at zero
@@ -31,10 +34,15 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize("norm", ["group", "batch"])
 @pytest.mark.parametrize(
-    ("height", "width", "widths", "patch"), [(2, 2, (16,), 2), (3, 5, (16, 32), 1), (7, 7, (16, 16, 16), 1), (28, 28, (16, 32), 2)]
+    ("height", "width", "widths", "patch"),
+    [(2, 2, (16,), 2), (3, 5, (16, 32), 1), (7, 7, (16, 16, 16), 1), (28, 28, (16, 32), 2)],
 )
-def test_the_output_has_the_images_size(norm: str, height: int, width: int, widths: tuple[int, ...], patch: int) -> None:
-    net = build(DataSpec(height, width, 256), widths=widths, patch=patch, norm=norm, inputs=3, outputs=2)
+def test_the_output_has_the_images_size(
+    norm: str, height: int, width: int, widths: tuple[int, ...], patch: int
+) -> None:
+    net = build(
+        DataSpec(height, width, 256), widths=widths, patch=patch, norm=norm, inputs=3, outputs=2
+    )
     assert net(noise(4, 3, height, width), torch.rand(4)).shape == (4, 2, height, width)
 
 
@@ -69,12 +77,17 @@ def test_attention_is_the_librarys() -> None:
 
 
 def test_attention_carries_what_convolutions_do_not_reach() -> None:
-    """Of images so wide that the ends are out of the convolutions' reach: without group norms, which see all places too."""
+    """Of images so wide that the ends are out of the convolutions' reach: without group norms,
+    which see all places too.
+    """
     net = build(DataSpec(2, 400, 256), widths=(16,), patch=1, norm="batch")
     x = noise(1, 1, 2, 400).requires_grad_()
 
     def reaches() -> bool:
-        return bool(torch.autograd.grad(net(x, torch.tensor([0.5]))[0, 0, 0, 0], x)[0][..., -1].abs().max() > 0)
+        return bool(
+            torch.autograd.grad(net(x, torch.tensor([0.5]))[0, 0, 0, 0], x)[0][..., -1].abs().max()
+            > 0
+        )
 
     assert reaches()
     with torch.no_grad():
@@ -83,7 +96,9 @@ def test_attention_carries_what_convolutions_do_not_reach() -> None:
 
 
 def test_what_grows_keeps_its_place() -> None:
-    """Each place of the lower resolution becomes four; where an odd size was halved, the last row or column is left out."""
+    """Each place of the lower resolution becomes four; where an odd size was halved, the last row
+    or column is left out.
+    """
     net, found = build(DataSpec(5, 8, 256), patch=1), []
     rows, columns = torch.arange(6)[:, None], torch.arange(8)
     places = (100 * rows + columns).float().expand(2, 16, 6, 8)
@@ -94,7 +109,9 @@ def test_what_grows_keeps_its_place() -> None:
 
 
 def test_the_output_follows_the_scale_of_the_input_despite_group_norm() -> None:
-    """A thousandfold and a ten-thousandfold image: without the path around the last norm both outputs are the same."""
+    """A thousandfold and a ten-thousandfold image: without the path around the last norm both
+    outputs are the same.
+    """
     net, x, t = build().double(), noise(1, 1, 12, 20).double(), torch.tensor([0.5]).double()
 
     def ratio() -> float:

@@ -1,4 +1,5 @@
-"""Unfinished work is used for what it was begun for, and for nothing else: whatever determines a result is changed, one thing at a time.
+"""Unfinished work is used for what it was begun for, and for nothing else: whatever determines a
+result is changed, one thing at a time.
 
 The work that is left behind is spoiled, so that a stage that goes on from it shows that at once.
 """
@@ -29,7 +30,11 @@ from tests.small_project import ENTRIES, STAGES, TRAIN, install_models
 
 SPOILED = 0.75
 """Every floating-point number of spoiled work; its images are all of level 1."""
-OUTPUTS = {"train": ("weights.safetensors",), "sample": ("samples.npz",), "score_likelihood": ("nats.npz", "likelihood.json")}
+OUTPUTS = {
+    "train": ("weights.safetensors",),
+    "sample": ("samples.npz",),
+    "score_likelihood": ("nats.npz", "likelihood.json"),
+}
 
 
 def spoil(value: Any) -> Any:
@@ -53,7 +58,11 @@ def spoiling() -> Iterator[None]:
     save, chunk = Workspace.save, Workspace.chunk
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Workspace, "save", lambda self, name, value: save(self, name, spoil(value)))
-        patch.setattr(Workspace, "chunk", lambda self, name, compute: chunk(self, name, lambda: spoil(compute())))
+        patch.setattr(
+            Workspace,
+            "chunk",
+            lambda self, name, compute: chunk(self, name, lambda: spoil(compute())),
+        )
         yield
 
 
@@ -62,10 +71,18 @@ def is_spoiled(params: Params, stage: str, name: str) -> bool:
     folder = params.run(name)
     if stage == "train":
         weights = safetensors.torch.load_file(folder / "weights.safetensors")
-        return any(bool((value == SPOILED).all()) for value in weights.values() if value.is_floating_point())
+        return any(
+            bool((value == SPOILED).all())
+            for value in weights.values()
+            if value.is_floating_point()
+        )
     if stage == "sample":
         return bool((read_npz(folder / "samples.npz")["images"] == 1).all((1, 2)).any())
-    return any(bool((np.abs(values) == SPOILED).any()) for key, values in read_npz(folder / "nats.npz").items() if values.dtype.kind == "f")
+    return any(
+        bool((np.abs(values) == SPOILED).any())
+        for key, values in read_npz(folder / "nats.npz").items()
+        if values.dtype.kind == "f"
+    )
 
 
 def run(params: Params, stage: str, name: str) -> dict[str, bytes]:
@@ -80,14 +97,20 @@ def run(params: Params, stage: str, name: str) -> dict[str, bytes]:
 def copied(finished: Params, tmp_path: Path) -> Params:
     """The finished project, to be changed; no work of it is kept."""
     for part in ("code", "data", "made", "cvae", "ddpm", "rbm", "copy"):
-        shutil.copytree(finished.runs / part, tmp_path / "runs" / "quick" / part, ignore=shutil.ignore_patterns("visuals"))
+        shutil.copytree(
+            finished.runs / part,
+            tmp_path / "runs" / "quick" / part,
+            ignore=shutil.ignore_patterns("visuals"),
+        )
     return replace(finished, root=tmp_path)
 
 
 # ---------------------------------------------------------------------- changes
 
 Change = Callable[[Params, str, pytest.MonkeyPatch], Params]
-"""``(params, entry, patch) -> params`` with one thing changed, in them, in a file or in this process."""
+"""``(params, entry, patch) -> params`` with one thing changed, in them, in a file or in this
+process.
+"""
 
 
 def block(**changes: Any) -> Change:
@@ -95,7 +118,10 @@ def block(**changes: Any) -> Change:
 
     def change(params: Params, name: str, patch: pytest.MonkeyPatch) -> Params:
         entry = params.entries[name]
-        merged = {key: {**getattr(entry, key), **value} if isinstance(value, dict) else value for key, value in changes.items()}
+        merged = {
+            key: {**getattr(entry, key), **value} if isinstance(value, dict) else value
+            for key, value in changes.items()
+        }
         return replace(params, entries={**params.entries, name: replace(entry, **merged)})
 
     return change
@@ -171,7 +197,10 @@ class Case:
         return f"{self.stage}-{self.entry}-{self.what}"
 
 
-AUTO_TRAIN, AUTO_SAMPLE = block(train={"backend": {"cpu": {"precision": "auto"}}}), block(sample={"precision": "auto"})
+AUTO_TRAIN, AUTO_SAMPLE = (
+    block(train={"backend": {"cpu": {"precision": "auto"}}}),
+    block(sample={"precision": "auto"}),
+)
 LOSS = TRAIN["optim"]["loss"]  # type: ignore[index]
 CASES = [
     *(
@@ -205,7 +234,9 @@ CASES = [
         }.items()
     ),
     Case("sample", "ddpm", "precision", native_bfloat16, AUTO_SAMPLE),
-    Case("sample", "copy", "samples", protocol(samples=19)),  # drawn in one go, so that each depends on the number
+    Case(
+        "sample", "copy", "samples", protocol(samples=19)
+    ),  # drawn in one go, so that each depends on the number
     *(
         Case("score_likelihood", "rbm", what, change)
         for what, change in {
@@ -244,8 +275,12 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_work_begun_for_something_else_is_never_used(copied: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
-    """A run beside the spoiled work of what was there before gives the bits of a run from nothing."""
+def test_work_begun_for_something_else_is_never_used(
+    copied: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case
+) -> None:
+    """A run beside the spoiled work of what was there before gives the bits of a run from
+    nothing.
+    """
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: False)
     monkeypatch.setattr(processor, "_instructions", lambda: "THIS")
     install_models(tmp_path / "site", monkeypatch)
@@ -255,7 +290,9 @@ def test_work_begun_for_something_else_is_never_used(copied: Params, tmp_path: P
     changed = case.change(begun, case.entry, monkeypatch)
     found = run(changed, case.stage, case.entry)
     assert not is_spoiled(changed, case.stage, case.entry)
-    assert len(list(copied.checkpoints.iterdir())) == 2, "the former work stays, for whoever goes back to it"
+    assert len(list(copied.checkpoints.iterdir())) == 2, (
+        "the former work stays, for whoever goes back to it"
+    )
     shutil.rmtree(copied.checkpoints)
     assert run(changed, case.stage, case.entry) == found
 
@@ -270,21 +307,30 @@ def test_work_begun_for_the_same_is_used(copied: Params, stage: str, name: str) 
 
 
 def test_more_samples_go_on_from_the_chunks_that_are_there(copied: Params) -> None:
-    """The number of samples is no part of a chunk, so that 31 images begin with the 27 that were drawn for 23."""
+    """The number of samples is no part of a chunk, so that 31 images begin with the 27 that were
+    drawn for 23.
+    """
     run(copied, "sample", "ddpm")
     (folder,) = copied.checkpoints.iterdir()
     kept = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
     assert kept.keys() == {"0.npz", "1.npz", "2.npz"}
     more = replace(copied, protocol=replace(copied.protocol, samples=31))
     found = run(more, "sample", "ddpm")
-    assert kept.items() <= {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}.items()
+    assert (
+        kept.items()
+        <= {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}.items()
+    )
     shutil.rmtree(copied.checkpoints)
     assert run(more, "sample", "ddpm") == found
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_an_entry_of_another_profile_is_other_work_though_the_names_run_together(copied: Params, stage: str) -> None:
-    """Entry ``x-made`` of profile ``quick`` and entry ``made`` of profile ``quick-x``: their randomness is their names'."""
+def test_an_entry_of_another_profile_is_other_work_though_the_names_run_together(
+    copied: Params, stage: str
+) -> None:
+    """Entry ``x-made`` of profile ``quick`` and entry ``made`` of profile ``quick-x``: their
+    randomness is their names'.
+    """
     entry = ENTRIES["made"]
     one = replace(copied, entries={"x-made": replace(entry, name="x-made")})
     other = replace(copied, profile="quick-x", entries={"made": entry})
@@ -295,7 +341,9 @@ def test_an_entry_of_another_profile_is_other_work_though_the_names_run_together
         write_json(params.fingerprint(name, stage), {"hash": "the same"})
         if stage != "train":
             params.run(name).mkdir(parents=True)
-            shutil.copy(copied.run("made") / "weights.safetensors", params.run(name) / "weights.safetensors")
+            shutil.copy(
+                copied.run("made") / "weights.safetensors", params.run(name) / "weights.safetensors"
+            )
     with spoiling():
         run(one, stage, "x-made")
     run(other, stage, "made")

@@ -1,4 +1,6 @@
-"""The VAE against numerical integration over its latent, and its terms against independent formulas."""
+"""The VAE against numerical integration over its latent, and its terms against independent
+formulas.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,11 @@ from genbench.families.latent import kl_divergence
 from genbench.models.vae import VAE
 from genbench.nn.autoencoder import to_cells
 
-SPECS = [(DataSpec(2, 4, 2), {}), (DataSpec(2, 2, 4), {"mixtures": 2}), (DataSpec(2, 2, 4), {"head": "categorical"})]
+SPECS = [
+    (DataSpec(2, 4, 2), {}),
+    (DataSpec(2, 2, 4), {"mixtures": 2}),
+    (DataSpec(2, 2, 4), {"head": "categorical"}),
+]
 STEP = 0.005
 GRID = STEP * torch.arange(-1800, 1801)
 
@@ -34,7 +40,9 @@ def build(spec: DataSpec, *, seed: int = 0, **arch: object) -> VAE:
 
 
 def every_image(spec: DataSpec) -> Tensor:
-    pixels = torch.tensor(list(itertools.product(range(spec.levels), repeat=spec.dims)), dtype=torch.uint8)
+    pixels = torch.tensor(
+        list(itertools.product(range(spec.levels), repeat=spec.dims)), dtype=torch.uint8
+    )
     return pixels.view(-1, 1, spec.height, spec.width)
 
 
@@ -43,13 +51,18 @@ def log_p_on_grid(model: VAE, x: Tensor) -> Tensor:
     """log P(x|z), float64 (B, G), for every z of the grid."""
     params = model.decoder(GRID[:, None], None)  # (G, H/2, W/2, 4, K)
     cells = torch.nn.functional.pixel_unshuffle(x, 2).permute(0, 2, 3, 1)
-    rows = [model.head.log_prob(params, cell.expand(params.shape[:-1])).double().flatten(1).sum(1) for cell in cells]
+    rows = [
+        model.head.log_prob(params, cell.expand(params.shape[:-1])).double().flatten(1).sum(1)
+        for cell in cells
+    ]
     return torch.stack(rows)
 
 
 def log_p_by_quadrature(model: VAE, x: Tensor) -> Tensor:
     """log P(x), float64 (B,)."""
-    return (log_p_on_grid(model, x) + Normal(0.0, 1.0).log_prob(GRID.double())).logsumexp(1) + math.log(STEP)
+    return (log_p_on_grid(model, x) + Normal(0.0, 1.0).log_prob(GRID.double())).logsumexp(
+        1
+    ) + math.log(STEP)
 
 
 @pytest.mark.parametrize(("spec", "arch"), SPECS)
@@ -63,12 +76,19 @@ def test_quadrature_sums_to_one(spec: DataSpec, arch: dict[str, object]) -> None
 def test_many_draws_converge_to_log_p_from_below(spec: DataSpec, arch: dict[str, object]) -> None:
     model, x = build(spec, **arch), every_image(spec)[::5]
     truth = log_p_by_quadrature(model, x)
-    with torch.no_grad():  # a posterior as wide as the prior keeps the variance of the weights finite
+    with (
+        torch.no_grad()
+    ):  # a posterior as wide as the prior keeps the variance of the weights finite
         model.encoder.out.weight.zero_()
         model.encoder.out.bias.zero_()
     means = []
     for draws in (1, 8, 64):
-        bound = torch.stack([model.log_likelihood(x, rng=Generator().manual_seed(s), draws=draws) for s in range(20)])
+        bound = torch.stack(
+            [
+                model.log_likelihood(x, rng=Generator().manual_seed(s), draws=draws)
+                for s in range(20)
+            ]
+        )
         means.append(bound.mean().item())
         assert means[-1] < truth.mean().item()
     assert means == sorted(means)
@@ -79,8 +99,12 @@ def test_many_draws_converge_to_log_p_from_below(spec: DataSpec, arch: dict[str,
 
 
 @pytest.mark.parametrize(("spec", "arch"), SPECS)
-def test_elbo_falls_short_by_the_divergence_of_the_posterior(spec: DataSpec, arch: dict[str, object]) -> None:
-    """log P(x) - ELBO = KL(q(z|x) || p(z|x)), all three by integration; training_loss and log_likelihood average to the ELBO."""
+def test_elbo_falls_short_by_the_divergence_of_the_posterior(
+    spec: DataSpec, arch: dict[str, object]
+) -> None:
+    """log P(x) - ELBO = KL(q(z|x) || p(z|x)), all three by integration; training_loss and
+    log_likelihood average to the ELBO.
+    """
     model, x = build(spec, **arch), every_image(spec)[::7]
     with torch.no_grad():
         mean, log_std = (t.double() for t in model.posterior(x))
@@ -93,9 +117,16 @@ def test_elbo_falls_short_by_the_divergence_of_the_posterior(spec: DataSpec, arc
     losses, scores = [], []
     with torch.no_grad():
         for seed in range(n):
-            losses.append(model.training_loss(x, None, rng=Generator().manual_seed(seed), progress=0.0).loss)
-            scores.append(model.log_likelihood(x, rng=Generator().manual_seed(10_000 + seed)).mean())
-    for values, expected in ((torch.stack(losses), -elbo.mean()), (torch.stack(scores), elbo.mean())):
+            losses.append(
+                model.training_loss(x, None, rng=Generator().manual_seed(seed), progress=0.0).loss
+            )
+            scores.append(
+                model.log_likelihood(x, rng=Generator().manual_seed(10_000 + seed)).mean()
+            )
+    for values, expected in (
+        (torch.stack(losses), -elbo.mean()),
+        (torch.stack(scores), elbo.mean()),
+    ):
         stderr = values.std().item() / math.sqrt(n)
         assert values.mean().item() == pytest.approx(expected.item(), abs=4.5 * stderr + 1e-4)
 
@@ -109,13 +140,17 @@ def test_kl_is_that_of_the_distributions_library() -> None:
 
 def test_logs_add_up_to_the_loss() -> None:
     model = build(*SPECS[0][:1])
-    step = model.training_loss(every_image(model.spec), None, rng=Generator().manual_seed(0), progress=0.0)
+    step = model.training_loss(
+        every_image(model.spec), None, rng=Generator().manual_seed(0), progress=0.0
+    )
     torch.testing.assert_close(step.logs["rec_nats"] + step.logs["kl_nats"], step.loss.detach())
     assert not step.logs["kl_nats"].requires_grad
 
 
 @pytest.mark.parametrize(("spec", "arch"), SPECS)
-def test_sample_frequencies_are_the_integrated_probabilities(spec: DataSpec, arch: dict[str, object]) -> None:
+def test_sample_frequencies_are_the_integrated_probabilities(
+    spec: DataSpec, arch: dict[str, object]
+) -> None:
     model = build(spec, **arch)
     expected = log_p_by_quadrature(model, every_image(spec)).exp()
     n = 20_000
@@ -123,19 +158,25 @@ def test_sample_frequencies_are_the_integrated_probabilities(spec: DataSpec, arc
     index = x.flatten(1).long() @ spec.levels ** torch.arange(spec.dims - 1, -1, -1)
     frequency = index.bincount(minlength=len(expected)).double() / n
     distance = 0.5 * (frequency - expected).abs().sum().item()
-    noise = 0.5 * (2 / math.pi * expected * (1 - expected) / n).sqrt().sum().item()  # mean total variation of a right sampler
+    noise = (
+        0.5 * (2 / math.pi * expected * (1 - expected) / n).sqrt().sum().item()
+    )  # mean total variation of a right sampler
     assert distance < 1.3 * noise
 
 
 def test_pixels_keep_their_places() -> None:
-    """log_p_x_given_z and decode agree on which output is which pixel: a sure decoder scores its own samples with certainty."""
+    """log_p_x_given_z and decode agree on which output is which pixel: a sure decoder scores its
+    own samples with certainty.
+    """
     torch.manual_seed(0)
     model = VAE(DataSpec(8, 8, 2), latent=2, widths=[4, 4], hidden=8).eval()
     with torch.no_grad():
         for p in model.decoder.parameters():
             p.mul_(3)
         model.decoder.up.layers[-1].weight.mul_(1e6)
-        model.decoder.up.layers[-1].bias.copy_(torch.tensor([50.0, -50.0, 50.0, -50.0]))  # sure even where no feature is active
+        model.decoder.up.layers[-1].bias.copy_(
+            torch.tensor([50.0, -50.0, 50.0, -50.0])
+        )  # sure even where no feature is active
         z = torch.randn(20, 2)
         x = model.decode(z, rng=Generator().manual_seed(0))
         assert 0.05 < x.float().mean() < 0.95
@@ -146,7 +187,9 @@ def test_score_does_not_depend_on_the_decoding_chunk(monkeypatch: pytest.MonkeyP
     model, x = build(DataSpec(2, 4, 2)), every_image(DataSpec(2, 4, 2))
     whole = model.log_likelihood(x, rng=Generator().manual_seed(3), draws=4)
     monkeypatch.setattr(latent, "DECODE_CHUNK", 7)
-    torch.testing.assert_close(model.log_likelihood(x, rng=Generator().manual_seed(3), draws=4), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        model.log_likelihood(x, rng=Generator().manual_seed(3), draws=4), whole, atol=1e-5, rtol=0
+    )
 
 
 def test_encode_draws_from_the_posterior() -> None:
@@ -183,7 +226,9 @@ def test_beta_free_bits_and_warm_up_change_the_price_of_the_code_alone() -> None
         other.load_state_dict(plain.state_dict())
         changed = other.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.25)
         torch.testing.assert_close(changed.loss, step.logs["rec_nats"] + expected)
-        assert torch.equal(changed.logs["kl_nats"], step.logs["kl_nats"])  # what is logged stays the divergence
+        assert torch.equal(
+            changed.logs["kl_nats"], step.logs["kl_nats"]
+        )  # what is logged stays the divergence
 
 
 def test_active_units_are_those_whose_mean_moves() -> None:
@@ -211,16 +256,25 @@ def test_rate_and_distortion_are_the_parts_of_the_bound() -> None:
 
 
 def test_a_fresh_network_starts_near_uniform_pixels() -> None:
-    """Its loss is below 1.2 times that of uniform levels, so that training does not begin with a collapse."""
+    """Its loss is below 1.2 times that of uniform levels, so that training does not begin with a
+    collapse.
+    """
     torch.manual_seed(0)
     model = VAE(DataSpec(28, 28, 256))
-    x = torch.randint(0, 256, (16, 1, 28, 28), dtype=torch.uint8, generator=Generator().manual_seed(0))
+    x = torch.randint(
+        0, 256, (16, 1, 28, 28), dtype=torch.uint8, generator=Generator().manual_seed(0)
+    )
     loss = model.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.0).loss
     assert loss.item() < 1.2 * 784 * math.log(256)
 
 
 def test_errors_name_what_is_wrong() -> None:
-    with pytest.raises(UserError, match="widths: 3 stages need height and width divisible by 8, got 28 x 28; at most 2 stages"):
+    with pytest.raises(
+        UserError,
+        match=(
+            "widths: 3 stages need height and width divisible by 8, got 28 x 28; at most 2 stages"
+        ),
+    ):
         VAE(DataSpec(28, 28, 256), widths=[8, 8, 8])
     with pytest.raises(UserError, match="widths: must be at least one positive"):
         VAE(DataSpec(28, 28, 256), widths=[])

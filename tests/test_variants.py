@@ -1,4 +1,6 @@
-"""The report's comparison of entries of one model, and its table of diagnostics, on invented records."""
+"""The report's comparison of entries of one model, and its table of diagnostics, on invented
+records.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +29,30 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     for name, rate in (("one", 120.25), ("two", 100.0)):
         path = bench.params.run(name) / "likelihood.json"
         record = read_record(path)
-        write_record(path, replace(record, metrics={**record.metrics, "rate_nats": Metric(rate, None, 100, None)}))
+        write_record(
+            path,
+            replace(record, metrics={**record.metrics, "rate_nats": Metric(rate, None, 100, None)}),
+        )
     return bench
 
 
 def test_entries_of_one_model_stand_side_by_side_with_what_differs(bench: Bench) -> None:
     (found,) = variants(bench.board()["rows"], bench.entries)
     assert found.model == "beta"
-    assert [(row.entry, row.settings) for row in found.rows] == [("one", ("joint: true",)), ("two", ("joint: false",))]
+    assert [(row.entry, row.settings) for row in found.rows] == [
+        ("one", ("joint: true",)),
+        ("two", ("joint: false",)),
+    ]
     keys = [column.key for column in found.columns]
     assert keys == ["bits_per_dim", "fid_mnist", "parameters", "train_seconds", "rate_nats"]
-    assert [[cell.value for cell in row.cells] for row in found.rows] == [[1.4, 7.0, 1234, 12.5, 120.25], [1.2, 4.0, 1234, 12.5, 100.0]]
-    assert [[cell.best for cell in row.cells] for row in found.rows] == [[False] * 5, [True, True, False, False, False]]
+    assert [[cell.value for cell in row.cells] for row in found.rows] == [
+        [1.4, 7.0, 1234, 12.5, 120.25],
+        [1.2, 4.0, 1234, 12.5, 100.0],
+    ]
+    assert [[cell.best for cell in row.cells] for row in found.rows] == [
+        [False] * 5,
+        [True, True, False, False, False],
+    ]
 
 
 def test_a_setting_that_one_entry_leaves_out_is_shown_where_it_is_given(bench: Bench) -> None:
@@ -48,23 +62,37 @@ def test_a_setting_that_one_entry_leaves_out_is_shown_where_it_is_given(bench: B
     assert [row.settings for row in found.rows] == [("joint: true", "steps: 10"), ("steps: 20",)]
 
 
-def test_entries_that_differ_in_sampling_or_optimisation_alone_are_variants_too(bench: Bench) -> None:
+def test_entries_that_differ_in_sampling_or_optimisation_alone_are_variants_too(
+    bench: Bench,
+) -> None:
     rows = [row for row in bench.board()["rows"] if row["seed"] == 0]
     blocks = {
-        name: replace(bench.entries[name], arch={"size": 8}, train={"optim": {"loss": {"lr": 0.1}}, "validations": 1 + (name == "two")})
+        name: replace(
+            bench.entries[name],
+            arch={"size": 8},
+            train={"optim": {"loss": {"lr": 0.1}}, "validations": 1 + (name == "two")},
+        )
         for name in ("one", "two")
     }
     blocks["one"] = replace(blocks["one"], sample={"steps": 20})
     (found,) = variants(rows, {**bench.entries, **blocks})
     assert [row.settings for row in found.rows] == [("sample.steps: 20",), ()]
-    blocks["two"] = replace(blocks["two"], train={"optim": {"loss": {"lr": 0.2}, "prior": {"lr": 0.3}}})
+    blocks["two"] = replace(
+        blocks["two"], train={"optim": {"loss": {"lr": 0.2}, "prior": {"lr": 0.3}}}
+    )
     (found,) = variants(rows, {**bench.entries, **blocks})
-    assert [row.settings for row in found.rows] == [("optim.loss.lr: 0.1", "sample.steps: 20"), ("optim.loss.lr: 0.2",)]
+    assert [row.settings for row in found.rows] == [
+        ("optim.loss.lr: 0.1", "sample.steps: 20"),
+        ("optim.loss.lr: 0.2",),
+    ]
 
 
 def test_entries_that_differ_in_scoring_alone_are_variants_too(bench: Bench) -> None:
     rows = [row for row in bench.board()["rows"] if row["seed"] == 0]
-    blocks = {name: replace(bench.entries["one"], name=name, score={"draws": draws}) for name, draws in (("one", 8), ("two", 64))}
+    blocks = {
+        name: replace(bench.entries["one"], name=name, score={"draws": draws})
+        for name, draws in (("one", 8), ("two", 64))
+    }
     (found,) = variants(rows, {**bench.entries, **blocks})
     assert [row.settings for row in found.rows] == [("score.draws: 8",), ("score.draws: 64",)]
 
@@ -73,7 +101,9 @@ def test_what_is_withheld_says_why(bench: Bench) -> None:
     path = bench.params.run("one") / "likelihood.json"
     record = read_record(path)
     kept = {name: metric for name, metric in record.metrics.items() if name != "bits_per_dim"}
-    write_record(path, replace(record, metrics=kept, withheld={"bits_per_dim": "it did not converge"}))
+    write_record(
+        path, replace(record, metrics=kept, withheld={"bits_per_dim": "it did not converge"})
+    )
     (found,) = variants(bench.board()["rows"], bench.entries)
     cell = found.rows[0].cells[0]
     assert (cell.text, cell.title, cell.notes) == ("withheld", "it did not converge", ())
@@ -91,7 +121,10 @@ def test_diagnostics_have_a_table_of_their_own(bench: Bench) -> None:
     found = inside(rows)
     assert found is not None
     assert {row.entry: row.cells[0].value for row in found.rows} == {"one": 120.25, "two": 100.0}
-    assert {row.entry: row.cells[0].text for row in found.rows} == {"one": "120.2", "two": "100"}  # what is whole is a count
+    assert {row.entry: row.cells[0].text for row in found.rows} == {
+        "one": "120.2",
+        "two": "100",
+    }  # what is whole is a count
     assert not any(cell.best for row in found.rows for cell in row.cells)
     assert inside([row for row in rows if row["entry"] == "alpha"]) is None
 

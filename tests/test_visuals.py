@@ -1,4 +1,6 @@
-"""Pictures of capabilities, on models whose right pictures can be worked out; and the stage that writes them."""
+"""Pictures of capabilities, on models whose right pictures can be worked out; and the stage that
+writes them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def rng(seed: int = 0) -> Generator:
 
 
 class Sheet(GenerativeModel):
-    """The latent is the image: level = [z > 0], z = +-1. It samples row by row, and completes with ones."""
+    """The latent is the image: level = [z > 0], z = +-1. It samples row by row, and completes with
+    ones.
+    """
 
     likelihood = Likelihood.NONE
     family = "toy"
@@ -60,7 +64,9 @@ class Sheet(GenerativeModel):
             shown[:, :, row] = x[:, :, row]
             yield shown  # the same memory each time: a reader must copy
 
-    def complete(self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+    def complete(
+        self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator
+    ) -> Tensor:
         return torch.where(mask, x, torch.ones_like(x))
 
 
@@ -81,14 +87,21 @@ def digits(n: int = 40) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def tiles(picture: np.ndarray, columns: int, size: int = 4, scale: int = 2, gap: int = 1) -> np.ndarray:
+def tiles(
+    picture: np.ndarray, columns: int, size: int = 4, scale: int = 2, gap: int = 1
+) -> np.ndarray:
     """The images of a grid, (rows, columns, size, size) of greys."""
     step = size * scale + gap
     rows = (picture.shape[0] + gap) // step
     assert picture.shape == (rows * step - gap, columns * step - gap)
     side = size * scale
     starts = [[(r * step, c * step) for c in range(columns)] for r in range(rows)]
-    return np.array([[picture[top : top + side : scale, left : left + side : scale] for top, left in row] for row in starts])
+    return np.array(
+        [
+            [picture[top : top + side : scale, left : left + side : scale] for top, left in row]
+            for row in starts
+        ]
+    )
 
 
 def greys(x: Tensor) -> np.ndarray:
@@ -109,8 +122,12 @@ def test_interpolation_starts_and_ends_at_the_random_latents() -> None:
 
 def test_interpolation_of_images_has_the_real_ones_outside() -> None:
     x, y = digits()
-    shown = tiles(visuals.interpolation(Sheet(), x, y, rng=rng(), rows=3, steps=4, mode="images"), columns=6)
-    np.testing.assert_array_equal(shown[:, 0], shown[:, 1])  # this model's reconstructions are perfect
+    shown = tiles(
+        visuals.interpolation(Sheet(), x, y, rng=rng(), rows=3, steps=4, mode="images"), columns=6
+    )
+    np.testing.assert_array_equal(
+        shown[:, 0], shown[:, 1]
+    )  # this model's reconstructions are perfect
     np.testing.assert_array_equal(shown[:, -1], shown[:, -2])
     np.testing.assert_array_equal(shown[:, 0], greys(x[[0, 2, 4]]))
     np.testing.assert_array_equal(shown[:, -1], greys(x[[1, 3, 5]]))
@@ -121,7 +138,11 @@ def test_conditional_models_interpolate_within_a_class() -> None:
     y = torch.arange(40) % 2
     x[:, 0, 0] = y[:, None].to(torch.uint8)
     model = ToyVAE(DataSpec(3, 3, 2, 2), conditional=True)
-    shown = tiles(visuals.interpolation(model, x, y, rng=rng(), rows=4, steps=3, mode="images"), columns=5, size=3)
+    shown = tiles(
+        visuals.interpolation(model, x, y, rng=rng(), rows=4, steps=3, mode="images"),
+        columns=5,
+        size=3,
+    )
     np.testing.assert_array_equal(shown[:, 0, 0], shown[:, -1, 0])  # the first row is the class
     assert (shown[:, 0] != shown[:, -1]).any(axis=(1, 2)).all()
 
@@ -133,7 +154,9 @@ def test_classes_decode_one_latent_under_each_label() -> None:
         model.dec.weight.zero_()
         model.dec.bias.fill_(-50)
         for label in range(3):
-            model.dec.weight[3 * label : 3 * label + 3, 2 + label] = 100  # row `label` is light under that label
+            model.dec.weight[3 * label : 3 * label + 3, 2 + label] = (
+                100  # row `label` is light under that label
+            )
     shown = tiles(visuals.classes(model, rng=rng(), rows=2), columns=3, size=3)
     for label in range(3):
         expected = np.zeros((3, 3))
@@ -143,7 +166,9 @@ def test_classes_decode_one_latent_under_each_label() -> None:
 
 def test_classes_draw_from_the_prior_of_each_label_by_the_same_random_numbers() -> None:
     class Shifted(ToyVAE):
-        """Its prior is shifted by ten times the label; its decoder, which reads no label, shows the shift and the sign of the noise."""
+        """Its prior is shifted by ten times the label; its decoder, which reads no label, shows the
+        shift and the sign of the noise.
+        """
 
         def prior(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
             assert y is not None
@@ -156,7 +181,11 @@ def test_classes_draw_from_the_prior_of_each_label_by_the_same_random_numbers() 
             shown[:, 0, 1, 0] = (z - 10 * label > 0)[:, 0].to(torch.uint8)
             return shown
 
-    shown = tiles(visuals.classes(Shifted(DataSpec(3, 3, 2, 3), conditional=True), rng=rng(), rows=8), columns=3, size=3)
+    shown = tiles(
+        visuals.classes(Shifted(DataSpec(3, 3, 2, 3), conditional=True), rng=rng(), rows=8),
+        columns=3,
+        size=3,
+    )
     for label in range(3):
         np.testing.assert_array_equal(shown[:, label, 0], np.tile(255 * np.eye(3)[label], (8, 1)))
     np.testing.assert_array_equal(shown[:, :, 1, 0], np.repeat(shown[:, :1, 1, 0], 3, axis=1))
@@ -177,7 +206,10 @@ def test_a_coordinate_that_darkens_matters_as_much_as_one_that_brightens() -> No
         def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
             return super().decode(-z, y, rng=rng)
 
-    rising, sinking = (tiles(visuals.traversal(model, rng=rng(), rows=3, steps=6), columns=6) for model in (OnePixel(), Sinking()))
+    rising, sinking = (
+        tiles(visuals.traversal(model, rng=rng(), rows=3, steps=6), columns=6)
+        for model in (OnePixel(), Sinking())
+    )
     assert not (sinking[0] == sinking[0, :1]).all()
     assert rising[0, :, 3, 0].tolist() == sinking[0, ::-1, 3, 0].tolist()
 
@@ -223,7 +255,9 @@ def test_a_sampler_that_goes_on_from_other_chains_is_shown_from_its_beginning() 
     torch.manual_seed(0)
     model = EBM(DataSpec(4, 4, 2), widths=[8], hidden=8, chains=8, burn_in=30).eval()
     model.chain.fill_(1.0)
-    shown = visuals.trace(model, 2, rng=rng(), sampler={"sampler": "langevin", "start": "buffer", "burn_in": 3})
+    shown = visuals.trace(
+        model, 2, rng=rng(), sampler={"sampler": "langevin", "start": "buffer", "burn_in": 3}
+    )
     assert len(shown) == 30
     assert torch.equal(shown, visuals.trace(model, 2, rng=rng(), sampler={"sampler": "langevin"}))
     assert 0 < shown[0].float().mean() < 1  # the chains of training are white
@@ -281,7 +315,9 @@ def test_a_model_without_the_capability_is_refused_with_those_that_have_it() -> 
         (lambda: visuals.process(model, rng=rng()), "pixel_cnn"),
         (lambda: visuals.completions(model, x, y, rng=rng()), "made"),
     ):
-        with pytest.raises(UserError, match=rf"TrainCopy cannot .*Models that can: .*{able}") as error:
+        with pytest.raises(
+            UserError, match=rf"TrainCopy cannot .*Models that can: .*{able}"
+        ) as error:
             call()
         assert "train_copy" not in str(error.value).split("Models that can")[1]
 
@@ -312,13 +348,31 @@ def seeded(kind: str) -> Generator:
         (ToyVQ(DataSpec(3, 3, 2)), {"interpolation.png"}),
         (ToyGAN(DataSpec(3, 3, 2, 2)), {"interpolation.png", "classes.png", "traversal.png"}),
         (ToyRBM(DataSpec(3, 3, 2)), {"process.gif", "process.png"}),
-        (ToyFVBN(DataSpec(3, 3, 2, 2), conditional=True), {"process.gif", "process.png", "completion.png"}),
-        (ToyVAE(DataSpec(3, 3, 2)), {"interpolation.png", "interpolation-images.png", "reconstruction.png", "traversal.png"}),
+        (
+            ToyFVBN(DataSpec(3, 3, 2, 2), conditional=True),
+            {"process.gif", "process.png", "completion.png"},
+        ),
+        (
+            ToyVAE(DataSpec(3, 3, 2)),
+            {
+                "interpolation.png",
+                "interpolation-images.png",
+                "reconstruction.png",
+                "traversal.png",
+            },
+        ),
         (
             DDPM(
                 DataSpec(3, 3, 2), steps=6, first=0.1, last=0.7, widths=(16,), blocks=1, patch=1
             ),  # its latents are as large as its images
-            {"interpolation.png", "interpolation-images.png", "reconstruction.png", "process.gif", "process.png", "terms.png"},
+            {
+                "interpolation.png",
+                "interpolation-images.png",
+                "reconstruction.png",
+                "process.gif",
+                "process.png",
+                "terms.png",
+            },
         ),
     ],
     ids=lambda v: type(v).__name__ if isinstance(v, nn.Module) else "",
@@ -334,7 +388,9 @@ def test_everything_shows_what_a_model_can(model: GenerativeModel, files: set[st
 def _save_untrained(params: Params, entry: str) -> None:
     block = params.entry(entry)
     torch.manual_seed(0)
-    model = build(block, DataSpec(28, 28, 2) if block.dataset == "binary_mnist" else DataSpec(28, 28, 256, 10))
+    model = build(
+        block, DataSpec(28, 28, 2) if block.dataset == "binary_mnist" else DataSpec(28, 28, 256, 10)
+    )
     weights.save(model, params.run(entry) / "weights.safetensors", entry=block)
 
 
@@ -353,14 +409,20 @@ def test_stage_writes_and_lists_its_pictures(params: Params, entry: str) -> None
     listed = read_json(folder / "visuals.json")
     assert {item["file"] for item in listed} | {"visuals.json"} == set(first)
     assert all(len(data) <= grids.MAX_BYTES for data in first.values())
-    kinds = {"vae": {"interpolation", "reconstruction", "traversal"}, "binary-made": {"process", "completion"}, "train_copy": set()}
+    kinds = {
+        "vae": {"interpolation", "reconstruction", "traversal"},
+        "binary-made": {"process", "completion"},
+        "train_copy": set(),
+    }
     assert {item["kind"] for item in listed} == kinds[entry]
     assert all(set(item) == {"file", "kind", "title", "caption"} for item in listed)
     stage.run(params, entry)
     assert _content(folder) == first
 
 
-def test_a_failing_stage_leaves_the_old_pictures(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_stage_leaves_the_old_pictures(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _save_untrained(params, "vae")
     stage.run(params, "vae")
     folder = params.run("vae") / "visuals"

@@ -1,4 +1,6 @@
-"""VQ-VAE: its bound against the sum over all codes, its codebook against the formulas, its gradients."""
+"""VQ-VAE: its bound against the sum over all codes, its codebook against the formulas, its
+gradients.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +34,15 @@ def build(**arch: object) -> VQVAE:
 
 
 def every_image() -> Tensor:
-    return torch.tensor(list(itertools.product((0, 1), repeat=8)), dtype=torch.uint8).view(-1, 1, 2, 4)
+    return torch.tensor(list(itertools.product((0, 1), repeat=8)), dtype=torch.uint8).view(
+        -1, 1, 2, 4
+    )
 
 
 def every_code() -> Tensor:
-    return torch.tensor(list(itertools.product(range(3), repeat=2)), dtype=torch.uint8).view(-1, 1, 1, 2)
+    return torch.tensor(list(itertools.product(range(3), repeat=2)), dtype=torch.uint8).view(
+        -1, 1, 1, 2
+    )
 
 
 @torch.no_grad()
@@ -45,9 +51,13 @@ def test_the_bound_is_one_term_of_the_sum_over_all_codes() -> None:
     log_prior = model.code_prior.log_likelihood(codes, rng=Generator())
     assert log_prior.exp().sum().item() == pytest.approx(1, abs=1e-6)
     vectors = model.codebook(codes)
-    log_p = torch.stack([model._log_p(x, vector.expand(len(x), -1, -1, -1)) for vector in vectors], 1)  # (images, codes)
+    log_p = torch.stack(
+        [model._log_p(x, vector.expand(len(x), -1, -1, -1)) for vector in vectors], 1
+    )  # (images, codes)
     joint = log_prior + log_p
-    assert joint.exp().sum().item() == pytest.approx(1, abs=1e-5)  # the sum over codes is a distribution
+    assert joint.exp().sum().item() == pytest.approx(
+        1, abs=1e-5
+    )  # the sum over codes is a distribution
     bound = model.log_likelihood(x, rng=Generator())
     assert (bound < joint.logsumexp(1)).all()
     own = (model.encode(x, rng=Generator()).flatten(1) * torch.tensor([3, 1])).sum(1)
@@ -63,11 +73,17 @@ def test_codes_are_the_nearest_vectors() -> None:
 
 
 def test_the_gradient_passes_straight_through_the_codes() -> None:
-    """The encoder gets the gradient that the decoder's input has, plus twice the weighted distance."""
+    """The encoder gets the gradient that the decoder's input has, plus twice the weighted
+    distance.
+    """
     model, x = build(commitment=0.7).train(), every_image()[:8]
     seen: dict[str, Tensor] = {}
-    model.encoder.register_forward_hook(lambda module, args, out: (out.retain_grad(), seen.update(z=out))[1])
-    model.decoder.register_forward_pre_hook(lambda module, args: (args[0].retain_grad(), seen.update(q=args[0]))[1])
+    model.encoder.register_forward_hook(
+        lambda module, args, out: (out.retain_grad(), seen.update(z=out))[1]
+    )
+    model.decoder.register_forward_pre_hook(
+        lambda module, args: (args[0].retain_grad(), seen.update(q=args[0]))[1]
+    )
     model.autoencoder_loss(x, None, rng=Generator(), progress=0.0).loss.backward()
     expected = seen["q"].grad + 2 * 0.7 / len(x) * (seen["z"] - seen["q"]).detach()
     torch.testing.assert_close(seen["z"].grad, expected)
@@ -85,7 +101,9 @@ def test_the_codebook_is_learned_one_way_or_the_other(learned: str) -> None:
     vectors, codes = model.codebook.vectors, model.codebook.nearest(z).flatten().long()
     flat = z.permute(0, 2, 3, 1).flatten(0, 2)
     expected = torch.zeros_like(vectors)
-    for j in range(len(vectors)):  # d/de of the sum of |z - e|^2 over the outputs that e takes, per image
+    for j in range(
+        len(vectors)
+    ):  # d/de of the sum of |z - e|^2 over the outputs that e takes, per image
         expected[j] = 2 * (vectors[j] - flat[codes == j]).sum(0).detach() / len(x)
     torch.testing.assert_close(vectors.grad, expected)
 
@@ -134,7 +152,9 @@ def test_a_vector_out_of_use_moves_onto_an_output_and_stays_in_use(learned: str)
     assert any(torch.equal(book.vectors[1], row) for row in z.flatten(1))
     moved = book.vectors[1].detach().clone()
     book.follow(z, rng=Generator().manual_seed(steps))
-    assert (book.vectors[1] - moved).norm() < 0.1  # it has a whole even part to its name, so one batch moves it little
+    assert (
+        book.vectors[1] - moved
+    ).norm() < 0.1  # it has a whole even part to its name, so one batch moves it little
     assert book.counts[1] > 0.9
 
 
@@ -159,7 +179,17 @@ def test_phases_are_one_or_two() -> None:
 def test_in_the_second_phase_nothing_but_the_prior_moves(learned: str) -> None:
     torch.manual_seed(0)
     spec = DataSpec(8, 8, 2)
-    model = VQVAE(spec, codes=6, size=4, widths=[8], blocks=0, codebook=learned, prior_width=8, prior_layers=1, share=0.5)
+    model = VQVAE(
+        spec,
+        codes=6,
+        size=4,
+        widths=[8],
+        blocks=0,
+        codebook=learned,
+        prior_width=8,
+        prior_layers=1,
+        share=0.5,
+    )
     x = torch.randint(0, 2, (64, 1, 8, 8), dtype=torch.uint8, generator=Generator().manual_seed(0))
     states: list[dict[str, Tensor]] = []
     prior_loss = model.prior_loss
@@ -217,7 +247,9 @@ def test_perplexity_is_over_all_images() -> None:
 def test_rate_and_distortion_are_the_parts_of_the_bound() -> None:
     model, x = build().eval(), every_image()
     found = model.diagnostics(x, rng=Generator())
-    assert found["rate_nats"] + found["distortion_nats"] == pytest.approx(-float(model.log_likelihood(x, rng=Generator()).mean()))
+    assert found["rate_nats"] + found["distortion_nats"] == pytest.approx(
+        -float(model.log_likelihood(x, rng=Generator()).mean())
+    )
     codes = model.encode(x, rng=Generator())
     logits = model.code_prior.logits(codes[:, None].to(torch.uint8)).double()
     expected = F.cross_entropy(logits.transpose(1, 2), codes.flatten(1), reduction="sum") / len(x)
@@ -228,7 +260,10 @@ def test_errors_name_what_is_wrong() -> None:
     big = DataSpec(28, 28, 256)
     for match, arch in (
         (r"codes: must be 2\.\.256, got 257", {"codes": 257}),
-        (r"widths: 3 stages need height and width divisible by 8, got 28 x 28; at most 2", {"widths": [8, 8, 8]}),
+        (
+            r"widths: 3 stages need height and width divisible by 8, got 28 x 28; at most 2",
+            {"widths": [8, 8, 8]},
+        ),
         (r"codebook: unknown 'emma'; did you mean 'ema'", {"codebook": "emma"}),
         (r"commitment: must not be negative, got -1", {"commitment": -1.0}),
         (r"share: must be between 0 and 1", {"share": 1.0}),
@@ -238,7 +273,9 @@ def test_errors_name_what_is_wrong() -> None:
     ):
         with pytest.raises(UserError, match=match):
             VQVAE(big, **arch)
-    with pytest.raises(ValueError, match=r"z: must be integer codes \(n, 1, 2\), got torch.float32 \(3, 1, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"z: must be integer codes \(n, 1, 2\), got torch.float32 \(3, 1, 2\)"
+    ):
         build().decode(torch.zeros(3, 1, 2), rng=Generator())
     for bad in (-1, 3):
         with pytest.raises(ValueError, match=r"z: codes must be 0\.\.2, got"):

@@ -20,8 +20,12 @@ def model_of(**options: object) -> WaveNet:
 def test_a_layer_is_a_dilated_convolution_with_a_gate() -> None:
     for layer in model_of()._layers():
         h = torch.randn(2, SPEC.dims, 6, dtype=torch.float64)
-        weight = torch.stack(layer.inner.weight.chunk(2, 1), 2)  # (2C, C, 2): the tap a dilation before, then the own one
-        inner = F.conv1d(F.pad(h.mT, (layer.dilation, 0)), weight, layer.inner.bias, dilation=layer.dilation).mT
+        weight = torch.stack(
+            layer.inner.weight.chunk(2, 1), 2
+        )  # (2C, C, 2): the tap a dilation before, then the own one
+        inner = F.conv1d(
+            F.pad(h.mT, (layer.dilation, 0)), weight, layer.inner.bias, dilation=layer.dilation
+        ).mT
         a, b = inner.chunk(2, -1)
         residual, skip = layer.outer(a.tanh() * b.sigmoid()).split([6, 8], -1)
         for got, expected in zip(layer(h, None), (h + residual, skip), strict=True):
@@ -29,7 +33,9 @@ def test_a_layer_is_a_dilated_convolution_with_a_gate() -> None:
 
 
 @pytest.mark.parametrize("dilations", [None, [1, 1, 1, 1, 1, 1, 6, 6, 12], [1, 2, 4, 8, 14, 500]])
-def test_the_receptive_field_is_what_it_says_and_covers_the_image(dilations: list[int] | None) -> None:
+def test_the_receptive_field_is_what_it_says_and_covers_the_image(
+    dilations: list[int] | None,
+) -> None:
     model = model_of(dilations=dilations)
     assert model.receptive_field() >= SPEC.dims
     x = torch.zeros(1, 1, SPEC.height, SPEC.width, dtype=torch.uint8)
@@ -39,9 +45,17 @@ def test_the_receptive_field_is_what_it_says_and_covers_the_image(dilations: lis
     assert moved.tolist() == [False] + [True] * (SPEC.dims - 1)
 
 
-@pytest.mark.parametrize(("dilations", "missed"), [([1, 2, 4, 8, 12], 28), ([29], 1), ([1, 6, 12, 12], 2)])
+@pytest.mark.parametrize(
+    ("dilations", "missed"), [([1, 2, 4, 8, 12], 28), ([29], 1), ([1, 6, 12, 12], 2)]
+)
 def test_a_receptive_field_that_does_not_cover_the_image(dilations: list[int], missed: int) -> None:
-    with pytest.raises(ValueError, match=rf"dilations: .* do not cover the 30 pixels of the image: no layers add up to {missed}, "):
+    with pytest.raises(
+        ValueError,
+        match=(
+            rf"dilations: .* do not cover the 30 pixels of the image: no layers add up to "
+            rf"{missed}, "
+        ),
+    ):
         model_of(dilations=dilations)
 
 
@@ -52,4 +66,8 @@ def test_dilations_that_make_no_sense(dilations: list[int]) -> None:
 
 
 def test_an_image_of_one_pixel() -> None:
-    assert WaveNet(DataSpec(1, 1, 2)).logits(torch.zeros(2, 1, 1, 1, dtype=torch.uint8)).shape == (2, 1, 1)
+    assert WaveNet(DataSpec(1, 1, 2)).logits(torch.zeros(2, 1, 1, 1, dtype=torch.uint8)).shape == (
+        2,
+        1,
+        1,
+    )

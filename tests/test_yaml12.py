@@ -1,4 +1,6 @@
-"""Params files are read as DVC reads them, and what no params file needs is refused by its path before anything is made of it."""
+"""Params files are read as DVC reads them, and what no params file needs is refused by its path
+before anything is made of it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ def test_a_value_is_what_dvc_reads(tmp_path: Path, scalar: str) -> None:
 
 def test_numbers_without_a_point_are_numbers() -> None:
     """DVC writes 5e-05 for 0.00005, which YAML 1.1 reads as text."""
-    assert yaml12.parse("{a: 5e-05, b: 1e-3, c: yes}").value == {"a": 0.00005, "b": 0.001, "c": "yes"}
+    assert yaml12.parse("{a: 5e-05, b: 1e-3, c: yes}").value == {
+        "a": 0.00005,
+        "b": 0.001,
+        "c": "yes",
+    }
 
 
 def test_committed_files_are_what_dvc_reads() -> None:
@@ -46,21 +52,38 @@ def test_committed_files_are_what_dvc_reads() -> None:
         ("a: {b: [1, -.inf]}", ["a.b[1]: must be a finite number, got -.inf"]),
         ("a: 1e999", ["a: must be a finite number, got 1e999"]),
         ("a: {1: x}", ["a.1: a key must be text, and YAML reads this one, in line 1, as a number"]),
-        ("a:\n  true: x", ["a.true: a key must be text, and YAML reads this one, in line 2, as a truth value"]),
+        (
+            "a:\n  true: x",
+            ["a.true: a key must be text, and YAML reads this one, in line 2, as a truth value"],
+        ),
         ("? [a]\n: 1", ["?: a key must be text"]),
-        ("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3", ["b.c: given twice, in lines 3 and 5; keep one of them"]),
-        ("a: 2020-01-01", ["a: must be text, a number, true, false, null, a list or a mapping, and YAML reads a date here"]),
+        (
+            "a: 1\nb:\n  c: 1\n  d: 2\n  c: 3",
+            ["b.c: given twice, in lines 3 and 5; keep one of them"],
+        ),
+        (
+            "a: 2020-01-01",
+            [
+                "a: must be text, a number, true, false, null, a list or a mapping, and YAML reads "
+                "a date here"
+            ],
+        ),
         ("a: !!set {b}", ["a: must be text"]),
         ("a: !!python/object/apply:os.system [ls]", ["a: must be text"]),
         ("a: !!float x", ["a: must be a finite number, got x"]),
         (f"a: {'9' * 5000}", ["a: must be a number of at most 100 digits, got 5000"]),
-        ("a: {b: .nan, 1: 2}\nc: 1\nc: .inf", ["3 mistakes", "a.b: must be", "a.1: a key", "c: given twice", "c: must be"]),
+        (
+            "a: {b: .nan, 1: 2}\nc: 1\nc: .inf",
+            ["3 mistakes", "a.b: must be", "a.1: a key", "c: given twice", "c: must be"],
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_path(text: str, mistakes: list[str]) -> None:
     with pytest.raises(UserError) as error:
         yaml12.parse(text)
-    assert all(part in str(error.value) for part in mistakes if not part.endswith("mistakes")), str(error.value)
+    assert all(part in str(error.value) for part in mistakes if not part.endswith("mistakes")), str(
+        error.value
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +113,9 @@ def test_an_empty_file_holds_nothing() -> None:
 
 def bomb(levels: int, width: int = 10) -> str:
     """Aliases of aliases: ``width ** levels`` values in as many lines as there are levels."""
-    lines = ["l0: &l0 [x]"] + [f"l{i}: &l{i} [{', '.join(['*l' + str(i - 1)] * width)}]" for i in range(1, levels)]
+    lines = ["l0: &l0 [x]"] + [
+        f"l{i}: &l{i} [{', '.join(['*l' + str(i - 1)] * width)}]" for i in range(1, levels)
+    ]
     return "\n".join(lines)
 
 
@@ -98,14 +123,25 @@ def bomb(levels: int, width: int = 10) -> str:
     "text",
     [
         bomb(9),
-        "\n".join(["a0: &a0 {x: 1}"] + [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 9)]),
+        "\n".join(
+            ["a0: &a0 {x: 1}"]
+            + [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 9)]
+        ),
         "a: &a [*a]",
         "a: &a {b: *a}",
         "a: " + "[" * 5000,
         "a: " + "{b: " * 5000,
         bomb(40, width=1),
     ],
-    ids=["lists", "merges", "a list in itself", "a mapping in itself", "open brackets", "open braces", "a chain"],
+    ids=[
+        "lists",
+        "merges",
+        "a list in itself",
+        "a mapping in itself",
+        "open brackets",
+        "open braces",
+        "a chain",
+    ],
 )
 def test_a_bomb_is_refused_and_not_expanded(text: str) -> None:
     with pytest.raises(UserError, match=r"more than 100000 values|nested deeper than 32 levels"):
@@ -114,13 +150,18 @@ def test_a_bomb_is_refused_and_not_expanded(text: str) -> None:
 
 def test_values_are_counted_with_their_aliases_written_out() -> None:
     block = f"a: &a [{', '.join(['x'] * 99)}]\n"
-    assert len(yaml12.parse(f"{block}b: [{', '.join(['*a'] * 990)}]").value["b"]) == 990  # of 100 values each
+    assert (
+        len(yaml12.parse(f"{block}b: [{', '.join(['*a'] * 990)}]").value["b"]) == 990
+    )  # of 100 values each
     with pytest.raises(UserError, match="more than 100000 values"):
         yaml12.parse(f"{block}b: [{', '.join(['*a'] * 1010)}]")
 
 
 def test_shared_blocks_are_named() -> None:
-    text = "entries:\n  a: &a {arch: {w: 1}, seed: 0}\n  b: {<<: *a, seed: 1}\n  c: {arch: &w [1], more: *w}\nn: &n 5\nm: *n\n"
+    text = (
+        "entries:\n  a: &a {arch: {w: 1}, seed: 0}\n  b: {<<: *a, seed: 1}\n  c: {arch: &w [1], "
+        "more: *w}\nn: &n 5\nm: *n\n"
+    )
     document = yaml12.parse(text)
     assert document.value["entries"]["b"] == {"arch": {"w": 1}, "seed": 1}
     assert document.shared == ("entries.b", "entries.b.arch", "entries.c.more")
@@ -178,4 +219,6 @@ def test_a_line_shares_nothing() -> None:
     block = {"lr": 5e-05}
     line = yaml12.write_flow("optim", {"a": block, "b": block, "text": ["1e-3", "yes", "1"]})
     assert "&" not in line
-    assert yaml12.parse(line) == yaml12.Document({"optim": {"a": block, "b": block, "text": ["1e-3", "yes", "1"]}}, ())
+    assert yaml12.parse(line) == yaml12.Document(
+        {"optim": {"a": block, "b": block, "text": ["1e-3", "yes", "1"]}}, ()
+    )

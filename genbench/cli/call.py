@@ -24,12 +24,14 @@ def call(
     isa_of: str | None = None,
     **options: object,
 ) -> Any:
-    """Import ``module:name`` and call it; errors that say how to mend become one line, and an int that is not 0 the exit code.
+    """Import ``module:name`` and call it; errors that say how to mend become one line, and an int
+    that is not 0 the exit code.
 
     Arguments:
         function: ``module:name``.
         args: its arguments.
-        device: for GENBENCH_DEVICE; it goes to the environment, because the processes that DVC starts inherit it.
+        device: for GENBENCH_DEVICE; it goes to the environment, because the processes that DVC
+            starts inherit it.
         threads: for GENBENCH_THREADS.
         resumes: whether the same command goes on where this one was interrupted.
         isa_of: profile whose ``compute.isa`` must be set first, since the module imports torch.
@@ -50,7 +52,10 @@ def call(
             set_isa(compute.isa, compute.device)
         result = getattr(importlib.import_module(module), name)(*args, **options)
     except KeyboardInterrupt:
-        print(f"\ninterrupted{': the same command goes on from the last checkpoint' if resumes else ''}", file=sys.stderr)
+        print(
+            f"\ninterrupted{': the same command goes on from the last checkpoint' if resumes else ''}",
+            file=sys.stderr,
+        )
         raise typer.Exit(130) from None
     except BrokenPipeError:
         raise

@@ -1,4 +1,6 @@
-"""Docstrings for a terminal: their formulas, which are LaTeX, in plain Unicode text, and no other markup."""
+"""Docstrings for a terminal: their formulas, which are LaTeX, in plain Unicode text, and no other
+markup.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,20 @@ _WORDS = ("arg", "cosh", "det", "exp", "inf", "ln", "log", "max", "min", "sinh",
 _ACCENTS: Mapping[str, str] = {"bar": "\u0304", "dot": "\u0307", "hat": "\u0302", "tilde": "\u0303"}
 _FONTS = ("mathbb", "mathbf", "mathcal", "mathrm", "operatorname", "text")
 
-_LOWERED = dict(zip("0123456789+−=aehijklmnoprstuvxβγρφχ", "₀₁₂₃₄₅₆₇₈₉₊₋₌ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓᵦᵧᵨᵩᵪ", strict=True))
-_RAISED = dict(zip("0123456789+−=abcdefghijklmnoprstuvwxyzKTβ", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᴷᵀᵝ", strict=True))
+_LOWERED = dict(
+    zip("0123456789+−=aehijklmnoprstuvxβγρφχ", "₀₁₂₃₄₅₆₇₈₉₊₋₌ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓᵦᵧᵨᵩᵪ", strict=True)
+)
+_RAISED = dict(
+    zip(
+        "0123456789+−=abcdefghijklmnoprstuvwxyzKTβ",
+        "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᴷᵀᵝ",
+        strict=True,
+    )
+)
 _SHORT = 4
-"""Characters up to which sub- and superscripts are written small; longer ones are harder to read so."""
+"""Characters up to which sub- and superscripts are written small; longer ones are harder to read
+so.
+"""
 
 _BREAK = "\u2003"
 _APART = "\0"
@@ -34,7 +46,9 @@ _TOKEN = re.compile(r"\\[A-Za-z]+|\\.|\s+|.", re.DOTALL)
 
 
 def plain_docstring(text: str) -> str:
-    """A docstring without its markup: formulas in Unicode, a line of a displayed formula for each of its parts, names without their roles."""
+    """A docstring without its markup: formulas in Unicode, a line of a displayed formula for each
+    of its parts, names without their roles.
+    """
     text = re.sub(r"^( *)\.\. math::(.*(?:\n\1 +\S.*)*)", _displayed, text, flags=re.MULTILINE)
     text = re.sub(r":math:`([^`]*)`", lambda found: plain_formula(found[1]), text)
     text = re.sub(r":[a-z]+:`~?([^`]+)`", r"\1", text)
@@ -47,7 +61,8 @@ def _displayed(found: re.Match[str]) -> str:
 
 
 def plain_formula(latex: str, *, apart: str = "   ") -> str:
-    r"""A LaTeX formula as Unicode text; a macro that is unknown here stays as it is, with its backslash.
+    r"""A LaTeX formula as Unicode text; a macro that is unknown here stays as it is, with its
+    backslash.
 
     Arguments:
         latex: the formula, of the macros that docstrings here use.

@@ -9,12 +9,30 @@ import typer
 
 __all__ = ["DatasetName", "Device", "EntryName", "Labels", "Profile", "Seed", "Threads", "examples"]
 
-Profile = Annotated[str, typer.Option("--profile", "-p", help="smoke, quick or full: how much is trained and scored.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N instead of compute.device in params.yaml.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, max=1024, help="CPU threads instead of compute.threads in params.yaml.")]
-EntryName = Annotated[str, typer.Argument(metavar="ENTRY", help="Name under `entries` in params.yaml.")]
+Profile = Annotated[
+    str,
+    typer.Option("--profile", "-p", help="smoke, quick or full: how much is trained and scored."),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="cpu, cuda or cuda:N instead of compute.device in params.yaml."),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, max=1024, help="CPU threads instead of compute.threads in params.yaml."
+    ),
+]
+EntryName = Annotated[
+    str, typer.Argument(metavar="ENTRY", help="Name under `entries` in params.yaml.")
+]
 DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="mnist or binary_mnist.")]
-Labels = Annotated[str | None, typer.Option("--labels", help="Labels of a conditional entry, e.g. 0,1,2; repeated as often as needed.")]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", help="Labels of a conditional entry, e.g. 0,1,2; repeated as often as needed."
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Another seed draws other images.")]
 
 

@@ -18,14 +18,26 @@ from genbench.errors import UserError
 from genbench.hardware.kind import in_words
 from genbench.scoring.records import Metric
 
-__all__ = ["family_in_short", "open_report", "open_ui", "print_info", "print_models", "print_new_model", "print_seeds", "table"]
+__all__ = [
+    "family_in_short",
+    "open_report",
+    "open_ui",
+    "print_info",
+    "print_models",
+    "print_new_model",
+    "print_seeds",
+    "table",
+]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A plain text table with aligned columns, cut to the width of the terminal if there is one."""
     lines = [list(head), *(list(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    whole = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    whole = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
     limit = shutil.get_terminal_size().columns if sys.stdout.isatty() else max(map(len, whole))
     return "\n".join(line if len(line) <= limit else line[: limit - 3] + "..." for line in whole)
 
@@ -35,25 +47,41 @@ def _summary(cls: type) -> str:
 
 
 def print_models() -> None:
-    """Print every model that an entry can name, and below them those that cannot be imported, with the reason."""
+    """Print every model that an entry can name, and below them those that cannot be imported, with
+    the reason.
+    """
     from genbench.registry import model_classes, plugin
 
     classes, broken = model_classes()
     rows = []
     for name, cls in classes.items():
         kind = "control" if cls.control else cls.family
-        rows.append((name, kind, cls.likelihood.value, cls.conditioning.value, plugin(name) or _summary(cls)))
+        rows.append(
+            (
+                name,
+                kind,
+                cls.likelihood.value,
+                cls.conditioning.value,
+                plugin(name) or _summary(cls),
+            )
+        )
     print(table(("model", "family", "likelihood", "labels", "about"), rows))
     for name, reason in broken.items():
         print(f"{name}: {reason}", file=sys.stderr)
 
 
 def family_in_short(family: str, root: Path) -> str | None:
-    """The section "In short" of a family's page in docs/; None where there is no such page or section."""
+    """The section "In short" of a family's page in docs/; None where there is no such page or
+    section.
+    """
     page = root / "docs" / f"{family}.md"
     if not page.is_file():
         return None
-    found = re.search(r"^## In short\s*\n(.*?)(?=^## |\Z)", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    found = re.search(
+        r"^## In short\s*\n(.*?)(?=^## |\Z)",
+        page.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
     return found.group(1).strip() if found else None
 
 
@@ -69,14 +97,19 @@ def print_info(profile: str, name: str) -> None:
     _print_model(entry, params.root)
     print("\nParameters")
     for block in ("arch", "train", "sample", "score"):
-        print(f"  {block}: {', '.join(f'{k}={v}' for k, v in getattr(entry, block).items()) or '(defaults)'}")
+        print(
+            f"  {block}: "
+            f"{', '.join(f'{k}={v}' for k, v in getattr(entry, block).items()) or '(defaults)'}"
+        )
     print("\nScores")
     for line in _scores(params, name):
         print(f"  {line}")
 
 
 def _print_model(entry: Entry, root: Path) -> None:
-    """Print what a model says of itself, and its family; of one that cannot be imported, the reason."""
+    """Print what a model says of itself, and its family; of one that cannot be imported, the
+    reason.
+    """
     from genbench.registry import BrokenModel, model_class
 
     try:
@@ -91,9 +124,13 @@ def _print_model(entry: Entry, root: Path) -> None:
 
 
 def _scores(params: Params, name: str) -> list[str]:
-    """A line for each score and for the costs, as far as they are there; for a damaged file, what is wrong with it."""
+    """A line for each score and for the costs, as far as they are there; for a damaged file, what
+    is wrong with it.
+    """
     lines: list[str] = []
-    readers: list[Callable[[Params, Entry], list[str]]] = [partial(_recorded, file=file) for file in ("likelihood.json", "quality.json")]
+    readers: list[Callable[[Params, Entry], list[str]]] = [
+        partial(_recorded, file=file) for file in ("likelihood.json", "quality.json")
+    ]
     for read in (*readers, _cost):
         try:
             lines += read(params, params.entry(name))
@@ -117,11 +154,16 @@ def _cost(params: Params, entry: Entry) -> list[str]:
 
     run = params.run(entry.name)
     cost = read_cost(run)
-    return [f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.1f} s{_made_on(run)}"]
+    return [
+        f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.1f} "
+        f"s{_made_on(run)}"
+    ]
 
 
 def _made_on(run: Path) -> str:
-    """The precision and the kind of processor of a training, and its threads, from provenance.json; empty where that is not there."""
+    """The precision and the kind of processor of a training, and its threads, from provenance.json;
+    empty where that is not there.
+    """
     from genbench.results.reader import read_provenance
 
     try:
@@ -129,13 +171,18 @@ def _made_on(run: Path) -> str:
     except FileNotFoundError:
         return ""
     kind = in_words(made["kind"]) if "kind" in made else made["hardware"]
-    return f" in {made.get('precision', 'float32')} on {kind}, {made['threads']} thread{'s' if made['threads'] != 1 else ''}"
+    return (
+        f" in {made.get('precision', 'float32')} on {kind}, {made['threads']} "
+        f"thread{'s' if made['threads'] != 1 else ''}"
+    )
 
 
 def _score(key: str, metric: Metric) -> str:
     error = "" if metric.stderr is None else f" ± {metric.stderr:.2g}"
     kind = "" if metric.kind is None else f", {metric.kind.replace('_', ' ')}"
-    direction = {True: ", higher is better", False: ", lower is better", None: ""}[metric.higher_is_better]
+    direction = {True: ", higher is better", False: ", lower is better", None: ""}[
+        metric.higher_is_better
+    ]
     return f"{key}: {metric.value:.4g}{error} ({metric.n} images{kind}{direction})"
 
 
@@ -161,7 +208,11 @@ def print_seeds(profile: str, count: int, entries: Sequence[str]) -> None:
     from genbench.cli.scaffold import add_seeds
 
     new = add_seeds(profile, count, entries)
-    print(f"new entries: {', '.join(new)}\nnext: genbench run --profile {profile}" if new else f"all of them have {count} seeds already")
+    print(
+        f"new entries: {', '.join(new)}\nnext: genbench run --profile {profile}"
+        if new
+        else f"all of them have {count} seeds already"
+    )
 
 
 def print_new_model(name: str) -> None:

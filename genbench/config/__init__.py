@@ -1,1 +1,3 @@
-"""What a user configures: params.yaml, read and checked, and what follows from it for files and stages."""
+"""What a user configures: params.yaml, read and checked, and what follows from it for files and
+stages.
+"""

@@ -31,7 +31,8 @@ _PROTOCOL: Mapping[str, tuple[str, ...]] = {
 
 
 def entry_settings(params: Params, stage: str, entry: Entry) -> dict[str, Any]:
-    """The parameters that a stage of an entry reads, named as in params.yaml but for the ``entries.<entry>.`` in front.
+    """The parameters that a stage of an entry reads, named as in params.yaml but for the
+    ``entries.<entry>.`` in front.
 
     Arguments:
         params: the profile.

@@ -40,13 +40,16 @@ class Protocol:
     Attributes:
         samples: images sampled per entry.
         sample_chunk: images per independently seeded chunk of sampling.
-        likelihood_images: test images for likelihoods of fewer than ``many_passes`` network passes per image.
+        likelihood_images: test images for likelihoods of fewer than ``many_passes`` network passes
+            per image.
         likelihood_images_many_passes: test images for more passes.
         many_passes: passes per image from which on that number holds.
-        likelihood_images_very_many_passes: test images for still more passes: integrals along an ODE.
+        likelihood_images_very_many_passes: test images for still more passes: integrals along an
+            ODE.
         very_many_passes: passes per image from which on that number holds.
         feature_reference_images: test images whose features are the reference of the sample scores.
-        inception_sha256: SHA-256 of an Inception weights file that is accepted besides the published one; None accepts that one alone.
+        inception_sha256: SHA-256 of an Inception weights file that is accepted besides the
+            published one; None accepts that one alone.
     """
 
     samples: int
@@ -60,27 +63,45 @@ class Protocol:
     inception_sha256: str | None = None
 
     def __post_init__(self) -> None:
-        if self.inception_sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.inception_sha256):
-            raise UserError(f"protocol.inception_sha256: must be 64 hexadecimal digits in lower case, got {self.inception_sha256!r}")
+        if self.inception_sha256 is not None and not re.fullmatch(
+            "[0-9a-f]{64}", self.inception_sha256
+        ):
+            raise UserError(
+                "protocol.inception_sha256: must be 64 hexadecimal digits in lower case, got "
+                f"{self.inception_sha256!r}"
+            )
         for f in fields(self):
             if f.name != "inception_sha256" and getattr(self, f.name) < 1:
-                raise UserError(f"protocol.{f.name}: must be at least 1, got {getattr(self, f.name)}")
+                raise UserError(
+                    f"protocol.{f.name}: must be at least 1, got {getattr(self, f.name)}"
+                )
         for name in ("samples", "sample_chunk"):
             if getattr(self, name) > _MAX_SAMPLES:
-                raise UserError(f"protocol.{name}: must be at most {_MAX_SAMPLES}, got {getattr(self, name)}")
+                raise UserError(
+                    f"protocol.{name}: must be at most {_MAX_SAMPLES}, got {getattr(self, name)}"
+                )
         if self.very_many_passes <= self.many_passes:
-            raise UserError(f"protocol.very_many_passes: must be above many_passes {self.many_passes}, got {self.very_many_passes}")
+            raise UserError(
+                f"protocol.very_many_passes: must be above many_passes {self.many_passes}, got "
+                f"{self.very_many_passes}"
+            )
 
     def images_for(self, passes: int) -> int:
         """Test images for a likelihood of so many network passes per image."""
         if passes >= self.very_many_passes:
             return self.likelihood_images_very_many_passes
-        return self.likelihood_images_many_passes if passes >= self.many_passes else self.likelihood_images
+        return (
+            self.likelihood_images_many_passes
+            if passes >= self.many_passes
+            else self.likelihood_images
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """A profile: its parameters, its places on disk, and the paths of those blocks in its file that share their values by a YAML alias."""
+    """A profile: its parameters, its places on disk, and the paths of those blocks in its file that
+    share their values by a YAML alias.
+    """
 
     root: Path
     profile: str
@@ -94,7 +115,9 @@ class Params:
     def entry(self, name: str) -> Entry:
         """The entry of that name; UserError with near matches if there is none."""
         if name not in self.entries:
-            raise UserError(f"{name!r} is no entry of profile {self.profile!r}{near(name, self.entries)}")
+            raise UserError(
+                f"{name!r} is no entry of profile {self.profile!r}{near(name, self.entries)}"
+            )
         return self.entries[name]
 
     @property
@@ -134,24 +157,36 @@ class Params:
 
 
 def find_root(start: Path | None = None) -> Path:
-    """The benchmark's folder: the nearest one at or above ``start`` that holds params.yaml and dvc.yaml and is no profile."""
+    """The benchmark's folder: the nearest one at or above ``start`` that holds params.yaml and
+    dvc.yaml and is no profile.
+    """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
-        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file() and (folder / "profiles").is_dir():
+        if (
+            (folder / "params.yaml").is_file()
+            and (folder / "dvc.yaml").is_file()
+            and (folder / "profiles").is_dir()
+        ):
             return folder
     raise UserError(
-        f"{here} is not inside a genbench project (no params.yaml, dvc.yaml and profiles/ here or above); change into its clone first"
+        f"{here} is not inside a genbench project (no params.yaml, dvc.yaml and profiles/ here or "
+        "above); change into its clone first"
     )
 
 
 def profiles(root: Path) -> list[str]:
-    """Names of the profiles of a project; the default one first. UserError for a folder whose name cannot be one."""
+    """Names of the profiles of a project; the default one first. UserError for a folder whose name
+    cannot be one.
+    """
     names = sorted(p.name for p in (root / "profiles").iterdir() if (p / "params.yaml").is_file())
     for name in names:
         where = f"{root / 'profiles'}: the folder"
         check_name(name, where)
         if name == "quick":
-            raise UserError(f"{where} 'quick' has the name of the profile in {root / 'params.yaml'}; choose another")
+            raise UserError(
+                f"{where} 'quick' has the name of the profile in {root / 'params.yaml'}; choose "
+                "another"
+            )
     return ["quick", *names]
 
 
@@ -159,15 +194,18 @@ def params_path(profile: str, root: Path) -> Path:
     """The params.yaml of a profile."""
     if profile not in profiles(root):
         raise UserError(f"{profile!r} is no profile{near(profile, profiles(root))}")
-    return root / "params.yaml" if profile == "quick" else root / "profiles" / profile / "params.yaml"
+    return (
+        root / "params.yaml" if profile == "quick" else root / "profiles" / profile / "params.yaml"
+    )
 
 
 def load_params(profile: str = "quick", *, root: Path | None = None) -> Params:
     """Read and check the params.yaml of a profile.
 
     Raises:
-        UserError: not YAML, an unknown or missing key (with near matches), a wrong type, a bad name; names the file and the keys, all of
-            them as far as one mistake does not hide another.
+        UserError: not YAML, an unknown or missing key (with near matches), a wrong type, a bad
+            name; names the file and the keys, all of them as far as one mistake does not hide
+            another.
     """
     root = find_root() if root is None else root
     path = params_path(profile, root)
@@ -176,7 +214,9 @@ def load_params(profile: str = "quick", *, root: Path | None = None) -> Params:
         check_experiment(document.shared)
         return replace(_params(document.value, root, _place(profile)), shared=document.shared)
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: must be UTF-8 text ({error}); save it in that encoding") from error
+        raise UserError(
+            f"{path}: must be UTF-8 text ({error}); save it in that encoding"
+        ) from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -189,15 +229,23 @@ def _place(profile: str) -> dict[str, str]:
 
 
 def _check_keys(raw: Any, known: Sequence[str], where: str) -> None:
-    """Raise UserError unless ``raw`` is a mapping with exactly these keys; ``where`` is its place, empty for the whole file."""
+    """Raise UserError unless ``raw`` is a mapping with exactly these keys; ``where`` is its place,
+    empty for the whole file.
+    """
     if not isinstance(raw, dict):
         raise UserError(f"{f'{where}: ' if where else ''}must be a mapping with {', '.join(known)}")
     for key in raw:
         if key not in known:
-            raise UserError(f"{f'{where}.' if where else ''}{key}: unknown parameter{near(str(key), known)}")
+            raise UserError(
+                f"{f'{where}.' if where else ''}{key}: unknown parameter{near(str(key), known)}"
+            )
     for key in known:
         if key not in raw:
-            raise UserError(f"{where}: missing the key {key!r} (write {{}} for an empty block)" if where else f"missing the key {key!r}")
+            raise UserError(
+                f"{where}: missing the key {key!r} (write {{}} for an empty block)"
+                if where
+                else f"missing the key {key!r}"
+            )
 
 
 def _params(raw: Any, root: Path, place: Mapping[str, str]) -> Params:
@@ -236,12 +284,16 @@ def _check_names(names: Any, where: str) -> None:
 def _overridden(block: Any) -> Any:
     """The block ``compute``, with what the environment says in its place."""
     names = {key: f"GENBENCH_{key.upper()}" for key in ("device", "threads", "isa")}
-    given: dict[str, Any] = {key: os.environ[name] for key, name in names.items() if name in os.environ}
+    given: dict[str, Any] = {
+        key: os.environ[name] for key, name in names.items() if name in os.environ
+    }
     if "threads" in given:
         try:
             given["threads"] = int(given["threads"])
         except ValueError as error:
-            raise UserError(f"GENBENCH_THREADS must be an integer, got {given['threads']!r}") from error
+            raise UserError(
+                f"GENBENCH_THREADS must be an integer, got {given['threads']!r}"
+            ) from error
     return {**block, **given} if isinstance(block, dict) else block
 
 
@@ -259,11 +311,19 @@ def _entry(name: str, block: Any, datasets: Any) -> Entry:
         raise UserError(f"{where}.seed: must be an integer, got {block['seed']!r}")
     if isinstance(datasets, list) and block["dataset"] not in datasets:
         known = [d for d in datasets if isinstance(d, str)]
-        raise UserError(f"{where}.dataset: {block['dataset']!r} is not in datasets{near(block['dataset'], known)}")
+        raise UserError(
+            f"{where}.dataset: {block['dataset']!r} is not in "
+            f"datasets{near(block['dataset'], known)}"
+        )
     for key in ("arch", "train", "sample", "score"):
         _check_mapping(block[key], f"{where}.{key}")
-    for key in ("optim", "backend"):  # of their blocks each is one of its own: of a phase, of a type of device
-        for inner, value in _check_mapping(block["train"].get(key, {}), f"{where}.train.{key}").items():
+    for key in (
+        "optim",
+        "backend",
+    ):  # of their blocks each is one of its own: of a phase, of a type of device
+        for inner, value in _check_mapping(
+            block["train"].get(key, {}), f"{where}.train.{key}"
+        ).items():
             _check_mapping(value, f"{where}.train.{key}.{inner}")
     return Entry(name=name, **block)
 

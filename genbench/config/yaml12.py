@@ -1,4 +1,6 @@
-"""YAML 1.2 as DVC reads it, by the same library, so that both see the same values; what no params file needs is refused with its full path."""
+"""YAML 1.2 as DVC reads it, by the same library, so that both see the same values; what no params
+file needs is refused with its full path.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,19 @@ from genbench.errors import Mistakes, UserError
 __all__ = ["Document", "parse", "write_flow"]
 
 _MAX_DEPTH, _MAX_NODES = 32, 100_000
-"""Levels of nesting and number of values, aliases written out: far above any params file, far below what would fill the memory."""
+"""Levels of nesting and number of values, aliases written out: far above any params file, far below
+what would fill the memory.
+"""
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {f"{_TAG}{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
-_READ_AS = {"int": "a number", "float": "a number", "bool": "a truth value", "null": "nothing", "timestamp": "a date"}
+_READ_AS = {
+    "int": "a number",
+    "float": "a number",
+    "bool": "a truth value",
+    "null": "nothing",
+    "timestamp": "a date",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +54,9 @@ def parse(text: str) -> Document:
     """Read one document.
 
     Raises:
-        UserError: no YAML; or, all of them named with their path, keys that are no text or given twice, numbers that are not finite,
-            dates and other kinds of values; or more levels or values than any params file has.
+        UserError: no YAML; or, all of them named with their path, keys that are no text or given
+            twice, numbers that are not finite, dates and other kinds of values; or more levels or
+            values than any params file has.
     """
     try:
         _check_depth(text)
@@ -57,12 +68,18 @@ def parse(text: str) -> Document:
     shared = _inspect(root)
     try:
         return Document(None if root is None else constructor.construct_document(root), shared)
-    except (YAMLError, ValueError, KeyError) as error:  # a merge of what is no mapping, or a tag that does not go with its value
+    except (
+        YAMLError,
+        ValueError,
+        KeyError,
+    ) as error:  # a merge of what is no mapping, or a tag that does not go with its value
         raise UserError(f"no valid YAML: {error}") from error
 
 
 def _check_depth(text: str) -> None:
-    """Raise UserError if the text is nested too deep, before a tree is made of it: the C library that does that would overflow its stack."""
+    """Raise UserError if the text is nested too deep, before a tree is made of it: the C library
+    that does that would overflow its stack.
+    """
     depth = 0
     for event in YAML(typ="safe").parse(text):
         depth += isinstance(event, CollectionStartEvent)
@@ -76,14 +93,18 @@ def _too_deep(mark: Any) -> str:
 
 
 def _inspect(root: Node | None) -> tuple[str, ...]:
-    """Paths of the shared blocks, after all checks of a document before anything is made of it: an alias can stand for any number of values."""
+    """Paths of the shared blocks, after all checks of a document before anything is made of it: an
+    alias can stand for any number of values.
+    """
     mistakes, shared, seen, visited = Mistakes(), [], set(), 0
     todo = [] if root is None else [(root, "", 0)]
     while todo:
         node, where, depth = todo.pop()
         visited += 1
         if visited > _MAX_NODES:
-            raise UserError(f"more than {_MAX_NODES} values, aliases (*name) written out; write fewer of them")
+            raise UserError(
+                f"more than {_MAX_NODES} values, aliases (*name) written out; write fewer of them"
+            )
         if depth > _MAX_DEPTH:
             raise UserError(_too_deep(node.start_mark))
         if isinstance(node, ScalarNode) or node.tag not in _PLAIN:
@@ -94,7 +115,9 @@ def _inspect(root: Node | None) -> tuple[str, ...]:
         seen.add(node)
         if isinstance(node, MappingNode):
             mistakes.note(*_of_keys(node, where))
-        todo += [(child, place, depth + 1) for child, place in reversed(list(_children(node, where)))]
+        todo += [
+            (child, place, depth + 1) for child, place in reversed(list(_children(node, where)))
+        ]
     mistakes.tell()
     return tuple(shared)
 
@@ -110,7 +133,13 @@ def _children(node: Node, where: str) -> Iterator[tuple[Node, str]]:
 
 
 def _path(where: str, key: Node) -> str:
-    name = "?" if not isinstance(key, ScalarNode) else key.value if key.value.isprintable() else repr(key.value)
+    name = (
+        "?"
+        if not isinstance(key, ScalarNode)
+        else key.value
+        if key.value.isprintable()
+        else repr(key.value)
+    )
     return f"{where}.{name}" if where else name
 
 
@@ -162,7 +191,9 @@ _InOneLine.add_representer(str, _InOneLine.represent_text)
 
 
 def write_flow(key: str, value: Any) -> str:
-    """``key: value`` in one line that :func:`parse` reads back, mappings and lists in brackets, nothing shared by aliases."""
+    """``key: value`` in one line that :func:`parse` reads back, mappings and lists in brackets,
+    nothing shared by aliases.
+    """
     writer = YAML(typ="safe", pure=True)
     writer.Representer = _InOneLine
     writer.default_flow_style, writer.width = True, sys.maxsize

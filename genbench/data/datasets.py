@@ -1,9 +1,9 @@
 """The data sets: download with checksums, parsing, fixed splits, tensors.
 
-``mnist``: LeCun, Cortes, Burges, "The MNIST database of handwritten digits" (1998), 256 levels; the last 10,000
-training images are validation.
-``binary_mnist``: Larochelle & Murray, "The Neural Autoregressive Distribution Estimator" (2011), their static
-binarization as published, 2 levels, no labels.
+``mnist``: LeCun, Cortes, Burges, "The MNIST database of handwritten digits" (1998), 256 levels; the
+last 10,000 training images are validation.
+``binary_mnist``: Larochelle & Murray, "The Neural Autoregressive Distribution Estimator" (2011),
+their static binarization as published, 2 levels, no labels.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ SPECS: dict[str, DataSpec] = {
 }
 SIZES = {"train": 50_000, "valid": 10_000, "test": 10_000}
 EXCERPT = {"excerpt": np.ones(1, bool)}
-"""Array with which a prepared file says that its splits are smaller: for tests. Without it they must have :data:`SIZES`."""
+"""Array with which a prepared file says that its splits are smaller: for tests. Without it they
+must have :data:`SIZES`.
+"""
 
 _BINARIZED = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
 _BINARIZED_SHA1 = {
@@ -64,7 +66,9 @@ _UNPACKED_SHA256 = {
     "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-"""Of the contents of MNIST's archives, which have no published checksum: computed from the archives with the published ones."""
+"""Of the contents of MNIST's archives, which have no published checksum: computed from the archives
+with the published ones.
+"""
 
 _GZIP = b"\x1f\x8b"
 
@@ -99,7 +103,9 @@ class RawFile:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The splits of a data set: ``*_x`` uint8 (N, 1, H, W), ``*_y`` int64 (N,) or None where there are no labels."""
+    """The splits of a data set: ``*_x`` uint8 (N, 1, H, W), ``*_y`` int64 (N,) or None where there
+    are no labels.
+    """
 
     name: str
     spec: DataSpec
@@ -119,7 +125,9 @@ def spec_of(dataset: str) -> DataSpec:
 
 
 def strided(total: int, n: int) -> np.ndarray:
-    """``n`` evenly spaced indices of ``total`` images: the first half of MNIST's test set is easier than the second, so a prefix would flatter."""
+    """``n`` evenly spaced indices of ``total`` images: the first half of MNIST's test set is easier
+    than the second, so a prefix would flatter.
+    """
     n = min(n, total)
     return np.arange(n) * total // n
 
@@ -139,7 +147,9 @@ def raw_files(dataset: str) -> list[RawFile]:
 
 
 def _idx_file(name: str, urls: tuple[str, ...], md5: str) -> RawFile:
-    """A file of MNIST, which a mirror may also hold as torchvision does: ``MNIST/raw``, packed and unpacked."""
+    """A file of MNIST, which a mirror may also hold as torchvision does: ``MNIST/raw``, packed and
+    unpacked.
+    """
     raw = f"MNIST/raw/{name}"
     return RawFile("mnist", name, urls, "md5", md5, (raw, raw.removesuffix(".gz")), _UNPACKED_SHA256.get(name))
 
@@ -151,7 +161,8 @@ def _fetch(url: str) -> bytes:
 
 
 def from_mirror(file: RawFile, mirror: str) -> bytes:
-    """The verified content of a published file in a mirror, from the first of its places that is there.
+    """The verified content of a published file in a mirror, from the first of its places that is
+    there.
 
     Raises:
         UserError: in none of them, unreachable or corrupt; names the places.
@@ -169,9 +180,11 @@ def from_mirror(file: RawFile, mirror: str) -> bytes:
         if file.holds(data):
             return data
         raise UserError(
-            f"{place} is corrupt: its {file.algorithm} is not the published {file.checksum}; replace it, or unset GENBENCH_MIRROR to download"
+            f"{place} is corrupt: its {file.algorithm} is not the published {file.checksum}; "
+            "replace it, or unset GENBENCH_MIRROR to download"
         )
-    raise UserError(f"GENBENCH_MIRROR: cannot read {', nor '.join(problems)}; correct GENBENCH_MIRROR, or unset it to download")
+    raise UserError(f"GENBENCH_MIRROR: cannot read {', nor '.join(problems)}; correct "
+                    "GENBENCH_MIRROR, or unset it to download")
 
 
 def _download(file: RawFile) -> bytes:
@@ -185,7 +198,8 @@ def _download(file: RawFile) -> bytes:
             continue
         if file.holds(data):
             return data
-        problems.append(f"{url}: {file.algorithm} of the {len(data)} bytes received is not the published {file.checksum}")
+        problems.append(f"{url}: {file.algorithm} of the {len(data)} bytes received is not the "
+                        f"published {file.checksum}")
     raise UserError(
         f"cannot download {file.name}:\n  "
         + "\n  ".join(problems)
@@ -195,7 +209,8 @@ def _download(file: RawFile) -> bytes:
 
 
 def fetch(file: RawFile, *, raw: Path, mirror: str | None) -> bytes:
-    """The verified content of a published file, from the mirror, the cache ``raw`` or the official addresses, in this order.
+    """The verified content of a published file, from the mirror, the cache ``raw`` or the official
+    addresses, in this order.
 
     Raises:
         UserError: unreachable or corrupt; names file, addresses and remedy.
@@ -225,7 +240,8 @@ def parse_idx(data: bytes, name: str) -> np.ndarray:
         raise UserError(f"{name} is no IDX file, gzipped or not ({error})") from error
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape))
     if magic >> 8 != 8 or values.size != int(np.prod(shape)):
-        raise UserError(f"{name} is no uint8 IDX file of shape {shape}: magic {magic:#x}, {values.size} values")
+        raise UserError(f"{name} is no uint8 IDX file of shape {shape}: magic {magic:#x}, "
+                        f"{values.size} values")
     return values.reshape(shape)
 
 
@@ -233,7 +249,8 @@ def parse_amat(data: bytes, name: str) -> np.ndarray:
     """The uint8 array (N, 28, 28) of a text file with 784 values 0 or 1 a line."""
     table = np.frombuffer(data, np.uint8)
     if table.size % 1568:
-        raise UserError(f"{name} is truncated: {table.size} bytes are no whole number of lines of 784 digits")
+        raise UserError(f"{name} is truncated: {table.size} bytes are no whole number of lines of "
+                        "784 digits")
     pixels = table.reshape(-1, 1568)[:, ::2] - ord("0")
     if pixels.size == 0 or pixels.max() > 1:
         raise UserError(f"{name} holds other values than 0 and 1")
@@ -241,12 +258,14 @@ def parse_amat(data: bytes, name: str) -> np.ndarray:
 
 
 def prepare(dataset: str, *, raw: Path, mirror: str | None) -> dict[str, np.ndarray]:
-    """The splits of a data set: ``{train,valid,test}_x`` uint8 (N, 28, 28), and ``*_y`` uint8 (N,) where there are labels.
+    """The splits of a data set: ``{train,valid,test}_x`` uint8 (N, 28, 28), and ``*_y`` uint8 (N,)
+    where there are labels.
 
     Arguments:
         dataset: a key of ``SPECS``.
         raw: folder that keeps the downloads.
-        mirror: folder or address that replaces the official ones, holding ``mnist/`` (or ``MNIST/raw/``) and ``binarized_mnist/``; None downloads.
+        mirror: folder or address that replaces the official ones, holding ``mnist/`` (or
+            ``MNIST/raw/``) and ``binarized_mnist/``; None downloads.
 
     Raises:
         UserError: unknown data set, unreachable or corrupt files.
@@ -266,7 +285,9 @@ def _split_mnist(arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def load_split(path: Path, dataset: str, split: str) -> tuple[Tensor, Tensor | None]:
-    """One split of a prepared file: images uint8 (N, 1, H, W) and labels int64 (N,) or None. Errors as of :func:`load`."""
+    """One split of a prepared file: images uint8 (N, 1, H, W) and labels int64 (N,) or None. Errors
+    as of :func:`load`.
+    """
     return _tensors(read_npz(path), path, spec_of(dataset), split)
 
 
@@ -274,7 +295,8 @@ def load(path: Path, dataset: str) -> Dataset:
     """All splits of a prepared file.
 
     Raises:
-        FileNotFoundError, ValueError: missing, corrupt, or not of this data set or its size; names the file.
+        FileNotFoundError, ValueError: missing, corrupt, or not of this data set or its size; names
+            the file.
     """
     spec, arrays = spec_of(dataset), read_npz(path)
     splits = [_tensors(arrays, path, spec, split) for split in SIZES]
@@ -286,13 +308,17 @@ def _tensors(arrays: dict[str, np.ndarray], path: Path, spec: DataSpec, split: s
     size = None if EXCERPT.keys() <= arrays.keys() else SIZES[split]
     for mistake in (_mistake_in_images(x, spec, size), _mistake_in_labels(y, spec, 0 if x is None else len(x)) if spec.classes else None):
         if mistake is not None:
-            raise UserError(f"{path}: {split}{mistake}; delete the file and run `genbench prepare` again")
+            raise UserError(f"{path}: {split}{mistake}; delete the file and run `genbench prepare` "
+                            "again")
     assert x is not None
     return torch.from_numpy(x[:, None].copy()), None if y is None else torch.from_numpy(y.astype(np.int64))
 
 
 def _mistake_in_images(x: np.ndarray | None, spec: DataSpec, size: int | None) -> str | None:
-    shape = f"_x must be uint8 ({'N' if size is None else size}, {spec.height}, {spec.width}){' with N >= 1' if size is None else ''}"
+    shape = (
+        f"_x must be uint8 ({'N' if size is None else size}, {spec.height}, "
+        f"{spec.width}){' with N >= 1' if size is None else ''}"
+    )
     if x is None:
         return f"{shape}, and is missing"
     if x.dtype != np.uint8 or x.shape[1:] != (spec.height, spec.width) or len(x) == 0 or len(x) != (size or len(x)):

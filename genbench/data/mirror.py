@@ -1,4 +1,6 @@
-"""GENBENCH_MIRROR: a folder or an address that the files of the data sets come from, in place of the official addresses."""
+"""GENBENCH_MIRROR: a folder or an address that the files of the data sets come from, in place of
+the official addresses.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ _NAME = "GENBENCH_MIRROR"
 
 
 def mirror() -> str | None:
-    """The mirror; None if there is none. A folder is absolute: ``~`` is the home, and a relative one is seen from the current folder."""
+    """The mirror; None if there is none. A folder is absolute: ``~`` is the home, and a relative
+    one is seen from the current folder.
+    """
     given = os.environ.get(_NAME) or None
     if given is None or "://" in given:
         return given
@@ -24,7 +28,9 @@ def mirror() -> str | None:
 
 
 def pin_mirror() -> None:
-    """Put the absolute folder into the environment, for the stages, which DVC starts in the project's folder."""
+    """Put the absolute folder into the environment, for the stages, which DVC starts in the
+    project's folder.
+    """
     found = mirror()
     if found is not None:
         os.environ[_NAME] = found

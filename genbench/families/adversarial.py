@@ -1,4 +1,6 @@
-"""Generative adversarial networks: two networks trained against each other, in two phases of every step."""
+"""Generative adversarial networks: two networks trained against each other, in two phases of every
+step.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ SAMPLE_CHUNK = 250  # images generated at once
 
 
 class Adversarial(GenerativeModel):
-    """Base of the adversarial networks: phases, sampling and latents. A subclass gives the two losses.
+    """Base of the adversarial networks: phases, sampling and latents. A subclass gives the two
+    losses.
 
     Arguments:
         spec: the data set.
@@ -64,25 +67,40 @@ class Adversarial(GenerativeModel):
 
     @torch.no_grad()
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Rng) -> None:
-        """Batch-norm statistics of the fresh generator: with the default ones its small weights drown z before training. Images are not used."""
+        """Batch-norm statistics of the fresh generator: with the default ones its small weights
+        drown z before training. Images are not used.
+        """
         labels = None if y is None else y[:SAMPLE_CHUNK]
-        z, training = self._noise(SAMPLE_CHUNK if labels is None else len(labels), rng), self.generator.training
+        z, training = (
+            self._noise(SAMPLE_CHUNK if labels is None else len(labels), rng),
+            self.generator.training,
+        )
         estimate_statistics(self.generator, [lambda: self.generator(z, labels)])
         self.generator.train(training)
 
     def phases(self) -> Sequence[Phase]:
         """Steps of the discriminator, then one of the generator."""
         return [
-            Phase("disc", list(self.discriminator.parameters()), self.disc_loss, repeats=self.disc_steps),
+            Phase(
+                "disc",
+                list(self.discriminator.parameters()),
+                self.disc_loss,
+                repeats=self.disc_steps,
+            ),
             Phase("gen", list(self.generator.parameters()), self.gen_loss),
         ]
 
     def disc_loss(self, x: Tensor, y: Tensor | None, *, rng: Rng, progress: float) -> Step:
-        """How badly real and generated images are told apart; each kind is its own batch for batch norm."""
+        """How badly real and generated images are told apart; each kind is its own batch for batch
+        norm.
+        """
         self._check_batch(x, y)
         with torch.no_grad():
             fake = self.generator(self._noise(len(x), rng), y)
-        real_logit, fake_logit = self.discriminator(self.spec.signed(x), y), self.discriminator(fake, y)
+        real_logit, fake_logit = (
+            self.discriminator(self.spec.signed(x), y),
+            self.discriminator(fake, y),
+        )
         logs = {"real": real_logit.detach().mean(), "fake": fake_logit.detach().mean()}
         return Step(self.disc_objective(real_logit, fake_logit), logs)
 
@@ -92,7 +110,7 @@ class Adversarial(GenerativeModel):
         fake_logit = self.discriminator(self.generator(self._noise(len(x), rng), y), y)
         return Step(self.gen_objective(fake_logit), {"fake": fake_logit.detach().mean()})
 
-    # ------------------------------------------------------------------ likelihood, sampling and latents
+    # ------------------------------------------------------------- likelihood, sampling and latents
 
     def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Rng) -> Tensor:
         """There is none.
@@ -101,7 +119,8 @@ class Adversarial(GenerativeModel):
             NotImplementedError: always; says why.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} has no likelihood: its generator maps the latents onto a thin set of images, and gives a test image that is "
+            f"{type(self).__name__} has no likelihood: its generator maps the latents onto a thin "
+            "set of images, and gives a test image that is "
             "not on it the probability 0; compare it by FID and Inception Score"
         )
 
@@ -123,14 +142,19 @@ class Adversarial(GenerativeModel):
         if z.shape[1:] != (self.latent,):
             raise ValueError(f"z: shape must be (n, {self.latent}), got {tuple(z.shape)}")
         parts = [slice(begin, begin + SAMPLE_CHUNK) for begin in range(0, len(z), SAMPLE_CHUNK)]
-        made = torch.cat([self.generator(z[part], None if y is None else y[part]) for part in parts])
+        made = torch.cat(
+            [self.generator(z[part], None if y is None else y[part]) for part in parts]
+        )
         return (made.float().add(1).mul(0.5) * (self.spec.levels - 1)).round().to(torch.uint8)
 
     def _check_batch(self, x: Tensor, y: Tensor | None) -> None:
         self.check_images(x)
         self.check_labels(len(x), y)
         if self.training and len(x) < 2:
-            raise UserError(f"batch_size: {type(self).__name__} normalises over a batch and needs at least 2 images, got {len(x)}")
+            raise UserError(
+                f"batch_size: {type(self).__name__} normalises over a batch and needs at least 2 "
+                f"images, got {len(x)}"
+            )
 
     def _noise(self, n: int, rng: Rng) -> Tensor:
         return torch.randn(n, self.latent, generator=rng, device=rng.device)

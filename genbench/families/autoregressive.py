@@ -1,4 +1,6 @@
-"""Autoregressive models: log P(x) = sum_i log P(x_i | x_1..x_{i-1}), exact, and sampled one pixel at a time."""
+"""Autoregressive models: log P(x) = sum_i log P(x_i | x_1..x_{i-1}), exact, and sampled one pixel
+at a time.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ _ROWS = 50  # images whose pixel distributions are held in float64 at once
 
 
 class Autoregressive(GenerativeModel):
-    """Base of the family: a subclass gives :meth:`logits`, and for fast sampling :meth:`init_cache` and :meth:`step`.
+    """Base of the family: a subclass gives :meth:`logits`, and for fast sampling :meth:`init_cache`
+    and :meth:`step`.
 
     Arguments:
         spec: the images.
@@ -37,14 +40,18 @@ class Autoregressive(GenerativeModel):
 
     @abstractmethod
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Head parameters (B, D, K) of all pixels given the true ones before them, in the order of :meth:`pixel_order`. ``x`` is uint8 (B, 1, H, W)."""
+        """Head parameters (B, D, K) of all pixels given the true ones before them, in the order of
+        :meth:`pixel_order`. ``x`` is uint8 (B, 1, H, W).
+        """
 
     def pixel_order(self) -> Tensor:
         """Raster index (D,) of the pixel of each step."""
         return torch.arange(self.spec.dims, device=self.device)
 
     def training_logits(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> Tensor:
-        """Head parameters for the training loss; differ from :meth:`logits` where training is stochastic."""
+        """Head parameters for the training loss; differ from :meth:`logits` where training is
+        stochastic.
+        """
         return self.logits(x, y)
 
     def init_cache(self, n: int, y: Tensor | None = None) -> Any:
@@ -52,19 +59,25 @@ class Autoregressive(GenerativeModel):
         return y
 
     def step(self, x: Tensor, i: int, cache: Any) -> tuple[Tensor, Any]:
-        """Head parameters (n, K) of step ``i`` and the next cache. ``x`` uint8 (n, 1, H, W) holds the pixels of all steps before.
+        """Head parameters (n, K) of step ``i`` and the next cache. ``x`` uint8 (n, 1, H, W) holds
+        the pixels of all steps before.
 
-        The default runs the whole network: slow, always right. An override may reuse the cache's memory.
+        The default runs the whole network: slow, always right. An override may reuse the cache's
+        memory.
         """
         return self.logits(x, cache)[:, i], cache
 
     def block(self) -> int:
-        """Images drawn at once, which bounds the memory of a large draw; smaller where an image's cache is large."""
+        """Images drawn at once, which bounds the memory of a large draw; smaller where an image's
+        cache is large.
+        """
         return 500
 
     # ------------------------------------------------------------------ what it inherits
 
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         """Mean negative log-likelihood in nats per image."""
         log_prob = self.head.log_prob(self.training_logits(x, y, rng=rng), self._pixels(x))
         return Step(-log_prob.sum(1).mean())
@@ -75,7 +88,9 @@ class Autoregressive(GenerativeModel):
         self.check_labels(len(x), y)
         logits, pixels = self.logits(x, y), self._pixels(x)
         parts = zip(logits.split(_ROWS), pixels.split(_ROWS), strict=True)
-        return torch.cat([self.head.log_prob(part.double(), values).sum(1) for part, values in parts])
+        return torch.cat(
+            [self.head.log_prob(part.double(), values).sum(1) for part, values in parts]
+        )
 
     @torch.no_grad()
     def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
@@ -90,7 +105,8 @@ class Autoregressive(GenerativeModel):
 
     @torch.no_grad()
     def frames(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Iterator[Tensor]:
-        """The picture being drawn, one frame per row's worth of pixels; the last frame is the sample.
+        """The picture being drawn, one frame per row's worth of pixels; the last frame is the
+        sample.
 
         Raises:
             ValueError: more images than :meth:`block`, since all are drawn at once.
@@ -105,28 +121,36 @@ class Autoregressive(GenerativeModel):
                 yield x.clone()
 
     @torch.no_grad()
-    def complete(self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
+    def complete(
+        self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator
+    ) -> Tensor:
         """Draw the unknown pixels given the known ones.
 
         Arguments:
             x: images uint8 (B, 1, H, W).
-            mask: bool (H, W), True where ``x`` is known; these pixels must come first in the model's order.
+            mask: bool (H, W), True where ``x`` is known; these pixels must come first in the
+                model's order.
             y: labels (B,) of a conditional model.
             rng: randomness.
 
         Raises:
-            ValueError: a known pixel comes after an unknown one, so that exact conditioning is impossible.
+            ValueError: a known pixel comes after an unknown one, so that exact conditioning is
+                impossible.
         """
         self.check_images(x)
         self.check_labels(len(x), y)
         if mask.dtype != torch.bool or tuple(mask.shape) != (self.spec.height, self.spec.width):
-            raise ValueError(f"mask: must be bool ({self.spec.height}, {self.spec.width}), got {mask.dtype} {tuple(mask.shape)}")
+            raise ValueError(
+                f"mask: must be bool ({self.spec.height}, {self.spec.width}), got {mask.dtype} "
+                f"{tuple(mask.shape)}"
+            )
         known = mask.flatten()[self.pixel_order().to(mask.device)]
         count = int(known.sum())
         if not bool(known[:count].all()):
             first = int((~known).nonzero()[0])
             raise ValueError(
-                f"mask: known pixels must come before all unknown ones in the model's order, but step {first} is unknown and a later one is known; "
+                "mask: known pixels must come before all unknown ones in the model's order, but "
+                f"step {first} is unknown and a later one is known; "
                 "mark as known a first part of the image, such as its upper rows"
             )
         result = torch.where(mask.to(x.device), x, torch.zeros_like(x))
@@ -138,7 +162,9 @@ class Autoregressive(GenerativeModel):
     # ------------------------------------------------------------------ helpers
 
     def _blank(self, n: int) -> Tensor:
-        return torch.zeros(n, 1, self.spec.height, self.spec.width, dtype=torch.uint8, device=self.device)
+        return torch.zeros(
+            n, 1, self.spec.height, self.spec.width, dtype=torch.uint8, device=self.device
+        )
 
     def _parts(self, x: Tensor, y: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Views of at most :meth:`block` images, with their labels."""
@@ -150,7 +176,9 @@ class Autoregressive(GenerativeModel):
         return x.flatten(1)[:, self.pixel_order()].long()
 
     def _draw(self, x: Tensor, known: int, y: Tensor | None, rng: Generator) -> Iterator[int]:
-        """Fill in the pixels of ``x`` in place from step ``known`` on; yields each step's number once its pixel is there."""
+        """Fill in the pixels of ``x`` in place from step ``known`` on; yields each step's number
+        once its pixel is there.
+        """
         cache, flat = self.init_cache(len(x), y), x.view(len(x), -1)
         for i, pixel in enumerate(self.pixel_order().tolist()):
             params, cache = self.step(x, i, cache)

@@ -1,4 +1,6 @@
-"""Gaussian diffusion: the noising process, the variational bound with its terms, the samplers and their latents."""
+"""Gaussian diffusion: the noising process, the variational bound with its terms, the samplers and
+their latents.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ FRAMES = 50
 
 
 class GaussianDiffusion(NoiseLatents):
-    r"""Base of the diffusion models: noise is added to an image in T small steps; a network learns to take it away again, step by step.
+    r"""Base of the diffusion models: noise is added to an image in T small steps; a network learns
+    to take it away again, step by step.
 
     .. math:: q(x_t \mid x_0) = \mathcal{N}(\sqrt{\bar\alpha_t}\, x_0, (1 - \bar\alpha_t) I), \qquad
         p(x_{t-1} \mid x_t) = \mathcal{N}(\mu_\theta(x_t, t), \sigma_t^2 I), \qquad
@@ -38,15 +41,17 @@ class GaussianDiffusion(NoiseLatents):
     .. math:: -\log P(x_0) \le \mathrm{KL}(q(x_T | x_0) \| p(x_T)) + \sum_{t=2}^{T} \mathbb{E}_q\, \mathrm{KL}(q(x_{t-1} | x_t, x_0) \| p(x_{t-1} | x_t))
         - \mathbb{E}_q \log P(x_0 | x_1)
 
-    whose last term is the mass that the last step's Gaussian gives to each pixel's level. All T terms, or an unbiased estimate of their sum from a few
-    times of each image, one in each of ``terms`` strata.
+    whose last term is the mass that the last step's Gaussian gives to each pixel's level. All T
+    terms, or an unbiased estimate of their sum from a few times of each image, one in each of
+    ``terms`` strata.
 
     A subclass gives :meth:`denoise` and a loss.
 
     Arguments:
         spec: the data set.
         schedule: of the noise.
-        variance: sigma^2 of the reverse steps: ``beta``, that of the forward step; ``posterior``, that of q(x_{t-1}|x_t, x_0); or ``learned``, between them.
+        variance: sigma^2 of the reverse steps: ``beta``, that of the forward step; ``posterior``,
+            that of q(x_{t-1}|x_t, x_0); or ``learned``, between them.
         label_dropout: share of the images whose label is hidden in training; guidance needs some.
         conditional: read labels.
     """
@@ -54,41 +59,66 @@ class GaussianDiffusion(NoiseLatents):
     likelihood: ClassVar[Likelihood] = Likelihood.LOWER_BOUND
     conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
     family: ClassVar[str] = "diffusion"
-    sums_classes: ClassVar[bool] = False  # a noisy estimate of a bound of log P, whose exponential is above the bound on average
+    sums_classes: ClassVar[bool] = (
+        # a noisy estimate of a bound of log P, whose exponential is above the bound on average
+        False
+    )
 
     beta: Tensor
     alpha_bar: Tensor
     noise: Tensor
     posterior_var: Tensor
 
-    def __init__(self, spec: DataSpec, *, schedule: Schedule, variance: str, label_dropout: float = 0.0, conditional: bool = False) -> None:
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        schedule: Schedule,
+        variance: str,
+        label_dropout: float = 0.0,
+        conditional: bool = False,
+    ) -> None:
         super().__init__(spec, conditional=conditional)
         if variance not in VARIANCES:
             raise UserError(f"variance: unknown {variance!r}{near(variance, VARIANCES)}")
         if not 0 <= label_dropout < 1:
             raise UserError(f"label_dropout: must be a share in [0, 1), got {label_dropout}")
         if label_dropout and not self.conditional:
-            raise UserError("label_dropout: there are no labels to hide; set conditional: true, or leave it out")
-        self.steps, self.variance, self.label_dropout = len(schedule.beta) - 1, variance, label_dropout
+            raise UserError(
+                "label_dropout: there are no labels to hide; set conditional: true, or leave it out"
+            )
+        self.steps, self.variance, self.label_dropout = (
+            len(schedule.beta) - 1,
+            variance,
+            label_dropout,
+        )
         for name in ("beta", "alpha_bar", "noise", "posterior_var"):
             self.register_buffer(name, getattr(schedule, name), persistent=False)
 
     @abstractmethod
     def denoise(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        """The network's estimate of the noise in x_t (B, 1, H, W) at times t (B,) in (0, 1], of the same shape.
+        """The network's estimate of the noise in x_t (B, 1, H, W) at times t (B,) in (0, 1], of the
+        same shape.
 
-        With a learned variance a second channel interpolates it: -1 stands for the posterior's, 1 for that of the forward step. ``y`` holds the
-        number of classes where a label is hidden.
+        With a learned variance a second channel interpolates it: -1 stands for the posterior's, 1
+        for that of the forward step. ``y`` holds the number of classes where a label is hidden.
         """
 
     # ------------------------------------------------------------------ the process and its reverse
 
     def _noised(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """x_t (B, 1, H, W) of images in [-1, 1] at steps t (B,)."""
-        return square_root(_at(self.alpha_bar, t)).float() * x0 + square_root(_at(self.noise, t)).float() * noise
+        return (
+            square_root(_at(self.alpha_bar, t)).float() * x0
+            + square_root(_at(self.noise, t)).float() * noise
+        )
 
-    def _noise(self, x_t: Tensor, t: Tensor, y: Tensor | None, guidance: float = 0.0) -> tuple[Tensor, Tensor]:
-        """The network's estimate of the noise, and the log-variance of the reverse step, (B, 1, H, W) each."""
+    def _noise(
+        self, x_t: Tensor, t: Tensor, y: Tensor | None, guidance: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """The network's estimate of the noise, and the log-variance of the reverse step, (B, 1, H,
+        W) each.
+        """
         out = self.denoise(x_t, t / self.steps, y)
         noise = out[:, :1]
         if guidance:
@@ -113,26 +143,48 @@ class GaussianDiffusion(NoiseLatents):
     def _posterior_mean(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Mean of q(x_{t-1} | x_t, x_0), float64."""
         beta = _at(self.beta, t)
-        kept = square_root(_at(self.alpha_bar, t - 1)) * beta * x0 + square_root(1 - beta) * _at(self.noise, t - 1) * x_t
+        kept = (
+            square_root(_at(self.alpha_bar, t - 1)) * beta * x0
+            + square_root(1 - beta) * _at(self.noise, t - 1) * x_t
+        )
         return kept / _at(self.noise, t)
 
-    def _drawn(self, x0: Tensor, y: Tensor | None, rng: Generator) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """For a loss: steps t (B,), evenly spread over the batch, noise, x_t, and labels, some of them hidden."""
+    def _drawn(
+        self, x0: Tensor, y: Tensor | None, rng: Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """For a loss: steps t (B,), evenly spread over the batch, noise, x_t, and labels, some of
+        them hidden.
+        """
         t = 1 + (spread(len(x0), rng=rng) * self.steps).long().clamp(max=self.steps - 1)
         if y is not None and self.label_dropout:
-            y = torch.where(torch.rand(len(x0), generator=rng, device=x0.device) < self.label_dropout, self.spec.classes, y)
+            y = torch.where(
+                torch.rand(len(x0), generator=rng, device=x0.device) < self.label_dropout,
+                self.spec.classes,
+                y,
+            )
         noise = torch.randn(x0.shape, generator=rng, device=x0.device)
         return t, noise, self._noised(x0, t, noise), y
 
     # ------------------------------------------------------------------ scoring
 
-    def _term(self, x: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, log_var: Tensor) -> Tensor:
-        """The bound's term of step t, nats float64 (B,): a divergence, or at step 1 minus the log-probability of the levels."""
+    def _term(
+        self, x: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, log_var: Tensor
+    ) -> Tensor:
+        """The bound's term of step t, nats float64 (B,): a divergence, or at step 1 minus the
+        log-probability of the levels.
+        """
         mean = self._mean(x_t.double(), t, noise.double())
-        true_mean, true_log_var = self._posterior_mean(x0.double(), x_t.double(), t), _at(self.posterior_var, t.clamp(min=2)).log()
+        true_mean, true_log_var = (
+            self._posterior_mean(x0.double(), x_t.double(), t),
+            _at(self.posterior_var, t.clamp(min=2)).log(),
+        )
         log_var, last = log_var.double(), (t == 1).nonzero()[:, 0]
         divergence = normal_kl(true_mean, true_log_var, mean, log_var).flatten(1).sum(1)
-        decoder = -discretised_normal(x[last], mean[last], 0.5 * log_var[last], self.spec.levels).flatten(1).sum(1)
+        decoder = (
+            -discretised_normal(x[last], mean[last], 0.5 * log_var[last], self.spec.levels)
+            .flatten(1)
+            .sum(1)
+        )
         return divergence.index_copy(0, last, decoder)
 
     def _prior_term(self, x0: Tensor) -> Tensor:
@@ -142,8 +194,12 @@ class GaussianDiffusion(NoiseLatents):
         return normal_kl(mean, log_var, zero, zero).flatten(1).sum(1)
 
     @torch.no_grad()
-    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator, terms: int = 0) -> Tensor:
-        """The bound of log P(x), float64 (B,): all T terms with ``terms`` = 0, else an unbiased estimate of it from that many times of each image."""
+    def log_likelihood(
+        self, x: Tensor, y: Tensor | None = None, *, rng: Generator, terms: int = 0
+    ) -> Tensor:
+        """The bound of log P(x), float64 (B,): all T terms with ``terms`` = 0, else an unbiased
+        estimate of it from that many times of each image.
+        """
         self.check_images(x)
         self.check_labels(len(x), y)
         edges = self._strata(terms)
@@ -157,7 +213,9 @@ class GaussianDiffusion(NoiseLatents):
 
     @torch.no_grad()
     def bound_terms(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Mean nats of the bound's term of each step 1..T, then of the divergence at T, float64 (T + 1,)."""
+        """Mean nats of the bound's term of each step 1..T, then of the divergence at T, float64 (T
+        + 1,).
+        """
         self.check_images(x)
         self.check_labels(len(x), y)
         x0, found = self.spec.signed(x), []
@@ -168,7 +226,9 @@ class GaussianDiffusion(NoiseLatents):
         return torch.stack([*found, self._prior_term(x0).mean()])
 
     def _strata(self, terms: int) -> list[int]:
-        """Edges of the strata of steps: each step its own, or some that widen with the step, since the terms fall with it."""
+        """Edges of the strata of steps: each step its own, or some that widen with the step, since
+        the terms fall with it.
+        """
         if not 0 <= terms <= self.steps:
             raise UserError(f"terms: must be 0 (all) to {self.steps}, got {terms}")
         if terms in (0, self.steps):
@@ -208,7 +268,11 @@ class GaussianDiffusion(NoiseLatents):
         for i, (now, then) in enumerate(itertools.pairwise(times)):
             with autocast(precision, x.device):
                 noise, log_var = self._noise(x, torch.full((n,), now, device=x.device), y, guidance)
-            x = self._ddim(x, noise, now, then, clip) if ddim_steps else self._ancestral(x, noise, log_var, now, clip, rng)
+            x = (
+                self._ddim(x, noise, now, then, clip)
+                if ddim_steps
+                else self._ancestral(x, noise, log_var, now, clip, rng)
+            )
             if i in shown and then:
                 yield self._levels(x)
         yield self._levels(x)
@@ -230,17 +294,37 @@ class GaussianDiffusion(NoiseLatents):
             n: images.
             y: labels.
             rng: source of randomness.
-            ddim_steps: steps of the deterministic sampler (DDIM) in place of it; 0 for ancestral sampling.
-            guidance: weight of the difference that the label makes; needs a conditional model trained with ``label_dropout``.
+            ddim_steps: steps of the deterministic sampler (DDIM) in place of it; 0 for ancestral
+                sampling.
+            guidance: weight of the difference that the label makes; needs a conditional model
+                trained with ``label_dropout``.
             clip: clip the estimate of the image at every step.
-            precision: of the network: ``float32``, ``bfloat16``, which is cheaper and not quite the scored one, or ``auto``, bfloat16 where it is native.
+            precision: of the network: ``float32``, ``bfloat16``, which is cheaper and not quite the
+                scored one, or ``auto``, bfloat16 where it is native.
         """
-        return deque(self.frames(n, y, rng=rng, ddim_steps=ddim_steps, guidance=guidance, clip=clip, precision=precision), maxlen=1)[0]
+        return deque(
+            self.frames(
+                n,
+                y,
+                rng=rng,
+                ddim_steps=ddim_steps,
+                guidance=guidance,
+                clip=clip,
+                precision=precision,
+            ),
+            maxlen=1,
+        )[0]
 
     def describe_sampler(self, **options: object) -> tuple[str, bool]:
         """``ancestral``, or ``ddim-20`` with what else is changed."""
-        name, matches = super().describe_sampler(**{k: v for k, v in options.items() if k != "ddim_steps"})
-        return (f"ddim-{options['ddim_steps']}{name.removeprefix('ancestral')}", False) if options.get("ddim_steps") else (name, matches)
+        name, matches = super().describe_sampler(
+            **{k: v for k, v in options.items() if k != "ddim_steps"}
+        )
+        return (
+            (f"ddim-{options['ddim_steps']}{name.removeprefix('ancestral')}", False)
+            if options.get("ddim_steps")
+            else (name, matches)
+        )
 
     def _check_sampler(self, ddim_steps: int, guidance: float) -> None:
         if not 0 <= ddim_steps <= self.steps:
@@ -248,43 +332,69 @@ class GaussianDiffusion(NoiseLatents):
         if not 0 <= guidance < math.inf:
             raise UserError(f"guidance: must be a number of at least 0, got {guidance}")
         if guidance and not self.conditional:
-            raise UserError("guidance: this entry is unconditional; guidance needs conditional: true and label_dropout above 0")
+            raise UserError(
+                "guidance: this entry is unconditional; guidance needs conditional: true and "
+                "label_dropout above 0"
+            )
         if guidance and not self.label_dropout:
-            raise UserError("guidance: this entry never saw hidden labels; train it with label_dropout above 0")
+            raise UserError(
+                "guidance: this entry never saw hidden labels; train it with label_dropout above 0"
+            )
 
     def _times(self, ddim_steps: int) -> list[int]:
         """Steps from T down to 0."""
         count = ddim_steps or self.steps
         return [round(self.steps * i / count) for i in range(count, -1, -1)]
 
-    def _ancestral(self, x: Tensor, noise: Tensor, log_var: Tensor, now: int, clip: bool, rng: Generator) -> Tensor:
-        """A draw from the reverse step at ``now``; also at step 1, where rounding makes it one from the discretised decoder."""
+    def _ancestral(
+        self, x: Tensor, noise: Tensor, log_var: Tensor, now: int, clip: bool, rng: Generator
+    ) -> Tensor:
+        """A draw from the reverse step at ``now``; also at step 1, where rounding makes it one from
+        the discretised decoder.
+        """
         t = torch.full((len(x),), now, device=x.device)
         fresh = torch.randn(x.shape, generator=rng, device=x.device)
-        return (self._mean(x.double(), t, noise.double(), clip=clip) + (0.5 * log_var).exp() * fresh).float()
+        return (
+            self._mean(x.double(), t, noise.double(), clip=clip) + (0.5 * log_var).exp() * fresh
+        ).float()
 
     def _ddim(self, x: Tensor, noise: Tensor, now: int, then: int, clip: bool = False) -> Tensor:
         """The deterministic step from ``now`` to ``then``, which may also lie later."""
         x0 = (x.double() - square_root(self.noise[now]) * noise) / square_root(self.alpha_bar[now])
         if clip:
             x0 = x0.clamp(-1, 1)
-        return (square_root(self.alpha_bar[then]) * x0 + square_root(self.noise[then]) * noise).float()
+        return (
+            square_root(self.alpha_bar[then]) * x0 + square_root(self.noise[then]) * noise
+        ).float()
 
     def _levels(self, x: Tensor) -> Tensor:
         """(n, 1, H, W) in [-1, 1] to the nearest levels."""
-        return ((x + 1) / 2 * (self.spec.levels - 1)).round().clamp(0, self.spec.levels - 1).to(torch.uint8)
+        return (
+            ((x + 1) / 2 * (self.spec.levels - 1))
+            .round()
+            .clamp(0, self.spec.levels - 1)
+            .to(torch.uint8)
+        )
 
     # ------------------------------------------------------------------ latents, by DDIM
 
     @torch.no_grad()
-    def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator, ddim_steps: int | None = None) -> Tensor:
-        """Images uint8 (n, 1, H, W) of latents (n, D) by the deterministic sampler, in 50 steps, or T if there are fewer, unless told."""
+    def decode(
+        self, z: Tensor, y: Tensor | None = None, *, rng: Generator, ddim_steps: int | None = None
+    ) -> Tensor:
+        """Images uint8 (n, 1, H, W) of latents (n, D) by the deterministic sampler, in 50 steps, or
+        T if there are fewer, unless told.
+        """
         self.check_latents(z, y)
         return self._levels(self._follow(self.as_maps(z), self._latent_times(ddim_steps), y))
 
     @torch.no_grad()
-    def encode(self, x: Tensor, y: Tensor | None = None, *, rng: Generator, ddim_steps: int | None = None) -> Tensor:
-        """Latents (B, D) that the deterministic sampler leads back to about these images, in as many steps."""
+    def encode(
+        self, x: Tensor, y: Tensor | None = None, *, rng: Generator, ddim_steps: int | None = None
+    ) -> Tensor:
+        """Latents (B, D) that the deterministic sampler leads back to about these images, in as
+        many steps.
+        """
         self.check_images(x)
         self.check_labels(len(x), y)
         return self._follow(self.spec.signed(x), self._latent_times(ddim_steps)[::-1], y).flatten(1)

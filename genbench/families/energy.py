@@ -1,4 +1,6 @@
-"""Energy-based models on the grid of pixel levels: P(x) = exp(-E(x)) / Z, with Z estimated by annealed importance sampling."""
+"""Energy-based models on the grid of pixel levels: P(x) = exp(-E(x)) / Z, with Z estimated by
+annealed importance sampling.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,13 @@ State = TypeVar("State")
 
 
 class EnergyBased(GenerativeModel, Generic[State]):
-    r"""Base of the energy-based models: AIS, likelihood, and sampling by a long Markov chain on the grid.
+    r"""Base of the energy-based models: AIS, likelihood, and sampling by a long Markov chain on the
+    grid.
 
     .. math:: P(x) = e^{-E(x)} / Z, \qquad Z = \sum_{x \in \{0, \dots, L-1\}^D} e^{-E(x)}, \qquad f_0 \text{ known}, \; f_1 = e^{-E}
 
-    A subclass gives the path :math:`f_\beta`, a move that leaves each of its densities invariant, and exact draws from the first of them.
+    A subclass gives the path :math:`f_\beta`, a move that leaves each of its densities invariant,
+    and exact draws from the first of them.
 
     Arguments:
         spec: the data set.
@@ -36,7 +40,9 @@ class EnergyBased(GenerativeModel, Generic[State]):
     likelihood: ClassVar[Likelihood] = Likelihood.ESTIMATE
     family: ClassVar[str] = "energy"
     pieces: ClassVar[Sequence[tuple[float, float]]] = ((0.5, 0.1), (0.9, 0.3), (1.0, 0.6))
-    """Of the path of AIS (:func:`genbench.mcmc.ais.schedule`): where the steps of its temperatures are short."""
+    """Of the path of AIS (:func:`genbench.mcmc.ais.schedule`): where the steps of its temperatures
+    are short.
+    """
 
     log_z: Tensor
 
@@ -76,7 +82,12 @@ class EnergyBased(GenerativeModel, Generic[State]):
 
     @torch.no_grad()
     def prepare_likelihood(
-        self, *, rng: Generator, chains: int = 500, temperatures: int = 300, ess_floor: float = ESS_FLOOR
+        self,
+        *,
+        rng: Generator,
+        chains: int = 500,
+        temperatures: int = 300,
+        ess_floor: float = ESS_FLOOR,
     ) -> dict[str, float]:
         """Estimate log Z by annealed importance sampling.
 
@@ -84,14 +95,21 @@ class EnergyBased(GenerativeModel, Generic[State]):
             rng: source of randomness.
             chains: independent runs.
             temperatures: steps from the start to the target.
-            ess_floor: effective chains below which the likelihood is withheld; the package's own or higher.
+            ess_floor: effective chains below which the likelihood is withheld; the package's own or
+                higher.
 
         Raises:
-            UserError: there are fewer chains than the floor, or it is too low to protect from anything.
+            UserError: there are fewer chains than the floor, or it is too low to protect from
+                anything.
         """
         check_ais(chains=chains, temperatures=temperatures, ess_floor=ess_floor)
-        betas = schedule(temperatures, pieces=self.pieces if temperatures >= 10 * len(self.pieces) else ((1.0, 1.0),))
-        result = ais(self.log_f, self.move, self.start(chains, rng=rng), self.log_z_start(), betas, rng=rng)
+        betas = schedule(
+            temperatures,
+            pieces=self.pieces if temperatures >= 10 * len(self.pieces) else ((1.0, 1.0),),
+        )
+        result = ais(
+            self.log_f, self.move, self.start(chains, rng=rng), self.log_z_start(), betas, rng=rng
+        )
         self.log_z.fill_(result.log_z)
         return result.report(ess_floor=ess_floor)
 
@@ -101,12 +119,18 @@ class EnergyBased(GenerativeModel, Generic[State]):
         self.check_images(x)
         self.check_labels(len(x), y)
         if not bool(self.log_z.isfinite()):
-            raise ValueError(f"{type(self).__name__} has no log Z yet: call prepare_likelihood first")
+            raise ValueError(
+                f"{type(self).__name__} has no log Z yet: call prepare_likelihood first"
+            )
         return self.log_f(self.from_images(x)).double() - self.log_z
 
     @torch.no_grad()
-    def frames(self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int | None = None) -> Iterator[Tensor]:
-        """States of chains that are annealed over the first half of their moves and then run at the target."""
+    def frames(
+        self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int | None = None
+    ) -> Iterator[Tensor]:
+        """States of chains that are annealed over the first half of their moves and then run at the
+        target.
+        """
         burn_in = self.burn_in if burn_in is None else burn_in
         self.check_count(n)
         self.check_labels(n, y)
@@ -116,7 +140,9 @@ class EnergyBased(GenerativeModel, Generic[State]):
             state = self.move(state, min(1.0, 2 * (step + 1) / burn_in), rng=rng)
             yield self.to_images(state)
 
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int | None = None) -> Tensor:
+    def sample(
+        self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int | None = None
+    ) -> Tensor:
         """The last states of chains, uint8 (n, 1, H, W).
 
         Arguments:
@@ -128,7 +154,9 @@ class EnergyBased(GenerativeModel, Generic[State]):
         return deque(self.frames(n, y, rng=rng, burn_in=burn_in), maxlen=1)[0]
 
     def describe_sampler(self, **options: object) -> tuple[str, bool]:
-        """``gibbs-1000``; it draws from the scored distribution as well as the default does if its chains are at least as long."""
+        """``gibbs-1000``; it draws from the scored distribution as well as the default does if its
+        chains are at least as long.
+        """
         burn_in = options.get("burn_in") or self.burn_in
         assert isinstance(burn_in, int)
         return f"{self.sampler_name}-{burn_in}", burn_in >= self.burn_in

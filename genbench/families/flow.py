@@ -1,4 +1,6 @@
-"""Flows: invertible networks on dequantised pixels, whose density follows from the change of variables."""
+"""Flows: invertible networks on dequantised pixels, whose density follows from the change of
+variables.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ DECODE_CHUNK = 250
 
 
 class Multiscale(nn.Module):
-    """Stages of bijections; after each but the last one half of the channels is done and leaves (Dinh et al., 2017, section 3.6).
+    """Stages of bijections; after each but the last one half of the channels is done and leaves
+    (Dinh et al., 2017, section 3.6).
 
     Arguments:
         stages: the bijections of each stage.
@@ -54,7 +57,12 @@ class Multiscale(nn.Module):
 
     def inverse(self, z: Tensor) -> Tensor:
         """The way back."""
-        parts = [p.view(-1, *shape) for p, shape in zip(z.split([math.prod(s) for s in self.shapes], 1), self.shapes, strict=True)]
+        parts = [
+            p.view(-1, *shape)
+            for p, shape in zip(
+                z.split([math.prod(s) for s in self.shapes], 1), self.shapes, strict=True
+            )
+        ]
         x = parts[-1][:, :0]
         for stage, part in zip(reversed(self.stages), reversed(parts), strict=True):
             x = stage.inverse(torch.cat([part, x], 1))  # type: ignore[operator]
@@ -69,15 +77,21 @@ class Multiscale(nn.Module):
 
 
 class Dequantizer(nn.Module):
-    """Noise u in [0, 1) for each pixel, drawn from q(u|x): a sigmoid of a small conditional flow (Ho, Chen, Srinivas, Duan, Abbeel, 2019)."""
+    """Noise u in [0, 1) for each pixel, drawn from q(u|x): a sigmoid of a small conditional flow
+    (Ho, Chen, Srinivas, Duan, Abbeel, 2019).
+    """
 
     def __init__(self, layers: int, width: int) -> None:
         super().__init__()
         moved = [[0, 3] if i % 2 else [1, 2] for i in range(layers)]
-        self.couplings = nn.ModuleList(Coupling(4, m, width=width, blocks=1, context=4) for m in moved)
+        self.couplings = nn.ModuleList(
+            Coupling(4, m, width=width, blocks=1, context=4) for m in moved
+        )
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels (B, 1, H, W) in [-1, 1] and standard normal noise, the same shape, to u, and log q(u|x) (B,)."""
+        """Pixels (B, 1, H, W) in [-1, 1] and standard normal noise, the same shape, to u, and log
+        q(u|x) (B,).
+        """
         squeeze = Squeeze()
         context, h = squeeze(x)[0], squeeze(noise)[0]
         log_q = log_standard_normal(noise)
@@ -90,13 +104,14 @@ class Dequantizer(nn.Module):
 
 
 class Flow(NoiseLatents):
-    r"""Base of the flows: a bijection g to a standard normal z, on pixels to which noise u in [0, 1) is added.
+    r"""Base of the flows: a bijection g to a standard normal z, on pixels to which noise u in [0,
+    1) is added.
 
     .. math:: \log p(v) = \log \mathcal{N}(g(v); 0, I) + \log \left| \det \frac{\partial g}{\partial v} \right|, \qquad
         P(x) = \int_{[0,1)^D} p(x + u)\, du \ge \exp \mathbb{E}_{u_k \sim q(u|x)} \left[ \log \frac1K \sum_k \frac{p(x + u_k)}{q(u_k \mid x)} \right]
 
-    with q uniform, or learned (*variational dequantisation*). A drawn v outside of the pixels' range counts to the level at the end of the range,
-    which the bound leaves out.
+    with q uniform, or learned (*variational dequantisation*). A drawn v outside of the pixels'
+    range counts to the level at the end of the range, which the bound leaves out.
 
     Arguments:
         spec: the data set.
@@ -109,19 +124,31 @@ class Flow(NoiseLatents):
     family: ClassVar[str] = "flows"
 
     def __init__(
-        self, spec: DataSpec, *, flow: Multiscale, dequantize: str, dequantize_width: int = 32, dequantize_layers: int = 4
+        self,
+        spec: DataSpec,
+        *,
+        flow: Multiscale,
+        dequantize: str,
+        dequantize_width: int = 32,
+        dequantize_layers: int = 4,
     ) -> None:
         super().__init__(spec)
         kinds = ("uniform", "variational")
         if dequantize not in kinds:
             raise UserError(f"dequantize: unknown {dequantize!r}{near(dequantize, kinds)}")
         self.flow = flow
-        self.dequantizer = Dequantizer(dequantize_layers, dequantize_width) if dequantize == "variational" else None
+        self.dequantizer = (
+            Dequantizer(dequantize_layers, dequantize_width)
+            if dequantize == "variational"
+            else None
+        )
 
-    # ------------------------------------------------------------------ density of real-valued images
+    # ---------------------------------------------------------------- density of real-valued images
 
     def log_density(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (B, D), and log p(v) in nats (B,), of real-valued images v = x + u (B, 1, H, W) in [0, levels)."""
+        """Latents (B, D), and log p(v) in nats (B,), of real-valued images v = x + u (B, 1, H, W)
+        in [0, levels).
+        """
         unit = ALPHA + (1 - 2 * ALPHA) * v / self.spec.levels
         h = unit.logit()
         log_slope = math.log((1 - 2 * ALPHA) / self.spec.levels) - unit.log() - (1 - unit).log()
@@ -132,8 +159,12 @@ class Flow(NoiseLatents):
         """V = x + u, and log q(u|x) (B,)."""
         shape, place = x.shape, x.device
         if self.dequantizer is None:
-            return x + torch.rand(shape, generator=rng, device=place), torch.zeros(len(x), device=place)
-        u, log_q = self.dequantizer(self.spec.signed(x), torch.randn(shape, generator=rng, device=place))
+            return x + torch.rand(shape, generator=rng, device=place), torch.zeros(
+                len(x), device=place
+            )
+        u, log_q = self.dequantizer(
+            self.spec.signed(x), torch.randn(shape, generator=rng, device=place)
+        )
         return x + u, log_q
 
     # ------------------------------------------------------------------ training and scoring
@@ -145,7 +176,9 @@ class Flow(NoiseLatents):
         v = chosen + torch.rand(chosen.shape, generator=rng, device=x.device)
         self.flow.start((ALPHA + (1 - 2 * ALPHA) * v / self.spec.levels).logit())
 
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         """The bound of one draw."""
         self.check_images(x)
         v, log_q = self._dequantized(x, rng)
@@ -153,7 +186,9 @@ class Flow(NoiseLatents):
         return Step((log_q - log_p).mean(), {"dequantization_nats": log_q.detach().mean()})
 
     @torch.no_grad()
-    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator, draws: int = 1) -> Tensor:
+    def log_likelihood(
+        self, x: Tensor, y: Tensor | None = None, *, rng: Generator, draws: int = 1
+    ) -> Tensor:
         """Bound of log P(x) with ``draws`` draws of the noise, float64 (B,)."""
         self.check_images(x)
         self.check_labels(len(x), y)
@@ -189,4 +224,7 @@ def check_squeezes(spec: DataSpec, scales: int) -> None:
     """UserError unless the image can be halved so often."""
     step = 2**scales
     if spec.height % step or spec.width % step:
-        raise UserError(f"scales: {scales} need height and width divisible by {step}, got {spec.height} x {spec.width}")
+        raise UserError(
+            f"scales: {scales} need height and width divisible by {step}, got {spec.height} x "
+            f"{spec.width}"
+        )

@@ -44,4 +44,6 @@ def spread(n: int, *, rng: Generator) -> Tensor:
 
     Kingma, Salimans, Poole, Ho, "Variational Diffusion Models", 2021, appendix I.1.
     """
-    return (torch.rand((), generator=rng, device=rng.device) + torch.arange(n, device=rng.device) / n) % 1
+    return (
+        torch.rand((), generator=rng, device=rng.device) + torch.arange(n, device=rng.device) / n
+    ) % 1

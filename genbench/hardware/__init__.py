@@ -1,1 +1,3 @@
-"""Where arithmetic is done: device, threads, instruction set, precision, and what a machine has to offer."""
+"""Where arithmetic is done: device, threads, instruction set, precision, and what a machine has to
+offer.
+"""

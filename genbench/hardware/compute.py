@@ -1,4 +1,6 @@
-"""The block `compute` of params.yaml: the device, threads and instruction set that a run is asked to use."""
+"""The block `compute` of params.yaml: the device, threads and instruction set that a run is asked
+to use.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from genbench.hardware.isa import check_isa
 __all__ = ["MAX_THREADS", "Compute"]
 
 MAX_THREADS = 1024
-"""Far above any processor's cores: OpenMP ends the process, or the machine stands still, when it is asked for very many."""
+"""Far above any processor's cores: OpenMP ends the process, or the machine stands still, when it is
+asked for very many.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,8 @@ class Compute:
     Attributes:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: of the CPU, 1 to :data:`MAX_THREADS`.
-        isa: ``native``, or ``avx2`` for bits that do not depend on the processor (:mod:`genbench.hardware.isa`).
+        isa: ``native``, or ``avx2`` for bits that do not depend on the processor
+            (:mod:`genbench.hardware.isa`).
     """
 
     device: str = "cpu"
@@ -32,7 +37,10 @@ class Compute:
 
     def __post_init__(self) -> None:
         if self.device.split(":")[0] == "mps":
-            raise UserError("compute.device: mps is not supported, since it has no float64, in which likelihoods are summed; set it to cpu")
+            raise UserError(
+                "compute.device: mps is not supported, since it has no float64, in which "
+                "likelihoods are summed; set it to cpu"
+            )
         if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", self.device):
             raise UserError(f"compute.device: must be cpu, cuda or cuda:N, got {self.device!r}")
         if not 1 <= self.threads <= MAX_THREADS:

@@ -25,10 +25,12 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 
 
 def setup(compute: Compute) -> torch.device:
-    """Set threads, the C library's allocator and deterministic algorithms for this process, and return the device.
+    """Set threads, the C library's allocator and deterministic algorithms for this process, and
+    return the device.
 
     Raises:
-        UserError: CUDA is asked for and not there; ``compute.isa`` is, for CUDA or after torch was imported without it.
+        UserError: CUDA is asked for and not there; ``compute.isa`` is, for CUDA or after torch was
+            imported without it.
     """
     set_isa(compute.isa, compute.device)
     set_threads(compute.threads)
@@ -37,24 +39,36 @@ def setup(compute: Compute) -> torch.device:
         keep_freed_memory()
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise UserError(f"compute.device is {compute.device!r}, but no CUDA device is usable here; set it to cpu, or use --device cpu")
+            raise UserError(
+                f"compute.device is {compute.device!r}, but no CUDA device is usable here; set it "
+                "to cpu, or use --device cpu"
+            )
         if (device.index or 0) >= torch.cuda.device_count():
-            raise UserError(f"compute.device is {compute.device!r}, but there are {torch.cuda.device_count()} CUDA devices")
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic cuBLAS needs
+            raise UserError(
+                f"compute.device is {compute.device!r}, but there are {torch.cuda.device_count()} "
+                "CUDA devices"
+            )
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # what deterministic cuBLAS needs
     # Nothing reads uninitialised memory here, and filling it takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms is the same but for importing the compiler, over a second
+    torch.set_deterministic_debug_mode(
+        "error"
+    )  # use_deterministic_algorithms is the same but for importing the compiler, over a second
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return device
 
 
 def set_threads(threads: int) -> None:
-    """Compute with that many threads from now on, in PyTorch and in numpy's and scipy's linear algebra, however many cores there are.
+    """Compute with that many threads from now on, in PyTorch and in numpy's and scipy's linear
+    algebra, however many cores there are.
 
-    Sums are split among the threads, so their last digits depend on the number. PyTorch's own call does not reach the OpenBLAS that comes with
-    numpy, nor that of scipy, which would take a thread for each core. One number for all keeps the rule simple (equal bits need as many
-    threads), and an installation whose libraries share one BLAS as fast as PyTorch is to be.
+    Sums are split among the threads, so their last digits depend on the number. PyTorch's own call
+    does not reach the OpenBLAS that comes with numpy, nor that of scipy, which would take a thread
+    for each core. One number for all keeps the rule simple (equal bits need as many threads), and
+    an installation whose libraries share one BLAS as fast as PyTorch is to be.
     """
     import scipy.linalg  # noqa: F401  # a library that is loaded later would not be told
 
@@ -63,20 +77,32 @@ def set_threads(threads: int) -> None:
 
 
 def identity(compute: Compute, device: torch.device) -> dict[str, Any]:
-    """What of the machine the bits of a result depend on, as JSON values: device, threads and kind."""
-    return {"device": device.type, "threads": compute.threads, "kind": kind_of(device, compute.isa).record()}
+    """What of the machine the bits of a result depend on, as JSON values: device, threads and
+    kind.
+    """
+    return {
+        "device": device.type,
+        "threads": compute.threads,
+        "kind": kind_of(device, compute.isa).record(),
+    }
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep freed memory for the next tensor, where it can be told so (glibc); elsewhere do nothing.
+    """Let the C library keep freed memory for the next tensor, where it can be told so (glibc);
+    elsewhere do nothing.
 
-    By default glibc gives large blocks, and the free end of its heap, back to the system at once, and a training step that asks for the same
-    blocks anew has every page of them filled with zeros again. With this the process holds on to freed memory, up to 2 GiB at the heap's
-    end, until it ends; so its peak memory may be a little higher.
+    By default glibc gives large blocks, and the free end of its heap, back to the system at once,
+    and a training step that asks for the same blocks anew has every page of them filled with zeros
+    again. With this the process holds on to freed memory, up to 2 GiB at the heap's end, until it
+    ends; so its peak memory may be a little higher.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another C library, or a system without one to be asked
+    except (
+        AttributeError,
+        OSError,
+        TypeError,
+    ):  # another C library, or a system without one to be asked
         return
     mallopt(_M_MMAP_MAX, 0)  # no block of its own for a large tensor
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
@@ -99,7 +125,9 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     status = Path("/proc/self/status")
-    if status.is_file():  # Linux, where getrusage would count the parent's memory too in a process that was forked from it
+    # Linux, where getrusage would count the parent's memory too in a process that was forked from
+    # it
+    if status.is_file():
         peak = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"), re.MULTILINE)
         if peak:
             return int(peak[1]) / 1024

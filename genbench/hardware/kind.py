@@ -18,22 +18,30 @@ if TYPE_CHECKING:
 __all__ = ["IDENTITY", "MACHINE", "Kind", "in_words", "kind_of"]
 
 IDENTITY = "identity.json"
-"""File in each folder of unfinished work (:mod:`genbench.training.checkpoints`): what it is the beginning of."""
+"""File in each folder of unfinished work (:mod:`genbench.training.checkpoints`): what it is the
+beginning of.
+"""
 
 MACHINE = ("device", "threads", "kind", "precision")
-"""What of such an identity is the machine's: as :func:`genbench.hardware.device.identity` gives it, and the precision that ``auto`` is there."""
+"""What of such an identity is the machine's: as :func:`genbench.hardware.device.identity` gives it,
+and the precision that ``auto`` is there.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What the bits of a result depend on, besides code, parameters, seeds and the number of threads. Two machines of a kind give the same.
+    """What the bits of a result depend on, besides code, parameters, seeds and the number of
+    threads. Two machines of a kind give the same.
 
     Attributes:
         machine: ``x86_64``, ``arm64`` or ``aarch64``; ``cuda`` for a GPU.
-        vendor: of the processor, or the GPU's name; ``any`` where ``compute.isa`` makes the bits independent of it.
-        isa: the instruction set in use: ``AVX2``, ``AVX512``, ``AVX512_BF16``, ``AMX_BF16``, ...; of a GPU its compute capability.
+        vendor: of the processor, or the GPU's name; ``any`` where ``compute.isa`` makes the bits
+            independent of it.
+        isa: the instruction set in use: ``AVX2``, ``AVX512``, ``AVX512_BF16``, ``AMX_BF16``, ...;
+            of a GPU its compute capability.
         libraries: name → version of the libraries that do the arithmetic.
-        limits: environment variables that hold the libraries to fewer instructions than the processor has.
+        limits: environment variables that hold the libraries to fewer instructions than the
+            processor has.
     """
 
     machine: str
@@ -53,7 +61,11 @@ def kind_of(device: torch.device, isa: str = "native") -> Kind:
 
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
-        libraries = {"torch": torch.__version__, "cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+        libraries = {
+            "torch": torch.__version__,
+            "cuda": str(torch.version.cuda),
+            "cudnn": str(torch.backends.cudnn.version()),
+        }
         return Kind("cuda", torch.cuda.get_device_name(device), f"sm_{major}{minor}", libraries, {})
     libraries = {"torch": torch.__version__, **_libraries(torch.__config__.show())}
     if isa == "avx2":
@@ -63,10 +75,14 @@ def kind_of(device: torch.device, isa: str = "native") -> Kind:
 
 
 def in_words(kind: Mapping[str, Any]) -> str:
-    """A kind, from its record: ``AMD, AVX512_BF16``, ``AMD, AVX2 (limited)``, ``any x86-64, AVX2``."""
+    """A kind, from its record: ``AMD, AVX512_BF16``, ``AMD, AVX2 (limited)``, ``any x86-64,
+    AVX2``.
+    """
     if kind["machine"] == "cuda":
         return f"{kind['vendor']}, {kind['isa']}"
-    vendor = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel", "any": "any x86-64"}.get(kind["vendor"], kind["vendor"])
+    vendor = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel", "any": "any x86-64"}.get(
+        kind["vendor"], kind["vendor"]
+    )
     return f"{vendor}, {kind['isa']}{' (limited)' if kind['limits'] else ''}"
 
 
@@ -80,16 +96,25 @@ def _instructions() -> str:
     if not computes_bfloat16(torch.device("cpu")):
         return own
     limit = onednn_limit()
-    amx = bool(torch.cpu.get_capabilities().get("amx_bf16")) and (limit in ("DEFAULT", "ALL") or "AMX" in limit)
+    amx = bool(torch.cpu.get_capabilities().get("amx_bf16")) and (
+        limit in ("DEFAULT", "ALL") or "AMX" in limit
+    )
     return "AMX_BF16" if amx else f"{own}_BF16"
 
 
 def _libraries(config: str) -> dict[str, str]:
     """Versions of MKL and oneDNN from what torch says of its build."""
-    found = {"mkl": re.search(r"Math Kernel Library Version (\S+?)(?:-Product)? ", config), "onednn": re.search(r"MKL-DNN v(\S+)", config)}
+    found = {
+        "mkl": re.search(r"Math Kernel Library Version (\S+?)(?:-Product)? ", config),
+        "onednn": re.search(r"MKL-DNN v(\S+)", config),
+    }
     return {name: match[1] for name, match in found.items() if match}
 
 
 def _vendor() -> str:
     arm = [found for found in (cpuinfo("CPU implementer"), cpuinfo("CPU part")) if found]
-    return cpuinfo("vendor_id") or " ".join(arm) or ("Apple" if sys.platform == "darwin" else platform.processor() or "unknown")
+    return (
+        cpuinfo("vendor_id")
+        or " ".join(arm)
+        or ("Apple" if sys.platform == "darwin" else platform.processor() or "unknown")
+    )

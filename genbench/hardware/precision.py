@@ -1,7 +1,9 @@
-"""In which precision networks compute. Training, sampling, scoring and the feature net's training all ask here.
+"""In which precision networks compute. Training, sampling, scoring and the feature net's training
+all ask here.
 
-``auto`` is bfloat16 where the device computes it natively in every operation that the models use, and float32 elsewhere: other processors only
-emulate it, many times slower than float32. The device's capability decides, never a measurement, so that equal machines decide alike.
+``auto`` is bfloat16 where the device computes it natively in every operation that the models use,
+and float32 elsewhere: other processors only emulate it, many times slower than float32. The
+device's capability decides, never a measurement, so that equal machines decide alike.
 """
 
 from __future__ import annotations
@@ -32,12 +34,22 @@ __all__ = [
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 EMULATED = (
-    "this device only emulates bfloat16; a processor with AVX2 alone trains 8 to 17 times slower in it than in float32, "
+    "this device only emulates bfloat16; a processor with AVX2 alone trains 8 to 17 times slower "
+    "in it than in float32, "
     "which precision: auto chooses here"
 )
-"""What bfloat16 costs where it is not native (`quick` in both on a processor with AVX2 only; docs/pipeline.md)."""
+"""What bfloat16 costs where it is not native (`quick` in both on a processor with AVX2 only;
+docs/pipeline.md).
+"""
 
-_ONEDNN_WITH_BFLOAT16 = ("AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10", "DEFAULT", "ALL")
+_ONEDNN_WITH_BFLOAT16 = (
+    "AVX512_CORE_BF16",
+    "AVX512_CORE_FP16",
+    "AVX512_CORE_AMX",
+    "AVX10",
+    "DEFAULT",
+    "ALL",
+)
 """Values of ONEDNN_MAX_CPU_ISA, or their beginnings, that leave it the instructions of bfloat16."""
 
 
@@ -61,13 +73,17 @@ def resolve(precision: str, device: torch.device | str) -> str:
 
 def resolved(options: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
     """Options with what their ``precision`` means on a device in its place, if they have one."""
-    return {name: resolve(value, device) if name == "precision" else value for name, value in options.items()}
+    return {
+        name: resolve(value, device) if name == "precision" else value
+        for name, value in options.items()
+    }
 
 
 def computes_bfloat16(device: torch.device) -> bool:
     """Whether a device computes convolutions, matrix products and LSTMs in bfloat16 natively.
 
-    On a processor, by what it has and what the environment leaves PyTorch and oneDNN of it (``ATEN_CPU_CAPABILITY``, ``ONEDNN_MAX_CPU_ISA``).
+    On a processor, by what it has and what the environment leaves PyTorch and oneDNN of it
+    (``ATEN_CPU_CAPABILITY``, ``ONEDNN_MAX_CPU_ISA``).
     """
     if device.type == "cuda":
         if not torch.cuda.is_available():
@@ -83,14 +99,18 @@ def _cpu_computes_bfloat16() -> bool:
     if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False  # the second says yes to processors that emulate it with AVX-512, too
     if has.get("architecture") == "x86_64":
-        held = torch.backends.cpu.get_cpu_capability() != "AVX512" or not onednn_limit().startswith(_ONEDNN_WITH_BFLOAT16)
+        held = torch.backends.cpu.get_cpu_capability() != "AVX512" or not onednn_limit().startswith(
+            _ONEDNN_WITH_BFLOAT16
+        )
         native = bool(has.get("avx512_bf16") or has.get("amx_bf16")) and not held
     else:
         native = bool(has.get("bf16"))
     return native and not any(_failure(layer) for layer in _TRIALS)
 
 
-def autocast(precision: str, device: torch.device | str) -> contextlib.AbstractContextManager[object]:
+def autocast(
+    precision: str, device: torch.device | str
+) -> contextlib.AbstractContextManager[object]:
     """The context in which a network computes in ``precision``; weights stay float32."""
     if resolve(precision, device) == "float32":
         return contextlib.nullcontext()
@@ -102,7 +122,7 @@ def full_precision(device: torch.device | str) -> contextlib.AbstractContextMana
     return torch.autocast(torch.device(device).type, enabled=False)
 
 
-# ---------------------------------------------------------------------- operations that a device may lack in bfloat16
+# ---------------------------------------------------- operations that a device may lack in bfloat16
 
 _TRIALS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Conv2d": (lambda: nn.Conv2d(2, 2, 3, padding=1), (1, 2, 4, 4)),
@@ -110,17 +130,22 @@ _TRIALS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Linear": (lambda: nn.Linear(2, 2), (1, 4, 2)),
     "LSTM": (lambda: nn.LSTM(2, 2, batch_first=True), (1, 4, 2)),
 }
-"""Layers of the models whose operations differ by processor, by class: a small one to try, and the shape of its input."""
+"""Layers of the models whose operations differ by processor, by class: a small one to try, and the
+shape of its input.
+"""
 
 
-def check_operations(model: nn.Module, precision: str, device: torch.device | str, *, where: str) -> None:
+def check_operations(
+    model: nn.Module, precision: str, device: torch.device | str, *, where: str
+) -> None:
     """Raise UserError if a layer of the model cannot compute in ``precision`` on a CPU.
 
     Arguments:
         model: whose layers.
         precision: as given.
         device: where it would run.
-        where: place of the precision, for the message, e.g. ``entries.lstm.train.backend.cpu.precision``.
+        where: place of the precision, for the message, e.g.
+            ``entries.lstm.train.backend.cpu.precision``.
     """
     if torch.device(device).type != "cpu" or precision != "bfloat16":  # auto asks for what is there
         return
@@ -129,7 +154,8 @@ def check_operations(model: nn.Module, precision: str, device: torch.device | st
         failure = _failure(layer)
         if failure:
             raise UserError(
-                f"{where}: this processor has no {layer} in bfloat16 ({failure}); set it to auto, which chooses float32 here, or to float32"
+                f"{where}: this processor has no {layer} in bfloat16 ({failure}); set it to auto, "
+                "which chooses float32 here, or to float32"
             )
 
 
@@ -144,7 +170,9 @@ def _failure(layer: str) -> str | None:
                 out = module(torch.zeros(shape))
             (out[0] if isinstance(out, tuple) else out).sum().backward()
         except RuntimeError as error:
-            if "primitive" not in str(error):  # what oneDNN says of an operation that it does not have; anything else is no answer
+            if "primitive" not in str(
+                error
+            ):  # what oneDNN says of an operation that it does not have; anything else is no answer
                 raise
             return str(error).splitlines()[0]
     return None

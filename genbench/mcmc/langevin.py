@@ -10,13 +10,16 @@ from torch import Generator, Tensor
 __all__ = ["langevin_step"]
 
 
-def langevin_step(energy: Callable[[Tensor], Tensor], v: Tensor, step: float, *, rng: Generator) -> Tensor:
+def langevin_step(
+    energy: Callable[[Tensor], Tensor], v: Tensor, step: float, *, rng: Generator
+) -> Tensor:
     r"""One step at unit temperature, unadjusted and projected onto the box [-1, 1].
 
     .. math:: v \leftarrow \mathrm{clip}\left(v - \tfrac{s^2}{2} \nabla E(v) + s\, \epsilon\right), \qquad \epsilon \sim \mathcal{N}(0, I)
 
     References:
-        Bayesian Learning via Stochastic Gradient Langevin Dynamics, Welling, Teh, ICML 2011, eq. 2, with the gradient of all terms
+        Bayesian Learning via Stochastic Gradient Langevin Dynamics, Welling, Teh, ICML 2011, eq. 2,
+        with the gradient of all terms
 
     Arguments:
         energy: E, of images (n, ...) to (n,).

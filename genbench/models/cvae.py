@@ -14,20 +14,24 @@ __all__ = ["CVAE"]
 
 
 class CVAE(GaussianLatent):
-    r"""Conditional variational autoencoder: a second network predicts the Gaussian prior :math:`p(z \mid y)` from the label.
+    r"""Conditional variational autoencoder: a second network predicts the Gaussian prior
+    :math:`p(z \mid y)` from the label.
 
     .. math:: P(x \mid y) = \int P(x \mid z, y)\, \mathcal{N}(z; \mu(y), \sigma^2(y))\, dz, \qquad
         \log P(x \mid y) \ge \mathbb{E}_{q(z|x,y)}[\log P(x \mid z, y)] - \mathrm{KL}(q(z \mid x, y) \,\|\, p(z \mid y))
 
-    The encoder is matched to that prior by the KL term, which moves both: the prior learns where the latents of a class lie. Scoring uses the
-    importance-weighted bound; summed over the classes it bounds P(x).
+    The encoder is matched to that prior by the KL term, which moves both: the prior learns where
+    the latents of a class lie. Scoring uses the importance-weighted bound; summed over the classes
+    it bounds P(x).
 
     References:
-        Learning Structured Output Representation using Deep Conditional Generative Models, Sohn, Lee, Yan, 2015
-        Semi-Supervised Learning with Deep Generative Models, Kingma, Rezende, Mohamed, Welling, 2014, https://arxiv.org/abs/1406.5298
-        Importance Weighted Autoencoders, Burda, Grosse, Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519
+        Learning Structured Output Representation using Deep Conditional Generative Models, Sohn,
+        Lee, Yan, 2015 Semi-Supervised Learning with Deep Generative Models, Kingma, Rezende,
+        Mohamed, Welling, 2014, https://arxiv.org/abs/1406.5298 Importance Weighted Autoencoders,
+        Burda, Grosse, Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519
 
-    Differs: the condition is a label and the output an image, not the other way round; the networks are those of the VAE.
+    Differs: the condition is a label and the output an image, not the other way round; the networks
+    are those of the VAE.
 
     Arguments:
         spec: the data set; height and width divisible by ``2 ** len(widths)``.
@@ -35,11 +39,14 @@ class CVAE(GaussianLatent):
         widths: channels at half, quarter, ... resolution.
         hidden: width of the dense layers between feature maps and z, and of the prior's network.
         blocks: residual blocks at the lowest resolution, in the encoder and in the decoder.
-        head: pixel distribution, see :func:`genbench.nn.heads.make_head`; by default bernoulli for 2 levels, else logistic_mixture.
+        head: pixel distribution, see :func:`genbench.nn.heads.make_head`; by default bernoulli for
+            2 levels, else logistic_mixture.
         mixtures: components of a logistic mixture.
         beta: weight of the KL term in training; 1 is the bound that is scored.
-        free_bits: nats of KL per latent dimension, averaged over a batch, that cost nothing in training.
-        kl_warmup: share of the training over which the weight of the KL term rises from 0 to ``beta``.
+        free_bits: nats of KL per latent dimension, averaged over a batch, that cost nothing in
+            training.
+        kl_warmup: share of the training over which the weight of the KL term rises from 0 to
+            ``beta``.
 
     Example:
         >>> from torch import Generator
@@ -81,7 +88,9 @@ class CVAE(GaussianLatent):
             free_bits=free_bits,
             kl_warmup=kl_warmup,
         )
-        self.prior_net = nn.Sequential(nn.Embedding(spec.classes, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent))
+        self.prior_net = nn.Sequential(
+            nn.Embedding(spec.classes, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent)
+        )
 
     def prior_of(self, y: Tensor | None, n: int) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation (n, latent) of p(z|y)."""

@@ -18,17 +18,35 @@ __all__ = ["DCGAN"]
 
 
 class Generator(nn.Module):
-    """Latents (B, latent) to images (B, 1, H, W) in [-1, 1], doubling the resolution by transposed convolutions."""
+    """Latents (B, latent) to images (B, 1, H, W) in [-1, 1], doubling the resolution by transposed
+    convolutions.
+    """
 
     def __init__(self, spec: DataSpec, latent: int, widths: Sequence[int], hidden: int) -> None:
         super().__init__()
         size = (spec.height // 2 ** len(widths), spec.width // 2 ** len(widths))
         top = widths[-1]
-        layers: list[nn.Module] = [nn.Linear(latent, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
-        layers += [nn.Linear(hidden, top * size[0] * size[1], bias=False), nn.Unflatten(1, (top, *size))]
+        layers: list[nn.Module] = [
+            nn.Linear(latent, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+        ]
+        layers += [
+            nn.Linear(hidden, top * size[0] * size[1], bias=False),
+            nn.Unflatten(1, (top, *size)),
+        ]
         for inputs, outputs in itertools.pairwise(widths[::-1]):
-            layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)]
-        layers += [nn.BatchNorm2d(widths[0]), nn.ReLU(), nn.ConvTranspose2d(widths[0], 1, 4, stride=2, padding=1), nn.Tanh()]
+            layers += [
+                nn.BatchNorm2d(inputs),
+                nn.ReLU(),
+                nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False),
+            ]
+        layers += [
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+            nn.ConvTranspose2d(widths[0], 1, 4, stride=2, padding=1),
+            nn.Tanh(),
+        ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -36,15 +54,29 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images (B, 1, H, W) in [-1, 1] to the logit (B,) of being real, halving the resolution by strided convolutions."""
+    """Images (B, 1, H, W) in [-1, 1] to the logit (B,) of being real, halving the resolution by
+    strided convolutions.
+    """
 
     def __init__(self, spec: DataSpec, widths: Sequence[int], hidden: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(1, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [
+            nn.Conv2d(1, widths[0], 4, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+        ]
         for inputs, outputs in itertools.pairwise(widths):
-            layers += [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.LeakyReLU(0.2),
+            ]
         cells = spec.dims // 4 ** len(widths)
-        layers += [nn.Flatten(), nn.Linear(widths[-1] * cells, hidden, bias=False), nn.BatchNorm1d(hidden), nn.LeakyReLU(0.2)]
+        layers += [
+            nn.Flatten(),
+            nn.Linear(widths[-1] * cells, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.LeakyReLU(0.2),
+        ]
         self.layers = nn.Sequential(*layers, nn.Linear(hidden, 1))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -52,21 +84,24 @@ class Discriminator(nn.Module):
 
 
 class DCGAN(Adversarial):
-    r"""Generative adversarial network: a generator G(z) learns against a discriminator with logit D(x).
+    r"""Generative adversarial network: a generator G(z) learns against a discriminator with logit
+    D(x).
 
     .. math:: \min_D \; \mathbb{E}_x[\mathrm{softplus}(-D(x))] + \mathbb{E}_z[\mathrm{softplus}(D(G(z)))], \qquad
         \min_G \; \mathbb{E}_z[\mathrm{softplus}(-D(G(z)))], \qquad z \sim \mathcal{N}(0, I)
 
-    The second is the non-saturating loss: where the discriminator is sure, the generator still gets a gradient. The images have no
-    likelihood: G maps onto a thin set, on which a probability of a given test image is not defined.
+    The second is the non-saturating loss: where the discriminator is sure, the generator still gets
+    a gradient. The images have no likelihood: G maps onto a thin set, on which a probability of a
+    given test image is not defined.
 
     References:
         Generative Adversarial Nets, Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661
-        Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks, Radford, Metz, Chintala, 2016,
-        https://arxiv.org/abs/1511.06434
+        Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
+        Networks, Radford, Metz, Chintala, 2016, https://arxiv.org/abs/1511.06434
 
-    Differs: two stages do for 28 x 28 images; one dense hidden layer in each network stands for the stages left out, since without it the
-    discriminator sees no more than 10 x 10 pixels at once and judges strokes, not digits. Gaussian instead of uniform latents.
+    Differs: two stages do for 28 x 28 images; one dense hidden layer in each network stands for the
+    stages left out, since without it the discriminator sees no more than 10 x 10 pixels at once and
+    judges strokes, not digits. Gaussian instead of uniform latents.
 
     Arguments:
         spec: the data set; height and width divisible by ``2 ** len(widths)``.
@@ -86,10 +121,20 @@ class DCGAN(Adversarial):
         (DataSpec(2, 2, 4), {"latent": 4, "widths": [8], "hidden": 16}),
     )
 
-    def __init__(self, spec: DataSpec, *, latent: int = 64, widths: Sequence[int] = (32, 64), hidden: int = 256) -> None:
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        latent: int = 64,
+        widths: Sequence[int] = (32, 64),
+        hidden: int = 256,
+    ) -> None:
         check_stages(spec, widths)
         check_positive(latent=latent, hidden=hidden)
-        generator, discriminator = Generator(spec, latent, widths, hidden), Discriminator(spec, widths, hidden)
+        generator, discriminator = (
+            Generator(spec, latent, widths, hidden),
+            Discriminator(spec, widths, hidden),
+        )
         super().__init__(spec, latent=latent, generator=generator, discriminator=discriminator)
         self.apply(init_weights)
 
@@ -103,7 +148,9 @@ class DCGAN(Adversarial):
 
 
 def init_weights(module: nn.Module) -> None:
-    """Initialisation of the paper: weights N(0, 0.02^2), batch-norm gains N(1, 0.02^2), biases 0."""
+    """Initialisation of the paper: weights N(0, 0.02^2), batch-norm gains N(1, 0.02^2), biases
+    0.
+    """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -14,7 +14,9 @@ from genbench.nn.unet import UNet
 
 __all__ = ["DDPM"]
 
-_BOUND_WEIGHT = 0.001  # of the bound beside the simple loss where the variance is learned; the paper has this weight beside twice this loss
+# of the bound beside the simple loss where the variance is learned; the paper has this weight
+# beside twice this loss
+_BOUND_WEIGHT = 0.001
 
 
 class DDPM(GaussianDiffusion):
@@ -23,16 +25,19 @@ class DDPM(GaussianDiffusion):
     .. math:: \min_\theta \mathbb{E} \lVert \epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, t) \rVert^2,
         \qquad \beta_t \text{ linear in } t
 
-    The process, the bound and the samplers are those of :class:`genbench.families.diffusion.GaussianDiffusion`.
+    The process, the bound and the samplers are those of
+    :class:`genbench.families.diffusion.GaussianDiffusion`.
 
     References:
-        Denoising Diffusion Probabilistic Models, Ho, Jain, Abbeel, 2020, https://arxiv.org/abs/2006.11239
-        Improved Denoising Diffusion Probabilistic Models, Nichol, Dhariwal, 2021, https://arxiv.org/abs/2102.09672 (learned variance)
-        Denoising Diffusion Implicit Models, Song, Meng, Ermon, 2021, https://arxiv.org/abs/2010.02502 (DDIM)
-        Classifier-Free Diffusion Guidance, Ho, Salimans, 2022, https://arxiv.org/abs/2207.12598 (guidance)
+        Denoising Diffusion Probabilistic Models, Ho, Jain, Abbeel, 2020,
+        https://arxiv.org/abs/2006.11239 Improved Denoising Diffusion Probabilistic Models, Nichol,
+        Dhariwal, 2021, https://arxiv.org/abs/2102.09672 (learned variance) Denoising Diffusion
+        Implicit Models, Song, Meng, Ermon, 2021, https://arxiv.org/abs/2010.02502 (DDIM)
+        Classifier-Free Diffusion Guidance, Ho, Salimans, 2022, https://arxiv.org/abs/2207.12598
+        (guidance)
 
-    Differs: a smaller U-Net over patches; the steps of a batch are spread evenly; the estimate of the image is clipped neither in scoring nor in the
-    default sampler.
+    Differs: a smaller U-Net over patches; the steps of a batch are spread evenly; the estimate of
+    the image is clipped neither in scoring nor in the default sampler.
 
     Arguments:
         spec: the data set; height and width divisible by ``patch``.
@@ -51,10 +56,22 @@ class DDPM(GaussianDiffusion):
     """
 
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
-        (DataSpec(2, 4, 2), {"steps": 6, "first": 0.1, "last": 0.7, "widths": [16], "blocks": 1, "patch": 1}),
+        (
+            DataSpec(2, 4, 2),
+            {"steps": 6, "first": 0.1, "last": 0.7, "widths": [16], "blocks": 1, "patch": 1},
+        ),
         (
             DataSpec(2, 2, 4),
-            {"steps": 6, "first": 0.05, "last": 0.7, "widths": [16, 16], "blocks": 1, "patch": 1, "norm": "batch", "variance": "learned"},
+            {
+                "steps": 6,
+                "first": 0.05,
+                "last": 0.7,
+                "widths": [16, 16],
+                "blocks": 1,
+                "patch": 1,
+                "norm": "batch",
+                "variance": "learned",
+            },
         ),
     )
 
@@ -75,16 +92,38 @@ class DDPM(GaussianDiffusion):
         conditional: bool = False,
     ) -> None:
         schedule = linear_schedule(steps, first, last)
-        super().__init__(spec, schedule=schedule, variance=variance, label_dropout=label_dropout, conditional=conditional)
-        outputs, classes = 2 if variance == "learned" else 1, spec.classes if self.conditional else 0
-        self.network = UNet(spec, outputs=outputs, widths=widths, blocks=blocks, patch=patch, norm=norm, heads=heads, classes=classes)
+        super().__init__(
+            spec,
+            schedule=schedule,
+            variance=variance,
+            label_dropout=label_dropout,
+            conditional=conditional,
+        )
+        outputs, classes = (
+            2 if variance == "learned" else 1,
+            spec.classes if self.conditional else 0,
+        )
+        self.network = UNet(
+            spec,
+            outputs=outputs,
+            widths=widths,
+            blocks=blocks,
+            patch=patch,
+            norm=norm,
+            heads=heads,
+            classes=classes,
+        )
 
     def denoise(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         """The network as it is."""
         return self.network(x_t, t, y)
 
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
-        """Half the squared error of the noise at a random step of each image, plus a little of the bound where the variance is learned."""
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
+        """Half the squared error of the noise at a random step of each image, plus a little of the
+        bound where the variance is learned.
+        """
         self.check_images(x)
         self.check_labels(len(x), y)
         x0 = self.spec.signed(x)
@@ -92,5 +131,10 @@ class DDPM(GaussianDiffusion):
         guess, log_var = self._noise(x_t, t, y)
         loss = 0.5 * (noise - guess).square().flatten(1).sum(1).mean()
         if self.variance == "learned":
-            loss = loss + _BOUND_WEIGHT * self.steps * self._term(x, x0, x_t, t, guess.detach(), log_var).mean()
+            loss = (
+                loss
+                + _BOUND_WEIGHT
+                * self.steps
+                * self._term(x, x0, x_t, t, guess.detach(), log_var).mean()
+            )
         return Step(loss)

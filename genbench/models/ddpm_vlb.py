@@ -20,13 +20,16 @@ __all__ = ["DDPMVLB"]
 class DDPMVLB(GaussianDiffusion):
     r"""Diffusion whose loss is the bound that is scored: each step weighs what its term weighs.
 
-    The logarithm of the signal-to-noise ratio falls linearly from 15 to -5: the first step settles each pixel's level, and no step loses much of what
-    is known of it. Steps that are evenly spaced otherwise cost more where the levels of grey pixels are told apart: with the cosine schedule, two nats
-    for each of them, however good the network is. For the network to see differences smaller than a level, it reads sines and cosines of the
-    pixels with periods of one and two levels beside them.
+    The logarithm of the signal-to-noise ratio falls linearly from 15 to -5: the first step settles
+    each pixel's level, and no step loses much of what is known of it. Steps that are evenly spaced
+    otherwise cost more where the levels of grey pixels are told apart: with the cosine schedule,
+    two nats for each of them, however good the network is. For the network to see differences
+    smaller than a level, it reads sines and cosines of the pixels with periods of one and two
+    levels beside them.
 
     References:
-        Variational Diffusion Models, Kingma, Salimans, Poole, Ho, 2021, https://arxiv.org/abs/2107.00630 (bound, Fourier features, schedule)
+        Variational Diffusion Models, Kingma, Salimans, Poole, Ho, 2021,
+        https://arxiv.org/abs/2107.00630 (bound, Fourier features, schedule)
 
     Differs: T discrete steps, whose variance is the posterior's; the schedule is fixed.
 
@@ -66,9 +69,24 @@ class DDPMVLB(GaussianDiffusion):
         conditional: bool = False,
     ) -> None:
         schedule = log_snr_schedule(steps, first, last)
-        super().__init__(spec, schedule=schedule, variance="posterior", label_dropout=label_dropout, conditional=conditional)
+        super().__init__(
+            spec,
+            schedule=schedule,
+            variance="posterior",
+            label_dropout=label_dropout,
+            conditional=conditional,
+        )
         classes = spec.classes if self.conditional else 0
-        self.network = UNet(spec, inputs=5, widths=widths, blocks=blocks, patch=patch, norm=norm, heads=heads, classes=classes)
+        self.network = UNet(
+            spec,
+            inputs=5,
+            widths=widths,
+            blocks=blocks,
+            patch=patch,
+            norm=norm,
+            heads=heads,
+            classes=classes,
+        )
 
     def denoise(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         """The network on the pixels and their sines and cosines."""
@@ -76,7 +94,9 @@ class DDPMVLB(GaussianDiffusion):
         waves = [wave(phase / period) for period in (1, 2) for wave in (torch.sin, torch.cos)]
         return self.network(torch.cat([x_t, *waves], 1), t, y)
 
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
         """An unbiased estimate of the bound from one step of each image."""
         self.check_images(x)
         self.check_labels(len(x), y)

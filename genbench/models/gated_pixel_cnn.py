@@ -1,4 +1,6 @@
-"""Gated PixelCNN: two stacks of convolutions, one for the rows above and one for the own row, so that there is no blind spot."""
+"""Gated PixelCNN: two stacks of convolutions, one for the rows above and one for the own row, so
+that there is no blind spot.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +25,23 @@ _FIRST = 3  # rows above and pixels to the left that the first layer sees
 
 
 class GatedPixelCNN(Autoregressive):
-    r"""A vertical stack v that sees all rows above, and a horizontal stack h that sees the own row's left part and reads v.
+    r"""A vertical stack v that sees all rows above, and a horizontal stack h that sees the own
+    row's left part and reads v.
 
     .. math::
         v' = g(V * v), \qquad h' = h + W_o\, g(H * h + W_v (V * v)), \qquad g(a, b) = \tanh a \odot \sigma(b)
 
-    In the vertical stack a feature of row r has seen rows above r only, since the first layer looks at rows r-3..r-1; its convolutions
-    may then use row r itself, whole, and reach as far to the right as to the left. So every pixel before i inside the
-    :meth:`window` of i reaches i. No weight is masked: the kernels have only the rows and columns that they use.
+    In the vertical stack a feature of row r has seen rows above r only, since the first layer looks
+    at rows r-3..r-1; its convolutions may then use row r itself, whole, and reach as far to the
+    right as to the left. So every pixel before i inside the :meth:`window` of i reaches i. No
+    weight is masked: the kernels have only the rows and columns that they use.
 
-    van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves, Kavukcuoglu, "Conditional Image Generation with PixelCNN Decoders", 2016,
-    https://arxiv.org/abs/1606.05328, section 2 and figure 2. Labels shift both gates of every layer, as there.
+    van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves, Kavukcuoglu, "Conditional Image
+    Generation with PixelCNN Decoders", 2016, https://arxiv.org/abs/1606.05328, section 2 and figure
+    2. Labels shift both gates of every layer, as there.
 
-    Differs: the first layer has no gate; a logistic mixture may take the place of the 256-way softmax; learned positions are an option.
+    Differs: the first layer has no gate; a logistic mixture may take the place of the 256-way
+    softmax; learned positions are an option.
 
     Arguments:
         spec: the images.
@@ -57,8 +63,14 @@ class GatedPixelCNN(Autoregressive):
     conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
         (DataSpec(3, 3, 2), {"channels": 8, "layers": 2, "hidden": 16, "positions": True}),
-        (DataSpec(2, 2, 4), {"channels": 8, "layers": 1, "kernel": 5, "hidden": 16, "head": "categorical"}),
-        (DataSpec(2, 2, 4), {"channels": 8, "layers": 1, "hidden": 16, "head": "logistic_mixture", "mixtures": 2}),
+        (
+            DataSpec(2, 2, 4),
+            {"channels": 8, "layers": 1, "kernel": 5, "hidden": 16, "head": "categorical"},
+        ),
+        (
+            DataSpec(2, 2, 4),
+            {"channels": 8, "layers": 1, "hidden": 16, "head": "logistic_mixture", "mixtures": 2},
+        ),
     ]
 
     def __init__(
@@ -74,7 +86,9 @@ class GatedPixelCNN(Autoregressive):
         mixtures: int = 5,
         conditional: bool = False,
     ) -> None:
-        super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
+        super().__init__(
+            spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional
+        )
         check_positive(channels=channels, layers=layers, hidden=hidden)
         if kernel < 3 or kernel % 2 == 0:
             raise UserError(f"kernel: must be odd and at least 3, got {kernel}")
@@ -87,13 +101,17 @@ class GatedPixelCNN(Autoregressive):
         self.last = nn.Conv2d(channels, hidden, 1)
         self.out = nn.Conv2d(hidden, self.head.channels, 1)
         with torch.no_grad():
-            for layer in self._layers():  # so that the residual path's variance does not grow with the depth
+            for layer in (
+                self._layers()
+            ):  # so that the residual path's variance does not grow with the depth
                 layer.outer.weight.div_(layers**0.5)
             self.out.weight.mul_(0.1)  # start close to the head's own start
             cast("nn.Parameter", self.out.bias).copy_(self.head.initial_bias())
 
     def window(self) -> tuple[int, int]:
-        """How far a pixel sees: rows up, and columns to the left and, in the rows above, to the right."""
+        """How far a pixel sees: rows up, and columns to the left and, in the rows above, to the
+        right.
+        """
         reach = _FIRST + sum(layer.reach for layer in self._layers())
         return reach, reach
 
@@ -106,23 +124,29 @@ class GatedPixelCNN(Autoregressive):
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, K)."""
         pixels = self._input(x)
-        # Rows r-3..r-1 and columns c-3..c-1: one more on top and on the left than a centred kernel would take, and the last ones not at all.
+        # Rows r-3..r-1 and columns c-3..c-1: one more on top and on the left than a centred kernel
+        # would take, and the last ones not at all.
         v = self.first_vertical(F.pad(pixels, (_FIRST, _FIRST, _FIRST, -1)))
         h = self.first_horizontal(F.pad(pixels, (_FIRST, -1, 0, 0)))
         if self.positions is not None:
-            v, h = v + self.positions[0].to(v.dtype), h + self.positions[1].to(h.dtype)  # else mixed precision would end here
+            v, h = (
+                v + self.positions[0].to(v.dtype),
+                h + self.positions[1].to(h.dtype),
+            )  # else mixed precision would end here
         for layer in self.layers:
             v, h = layer(v, h, y)
         return self.out(self.last(h.relu()).relu()).flatten(2).transpose(1, 2)
 
-    # ------------------------------------------------------------------ sampling: each feature is computed once
+    # ------------------------------------------------------ sampling: each feature is computed once
 
     def init_cache(self, n: int, y: Tensor | None = None) -> _Cache:
         """The rows that are still needed."""
         return _Cache(self, n, y)
 
     def step(self, x: Tensor, i: int, cache: _Cache) -> tuple[Tensor, _Cache]:
-        """Head parameters (n, K) of pixel i: the vertical stack once per row, the horizontal one at this place."""
+        """Head parameters (n, K) of pixel i: the vertical stack once per row, the horizontal one at
+        this place.
+        """
         row, column = divmod(i, self.spec.width)
         if column == 0:
             cache.start_row(self._input(x[:, :, max(0, row - _FIRST) : row]), row)
@@ -139,7 +163,8 @@ class _Layer(nn.Module):
         super().__init__()
         self.reach = kernel // 2
         self.vertical = nn.Conv2d(channels, 2 * channels, (self.reach + 1, kernel))
-        # Reads the vertical stack at its place and the horizontal one at its place and on the left: one large product in place of two.
+        # Reads the vertical stack at its place and the horizontal one at its place and on the left:
+        # one large product in place of two.
         self.horizontal = nn.Conv2d((3 + self.reach) * channels, 2 * channels, 1)
         self.outer = nn.Conv2d(channels, channels, 1)
         self.labels = label_shifts(classes, 4 * channels) if classes else None
@@ -162,16 +187,23 @@ class _Layer(nn.Module):
 
 
 class _Cache:
-    """What is still needed of the rows above and of the own row. Inside, channels are the last axis."""
+    """What is still needed of the rows above and of the own row. Inside, channels are the last
+    axis.
+    """
 
     def __init__(self, model: GatedPixelCNN, n: int, y: Tensor | None) -> None:
         self.model, self.width = model, model.spec.width
         new = model.out.weight.new_zeros
         channels = model.last.in_channels
         self.pixels = new(n, self.width + _FIRST)  # the own row, padded on the left
-        self.layers = [_LayerCache(layer, new, n, channels, self.width, layer.shifts(y)) for layer in model._layers()]
+        self.layers = [
+            _LayerCache(layer, new, n, channels, self.width, layer.shifts(y))
+            for layer in model._layers()
+        ]
         self.first = model.first_horizontal.weight[:, 0, 0].T.contiguous()
-        self.starts = new(n, self.width, channels)  # what positions and bias give the own row's first features
+        self.starts = new(
+            n, self.width, channels
+        )  # what positions and bias give the own row's first features
 
     def start_row(self, above: Tensor, row: int) -> None:
         """The vertical stack of a row, whole, given the pixels (n, 1, up to 3, W) above it."""
@@ -187,7 +219,9 @@ class _Cache:
 
     def place(self, column: int) -> Tensor:
         """Features (n, C) of the horizontal stack at a column of the own row."""
-        h = torch.addmm(self.starts[:, column], self.pixels[:, column : column + _FIRST], self.first)
+        h = torch.addmm(
+            self.starts[:, column], self.pixels[:, column : column + _FIRST], self.first
+        )
         for layer in self.layers:
             h = layer.place(h, column)
         return h
@@ -196,18 +230,30 @@ class _Cache:
 class _LayerCache:
     """Of one layer: the last rows of the vertical stack, and the own row of both."""
 
-    def __init__(self, layer: _Layer, new: Any, n: int, channels: int, width: int, shifts: tuple[Tensor, Tensor] | None) -> None:
+    def __init__(
+        self,
+        layer: _Layer,
+        new: Any,
+        n: int,
+        channels: int,
+        width: int,
+        shifts: tuple[Tensor, Tensor] | None,
+    ) -> None:
         self.layer, self.shifts, self.channels = layer, shifts, channels
         self.above = new(n, channels, layer.reach, width)
         self.across = new(n, width, 2 * channels)
         self.row = new(n, width + layer.reach, channels)
         weight = layer.horizontal.weight[:, :, 0, 0]
         self.seen = weight[:, : 2 * channels]
-        self.left = weight[:, 2 * channels :].T.contiguous()  # (taps * C, 2C), the leftmost tap first
+        self.left = weight[
+            :, 2 * channels :
+        ].T.contiguous()  # (taps * C, 2C), the leftmost tap first
         self.outer = layer.outer.weight[:, :, 0, 0].T.contiguous()
 
     def start_row(self, v: Tensor) -> Tensor:
-        """Take the layer's vertical input (n, C, 1, W) of a new row; return its output, the same shape."""
+        """Take the layer's vertical input (n, C, 1, W) of a new row; return its output, the same
+        shape.
+        """
         layer, reach = self.layer, self.layer.reach
         rows = torch.cat([self.above, v], 2)
         self.above = rows[:, :, 1:]
@@ -223,5 +269,7 @@ class _LayerCache:
         """The layer's horizontal output (n, C) at a column, given its input there."""
         reach = self.layer.reach
         self.row[:, column + reach] = h
-        both = torch.addmm(self.across[:, column], self.row[:, column : column + reach + 1].flatten(1), self.left)
+        both = torch.addmm(
+            self.across[:, column], self.row[:, column : column + reach + 1].flatten(1), self.left
+        )
         return h.add_(torch.addmm(cast("Tensor", self.layer.outer.bias), gate(both, 1), self.outer))

@@ -16,17 +16,19 @@ __all__ = ["Glow"]
 class Glow(Flow):
     r"""A flow that learns which values are moved together, in place of the masks of a RealNVP.
 
-    Before each coupling layer, which moves one half of the channels given the other half, an invertible matrix M mixes the channels of each place
-    of an H x W map,
+    Before each coupling layer, which moves one half of the channels given the other half, an
+    invertible matrix M mixes the channels of each place of an H x W map,
 
     .. math:: y_{ij} = M x_{ij}, \qquad \log \left| \det \frac{\partial y}{\partial x} \right| = H W \log |\det M|
 
     References:
-        Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma, Dhariwal, 2018, https://arxiv.org/abs/1807.03039
-        Neural Spline Flows, Durkan, Bekasov, Murray, Papamakarios, 2019, https://arxiv.org/abs/1906.04032 (``coupling: spline``)
-        Flow++, Ho, Chen, Srinivas, Duan, Abbeel, 2019, https://arxiv.org/abs/1902.00275 (``dequantize: variational``)
+        Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma, Dhariwal, 2018,
+        https://arxiv.org/abs/1807.03039 Neural Spline Flows, Durkan, Bekasov, Murray, Papamakarios,
+        2019, https://arxiv.org/abs/1906.04032 (``coupling: spline``) Flow++, Ho, Chen, Srinivas,
+        Duan, Abbeel, 2019, https://arxiv.org/abs/1902.00275 (``dequantize: variational``)
 
-    Differs: what leaves after a scale is standard normal, not normal given what stays; residual networks.
+    Differs: what leaves after a scale is standard normal, not normal given what stays; residual
+    networks.
 
     Arguments:
         spec: the data set; height and width divisible by ``2 ** scales``.
@@ -76,4 +78,6 @@ class Glow(Flow):
                 ]
             stages.append(layers)
             channels //= 2
-        super().__init__(spec, flow=Multiscale(stages, (1, spec.height, spec.width)), dequantize=dequantize)
+        super().__init__(
+            spec, flow=Multiscale(stages, (1, spec.height, spec.width)), dequantize=dequantize
+        )

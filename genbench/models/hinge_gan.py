@@ -19,16 +19,25 @@ from genbench.nn.norm import ConditionalBatchNorm2d
 
 __all__ = ["HingeGAN"]
 
-_SLOPE = 0.2  # of the discriminator where a ReLU would be silent: the generator gets its gradient through it
+# of the discriminator where a ReLU would be silent: the generator gets its gradient through it
+_SLOPE = 0.2
 
 
 class _Up(nn.Module):
-    """Residual block of the generator that doubles the resolution: a transposed convolution and a 3x3 one beside a 1x1 one."""
+    """Residual block of the generator that doubles the resolution: a transposed convolution and a
+    3x3 one beside a 1x1 one.
+    """
 
     def __init__(self, inputs: int, outputs: int, classes: int) -> None:
         super().__init__()
-        self.norm_first, self.norm_last = ConditionalBatchNorm2d(inputs, classes), ConditionalBatchNorm2d(outputs, classes)
-        self.first, self.last = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False), conv3x3(outputs, outputs)
+        self.norm_first, self.norm_last = (
+            ConditionalBatchNorm2d(inputs, classes),
+            ConditionalBatchNorm2d(outputs, classes),
+        )
+        self.first, self.last = (
+            nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False),
+            conv3x3(outputs, outputs),
+        )
         self.around = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
@@ -37,44 +46,63 @@ class _Up(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latents (B, latent) and labels (B,) to images (B, 1, H, W) in [-1, 1]; every normalisation reads the label."""
+    """Latents (B, latent) and labels (B,) to images (B, 1, H, W) in [-1, 1]; every normalisation
+    reads the label.
+    """
 
-    def __init__(self, spec: DataSpec, latent: int, widths: Sequence[int], hidden: int, classes: int) -> None:
+    def __init__(
+        self, spec: DataSpec, latent: int, widths: Sequence[int], hidden: int, classes: int
+    ) -> None:
         super().__init__()
         self.size = (spec.height // 2 ** len(widths), spec.width // 2 ** len(widths))
         self.first = nn.Linear(latent, hidden, bias=False)
         self.norm_first = ConditionalBatchNorm2d(hidden, classes)
         self.dense = nn.Linear(hidden, widths[-1] * self.size[0] * self.size[1])
-        self.blocks = nn.ModuleList(_Up(inputs, outputs, classes) for inputs, outputs in itertools.pairwise(widths[::-1]))
+        self.blocks = nn.ModuleList(
+            _Up(inputs, outputs, classes) for inputs, outputs in itertools.pairwise(widths[::-1])
+        )
         self.norm_last = ConditionalBatchNorm2d(widths[0], classes)
         self.out = nn.ConvTranspose2d(widths[0], 1, 4, stride=2, padding=1)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         h = F.relu(self.norm_first(self.first(z)[:, :, None, None], y))  # features of one place
-        h = self.dense(h.flatten(1)).view(len(z), *self.size, -1).permute(0, 3, 1, 2)  # channels last in memory
+        h = (
+            self.dense(h.flatten(1)).view(len(z), *self.size, -1).permute(0, 3, 1, 2)
+        )  # channels last in memory
         for block in self.blocks:
             h = block(h, y)
         return self.out(F.relu(self.norm_last(h, y))).tanh()
 
 
 class _Down(nn.Module):
-    """Residual block of the discriminator that halves the resolution at once, its weights normalised."""
+    """Residual block of the discriminator that halves the resolution at once, its weights
+    normalised.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.first, self.last = weight_norm(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)), weight_norm(conv3x3(outputs, outputs))
+        self.first, self.last = (
+            weight_norm(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)),
+            weight_norm(conv3x3(outputs, outputs)),
+        )
         self.around = weight_norm(nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.last(F.leaky_relu(self.first(x), _SLOPE)) + self.around(F.avg_pool2d(x, 2)), _SLOPE)
+        return F.leaky_relu(
+            self.last(F.leaky_relu(self.first(x), _SLOPE)) + self.around(F.avg_pool2d(x, 2)), _SLOPE
+        )
 
 
 class Discriminator(nn.Module):
-    """Images (B, 1, H, W) in [-1, 1] and labels (B,) to logits (B,): a linear reading of features, plus their product with the label's vector."""
+    """Images (B, 1, H, W) in [-1, 1] and labels (B,) to logits (B,): a linear reading of features,
+    plus their product with the label's vector.
+    """
 
     def __init__(self, spec: DataSpec, widths: Sequence[int], hidden: int, classes: int) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*(_Down(inputs, outputs) for inputs, outputs in itertools.pairwise([1, *widths])))
+        self.blocks = nn.Sequential(
+            *(_Down(inputs, outputs) for inputs, outputs in itertools.pairwise([1, *widths]))
+        )
         cells = spec.dims // 4 ** len(widths)
         self.dense = weight_norm(nn.Linear(widths[-1] * (cells + 1), hidden))
         self.out = weight_norm(nn.Linear(hidden, 1))
@@ -83,7 +111,9 @@ class Discriminator(nn.Module):
             nn.init.normal_(self.labels.weight, std=hidden**-0.5)
 
     def features(self, x: Tensor) -> Tensor:
-        """Features (B, hidden) of images, which also see how much the images of the batch differ."""
+        """Features (B, hidden) of images, which also see how much the images of the batch
+        differ.
+        """
         h = self.blocks(x)
         spread = h.float().std(0, correction=0).mean((1, 2)).to(h.dtype).expand(len(h), -1)
         return F.leaky_relu(self.dense(torch.cat([h.flatten(1), spread], 1)), _SLOPE)
@@ -95,26 +125,30 @@ class Discriminator(nn.Module):
 
 
 class HingeGAN(Adversarial):
-    r"""Generative adversarial network with the hinge loss; the discriminator is kept tame by weight normalisation.
+    r"""Generative adversarial network with the hinge loss; the discriminator is kept tame by weight
+    normalisation.
 
     .. math:: \min_D \; \mathbb{E}_x[\max(0, 1 - D(x, y))] + \mathbb{E}_z[\max(0, 1 + D(G(z, y), y))], \qquad
         \min_G \; -\mathbb{E}_z[D(G(z, y), y)], \qquad w = g \frac{v}{\lVert v \rVert}
 
-    With labels the generator reads them by conditional batch normalisation, :math:`\gamma_y \hat{h} + \beta_y`, and the discriminator by
-    projection, :math:`D(x, y) = a^T \phi(x) + v_y^T \phi(x)`.
+    With labels the generator reads them by conditional batch normalisation,
+    :math:`\gamma_y \hat{h} + \beta_y`, and the discriminator by projection,
+    :math:`D(x, y) = a^T \phi(x) + v_y^T \phi(x)`.
 
     References:
         Geometric GAN, Lim, Ye, 2017, https://arxiv.org/abs/1705.02894 (hinge loss)
-        Weight Normalization: A Simple Reparameterization to Accelerate Training of Deep Neural Networks, Salimans, Kingma, 2016,
-        https://arxiv.org/abs/1602.07868
+        Weight Normalization: A Simple Reparameterization to Accelerate Training of Deep Neural
+        Networks, Salimans, Kingma, 2016, https://arxiv.org/abs/1602.07868
         cGANs with Projection Discriminator, Miyato, Koyama, 2018, https://arxiv.org/abs/1802.05637
-        A Learned Representation for Artistic Style, Dumoulin, Shlens, Kudlur, 2017, https://arxiv.org/abs/1610.07629 (conditional batch norm)
-        Progressive Growing of GANs for Improved Quality, Stability, and Variation, Karras, Aila, Laine, Lehtinen, 2018,
+        A Learned Representation for Artistic Style, Dumoulin, Shlens, Kudlur, 2017,
+        https://arxiv.org/abs/1610.07629 (conditional batch norm) Progressive Growing of GANs for
+        Improved Quality, Stability, and Variation, Karras, Aila, Laine, Lehtinen, 2018,
         https://arxiv.org/abs/1710.10196, section 3 (standard deviation over the batch)
 
-    Differs: one dense hidden layer stands at the end of the discriminator in place of a sum over places, since two stages see strokes only. It also
-    reads the standard deviation of each feature over the batch: without it the generator without labels makes one image only. Weights are
-    not scaled to the data before training.
+    Differs: one dense hidden layer stands at the end of the discriminator in place of a sum over
+    places, since two stages see strokes only. It also reads the standard deviation of each feature
+    over the batch: without it the generator without labels makes one image only. Weights are not
+    scaled to the data before training.
 
     Arguments:
         spec: the data set; height and width divisible by ``2 ** len(widths)``.
@@ -169,6 +203,8 @@ class HingeGAN(Adversarial):
 
 
 def _doubled(x: Tensor) -> Tensor:
-    """Each pixel four times, by views alone: the library's gradient of doubling is not deterministic on CUDA."""
+    """Each pixel four times, by views alone: the library's gradient of doubling is not
+    deterministic on CUDA.
+    """
     b, c, h, w = x.shape
     return x[:, :, :, None, :, None].expand(b, c, h, 2, w, 2).reshape(b, c, 2 * h, 2 * w)

@@ -18,25 +18,30 @@ __all__ = ["PixelLSTM"]
 
 
 class PixelLSTM(Autoregressive):
-    r"""A stack of LSTM layers that reads the pixel before each step and outputs the distribution of the step's own.
+    r"""A stack of LSTM layers that reads the pixel before each step and outputs the distribution of
+    the step's own.
 
     .. math::
         (i, f, g, o) = W u_t + R h_{t-1} + b, \qquad c_t = \sigma(f) c_{t-1} + \sigma(i) \tanh g, \qquad h_t = \sigma(o) \tanh c_t
 
-    The input u is a learned vector of the level of the pixel before, of the row, of the column and of the label. All that the model knows
-    of the row above has to be carried through 28 steps; ``window`` shows it to the network instead.
+    The input u is a learned vector of the level of the pixel before, of the row, of the column and
+    of the label. All that the model knows of the row above has to be carried through 28 steps;
+    ``window`` shows it to the network instead.
 
-    Hochreiter, Schmidhuber, "Long Short-Term Memory", 1997, https://doi.org/10.1162/neco.1997.9.8.1735, with the forget gate of
-    Gers, Schmidhuber, Cummins, "Learning to Forget: Continual Prediction with LSTM", 2000,
-    https://doi.org/10.1162/089976600300015015. Over images in raster order: Theis, Bethge, "Generative Image Modeling Using Spatial
-    LSTMs", 2015, https://arxiv.org/abs/1506.03478, whose inputs are causal neighbourhoods too.
+    Hochreiter, Schmidhuber, "Long Short-Term Memory", 1997,
+    https://doi.org/10.1162/neco.1997.9.8.1735, with the forget gate of Gers, Schmidhuber, Cummins,
+    "Learning to Forget: Continual Prediction with LSTM", 2000,
+    https://doi.org/10.1162/089976600300015015. Over images in raster order: Theis, Bethge,
+    "Generative Image Modeling Using Spatial LSTMs", 2015, https://arxiv.org/abs/1506.03478, whose
+    inputs are causal neighbourhoods too.
 
     Arguments:
         spec: the images.
         width: length of the input vectors.
         hidden: size of the state of each layer.
         layers: number of LSTM layers.
-        window: also read the pixels up to this many rows above and columns to either side that come before; 0 reads the last one only.
+        window: also read the pixels up to this many rows above and columns to either side that come
+            before; 0 reads the last one only.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
         conditional: model P(x|y).
@@ -50,8 +55,21 @@ class PixelLSTM(Autoregressive):
     conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
         (DataSpec(3, 3, 2), {"width": 8, "hidden": 16, "layers": 2}),
-        (DataSpec(2, 2, 4), {"width": 8, "hidden": 16, "layers": 1, "window": 2, "head": "categorical"}),
-        (DataSpec(2, 2, 4), {"width": 8, "hidden": 16, "layers": 1, "window": 1, "head": "logistic_mixture", "mixtures": 2}),
+        (
+            DataSpec(2, 2, 4),
+            {"width": 8, "hidden": 16, "layers": 1, "window": 2, "head": "categorical"},
+        ),
+        (
+            DataSpec(2, 2, 4),
+            {
+                "width": 8,
+                "hidden": 16,
+                "layers": 1,
+                "window": 1,
+                "head": "logistic_mixture",
+                "mixtures": 2,
+            },
+        ),
     ]
 
     def __init__(
@@ -66,7 +84,9 @@ class PixelLSTM(Autoregressive):
         mixtures: int = 5,
         conditional: bool = False,
     ) -> None:
-        super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
+        super().__init__(
+            spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional
+        )
         check_positive(width=width, hidden=hidden, layers=layers)
         self.sequence = PixelSequence(spec, width, conditional=self.conditional, window=window)
         self.lstm = nn.LSTM(width, hidden, layers, batch_first=True)
@@ -82,10 +102,14 @@ class PixelLSTM(Autoregressive):
         """Head parameters (B, D, K)."""
         return cast("Tensor", self.out(self.lstm(self.sequence(x, y))[0]))
 
-    # ------------------------------------------------------------------ sampling: the state is the cache
+    # ------------------------------------------------------------- sampling: the state is the cache
 
-    def init_cache(self, n: int, y: Tensor | None = None) -> tuple[SequenceCache, list[tuple[Tensor, Tensor]]]:
-        """What the inputs are made of, and the states (h, c) of each layer before the first pixel."""
+    def init_cache(
+        self, n: int, y: Tensor | None = None
+    ) -> tuple[SequenceCache, list[tuple[Tensor, Tensor]]]:
+        """What the inputs are made of, and the states (h, c) of each layer before the first
+        pixel.
+        """
         zeros = self.out.weight.new_zeros(n, self.lstm.hidden_size)
         return self.sequence.cache(n, y), [(zeros, zeros)] * self.lstm.num_layers
 

@@ -22,20 +22,23 @@ _STEPS = 16  # steps of sampling whose sums over what is already known are taken
 
 
 class MADE(Autoregressive):
-    r"""A fully connected network whose masks leave output i only paths from pixels before i, so that one pass gives all conditionals.
+    r"""A fully connected network whose masks leave output i only paths from pixels before i, so
+    that one pass gives all conditionals.
 
-    Each hidden unit k of layer l has a degree :math:`m_l(k)` and sees the first :math:`m_l(k)` pixels. With pixels counted from 0 the masks are
+    Each hidden unit k of layer l has a degree :math:`m_l(k)` and sees the first :math:`m_l(k)`
+    pixels. With pixels counted from 0 the masks are
 
     .. math:: M_1[k, d] = [m_1(k) > d], \qquad M_l[k, j] = [m_l(k) \ge m_{l-1}(j)], \qquad M_\text{out}[i, k] = [i \ge m_L(k)]
 
-    Several masks differ in the degrees, hence in connectivity, not in the order of the pixels. A training step uses
-    one of them, drawn at random;
+    Several masks differ in the degrees, hence in connectivity, not in the order of the pixels. A
+    training step uses one of them, drawn at random;
     scoring and sampling use the mean of their conditionals, which is again an autoregressive model.
 
-    Germain, Gregor, Murray, Larochelle, "MADE: Masked Autoencoder for Distribution Estimation", 2015, https://arxiv.org/abs/1502.03509.
+    Germain, Gregor, Murray, Larochelle, "MADE: Masked Autoencoder for Distribution Estimation",
+    2015, https://arxiv.org/abs/1502.03509.
 
-    Differs: the order is the raster order, not agnostic; conditionals are averaged within one order, not whole
-    likelihoods over several; labels,
+    Differs: the order is the raster order, not agnostic; conditionals are averaged within one
+    order, not whole likelihoods over several; labels,
     where given, add a learned vector to each layer.
 
     Arguments:
@@ -57,7 +60,10 @@ class MADE(Autoregressive):
         (DataSpec(3, 3, 2), {"hidden": [24, 24]}),
         (DataSpec(3, 3, 2), {"hidden": [24], "masks": 3}),
         (DataSpec(2, 2, 4), {"hidden": [32], "head": "categorical"}),
-        (DataSpec(2, 2, 4), {"hidden": [32, 16], "head": "logistic_mixture", "mixtures": 2, "masks": 2}),
+        (
+            DataSpec(2, 2, 4),
+            {"hidden": [32, 16], "head": "logistic_mixture", "mixtures": 2, "masks": 2},
+        ),
     ]
 
     def __init__(
@@ -70,21 +76,34 @@ class MADE(Autoregressive):
         mixtures: int = 5,
         conditional: bool = False,
     ) -> None:
-        super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
+        super().__init__(
+            spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional
+        )
         if not hidden or min(hidden) < 1:
             raise UserError(f"hidden: must be one or more positive sizes, got {list(hidden)}")
         check_positive(masks=masks)
         self.masks = masks
         degrees = [_degrees(size, layer, masks, spec.dims) for layer, size in enumerate(hidden)]
-        inputs = torch.arange(1, spec.dims + 1).expand(masks, -1)  # a unit sees pixel d if its degree is at least d + 1
+        inputs = torch.arange(1, spec.dims + 1).expand(
+            masks, -1
+        )  # a unit sees pixel d if its degree is at least d + 1
         below = [inputs, *degrees[:-1]]
-        self.layers = nn.ModuleList(MaskedLinear(high[:, :, None] >= low[:, None, :]) for low, high in zip(below, degrees, strict=True))
+        self.layers = nn.ModuleList(
+            MaskedLinear(high[:, :, None] >= low[:, None, :])
+            for low, high in zip(below, degrees, strict=True)
+        )
         outputs = torch.arange(spec.dims).repeat_interleave(self.head.channels)
         self.out = MaskedLinear(outputs[None, :, None] >= degrees[-1][:, None, :])
         sizes = (*hidden, len(outputs))
-        self.labels = nn.ModuleList(label_shifts(spec.classes, size) for size in sizes) if self.conditional else None
+        self.labels = (
+            nn.ModuleList(label_shifts(spec.classes, size) for size in sizes)
+            if self.conditional
+            else None
+        )
         for layer, degree in enumerate(degrees):
-            self.register_buffer(f"degrees_{layer}", degree, persistent=False)  # like the masks, made anew with the model
+            self.register_buffer(
+                f"degrees_{layer}", degree, persistent=False
+            )  # like the masks, made anew with the model
         with torch.no_grad():
             self.out.bias.copy_(self.head.initial_bias().repeat(spec.dims))
 
@@ -108,22 +127,32 @@ class MADE(Autoregressive):
         """Head parameters (B, D, K) of the mean of the masks' conditionals."""
         if self.masks == 1:
             return self._masked_logits(x, y, 0)
-        return self.head.mean_of(torch.stack([self._masked_logits(x, y, mask) for mask in range(self.masks)]))
+        return self.head.mean_of(
+            torch.stack([self._masked_logits(x, y, mask) for mask in range(self.masks)])
+        )
 
     def training_logits(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> Tensor:
         """Head parameters through one mask, drawn at random."""
-        mask = int(torch.randint(self.masks, (1,), generator=rng, device=rng.device)) if self.masks > 1 else 0
+        mask = (
+            int(torch.randint(self.masks, (1,), generator=rng, device=rng.device))
+            if self.masks > 1
+            else 0
+        )
         return self._masked_logits(x, y, mask)
 
-    # ------------------------------------------------------------------ sampling: each hidden unit is computed once
+    # -------------------------------------------------- sampling: each hidden unit is computed once
 
     def init_cache(self, n: int, y: Tensor | None = None) -> tuple[Tensor, list[_MaskCache]]:
         """The input (D, n), filled in as pixels become known, and one cache per mask."""
         pixels = self.out.weight.new_zeros(self.spec.dims, n)
         return pixels, [_MaskCache(self, mask, pixels, y) for mask in range(self.masks)]
 
-    def step(self, x: Tensor, i: int, cache: tuple[Tensor, list[_MaskCache]]) -> tuple[Tensor, tuple[Tensor, list[_MaskCache]]]:
-        """Head parameters (n, K) of pixel i: at step i exactly the hidden units of degree i become known."""
+    def step(
+        self, x: Tensor, i: int, cache: tuple[Tensor, list[_MaskCache]]
+    ) -> tuple[Tensor, tuple[Tensor, list[_MaskCache]]]:
+        """Head parameters (n, K) of pixel i: at step i exactly the hidden units of degree i become
+        known.
+        """
         pixels, masks = cache
         if i > 0:
             pixels[i - 1] = self.spec.unit(x.flatten(1)[:, i - 1])
@@ -132,25 +161,35 @@ class MADE(Autoregressive):
 
 
 class _MaskCache:
-    """Activations of one mask, the units of each layer sorted by degree: those known at a step are the first ones."""
+    """Activations of one mask, the units of each layer sorted by degree: those known at a step are
+    the first ones.
+    """
 
     def __init__(self, model: MADE, mask: int, pixels: Tensor, y: Tensor | None) -> None:
         dims, n = pixels.shape
         self.dims, self.channels = dims, model.head.channels
-        self.known = [list(range(dims))]  # [layer][i]: how many of its units are known at step i; layer 0 is the pixels
+        self.known = [
+            list(range(dims))
+        ]  # [layer][i]: how many of its units are known at step i; layer 0 is the pixels
         self.layers: list[_Rows] = []
         order, inputs = torch.arange(dims, device=pixels.device), pixels
         for index, layer in enumerate(cast("list[MaskedLinear]", list(model.layers))):
             degrees = model.get_buffer(f"degrees_{index}")[mask]
             before, order = order, degrees.argsort(stable=True)
             bias = (
-                layer.bias[order, None].expand(-1, n) if model.labels is None else layer.bias[order, None] + model.labels[index](y).T[order]
+                layer.bias[order, None].expand(-1, n)
+                if model.labels is None
+                else layer.bias[order, None] + model.labels[index](y).T[order]
             )
             self.layers.append(_Rows(layer.weight[order][:, before], bias, inputs))
             self.known.append(torch.bincount(degrees, minlength=dims).cumsum(0).tolist())
             inputs = pixels.new_zeros(len(order), n)
             self.layers[-1].outputs = inputs
-        shift = model.out.bias if model.labels is None else model.out.bias + cast("nn.Embedding", model.labels[-1])(y)
+        shift = (
+            model.out.bias
+            if model.labels is None
+            else model.out.bias + cast("nn.Embedding", model.labels[-1])(y)
+        )
         self.out = _Rows(model.out.weight[:, order], shift.expand(n, -1).T, inputs)
 
     def step(self, i: int) -> Tensor:
@@ -164,10 +203,14 @@ class _MaskCache:
         return self.out.rows(i * self.channels, (i + 1) * self.channels, self.known[-1][i]).T
 
     def _start(self, i: int, end: int) -> None:
-        """Sum up what is known before step i for all units of the steps up to ``end``: one large product in place of many thin ones."""
+        """Sum up what is known before step i for all units of the steps up to ``end``: one large
+        product in place of many thin ones.
+        """
         before = [counts[i - 1] if i else 0 for counts in self.known]
         before[0] = i
-        for layer, below, first, counts in zip(self.layers, before, before[1:], self.known[1:], strict=False):
+        for layer, below, first, counts in zip(
+            self.layers, before, before[1:], self.known[1:], strict=False
+        ):
             layer.start(first, counts[end - 1], below)
         self.out.start(i * self.channels, end * self.channels, before[-1])
 
@@ -183,18 +226,36 @@ class _Rows:
     def start(self, first: int, last: int, known: int) -> None:
         """Sum the known inputs for some rows."""
         self.first, self.known = first, known
-        self.sums = torch.addmm(self.bias[first:last], self.weight[first:last, :known], self.inputs[:known])
+        self.sums = torch.addmm(
+            self.bias[first:last], self.weight[first:last, :known], self.inputs[:known]
+        )
 
     def rows(self, first: int, last: int, known: int) -> Tensor:
         """Some of these rows (rows, n), with the inputs that have become known since."""
         sums = self.sums[first - self.first : last - self.first]
-        return torch.addmm(sums, self.weight[first:last, self.known : known], self.inputs[self.known : known])
+        return torch.addmm(
+            sums, self.weight[first:last, self.known : known], self.inputs[self.known : known]
+        )
 
 
 def _degrees(size: int, layer: int, masks: int, dims: int) -> Tensor:
-    """Degrees (M, size) in 1..dims-1, spread evenly and, where there are several masks, dealt to the units at random."""
-    even = 1 + torch.arange(size) * max(1, dims - 1) // size if dims > 1 else torch.ones(size, dtype=torch.long)
+    """Degrees (M, size) in 1..dims-1, spread evenly and, where there are several masks, dealt to
+    the units at random.
+    """
+    even = (
+        1 + torch.arange(size) * max(1, dims - 1) // size
+        if dims > 1
+        else torch.ones(size, dtype=torch.long)
+    )
     if masks == 1:
         return even[None]
-    rng = random.Random(layer)  # a fixed structure that no entry's seed changes; Python keeps this sequence the same for good
-    return torch.stack([even[sorted(range(size), key=[rng.random() for _ in range(size)].__getitem__)] for _ in range(masks)])
+    rng = random.Random(
+        layer
+        # a fixed structure that no entry's seed changes; Python keeps this sequence the same for good
+    )
+    return torch.stack(
+        [
+            even[sorted(range(size), key=[rng.random() for _ in range(size)].__getitem__)]
+            for _ in range(masks)
+        ]
+    )

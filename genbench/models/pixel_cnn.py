@@ -20,23 +20,27 @@ __all__ = ["PixelCNN"]
 
 
 class PixelCNN(Autoregressive):
-    """Causal convolutions: a 7x7 one of mask A, residual blocks of 3x3 ones of mask B, and 1x1 convolutions to the pixel distributions.
+    """Causal convolutions: a 7x7 one of mask A, residual blocks of 3x3 ones of mask B, and 1x1
+    convolutions to the pixel distributions.
 
-        x -> conv A 7x7 (2h) -> [ + relu, 1x1 (h), relu, conv B 3x3 (h), relu, 1x1 (2h) ] * blocks -> relu, 1x1, relu, 1x1 -> head
+        x -> conv A 7x7 (2h) -> [ + relu, 1x1 (h), relu, conv B 3x3 (h), relu, 1x1 (2h) ] * blocks
+        -> relu, 1x1, relu, 1x1 -> head
 
-    The stacked 3x3 masks leave a blind spot to the right above each pixel, which the gated PixelCNN removes.
+    The stacked 3x3 masks leave a blind spot to the right above each pixel, which the gated PixelCNN
+    removes.
 
     van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016,
     https://arxiv.org/abs/1601.06759, section 3.5 and figure 5.
 
-    Differs: a logistic mixture may take the place of the 256-way softmax, and larger kernels and learned positions
-    that of many blocks; labels, where given, add a learned vector in each block.
+    Differs: a logistic mixture may take the place of the 256-way softmax, and larger kernels and
+    learned positions that of many blocks; labels, where given, add a learned vector in each block.
 
     Arguments:
         spec: the images.
         channels: h; the residual stream has 2h channels.
         blocks: number of residual blocks.
-        kernel: size of the blocks' causal convolutions, odd; a pixel sees 3 + blocks * (kernel // 2) rows up.
+        kernel: size of the blocks' causal convolutions, odd; a pixel sees 3 + blocks * (kernel //
+            2) rows up.
         positions: add a learned vector per place to the first layer's output.
         hidden: channels of the last but one layer.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
@@ -53,7 +57,10 @@ class PixelCNN(Autoregressive):
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
         (DataSpec(3, 3, 2), {"channels": 8, "blocks": 2, "hidden": 16, "positions": True}),
         (DataSpec(2, 2, 4), {"channels": 8, "blocks": 2, "hidden": 16, "head": "categorical"}),
-        (DataSpec(2, 2, 4), {"channels": 8, "blocks": 1, "hidden": 16, "head": "logistic_mixture", "mixtures": 2}),
+        (
+            DataSpec(2, 2, 4),
+            {"channels": 8, "blocks": 1, "hidden": 16, "head": "logistic_mixture", "mixtures": 2},
+        ),
     ]
 
     def __init__(
@@ -69,12 +76,16 @@ class PixelCNN(Autoregressive):
         mixtures: int = 5,
         conditional: bool = False,
     ) -> None:
-        super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
+        super().__init__(
+            spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional
+        )
         check_positive(channels=channels, blocks=blocks, hidden=hidden)
         if kernel < 1 or kernel % 2 == 0:
             raise UserError(f"kernel: must be odd and at least 1, got {kernel}")
         self.first = MaskedConv2d("A", 1, 2 * channels, 7)
-        self.positions = nn.Parameter(torch.zeros(2 * channels, spec.height, spec.width)) if positions else None
+        self.positions = (
+            nn.Parameter(torch.zeros(2 * channels, spec.height, spec.width)) if positions else None
+        )
         classes = spec.classes if self.conditional else 0
         self.blocks = nn.ModuleList(_Block(channels, kernel, classes) for _ in range(blocks))
         self.last = nn.Conv2d(2 * channels, hidden, 1)
@@ -98,15 +109,20 @@ class PixelCNN(Autoregressive):
             h = block(h, y)
         return self.out(self.last(h.relu()).relu()).flatten(2).transpose(1, 2)
 
-    # ------------------------------------------------------------------ sampling: each feature is computed once
+    # ------------------------------------------------------ sampling: each feature is computed once
 
     def init_cache(self, n: int, y: Tensor | None = None) -> list[RowCache]:
         """One row cache per masked convolution."""
         width = self.spec.width
-        return [RowCache(self.first, n, width), *(RowCache(block.causal, n, width, block.label(y)) for block in self._blocks())]
+        return [
+            RowCache(self.first, n, width),
+            *(RowCache(block.causal, n, width, block.label(y)) for block in self._blocks()),
+        ]
 
     def step(self, x: Tensor, i: int, cache: list[RowCache]) -> tuple[Tensor, list[RowCache]]:
-        """Head parameters (n, K) of pixel i: the features of its place in every layer, and of no other."""
+        """Head parameters (n, K) of pixel i: the features of its place in every layer, and of no
+        other.
+        """
         row, column = divmod(i, self.spec.width)
         first, *others = cache
         if i > 0:

@@ -15,7 +15,8 @@ __all__ = ["PixelMarginals"]
 
 
 class PixelMarginals(GenerativeModel):
-    """P(x) = prod_i (count_i(x_i) + 1) / (N + L): what a model gets that knows each pixel's histogram and nothing of how pixels go together.
+    """P(x) = prod_i (count_i(x_i) + 1) / (N + L): what a model gets that knows each pixel's
+    histogram and nothing of how pixels go together.
 
     A model that was trained on its likelihood and does not beat this row is broken.
 
@@ -32,13 +33,18 @@ class PixelMarginals(GenerativeModel):
     family: ClassVar[str] = "control"
     control: ClassVar[bool] = True
     sampler_name: ClassVar[str] = "independent pixels"
-    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [(DataSpec(3, 3, 2), {}), (DataSpec(2, 2, 4), {})]
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
+        (DataSpec(3, 3, 2), {}),
+        (DataSpec(2, 2, 4), {}),
+    ]
 
     log_probs: Tensor
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__(spec)
-        self.register_buffer("log_probs", torch.zeros(spec.dims, spec.levels, dtype=torch.float64).log_softmax(-1))
+        self.register_buffer(
+            "log_probs", torch.zeros(spec.dims, spec.levels, dtype=torch.float64).log_softmax(-1)
+        )
 
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
         """Count the levels of each pixel, starting from one of each."""
@@ -52,7 +58,9 @@ class PixelMarginals(GenerativeModel):
         """Exact log P(x) in nats, float64 (B,)."""
         self.check_images(x)
         self.check_labels(len(x), y)
-        chosen = self.log_probs.double().expand(len(x), -1, -1).gather(2, x.flatten(1).long()[..., None])
+        chosen = (
+            self.log_probs.double().expand(len(x), -1, -1).gather(2, x.flatten(1).long()[..., None])
+        )
         return chosen[..., 0].sum(1)
 
     @torch.no_grad()
@@ -60,4 +68,8 @@ class PixelMarginals(GenerativeModel):
         """Images uint8 (n, 1, H, W), each pixel drawn from its histogram."""
         self.check_count(n)
         self.check_labels(n, y)
-        return draw_pixels(self.log_probs, n, rng=rng).to(torch.uint8).reshape(n, 1, self.spec.height, self.spec.width)
+        return (
+            draw_pixels(self.log_probs, n, rng=rng)
+            .to(torch.uint8)
+            .reshape(n, 1, self.spec.height, self.spec.width)
+        )

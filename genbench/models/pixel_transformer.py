@@ -18,17 +18,22 @@ __all__ = ["PixelTransformer"]
 
 
 class PixelTransformer(Autoregressive):
-    r"""A decoder-only transformer whose tokens are pixels: step i attends to the steps up to i, each of which has read the pixel before it.
+    r"""A decoder-only transformer whose tokens are pixels: step i attends to the steps up to i,
+    each of which has read the pixel before it.
 
     .. math:: \mathrm{attention}(Q, K, V) = \mathrm{softmax}\left(\frac{Q K^T}{\sqrt{d}} + M\right) V, \qquad M_{ij} = -\infty \text{ for } j > i
 
-    Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin, "Attention Is All You Need", 2017,
-    https://arxiv.org/abs/1706.03762; on pixels: Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining from Pixels",
-    2020. Multi-query attention, the default, has one key and value for all heads: Shazeer, "Fast Transformer Decoding: One Write-Head is
-    All You Need", 2019, https://arxiv.org/abs/1911.02150; sampling then reads ``heads`` times less memory.
+    Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin, "Attention Is All You
+    Need", 2017, https://arxiv.org/abs/1706.03762; on pixels: Chen, Radford, Child, Wu, Jun, Luan,
+    Sutskever, "Generative Pretraining from Pixels",
+    2020. Multi-query attention, the default, has one key and value for all heads: Shazeer, "Fast
+      Transformer Decoding: One Write-Head is
+    All You Need", 2019, https://arxiv.org/abs/1911.02150; sampling then reads ``heads`` times less
+    memory.
 
-    Differs: normalisation before each sublayer; learned vectors of row and column in place of sines; labels add a learned vector to every step;
-    an input that reads a causal window is an option, which spares the first layers at small budgets.
+    Differs: normalisation before each sublayer; learned vectors of row and column in place of
+    sines; labels add a learned vector to every step; an input that reads a causal window is an
+    option, which spares the first layers at small budgets.
 
     Arguments:
         spec: the images.
@@ -37,7 +42,8 @@ class PixelTransformer(Autoregressive):
         heads: attention heads.
         multi_query: share keys and values among the heads.
         expansion: width of the feed-forward layers over ``width``.
-        window: the input also reads the pixels up to this many rows above and columns to either side that come before.
+        window: the input also reads the pixels up to this many rows above and columns to either
+            side that come before.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
         conditional: model P(x|y).
@@ -51,8 +57,21 @@ class PixelTransformer(Autoregressive):
     conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
         (DataSpec(3, 3, 2), {"width": 16, "layers": 2, "heads": 2}),
-        (DataSpec(2, 2, 4), {"width": 16, "layers": 1, "heads": 2, "multi_query": False, "head": "categorical"}),
-        (DataSpec(2, 2, 4), {"width": 16, "layers": 1, "heads": 4, "window": 1, "head": "logistic_mixture", "mixtures": 2}),
+        (
+            DataSpec(2, 2, 4),
+            {"width": 16, "layers": 1, "heads": 2, "multi_query": False, "head": "categorical"},
+        ),
+        (
+            DataSpec(2, 2, 4),
+            {
+                "width": 16,
+                "layers": 1,
+                "heads": 4,
+                "window": 1,
+                "head": "logistic_mixture",
+                "mixtures": 2,
+            },
+        ),
     ]
 
     def __init__(
@@ -69,9 +88,13 @@ class PixelTransformer(Autoregressive):
         mixtures: int = 5,
         conditional: bool = False,
     ) -> None:
-        super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
+        super().__init__(
+            spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional
+        )
         self.sequence = PixelSequence(spec, width, conditional=self.conditional, window=window)
-        self.transformer = Transformer(width, layers=layers, heads=heads, multi_query=multi_query, expansion=expansion)
+        self.transformer = Transformer(
+            width, layers=layers, heads=heads, multi_query=multi_query, expansion=expansion
+        )
         self.out = nn.Linear(width, self.head.channels)
         with torch.no_grad():
             self.out.weight.mul_(0.1)  # start close to the head's own start
@@ -81,11 +104,14 @@ class PixelTransformer(Autoregressive):
         """Head parameters (B, D, K)."""
         return cast("Tensor", self.out(self.transformer(self.sequence(x, y))))
 
-    # ------------------------------------------------------------------ sampling: keys and values are kept
+    # ----------------------------------------------------------- sampling: keys and values are kept
 
     def block(self) -> int:
         """As many images as 2 GiB hold the keys and values of, at most 500."""
-        numbers = sum(2 * block.key_heads * block.size for block in self.transformer.all_blocks()) * self.spec.dims
+        numbers = (
+            sum(2 * block.key_heads * block.size for block in self.transformer.all_blocks())
+            * self.spec.dims
+        )
         return max(1, min(super().block(), 2**31 // (numbers * self.out.weight.element_size())))
 
     def init_cache(self, n: int, y: Tensor | None = None) -> tuple[SequenceCache, TransformerCache]:

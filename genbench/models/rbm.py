@@ -20,20 +20,22 @@ _RARE = 0.005  # share of a pixel's own level below which the start's biases do 
 
 
 class RBM(EnergyBased[Tensor]):
-    r"""Binary pixels v and binary hidden units h, joined by weights; none within a layer, so each layer is independent given the other.
+    r"""Binary pixels v and binary hidden units h, joined by weights; none within a layer, so each
+    layer is independent given the other.
 
     .. math:: P(v) = \frac1Z \sum_h e^{b^T v + c^T h + h^T W v} = e^{-F(v)} / Z, \qquad -F(v) = b^T v + \sum_j \log(1 + e^{c_j + W_j v})
 
     .. math:: P(h_j = 1 \mid v) = \sigma(c_j + W_j v), \qquad P(v_i = 1 \mid h) = \sigma(b_i + W_i^T h)
 
-    The gradient of the log-likelihood is that of -F at the data less its mean under the model, for which persistent chains stand (PCD). Its
-    normaliser is estimated by annealed importance sampling from independent pixels with the data's frequencies, on the path of Salakhutdinov
-    and Murray: :math:`\log f_\beta(v) = (1 - \beta) b_0^T v + \beta b^T v + \sum_j \log(1 + e^{\beta (c_j + W_j v)})`.
+    The gradient of the log-likelihood is that of -F at the data less its mean under the model, for
+    which persistent chains stand (PCD). Its normaliser is estimated by annealed importance sampling
+    from independent pixels with the data's frequencies, on the path of Salakhutdinov and Murray:
+    :math:`\log f_\beta(v) = (1 - \beta) b_0^T v + \beta b^T v + \sum_j \log(1 + e^{\beta (c_j + W_j v)})`.
 
     References:
-        Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient, Tieleman, 2008 (PCD)
-        On the Quantitative Analysis of Deep Belief Networks, Salakhutdinov, Murray, 2008 (AIS)
-        A Practical Guide to Training Restricted Boltzmann Machines, Hinton, 2010
+        Training Restricted Boltzmann Machines using Approximations to the Likelihood Gradient,
+        Tieleman, 2008 (PCD) On the Quantitative Analysis of Deep Belief Networks, Salakhutdinov,
+        Murray, 2008 (AIS) A Practical Guide to Training Restricted Boltzmann Machines, Hinton, 2010
 
     Arguments:
         spec: a data set of two levels.
@@ -51,19 +53,34 @@ class RBM(EnergyBased[Tensor]):
     """
 
     sampler_name: ClassVar[str] = "gibbs"
-    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = ((DataSpec(3, 3, 2), {"hidden": 6, "chains": 64, "burn_in": 200}),)
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
+        (DataSpec(3, 3, 2), {"hidden": 6, "chains": 64, "burn_in": 200}),
+    )
 
     chain: Tensor
     start_bias: Tensor
 
-    def __init__(self, spec: DataSpec, *, hidden: int = 500, chains: int = 128, moves: int = 1, burn_in: int = 1000) -> None:
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        hidden: int = 500,
+        chains: int = 128,
+        moves: int = 1,
+        burn_in: int = 1000,
+    ) -> None:
         super().__init__(spec, burn_in=burn_in)
         if spec.levels != 2:
-            raise UserError(f"RBM: needs a data set of 2 levels, such as binary_mnist, got {spec.levels}")
+            raise UserError(
+                f"RBM: needs a data set of 2 levels, such as binary_mnist, got {spec.levels}"
+            )
         check_positive(hidden=hidden, chains=chains, moves=moves)
         self.moves = moves
         self.weight = nn.Parameter(0.01 * torch.randn(hidden, spec.dims))
-        self.visible_bias, self.hidden_bias = nn.Parameter(torch.zeros(spec.dims)), nn.Parameter(torch.zeros(hidden))
+        self.visible_bias, self.hidden_bias = (
+            nn.Parameter(torch.zeros(spec.dims)),
+            nn.Parameter(torch.zeros(hidden)),
+        )
         self.register_buffer("start_bias", torch.zeros(spec.dims))
         self.register_buffer("chain", torch.zeros(chains, spec.dims))
 
@@ -71,7 +88,9 @@ class RBM(EnergyBased[Tensor]):
 
     def free_energy(self, v: Tensor) -> Tensor:
         """F(v), float32 (n,), of visible states float (n, D)."""
-        return -(v @ self.visible_bias + F.softplus(F.linear(v, self.weight, self.hidden_bias)).sum(1))
+        return -(
+            v @ self.visible_bias + F.softplus(F.linear(v, self.weight, self.hidden_bias)).sum(1)
+        )
 
     def log_f(self, x: Tensor, beta: float = 1.0) -> Tensor:
         """The path from independent pixels to the model, float64 (n,)."""
@@ -82,7 +101,9 @@ class RBM(EnergyBased[Tensor]):
     def move(self, x: Tensor, beta: float = 1.0, *, rng: Generator) -> Tensor:
         """A Gibbs sweep: all hidden units given the visible ones, then all visible ones."""
         h = _bernoulli(beta * F.linear(x, self.weight, self.hidden_bias), rng)
-        return _bernoulli((1 - beta) * self.start_bias + beta * (h @ self.weight + self.visible_bias), rng)
+        return _bernoulli(
+            (1 - beta) * self.start_bias + beta * (h @ self.weight + self.visible_bias), rng
+        )
 
     def start(self, n: int, *, rng: Generator) -> Tensor:
         """Independent pixels with the data's frequencies."""
@@ -90,7 +111,9 @@ class RBM(EnergyBased[Tensor]):
 
     def log_z_start(self) -> float:
         """Hidden units without inputs add log 2 each."""
-        return float(F.softplus(self.start_bias.double()).sum()) + len(self.hidden_bias) * math.log(2)
+        return float(F.softplus(self.start_bias.double()).sum()) + len(self.hidden_bias) * math.log(
+            2
+        )
 
     def to_images(self, x: Tensor) -> Tensor:
         """(n, D) to images uint8 (n, 1, H, W)."""
@@ -110,8 +133,12 @@ class RBM(EnergyBased[Tensor]):
         self.visible_bias.copy_(self.start_bias)
         self.chain.copy_(self.start(len(self.chain), rng=rng))
 
-    def training_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
-        """Mean free energy of the data less that of the chains after some sweeps; its gradient is PCD's. Carries the chains."""
+    def training_loss(
+        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
+    ) -> Step:
+        """Mean free energy of the data less that of the chains after some sweeps; its gradient is
+        PCD's. Carries the chains.
+        """
         self.check_images(x)
         chain = self.chain
         with torch.no_grad():

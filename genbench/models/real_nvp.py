@@ -17,16 +17,20 @@ CHECKERBOARD = ((0, 3), (1, 2))
 
 
 class RealNVP(Flow):
-    r"""A flow whose layers move one half of the values, given the other half: :math:`z_1 = x_1, \; z_2 = (x_2 + t(x_1)) \odot e^{s(x_1)}`.
+    r"""A flow whose layers move one half of the values, given the other half:
+    :math:`z_1 = x_1, \; z_2 = (x_2 + t(x_1)) \odot e^{s(x_1)}`.
 
-    The halves are the colours of a checkerboard, then halves of the channels; after each scale one half of the values is done.
+    The halves are the colours of a checkerboard, then halves of the channels; after each scale one
+    half of the values is done.
 
     References:
-        Density Estimation Using Real NVP, Dinh, Sohl-Dickstein, Bengio, 2017, https://arxiv.org/abs/1605.08803
-        Neural Spline Flows, Durkan, Bekasov, Murray, Papamakarios, 2019, https://arxiv.org/abs/1906.04032 (``coupling: spline``)
-        Flow++, Ho, Chen, Srinivas, Duan, Abbeel, 2019, https://arxiv.org/abs/1902.00275 (``dequantize: variational``)
+        Density Estimation Using Real NVP, Dinh, Sohl-Dickstein, Bengio, 2017,
+        https://arxiv.org/abs/1605.08803 Neural Spline Flows, Durkan, Bekasov, Murray, Papamakarios,
+        2019, https://arxiv.org/abs/1906.04032 (``coupling: spline``) Flow++, Ho, Chen, Srinivas,
+        Duan, Abbeel, 2019, https://arxiv.org/abs/1902.00275 (``dequantize: variational``)
 
-    Differs: checkerboards are taken within squeezed cells, where the networks work at half the resolution; actnorm in place of batch norm.
+    Differs: checkerboards are taken within squeezed cells, where the networks work at half the
+    resolution; actnorm in place of batch norm.
 
     Arguments:
         spec: the data set; height and width divisible by ``2 ** scales``.
@@ -47,8 +51,14 @@ class RealNVP(Flow):
 
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
         (DataSpec(2, 4, 2), {"scales": 1, "couplings": 2, "width": 8, "blocks": 1}),
-        (DataSpec(2, 2, 4), {"scales": 1, "couplings": 2, "width": 8, "blocks": 1, "coupling": "spline"}),
-        (DataSpec(2, 2, 4), {"scales": 1, "couplings": 2, "width": 8, "blocks": 1, "dequantize": "variational"}),
+        (
+            DataSpec(2, 2, 4),
+            {"scales": 1, "couplings": 2, "width": 8, "blocks": 1, "coupling": "spline"},
+        ),
+        (
+            DataSpec(2, 2, 4),
+            {"scales": 1, "couplings": 2, "width": 8, "blocks": 1, "dequantize": "variational"},
+        ),
     )
 
     def __init__(
@@ -69,10 +79,20 @@ class RealNVP(Flow):
             channels *= 4
             layers: list[Bijection] = [Squeeze()]
             half = channels // 2
-            masks: list[tuple[int, ...]] = [CHECKERBOARD[i % 2] for i in range(couplings)] if scale == 0 else []
-            masks += [tuple(range(half)) if i % 2 else tuple(range(half, channels)) for i in range(couplings)]
+            masks: list[tuple[int, ...]] = (
+                [CHECKERBOARD[i % 2] for i in range(couplings)] if scale == 0 else []
+            )
+            masks += [
+                tuple(range(half)) if i % 2 else tuple(range(half, channels))
+                for i in range(couplings)
+            ]
             for mask in masks:
-                layers += [ActNorm(channels), Coupling(channels, mask, width=width, blocks=blocks, kind=coupling)]
+                layers += [
+                    ActNorm(channels),
+                    Coupling(channels, mask, width=width, blocks=blocks, kind=coupling),
+                ]
             stages.append(layers)
             channels = half
-        super().__init__(spec, flow=Multiscale(stages, (1, spec.height, spec.width)), dequantize=dequantize)
+        super().__init__(
+            spec, flow=Multiscale(stages, (1, spec.height, spec.width)), dequantize=dequantize
+        )

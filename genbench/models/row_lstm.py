@@ -20,26 +20,29 @@ __all__ = ["RowLSTM"]
 
 
 class RowLSTM(Autoregressive):
-    r"""LSTM layers whose state is a whole row: each place reads its layer's input on its left, and the states of three places above it.
+    r"""LSTM layers whose state is a whole row: each place reads its layer's input on its left, and
+    the states of three places above it.
 
     .. math::
         (o, f, i, g) = K_{is} * u_r + K_{ss} * h_{r-1}, \qquad c_r = \sigma(f) c_{r-1} + \sigma(i) \tanh g, \qquad h_r = \sigma(o) \tanh c_r
 
-    All places of a row are computed at once, so an image takes 28 recurrent steps and not 784. The input-to-state convolution is causal
-    along the row; the state-to-state one need not be, since it reads the row above. A place so sees a triangle above it that widens by
-    one place per row.
+    All places of a row are computed at once, so an image takes 28 recurrent steps and not 784. The
+    input-to-state convolution is causal along the row; the state-to-state one need not be, since it
+    reads the row above. A place so sees a triangle above it that widens by one place per row.
 
-    van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016, https://arxiv.org/abs/1601.06759, sections 3.1,
-    3.3 and 3.4: a 7x7 convolution of mask A, residual layers, two 1x1 convolutions.
+    van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016,
+    https://arxiv.org/abs/1601.06759, sections 3.1, 3.3 and 3.4: a 7x7 convolution of mask A,
+    residual layers, two 1x1 convolutions.
 
-    Differs: a logistic mixture may take the place of the 256-way softmax; learned positions are an option; labels, where given, shift the
-    gates.
+    Differs: a logistic mixture may take the place of the 256-way softmax; learned positions are an
+    option; labels, where given, shift the gates.
 
     Arguments:
         spec: the images.
         hidden: h, the size of the state at each place; the residual stream has 2h channels.
         layers: number of LSTM layers.
-        kernel: width of the state-to-state convolution, odd; the input-to-state one reads the (kernel + 1) / 2 left ones of as many.
+        kernel: width of the state-to-state convolution, odd; the input-to-state one reads the
+            (kernel + 1) / 2 left ones of as many.
         positions: add a learned vector per place to the first layer's output.
         last: channels of the last but one layer.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
@@ -56,7 +59,10 @@ class RowLSTM(Autoregressive):
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
         (DataSpec(3, 3, 2), {"hidden": 8, "layers": 2, "last": 16, "positions": True}),
         (DataSpec(2, 2, 4), {"hidden": 8, "layers": 1, "last": 16, "head": "categorical"}),
-        (DataSpec(2, 2, 4), {"hidden": 8, "layers": 1, "last": 16, "head": "logistic_mixture", "mixtures": 2}),
+        (
+            DataSpec(2, 2, 4),
+            {"hidden": 8, "layers": 1, "last": 16, "head": "logistic_mixture", "mixtures": 2},
+        ),
     ]
 
     def __init__(
@@ -72,12 +78,16 @@ class RowLSTM(Autoregressive):
         mixtures: int = 5,
         conditional: bool = False,
     ) -> None:
-        super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
+        super().__init__(
+            spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional
+        )
         check_positive(hidden=hidden, layers=layers, last=last)
         if kernel < 1 or kernel % 2 == 0:
             raise UserError(f"kernel: must be odd and at least 1, got {kernel}")
         self.first = MaskedConv2d("A", 1, 2 * hidden, 7)
-        self.positions = nn.Parameter(torch.zeros(2 * hidden, spec.height, spec.width)) if positions else None
+        self.positions = (
+            nn.Parameter(torch.zeros(2 * hidden, spec.height, spec.width)) if positions else None
+        )
         classes = spec.classes if self.conditional else 0
         self.layers = nn.ModuleList(_Layer(hidden, kernel, classes) for _ in range(layers))
         self.last = nn.Linear(2 * hidden, last)
@@ -105,13 +115,17 @@ class RowLSTM(Autoregressive):
             h = layer(h, y)
         return self._read(h).flatten(1, 2)
 
-    # ------------------------------------------------------------------ sampling: each state is computed once
+    # -------------------------------------------------------- sampling: each state is computed once
 
     def init_cache(self, n: int, y: Tensor | None = None) -> tuple[RowCache, list[_LayerCache]]:
         """A row cache of the first convolution, and the states of the row above for each layer."""
-        return RowCache(self.first, n, self.spec.width), [_LayerCache(layer, n, self.spec.width, y) for layer in self._layers()]
+        return RowCache(self.first, n, self.spec.width), [
+            _LayerCache(layer, n, self.spec.width, y) for layer in self._layers()
+        ]
 
-    def step(self, x: Tensor, i: int, cache: tuple[RowCache, list[_LayerCache]]) -> tuple[Tensor, tuple[RowCache, list[_LayerCache]]]:
+    def step(
+        self, x: Tensor, i: int, cache: tuple[RowCache, list[_LayerCache]]
+    ) -> tuple[Tensor, tuple[RowCache, list[_LayerCache]]]:
         """Head parameters (n, K) of pixel i: one place of every layer."""
         first, layers = cache
         if i > 0:
@@ -166,7 +180,9 @@ class _Layer(nn.Module):
 
 
 class _LayerCache:
-    """Of one layer: states and cells of the row above and of the own row, and the own row's inputs."""
+    """Of one layer: states and cells of the row above and of the own row, and the own row's
+    inputs.
+    """
 
     def __init__(self, layer: _Layer, n: int, width: int, y: Tensor | None) -> None:
         self.layer, self.shift = layer, layer.shift(y)
@@ -186,7 +202,11 @@ class _LayerCache:
         """The layer's output (n, 2h) at a column, given its input there."""
         reach = self.layer.reach
         self.row[:, column + reach] = h
-        gates = torch.addmm(self.gates[:, column], self.row[:, column : column + reach + 1].flatten(1), self.layer.inputs.weight.T)
+        gates = torch.addmm(
+            self.gates[:, column],
+            self.row[:, column : column + reach + 1].flatten(1),
+            self.layer.inputs.weight.T,
+        )
         state, cell = _recur(gates, self.cell[:, column])
         self.state[:, column], self.cell[:, column] = state, cell
         return h + self.layer.outer(state)
@@ -200,7 +220,9 @@ def _recur(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _neighbours(h: Tensor, left: int, right: int) -> Tensor:
-    """(..., W, C) to (..., W, (left + 1 + right) * C): each place with those beside it, zeros outside."""
+    """(..., W, C) to (..., W, (left + 1 + right) * C): each place with those beside it, zeros
+    outside.
+    """
     width = h.shape[-2]
     padded = F.pad(h, (0, 0, left, right))
     return torch.cat([padded[..., k : k + width, :] for k in range(left + 1 + right)], -1)

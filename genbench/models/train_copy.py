@@ -15,9 +15,11 @@ __all__ = ["TrainCopy"]
 
 
 class TrainCopy(GenerativeModel):
-    """Draws stored training images without replacement: the score of perfect samples at this sample size, and of a perfect memory.
+    """Draws stored training images without replacement: the score of perfect samples at this sample
+    size, and of a perfect memory.
 
-    No sample score can tell the two apart, so a model near this row has either learned the data or learned it by heart.
+    No sample score can tell the two apart, so a model near this row has either learned the data or
+    learned it by heart.
 
     Arguments:
         spec: the images.
@@ -34,20 +36,30 @@ class TrainCopy(GenerativeModel):
     control: ClassVar[bool] = True
     sampler_name: ClassVar[str] = "training images"
     independent_draws: ClassVar[bool] = False
-    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [(DataSpec(3, 3, 2), {"size": 32}), (DataSpec(2, 2, 4), {"size": 32})]
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = [
+        (DataSpec(3, 3, 2), {"size": 32}),
+        (DataSpec(2, 2, 4), {"size": 32}),
+    ]
 
     images: Tensor
 
     def __init__(self, spec: DataSpec, *, size: int = 10_000) -> None:
         super().__init__(spec)
         check_positive(size=size)
-        self.register_buffer("images", torch.zeros(size, 1, spec.height, spec.width, dtype=torch.uint8))
+        self.register_buffer(
+            "images", torch.zeros(size, 1, spec.height, spec.width, dtype=torch.uint8)
+        )
 
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
         """Store evenly spaced training images."""
         if len(x) < len(self.images):
-            raise ValueError(f"size: {len(self.images)} images are to be stored, but the training split has {len(x)}")
-        self.images.copy_(x[torch.arange(len(self.images), device=x.device) * len(x) // len(self.images)])
+            raise ValueError(
+                f"size: {len(self.images)} images are to be stored, but the training split has "
+                f"{len(x)}"
+            )
+        self.images.copy_(
+            x[torch.arange(len(self.images), device=x.device) * len(x) // len(self.images)]
+        )
 
     def phases(self) -> Sequence[Phase]:
         """Nothing to optimise."""
@@ -59,5 +71,8 @@ class TrainCopy(GenerativeModel):
         self.check_count(n)
         self.check_labels(n, y)
         rounds = -(-n // len(self.images))
-        orders = [torch.randperm(len(self.images), generator=rng, device=rng.device) for _ in range(rounds)]
+        orders = [
+            torch.randperm(len(self.images), generator=rng, device=rng.device)
+            for _ in range(rounds)
+        ]
         return self.images[torch.cat(orders)[:n].to(self.images.device)]

@@ -14,22 +14,27 @@ __all__ = ["VAE"]
 
 
 class VAE(GaussianLatent):
-    r"""Variational autoencoder, :math:`P(x) = \int P(x \mid z)\, \mathcal{N}(z; 0, I)\, dz`, pixels independent given z.
+    r"""Variational autoencoder, :math:`P(x) = \int P(x \mid z)\, \mathcal{N}(z; 0, I)\, dz`, pixels
+    independent given z.
 
-    Training maximises the evidence lower bound with one sample, scoring uses the tighter importance-weighted bound with K draws:
+    Training maximises the evidence lower bound with one sample, scoring uses the tighter
+    importance-weighted bound with K draws:
 
     .. math:: \mathbb{E}_{q(z|x)}[\log P(x \mid z)] - \mathrm{KL}(q(z \mid x) \,\|\, p(z)) \le
         \mathbb{E}_{z_k \sim q(z|x)}\left[\log \frac1K \sum_{k=1}^K \frac{P(x \mid z_k)\, p(z_k)}{q(z_k \mid x)}\right] \le \log P(x)
 
-    where :math:`q(z \mid x)` is a diagonal Gaussian whose mean and log standard deviation the encoder puts out.
+    where :math:`q(z \mid x)` is a diagonal Gaussian whose mean and log standard deviation the
+    encoder puts out.
 
     References:
         Auto-Encoding Variational Bayes, Kingma, Welling, 2014, https://arxiv.org/abs/1312.6114
-        Importance Weighted Autoencoders, Burda, Grosse, Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519
-        Free bits: Improved Variational Inference with Inverse Autoregressive Flow, Kingma et al., 2016, https://arxiv.org/abs/1606.04934
-        KL warm-up: Ladder Variational Autoencoders, Sønderby et al., 2016, https://arxiv.org/abs/1602.02282
+        Importance Weighted Autoencoders, Burda, Grosse, Salakhutdinov, 2016,
+        https://arxiv.org/abs/1509.00519 Free bits: Improved Variational Inference with Inverse
+        Autoregressive Flow, Kingma et al., 2016, https://arxiv.org/abs/1606.04934 KL warm-up:
+        Ladder Variational Autoencoders, Sønderby et al., 2016, https://arxiv.org/abs/1602.02282
 
-    Differs: convolutional networks, a discretised logistic mixture for 8-bit pixels, the log standard deviation kept in [-7, 2].
+    Differs: convolutional networks, a discretised logistic mixture for 8-bit pixels, the log
+    standard deviation kept in [-7, 2].
 
     Arguments:
         spec: the data set; height and width divisible by ``2 ** len(widths)``.
@@ -37,11 +42,14 @@ class VAE(GaussianLatent):
         widths: channels at half, quarter, ... resolution.
         hidden: width of the dense layers between feature maps and z.
         blocks: residual blocks at the lowest resolution, in the encoder and in the decoder.
-        head: pixel distribution, see :func:`genbench.nn.heads.make_head`; by default bernoulli for 2 levels, else logistic_mixture.
+        head: pixel distribution, see :func:`genbench.nn.heads.make_head`; by default bernoulli for
+            2 levels, else logistic_mixture.
         mixtures: components of a logistic mixture.
         beta: weight of the KL term in training; 1 is the bound that is scored.
-        free_bits: nats of KL per latent dimension, averaged over a batch, that cost nothing in training.
-        kl_warmup: share of the training over which the weight of the KL term rises from 0 to ``beta``.
+        free_bits: nats of KL per latent dimension, averaged over a batch, that cost nothing in
+            training.
+        kl_warmup: share of the training over which the weight of the KL term rises from 0 to
+            ``beta``.
 
     Example:
         >>> from torch import Generator
@@ -54,7 +62,17 @@ class VAE(GaussianLatent):
     tiny_specs: ClassVar = (
         (DataSpec(2, 4, 2), {"latent": 2, "widths": [8], "hidden": 16}),
         (DataSpec(2, 2, 4, 3), {"latent": 2, "widths": [8], "hidden": 16, "mixtures": 2}),
-        (DataSpec(2, 2, 4), {"latent": 2, "widths": [8], "hidden": 16, "head": "categorical", "free_bits": 0.1, "kl_warmup": 0.5}),
+        (
+            DataSpec(2, 2, 4),
+            {
+                "latent": 2,
+                "widths": [8],
+                "hidden": 16,
+                "head": "categorical",
+                "free_bits": 0.1,
+                "kl_warmup": 0.5,
+            },
+        ),
     )
 
     def __init__(

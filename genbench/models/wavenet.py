@@ -21,27 +21,31 @@ __all__ = ["WaveNet"]
 
 
 class WaveNet(Autoregressive):
-    r"""Layers that each look at their own step and at one a dilation d before it, with a gate, a residual path and a path to the output.
+    r"""Layers that each look at their own step and at one a dilation d before it, with a gate, a
+    residual path and a path to the output.
 
     .. math::
         z_t = \tanh(W_f [h_{t-d}, h_t] + V_f y) \odot \sigma(W_g [h_{t-d}, h_t] + V_g y), \qquad
         h_t \leftarrow h_t + R z_t, \qquad s_t \leftarrow s_t + S z_t
 
-    and s goes through two dense layers. A pixel sees those that are 1 plus a sum of some of the dilations before it; they must cover the
-    image.
+    and s goes through two dense layers. A pixel sees those that are 1 plus a sum of some of the
+    dilations before it; they must cover the image.
 
-    van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior, Kavukcuoglu, "WaveNet: A Generative Model for Raw Audio",
-    2016, https://arxiv.org/abs/1609.03499, sections 2.1 to 2.5 (labels: global conditioning).
+    van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior, Kavukcuoglu,
+    "WaveNet: A Generative Model for Raw Audio", 2016, https://arxiv.org/abs/1609.03499, sections
+    2.1 to 2.5 (labels: global conditioning).
 
-    Differs: the samples are pixels, so learned vectors of row and column are added to the input; dilations other than powers of two,
-    such as multiples of the image's width, and an input that reads a causal window may be asked for.
+    Differs: the samples are pixels, so learned vectors of row and column are added to the input;
+    dilations other than powers of two, such as multiples of the image's width, and an input that
+    reads a causal window may be asked for.
 
     Arguments:
         spec: the images.
         channels: width of the residual path.
         skip: width of the path to the output.
         dilations: one layer each; None doubles from 1 until the image is covered.
-        window: the input also reads the pixels up to this many rows above and columns to either side that come before.
+        window: the input also reads the pixels up to this many rows above and columns to either
+            side that come before.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
         conditional: model P(x|y).
@@ -60,7 +64,13 @@ class WaveNet(Autoregressive):
         (DataSpec(2, 2, 4), {"channels": 8, "skip": 16, "head": "categorical"}),
         (
             DataSpec(2, 2, 4),
-            {"channels": 8, "skip": 16, "dilations": [512, *(2**k for k in range(9))], "head": "logistic_mixture", "mixtures": 2},
+            {
+                "channels": 8,
+                "skip": 16,
+                "dilations": [512, *(2**k for k in range(9))],
+                "head": "logistic_mixture",
+                "mixtures": 2,
+            },
         ),
     ]
 
@@ -76,21 +86,29 @@ class WaveNet(Autoregressive):
         mixtures: int = 5,
         conditional: bool = False,
     ) -> None:
-        super().__init__(spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional)
+        super().__init__(
+            spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional
+        )
         check_positive(channels=channels, skip=skip)
         if dilations is None:
             dilations = [2**k for k in range(max(1, (spec.dims - 1).bit_length()))]
         if not dilations or min(dilations) < 1:
-            raise UserError(f"dilations: must be one or more positive numbers, got {list(dilations)}")
+            raise UserError(
+                f"dilations: must be one or more positive numbers, got {list(dilations)}"
+            )
         missed = sorted(set(range(spec.dims - 1)) - _sums(dilations))
         if missed:
             raise UserError(
-                f"dilations: {list(dilations)} do not cover the {spec.dims} pixels of the image: no layers add up to {missed[0]}, so no pixel "
-                f"sees the one {missed[0] + 1} before it; add layers, such as doubling dilations from 1"
+                f"dilations: {list(dilations)} do not cover the {spec.dims} pixels of the image: "
+                f"no layers add up to {missed[0]}, so no pixel "
+                f"sees the one {missed[0] + 1} before it; add layers, such as doubling dilations "
+                "from 1"
             )
         self.sequence = PixelSequence(spec, channels, window=window)
         classes = spec.classes if self.conditional else 0
-        self.layers = nn.ModuleList(_Layer(channels, skip, dilation, classes) for dilation in dilations)
+        self.layers = nn.ModuleList(
+            _Layer(channels, skip, dilation, classes) for dilation in dilations
+        )
         self.last = nn.Linear(skip, skip)
         self.out = nn.Linear(skip, self.head.channels)
         with torch.no_grad():
@@ -100,7 +118,9 @@ class WaveNet(Autoregressive):
             self.out.bias.copy_(self.head.initial_bias())
 
     def receptive_field(self) -> int:
-        """How many pixels back the farthest one is that a pixel depends on, in an image that has so many."""
+        """How many pixels back the farthest one is that a pixel depends on, in an image that has so
+        many.
+        """
         return 1 + sum(layer.dilation for layer in self._layers())
 
     def _layers(self) -> list[_Layer]:
@@ -117,13 +137,17 @@ class WaveNet(Autoregressive):
     def _read(self, skip: Tensor) -> Tensor:
         return cast("Tensor", self.out(self.last(skip.relu()).relu()))
 
-    # ------------------------------------------------------------------ sampling: a ring buffer per layer
+    # ------------------------------------------------------------ sampling: a ring buffer per layer
 
     def init_cache(self, n: int, y: Tensor | None = None) -> tuple[SequenceCache, list[_Ring]]:
         """The sequence's constant part, and one ring buffer per layer."""
-        return self.sequence.cache(n, None), [_Ring(layer, n, self.spec.dims, y) for layer in self._layers()]
+        return self.sequence.cache(n, None), [
+            _Ring(layer, n, self.spec.dims, y) for layer in self._layers()
+        ]
 
-    def step(self, x: Tensor, i: int, cache: tuple[SequenceCache, list[_Ring]]) -> tuple[Tensor, tuple[SequenceCache, list[_Ring]]]:
+    def step(
+        self, x: Tensor, i: int, cache: tuple[SequenceCache, list[_Ring]]
+    ) -> tuple[Tensor, tuple[SequenceCache, list[_Ring]]]:
         """Head parameters (n, K) of step i: one new column of features."""
         constant, rings = cache
         h = self.sequence.at(x, i, constant)
@@ -167,7 +191,9 @@ class _Ring:
 
     def step(self, h: Tensor, i: int) -> tuple[Tensor, Tensor]:
         """Outputs (n, C) and (n, skip) given the input (n, C) of step i."""
-        place = i % len(self.inputs)  # not yet written, hence zero, as long as i is below the dilation
+        place = i % len(
+            self.inputs
+        )  # not yet written, hence zero, as long as i is below the dilation
         inner = self.layer.inner(torch.cat([self.inputs[place], h], -1))
         self.inputs[place] = h
         if self.shift is not None:

@@ -1,4 +1,6 @@
-"""Causal attention, with a version for training in bfloat16 on processors (benchmarks/autoregressive.py compares it with the library's)."""
+"""Causal attention, with a version for training in bfloat16 on processors
+(benchmarks/autoregressive.py compares it with the library's).
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,15 @@ from torch.nn import functional as F
 
 __all__ = ["causal_attention"]
 
-_ROWS = 112  # steps per block: scores of a block stay in the cache, and its products are large enough to be fast
+# steps per block: scores of a block stay in the cache, and its products are large enough to be fast
+_ROWS = 112
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     r"""softmax(Q K^T / sqrt(d) + M) V with :math:`M_{ij} = -\infty` for j > i.
 
-    Vaswani et al., "Attention Is All You Need", 2017, equation 1. Where ``k`` and ``v`` have one head, all heads of ``q`` share it.
+    Vaswani et al., "Attention Is All You Need", 2017, equation 1. Where ``k`` and ``v`` have one
+    head, all heads of ``q`` share it.
 
     Arguments:
         q: queries (B, heads, T, d).
@@ -36,12 +40,14 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class _Blocks(torch.autograd.Function):
-    """Block by block of steps, each against the keys up to its own end; the weights are kept for the gradient.
+    """Block by block of steps, each against the keys up to its own end; the weights are kept for
+    the gradient.
 
-    As in mixed precision without a fused kernel, scores are rounded to bfloat16 before the softmax, so a weight has a relative error of up to
-    2^-9 times its score.
+    As in mixed precision without a fused kernel, scores are rounded to bfloat16 before the softmax,
+    so a weight has a relative error of up to 2^-9 times its score.
 
-    Heads that share keys become further queries of them, so that products are large: (B * key heads, heads per key * rows, d).
+    Heads that share keys become further queries of them, so that products are large: (B * key
+    heads, heads per key * rows, d).
     """
 
     @staticmethod
@@ -70,12 +76,21 @@ class _Blocks(torch.autograd.Function):
         grad_keys, grad_values = torch.zeros(2, *keys.mT.shape, dtype=q.dtype).unbind()
         grad_rows, grad = [], grad_outputs[0]
         for (begin, end), weight in zip(_blocks(q.shape[2]), weights, strict=True):
-            rows, grads = _rows(q[:, :, begin:end], k.shape[1]), _rows(grad[:, :, begin:end], k.shape[1])
+            rows, grads = (
+                _rows(q[:, :, begin:end], k.shape[1]),
+                _rows(grad[:, :, begin:end], k.shape[1]),
+            )
             grad_values[:, :, :end] += torch.bmm(grads.mT, weight)
-            slope = torch.ops.aten._softmax_backward_data(torch.bmm(grads, values[:, :end].mT), weight, -1, weight.dtype)
+            slope = torch.ops.aten._softmax_backward_data(
+                torch.bmm(grads, values[:, :end].mT), weight, -1, weight.dtype
+            )
             grad_keys[:, :, :end] += torch.bmm((rows * scale).mT, slope)
             grad_rows.append(_unrows(torch.bmm(slope, keys[:, :end]), q.shape[:2], end - begin))
-        return torch.cat(grad_rows, 2).mul_(scale), grad_keys.mT.reshape(k.shape), grad_values.mT.reshape(v.shape)
+        return (
+            torch.cat(grad_rows, 2).mul_(scale),
+            grad_keys.mT.reshape(k.shape),
+            grad_values.mT.reshape(v.shape),
+        )
 
 
 def _blocks(steps: int) -> list[tuple[int, int]]:

@@ -1,4 +1,6 @@
-"""The convolutional halves of the variational models: images down to feature maps, and feature maps up to the parameters of pixels."""
+"""The convolutional halves of the variational models: images down to feature maps, and feature maps
+up to the parameters of pixels.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Residual(nn.Module):
 
 
 class Down(nn.Sequential):
-    """Images (B, 1, H, W) in [-1, 1] to features (B, widths[-1], H / 2^n, W / 2^n), n the number of ``widths``."""
+    """Images (B, 1, H, W) in [-1, 1] to features (B, widths[-1], H / 2^n, W / 2^n), n the number of
+    ``widths``.
+    """
 
     def __init__(self, widths: Sequence[int], blocks: int) -> None:
         if blocks < 0:
@@ -41,16 +45,24 @@ class Down(nn.Sequential):
 
 
 class Up(nn.Module):
-    """Features (B, widths[-1], H / 2^n, W / 2^n) to pixel parameters (B, H/2, W/2, 4, K), the four pixels of each 2 x 2 cell together.
+    """Features (B, widths[-1], H / 2^n, W / 2^n) to pixel parameters (B, H/2, W/2, 4, K), the four
+    pixels of each 2 x 2 cell together.
 
-    The last layer works at half resolution and puts out four pixels at once: a quarter of the work, and no full-size feature map.
+    The last layer works at half resolution and puts out four pixels at once: a quarter of the work,
+    and no full-size feature map.
     """
 
     def __init__(self, widths: Sequence[int], blocks: int, head: Head) -> None:
         super().__init__()
         layers: list[nn.Module] = [Residual(widths[-1]) for _ in range(blocks)]
         for inputs, outputs in itertools.pairwise(widths[::-1]):
-            layers += [nn.ReLU(), nn.Conv2d(inputs, 4 * outputs, 1), nn.PixelShuffle(2), nn.ReLU(), conv3x3(outputs, outputs)]
+            layers += [
+                nn.ReLU(),
+                nn.Conv2d(inputs, 4 * outputs, 1),
+                nn.PixelShuffle(2),
+                nn.ReLU(),
+                conv3x3(outputs, outputs),
+            ]
         out = nn.Conv2d(widths[0], 4 * head.channels, 1)
         out.bias = nn.Parameter(head.initial_bias().repeat(4))
         self.layers = nn.Sequential(*layers, nn.ReLU(), out)
@@ -61,7 +73,9 @@ class Up(nn.Module):
 
 
 def to_cells(x: Tensor) -> Tensor:
-    """Images (B, 1, H, W) as their 2 x 2 cells (B, H/2, W/2, 4), the order in which :class:`Up` puts out pixels."""
+    """Images (B, 1, H, W) as their 2 x 2 cells (B, H/2, W/2, 4), the order in which :class:`Up`
+    puts out pixels.
+    """
     return F.pixel_unshuffle(x, 2).permute(0, 2, 3, 1).contiguous()
 
 

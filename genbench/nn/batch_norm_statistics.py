@@ -13,10 +13,12 @@ __all__ = ["estimate_statistics"]
 
 @torch.no_grad()
 def estimate_statistics(model: nn.Module, passes: Sequence[Callable[[], object]]) -> None:
-    """Replace the running statistics of all batch norms by their cumulative averages over ``passes``, run in train mode.
+    """Replace the running statistics of all batch norms by their cumulative averages over
+    ``passes``, run in train mode.
 
     Averaged weights have other activations than the weights that left the running statistics behind
-    (Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018, section 3.2).
+    (Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018,
+    section 3.2).
     """
     norms = [m for m in model.modules() if isinstance(m, _NormBase) and m.track_running_stats]
     if not norms:

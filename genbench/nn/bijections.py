@@ -1,4 +1,6 @@
-"""Invertible layers for flows: each maps (B, C, H, W) to the same number of values, with the log-determinant of its Jacobian, and back."""
+"""Invertible layers for flows: each maps (B, C, H, W) to the same number of values, with the
+log-determinant of its Jacobian, and back.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Bijection(nn.Module, ABC):
         """The ``x`` that ``forward`` maps to ``z``."""
 
     def start(self, x: Tensor) -> None:
-        """Set parameters from the first values (B, C, H, W) that reach this layer; most have none to set."""
+        """Set parameters from the first values (B, C, H, W) that reach this layer; most have none
+        to set.
+        """
 
 
 class Composition(Bijection):
@@ -64,7 +68,9 @@ class Composition(Bijection):
 
 
 class Squeeze(Bijection):
-    """Each 2 x 2 cell becomes one place with four times the channels (Dinh, Sohl-Dickstein, Bengio, 2017, section 3.6)."""
+    """Each 2 x 2 cell becomes one place with four times the channels (Dinh, Sohl-Dickstein, Bengio,
+    2017, section 3.6).
+    """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) to (B, 4C, H/2, W/2)."""
@@ -76,11 +82,16 @@ class Squeeze(Bijection):
 
 
 class ActNorm(Bijection):
-    """A scale and a shift per channel, at first such that the data come out with mean 0 and variance 1 (Kingma, Dhariwal, 2018, section 3.1)."""
+    """A scale and a shift per channel, at first such that the data come out with mean 0 and
+    variance 1 (Kingma, Dhariwal, 2018, section 3.1).
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.shift, self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1)), nn.Parameter(torch.zeros(channels, 1, 1))
+        self.shift, self.log_scale = (
+            nn.Parameter(torch.zeros(channels, 1, 1)),
+            nn.Parameter(torch.zeros(channels, 1, 1)),
+        )
 
     @torch.no_grad()
     def start(self, x: Tensor) -> None:
@@ -90,7 +101,9 @@ class ActNorm(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(x + shift) * scale."""
-        return (x + self.shift) * self.log_scale.exp(), (self.log_scale.sum() * x[0, 0].numel()).expand(len(x))
+        return (x + self.shift) * self.log_scale.exp(), (
+            self.log_scale.sum() * x[0, 0].numel()
+        ).expand(len(x))
 
     def inverse(self, z: Tensor) -> Tensor:
         """The way back."""
@@ -98,9 +111,11 @@ class ActNorm(Bijection):
 
 
 class InvertibleMixing(Bijection):
-    """A learned matrix that mixes channels, from a random rotation (Kingma, Dhariwal, 2018, section 3.2, there an invertible 1 x 1 convolution).
+    """A learned matrix that mixes channels, from a random rotation (Kingma, Dhariwal, 2018, section
+    3.2, there an invertible 1 x 1 convolution).
 
-    Held as P L U: a fixed permutation, a unit lower and an upper triangular matrix, so that its determinant is the product of a diagonal.
+    Held as P L U: a fixed permutation, a unit lower and an upper triangular matrix, so that its
+    determinant is the product of a diagonal.
     """
 
     permutation: Tensor
@@ -119,10 +134,16 @@ class InvertibleMixing(Bijection):
     def matrix(self) -> Tensor:
         """The mixing matrix (C, C)."""
         eye = torch.eye(len(self.sign), dtype=self.lower.dtype, device=self.lower.device)
-        return self.permutation @ (self.lower.tril(-1) + eye) @ (self.upper.triu(1) + torch.diag(self.sign * self.log_diagonal.exp()))
+        return (
+            self.permutation
+            @ (self.lower.tril(-1) + eye)
+            @ (self.upper.triu(1) + torch.diag(self.sign * self.log_diagonal.exp()))
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mixed channels, never in reduced precision: these are the data themselves, of which the determinant says how they are stretched."""
+        """Mixed channels, never in reduced precision: these are the data themselves, of which the
+        determinant says how they are stretched.
+        """
         with full_precision(x.device):
             mixed = F.conv2d(x, self.matrix()[:, :, None, None])
         return mixed, (self.log_diagonal.sum() * x[0, 0].numel()).expand(len(x))
@@ -134,13 +155,16 @@ class InvertibleMixing(Bijection):
 
 
 class _Network(nn.Module):
-    """Features of the channels that stay: a convolution, residual blocks, and a last convolution that starts at zero."""
+    """Features of the channels that stay: a convolution, residual blocks, and a last convolution
+    that starts at zero.
+    """
 
     def __init__(self, inputs: int, outputs: int, width: int, blocks: int) -> None:
         super().__init__()
         self.first = conv3x3(inputs, width)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.ReLU(), conv3x3(width, width), nn.ReLU(), nn.Conv2d(width, width, 1)) for _ in range(blocks)
+            nn.Sequential(nn.ReLU(), conv3x3(width, width), nn.ReLU(), nn.Conv2d(width, width, 1))
+            for _ in range(blocks)
         )
         self.last = conv3x3(width, outputs)
         nn.init.zeros_(self.last.weight)
@@ -155,10 +179,12 @@ class _Network(nn.Module):
 
 
 class Coupling(Bijection):
-    r"""Some channels are moved by a monotone map whose parameters a network reads from the others, which stay.
+    r"""Some channels are moved by a monotone map whose parameters a network reads from the others,
+    which stay.
 
-    Affine: :math:`z = (x + t) \odot e^{s}` with :math:`s` kept within ``LIMIT``; spline: a monotone rational-quadratic spline of each value (Durkan,
-    Bekasov, Murray, Papamakarios, "Neural Spline Flows", 2019). It starts as the identity.
+    Affine: :math:`z = (x + t) \odot e^{s}` with :math:`s` kept within ``LIMIT``; spline: a monotone
+    rational-quadratic spline of each value (Durkan, Bekasov, Murray, Papamakarios, "Neural Spline
+    Flows", 2019). It starts as the identity.
 
     Arguments:
         channels: of the input.
@@ -173,15 +199,28 @@ class Coupling(Bijection):
 
     order: Tensor
 
-    def __init__(self, channels: int, moved: Sequence[int], *, width: int, blocks: int, kind: str = "affine", context: int = 0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        moved: Sequence[int],
+        *,
+        width: int,
+        blocks: int,
+        kind: str = "affine",
+        context: int = 0,
+    ) -> None:
         super().__init__()
         if kind not in KINDS:
             raise UserError(f"coupling: unknown {kind!r}{near(kind, KINDS)}")
         self.kind = kind
         self.moved, self.kept = list(moved), [c for c in range(channels) if c not in set(moved)]
-        self.register_buffer("order", torch.tensor([*self.kept, *self.moved]).argsort(), persistent=False)
+        self.register_buffer(
+            "order", torch.tensor([*self.kept, *self.moved]).argsort(), persistent=False
+        )
         self.each = 2 if kind == "affine" else 3 * BINS - 1
-        self.network = _Network(len(self.kept) + context, self.each * len(self.moved), width, blocks)
+        self.network = _Network(
+            len(self.kept) + context, self.each * len(self.moved), width, blocks
+        )
 
     def _params(self, kept: Tensor, context: Tensor | None) -> Tensor:
         """(B, moved, H, W, each)."""

@@ -24,13 +24,23 @@ def pointwise(conv: nn.Conv2d, h: Tensor) -> Tensor:
 
 
 def check_stages(spec: DataSpec, widths: Sequence[int]) -> None:
-    """Raise UserError unless ``widths`` is one positive channel count per halving, and the image can be halved that often."""
+    """Raise UserError unless ``widths`` is one positive channel count per halving, and the image
+    can be halved that often.
+    """
     if not widths or min(widths) < 1:
-        raise UserError(f"widths: must be at least one positive channel count, one per halving of the image, got {list(widths)}")
+        raise UserError(
+            "widths: must be at least one positive channel count, one per halving of the image, "
+            f"got {list(widths)}"
+        )
     step = 2 ** len(widths)
     if spec.height % step or spec.width % step:
-        legal = next(n for n in range(len(widths), -1, -1) if spec.height % 2**n == 0 and spec.width % 2**n == 0)
+        legal = next(
+            n
+            for n in range(len(widths), -1, -1)
+            if spec.height % 2**n == 0 and spec.width % 2**n == 0
+        )
         raise UserError(
-            f"widths: {len(widths)} stages need height and width divisible by {step}, got {spec.height} x {spec.width}; "
+            f"widths: {len(widths)} stages need height and width divisible by {step}, got "
+            f"{spec.height} x {spec.width}; "
             f"at most {legal} stages are possible"
         )

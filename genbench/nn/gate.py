@@ -21,14 +21,18 @@ def gate(x: Tensor, dim: int) -> Tensor:
     """
     a, b = x.chunk(2, dim)
     if x.device.type == "cpu":
-        a, b = a.clone(), b.clone()  # in their place the halves are strided, and the functions below slow on narrow ones
+        a, b = (
+            a.clone(),
+            b.clone(),
+        )  # in their place the halves are strided, and the functions below slow on narrow ones
     return a.tanh() * b.sigmoid()
 
 
 def init_before_gate(layer: nn.Linear | nn.Conv2d) -> None:
-    """Draw the weights of a layer whose output goes through a gate: a small signal then passes with its variance.
+    """Draw the weights of a layer whose output goes through a gate: a small signal then passes with
+    its variance.
 
-    Near zero the gate is a/2, so the weights have the variance 4/fan-in; torch's default, 1/(3 fan-in), would let a stack without
-    residual path lose a factor of three per layer.
+    Near zero the gate is a/2, so the weights have the variance 4/fan-in; torch's default, 1/(3
+    fan-in), would let a stack without residual path lose a factor of three per layer.
     """
     nn.init.normal_(layer.weight, std=2 / layer.weight[0].numel() ** 0.5)

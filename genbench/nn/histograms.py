@@ -11,16 +11,22 @@ _PART = 10_000
 
 
 def log_histograms(x: Tensor, levels: int) -> Tensor:
-    """Logarithms, float64 (D, levels), of the shares of each pixel's levels in images uint8 (N, 1, H, W), counted from one of each."""
+    """Logarithms, float64 (D, levels), of the shares of each pixel's levels in images uint8 (N, 1,
+    H, W), counted from one of each.
+    """
     counts = torch.ones(x[0].numel(), levels, dtype=torch.float64, device=x.device)
     places = torch.arange(len(counts), device=x.device) * levels
     for part in x.flatten(1).split(_PART):
-        counts += torch.bincount((part.long() + places).flatten(), minlength=counts.numel()).view_as(counts)
+        counts += torch.bincount(
+            (part.long() + places).flatten(), minlength=counts.numel()
+        ).view_as(counts)
     return counts.log() - counts.sum(1, keepdim=True).log()
 
 
 def draw_pixels(log_probs: Tensor, n: int, *, rng: Generator) -> Tensor:
-    """Levels int64 (n, D), each drawn from its pixel's histogram, from log-probabilities (D, levels)."""
+    """Levels int64 (n, D), each drawn from its pixel's histogram, from log-probabilities (D,
+    levels).
+    """
     if n == 0:  # of which the library wants none
         return torch.empty(0, len(log_probs), dtype=torch.int64, device=log_probs.device)
     return torch.multinomial(log_probs.exp(), n, replacement=True, generator=rng).T

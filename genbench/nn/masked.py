@@ -33,9 +33,11 @@ class MaskedLinear(nn.Linear):
 
 
 class MaskedConv2d(nn.Conv2d):
-    """A causal convolution in raster order (van den Oord et al., "Pixel Recurrent Neural Networks", 2016, section 3.4).
+    """A causal convolution in raster order (van den Oord et al., "Pixel Recurrent Neural Networks",
+    2016, section 3.4).
 
-    An output sees the rows above and the pixels to its left within the kernel; with mask B also its own place, with mask A not.
+    An output sees the rows above and the pixels to its left within the kernel; with mask B also its
+    own place, with mask A not.
 
     Arguments:
         kind: ``"A"`` or ``"B"``.
@@ -57,7 +59,9 @@ class MaskedConv2d(nn.Conv2d):
         mask[: self.reach] = 1
         mask[self.reach, : self.taps] = 1
         self.register_buffer("mask", mask, persistent=False)
-        with torch.no_grad():  # torch's fan-in counts the whole kernel; only this share of it carries a signal
+        with (
+            torch.no_grad()
+        ):  # torch's fan-in counts the whole kernel; only this share of it carries a signal
             self.weight.mul_(math.sqrt(mask.numel() / max(1.0, float(mask.sum()))))
 
     def forward(self, input: Tensor) -> Tensor:
@@ -65,11 +69,17 @@ class MaskedConv2d(nn.Conv2d):
         return F.conv2d(input, self.weight * self.mask, self.bias, padding=self.padding)
 
     def above(self, rows: Tensor) -> Tensor:
-        """What the rows above give a whole row, with the bias: (n, in, reach, W + 2·reach) to (n, W, out)."""
+        """What the rows above give a whole row, with the bias: (n, in, reach, W + 2·reach) to (n,
+        W, out).
+        """
         if self.reach == 0:
             assert self.bias is not None
             return self.bias.expand(rows.shape[0], rows.shape[3], -1).clone()
-        return F.conv2d(rows, self.weight[:, :, : self.reach], self.bias)[:, :, 0].transpose(1, 2).contiguous()
+        return (
+            F.conv2d(rows, self.weight[:, :, : self.reach], self.bias)[:, :, 0]
+            .transpose(1, 2)
+            .contiguous()
+        )
 
     def left_weight(self) -> Tensor:
         """Weight (out, taps·in) of the own row's pixels, for patches (n, taps, in) flattened."""
@@ -79,7 +89,8 @@ class MaskedConv2d(nn.Conv2d):
 class RowCache:
     """The inputs that a masked convolution will need again while an image is drawn in raster order.
 
-    The rows above are convolved once per row, for all its places; per pixel only the own row's few taps remain.
+    The rows above are convolved once per row, for all its places; per pixel only the own row's few
+    taps remain.
 
     Arguments:
         conv: the convolution.
@@ -98,7 +109,11 @@ class RowCache:
 
     def start_row(self) -> None:
         """The row that was being drawn becomes the last one above."""
-        self.rows = torch.cat([self.rows[:, :, 1:], self.row.transpose(1, 2)[:, :, None]], 2) if self.conv.reach else self.rows
+        self.rows = (
+            torch.cat([self.rows[:, :, 1:], self.row.transpose(1, 2)[:, :, None]], 2)
+            if self.conv.reach
+            else self.rows
+        )
         self.row.zero_()
         self.above = self.conv.above(self.rows)
         if self.shift is not None:

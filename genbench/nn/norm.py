@@ -9,9 +9,11 @@ __all__ = ["ConditionalBatchNorm2d"]
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    r"""Batch normalisation whose gain and shift are those of the label: :math:`\gamma_y \hat{x} + \beta_y`.
+    r"""Batch normalisation whose gain and shift are those of the label:
+    :math:`\gamma_y \hat{x} + \beta_y`.
 
-    Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", 2017, https://arxiv.org/abs/1610.07629.
+    Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", 2017,
+    https://arxiv.org/abs/1610.07629.
 
     Arguments:
         channels: of the features.
@@ -31,5 +33,7 @@ class ConditionalBatchNorm2d(nn.Module):
         x = self.norm(x)
         if self.labels is None:
             return x
-        gain, shift = self.labels(y).to(x.dtype)[:, :, None, None].chunk(2, 1)  # in float32 they would take the features with them
+        gain, shift = (
+            self.labels(y).to(x.dtype)[:, :, None, None].chunk(2, 1)
+        )  # in float32 they would take the features with them
         return torch.addcmul(shift, gain, x)

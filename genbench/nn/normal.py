@@ -17,7 +17,8 @@ def normal_kl(mean: Tensor, log_var: Tensor, other_mean: Tensor, other_log_var: 
 
 
 def discretised_normal(levels: Tensor, mean: Tensor, log_std: Tensor, count: int) -> Tensor:
-    """Log of the mass that N(mean, std^2) gives each pixel's bin, the outer bins open, elementwise float64.
+    """Log of the mass that N(mean, std^2) gives each pixel's bin, the outer bins open, elementwise
+    float64.
 
     Arguments:
         levels: integer levels 0..count-1.

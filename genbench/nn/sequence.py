@@ -16,18 +16,23 @@ __all__ = ["PixelSequence", "SequenceCache"]
 
 
 class PixelSequence(nn.Module):
-    """For each step of the raster order a vector of what is known of it: the pixel before, its row, its column, and the image's label.
+    """For each step of the raster order a vector of what is known of it: the pixel before, its row,
+    its column, and the image's label.
 
-    The level of the pixel before is looked up in a table that starts as a line through the origin, so that near levels start alike.
+    The level of the pixel before is looked up in a table that starts as a line through the origin,
+    so that near levels start alike.
 
     Arguments:
         spec: the images.
         width: length of the vectors.
         conditional: whether there are labels.
-        window: also read the pixels up to this many rows above and columns to either side that come before; 0 reads the last one only.
+        window: also read the pixels up to this many rows above and columns to either side that come
+            before; 0 reads the last one only.
     """
 
-    def __init__(self, spec: DataSpec, width: int, *, conditional: bool = False, window: int = 0) -> None:
+    def __init__(
+        self, spec: DataSpec, width: int, *, conditional: bool = False, window: int = 0
+    ) -> None:
         super().__init__()
         if window < 0:
             raise UserError(f"window: must be at least 0, got {window}")
@@ -40,7 +45,9 @@ class PixelSequence(nn.Module):
         self.columns = nn.Parameter(torch.randn(spec.width, width) * 0.5)
         self.labels = label_shifts(spec.classes, width) if conditional else None
         with torch.no_grad():
-            self.levels.weight.copy_(torch.outer(torch.linspace(-1, 1, spec.levels), torch.randn(width)))
+            self.levels.weight.copy_(
+                torch.outer(torch.linspace(-1, 1, spec.levels), torch.randn(width))
+            )
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Vectors (B, D, width) for images uint8 (B, 1, H, W)."""
@@ -62,7 +69,9 @@ class PixelSequence(nn.Module):
         """What :meth:`at` needs besides the image."""
         height, width = self.spec.height + self.window, self.spec.width + 2 * self.window
         pixels = None if self.around is None else self.start.new_zeros(n, height, width)
-        return SequenceCache(self._places(), None if self.labels is None else self.labels(y), pixels)
+        return SequenceCache(
+            self._places(), None if self.labels is None else self.labels(y), pixels
+        )
 
     def at(self, x: Tensor, i: int, cache: SequenceCache) -> Tensor:
         """The vectors (n, width) of step ``i`` alone; steps are asked for in their order."""
@@ -73,7 +82,9 @@ class PixelSequence(nn.Module):
                 row, column = divmod(i - 1, self.spec.width)
                 cache.pixels[:, row + window, column + window] = self._scaled(x[:, 0, row, column])
             row, column = divmod(i, self.spec.width)
-            patch = cache.pixels[:, row : row + window + 1, column : column + 2 * window + 1].flatten(1)[:, : self.taps]
+            patch = cache.pixels[
+                :, row : row + window + 1, column : column + 2 * window + 1
+            ].flatten(1)[:, : self.taps]
             step = step + self.around(patch)
         return step.expand(len(x), -1) if cache.labels is None else step + cache.labels
 
@@ -85,7 +96,8 @@ class SequenceCache:
     Attributes:
         places: (D, width).
         labels: (n, width), or None.
-        pixels: with a window the pixels so far (n, H + window, W + 2 window) in their padding, else None.
+        pixels: with a window the pixels so far (n, H + window, W + 2 window) in their padding, else
+            None.
     """
 
     places: Tensor

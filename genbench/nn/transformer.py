@@ -1,4 +1,6 @@
-"""A causal transformer on sequences of vectors, and the same one token at a time with a cache of keys and values."""
+"""A causal transformer on sequences of vectors, and the same one token at a time with a cache of
+keys and values.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ __all__ = ["Transformer", "TransformerCache"]
 
 
 class Transformer(nn.Module):
-    """Blocks of causal attention and feed-forward layers, each after a normalisation and beside a residual path; a last normalisation.
+    """Blocks of causal attention and feed-forward layers, each after a normalisation and beside a
+    residual path; a last normalisation.
 
     Arguments:
         width: length of the vectors, a multiple of ``heads``.
@@ -26,12 +29,16 @@ class Transformer(nn.Module):
         expansion: width of the feed-forward layers over ``width``.
     """
 
-    def __init__(self, width: int, *, layers: int, heads: int, multi_query: bool = True, expansion: int = 4) -> None:
+    def __init__(
+        self, width: int, *, layers: int, heads: int, multi_query: bool = True, expansion: int = 4
+    ) -> None:
         super().__init__()
         check_positive(width=width, layers=layers, heads=heads, expansion=expansion)
         if width % heads:
             raise UserError(f"heads: must divide width = {width}, got {heads}")
-        self.blocks = nn.ModuleList(_Block(width, heads, multi_query, expansion) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            _Block(width, heads, multi_query, expansion) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(width)
         with torch.no_grad():  # so that the residual path's variance does not grow with the depth
             for block in self.all_blocks():
@@ -59,12 +66,19 @@ class _Block(nn.Module):
         self.norm_attend, self.norm_forward = nn.LayerNorm(width), nn.LayerNorm(width)
         self.project = nn.Linear(width, width + 2 * self.key_heads * self.size, bias=False)
         self.merge = nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, expansion * width), nn.Linear(expansion * width, width)
+        self.up, self.down = (
+            nn.Linear(width, expansion * width),
+            nn.Linear(expansion * width, width),
+        )
 
     def split(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, T, heads, size), keys and values (B, T, key heads, size) of ``h`` (B, T, width)."""
+        """Queries (B, T, heads, size), keys and values (B, T, key heads, size) of ``h`` (B, T,
+        width).
+        """
         shared = self.key_heads * self.size
-        parts = self.project(self.norm_attend(h)).split([self.heads * self.size, shared, shared], -1)
+        parts = self.project(self.norm_attend(h)).split(
+            [self.heads * self.size, shared, shared], -1
+        )
         q, k, v = (part.unflatten(-1, (-1, self.size)) for part in parts)
         return q, k, v
 
@@ -91,7 +105,9 @@ class TransformerCache:
     def __init__(self, model: Transformer, n: int, steps: int) -> None:
         self.model = model
         new = model.norm.weight.new_zeros
-        self.past = [tuple(new(n * b.key_heads, steps, b.size) for _ in range(2)) for b in model.all_blocks()]
+        self.past = [
+            tuple(new(n * b.key_heads, steps, b.size) for _ in range(2)) for b in model.all_blocks()
+        ]
 
     def step(self, h: Tensor, i: int) -> Tensor:
         """Output (n, width) of step ``i`` given its input, after all steps before it."""

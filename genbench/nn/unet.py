@@ -18,16 +18,20 @@ __all__ = ["UNet"]
 
 NORMS = ("group", "batch")
 GROUP = 16
-"""Channels of a group of the group norm: one of the two settings of Wu, He, "Group Normalization", 2018; the faster one on a CPU."""
+"""Channels of a group of the group norm: one of the two settings of Wu, He, "Group Normalization",
+2018; the faster one on a CPU.
+"""
 
 
 class UNet(nn.Module):
     """Images and a time to as many output channels, at the images' resolution.
 
-    Down through the resolutions, residual blocks at each, attention at the lowest, and up again with what was seen on the way down. Images are cut
-    into patches first, so that no convolution runs on more places than needed; for the same reason the way up makes four places of one by
-    sub-pixel convolution (Shi et al., 2016, https://arxiv.org/abs/1609.05158). Ronneberger, Fischer, Brox, "U-Net", 2015,
-    https://arxiv.org/abs/1505.04597; the blocks are those of Ho, Jain, Abbeel, 2020. With group norm a linear path leads around the last norm.
+    Down through the resolutions, residual blocks at each, attention at the lowest, and up again
+    with what was seen on the way down. Images are cut into patches first, so that no convolution
+    runs on more places than needed; for the same reason the way up makes four places of one by
+    sub-pixel convolution (Shi et al., 2016, https://arxiv.org/abs/1609.05158). Ronneberger,
+    Fischer, Brox, "U-Net", 2015, https://arxiv.org/abs/1505.04597; the blocks are those of Ho,
+    Jain, Abbeel, 2020. With group norm a linear path leads around the last norm.
 
     Arguments:
         spec: whose images it reads; height and width divisible by ``patch``.
@@ -35,7 +39,8 @@ class UNet(nn.Module):
         widths: channels at each resolution, the highest first.
         blocks: residual blocks at each resolution on the way down; one more on the way up.
         patch: edge of the patches that images are cut into.
-        norm: ``group``, labels joining the time; or ``batch``, labels giving each norm its gain and shift.
+        norm: ``group``, labels joining the time; or ``batch``, labels giving each norm its gain and
+            shift.
         classes: number of labels; 0 for none. One more stands for "no label".
         heads: of the attention.
     """
@@ -67,7 +72,12 @@ class UNet(nn.Module):
         self.labels = nn.Embedding(classes + 1, time) if classes and norm == "group" else None
         table = classes + 1 if classes and norm == "batch" else 0
         self.first = conv3x3(inputs * patch**2, widths[0])
-        self.down, self.up, self.shrink, self.grow = nn.ModuleList(), nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        self.down, self.up, self.shrink, self.grow = (
+            nn.ModuleList(),
+            nn.ModuleList(),
+            nn.ModuleList(),
+            nn.ModuleList(),
+        )
         seen, channels = [widths[0]], widths[0]
         for level, width in enumerate(widths):
             for _ in range(blocks):
@@ -77,7 +87,12 @@ class UNet(nn.Module):
             if level < len(widths) - 1:
                 self.shrink.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
                 seen.append(channels)
-        self.middle = nn.ModuleList([_Block(channels, channels, time, norm, table), _Block(channels, channels, time, norm, table)])
+        self.middle = nn.ModuleList(
+            [
+                _Block(channels, channels, time, norm, table),
+                _Block(channels, channels, time, norm, table),
+            ]
+        )
         self.attention = _Attention(channels, heads, norm, table)
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(blocks + 1):
@@ -89,11 +104,14 @@ class UNet(nn.Module):
         self.blocks, self.levels = blocks, len(widths)
         self.norm = _norm(norm, channels, table)
         self.out = _zero(conv3x3(channels, outputs * patch**2))
-        # Group norm takes away how strong its input is, and so how much noise is left: a sampler with a little too much of it would never learn that.
+        # Group norm takes away how strong its input is, and so how much noise is left: a sampler
+        # with a little too much of it would never learn that.
         self.around = _zero(nn.Conv2d(channels, outputs * patch**2, 1)) if norm == "group" else None
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """(B, inputs, H, W), times (B,) in [0, 1] and labels (B,), ``classes`` for no label, to (B, outputs, H, W)."""
+        """(B, inputs, H, W), times (B,) in [0, 1] and labels (B,), ``classes`` for no label, to (B,
+        outputs, H, W).
+        """
         time = self.time(_waves(t, self.width))
         if self.labels is not None:
             time = time + self.labels(y)
@@ -117,7 +135,9 @@ class UNet(nn.Module):
                 h = next(blocks)(torch.cat([h, seen.pop()], 1), time, y)
             if level < self.levels - 1:
                 height, width = seen[-1].shape[-2:]
-                h = F.pixel_shuffle(self.grow[level](h), 2)[:, :, :height, :width]  # cut where an odd size was halved
+                h = F.pixel_shuffle(self.grow[level](h), 2)[
+                    :, :, :height, :width
+                ]  # cut where an odd size was halved
         out = self.out(F.silu(_normed(self.norm, h, y)))
         if self.around is not None:
             out = out + self.around(h)
@@ -146,21 +166,37 @@ class _Attention(nn.Module):
     def __init__(self, channels: int, heads: int, norm: str, table: int) -> None:
         super().__init__()
         if heads < 1 or channels % heads:
-            raise UserError(f"heads: must divide the lowest resolution's channels {channels}, got {heads}")
+            raise UserError(
+                f"heads: must divide the lowest resolution's channels {channels}, got {heads}"
+            )
         self.heads = heads
         self.norm = _norm(norm, channels, table)
-        self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), _zero(nn.Conv2d(channels, channels, 1))
+        self.qkv, self.out = (
+            nn.Conv2d(channels, 3 * channels, 1),
+            _zero(nn.Conv2d(channels, channels, 1)),
+        )
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
-        q, k, v = self.qkv(_normed(self.norm, x, y)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(3, 4).unbind(1)
-        # Written out: with so few places it is several times as fast on a CPU as the library's blockwise attention.
+        q, k, v = (
+            self.qkv(_normed(self.norm, x, y))
+            .flatten(2)
+            .unflatten(1, (3, self.heads, -1))
+            .transpose(3, 4)
+            .unbind(1)
+        )
+        # Written out: with so few places it is several times as fast on a CPU as the library's
+        # blockwise attention.
         weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(3)
         h = (weights @ v).transpose(2, 3).flatten(1, 2)
         return x + self.out(h.unflatten(2, x.shape[2:]))
 
 
 def _norm(kind: str, channels: int, table: int) -> nn.Module:
-    return nn.GroupNorm(channels // GROUP, channels) if kind == "group" else ConditionalBatchNorm2d(channels, table)
+    return (
+        nn.GroupNorm(channels // GROUP, channels)
+        if kind == "group"
+        else ConditionalBatchNorm2d(channels, table)
+    )
 
 
 def _normed(norm: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:
@@ -175,7 +211,9 @@ def _zero(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 def _waves(t: Tensor, width: int) -> Tensor:
-    """Sines and cosines (B, width) of times (B,) in [0, 1], of angular frequencies from 1 to 1000: those that tell steps of a thousandth apart."""
+    """Sines and cosines (B, width) of times (B,) in [0, 1], of angular frequencies from 1 to 1000:
+    those that tell steps of a thousandth apart.
+    """
     frequencies = torch.exp(torch.linspace(0, math.log(1000), width // 2, device=t.device))
     angles = t[:, None] * frequencies
     return torch.cat([angles.sin(), angles.cos()], 1)

@@ -1,1 +1,3 @@
-"""Pictures of models and of their images: grids, ways through latent spaces, animations, completions."""
+"""Pictures of models and of their images: grids, ways through latent spaces, animations,
+completions.
+"""

@@ -22,10 +22,14 @@ from genbench.seeding import generator_for
 __all__ = ["animate", "inpaint", "interpolate", "reconstruct", "sample", "traverse"]
 
 _MAX_ANIMATED = 400
-"""Images of an animation: all of its frames are in memory at once, and more do not fit into its file."""
+"""Images of an animation: all of its frames are in memory at once, and more do not fit into its
+file.
+"""
 
 
-def _load(profile: str, entry: str, purpose: str, seed: int) -> tuple[Params, Entry, GenerativeModel, Generator]:
+def _load(
+    profile: str, entry: str, purpose: str, seed: int
+) -> tuple[Params, Entry, GenerativeModel, Generator]:
     params = load_params(profile)
     block = params.entry(entry)
     place = devices.setup(params.compute)
@@ -45,13 +49,19 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def _labels(model: GenerativeModel, text: str | None, n: int) -> Tensor | None:
-    """The labels (n,) that ``text`` names, repeated; by default every class in turn for conditional models."""
+    """The labels (n,) that ``text`` names, repeated; by default every class in turn for conditional
+    models.
+    """
     if text is None:
-        return torch.arange(n, device=model.device) % model.spec.classes if model.conditional else None
+        return (
+            torch.arange(n, device=model.device) % model.spec.classes if model.conditional else None
+        )
     try:
         wanted = [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"--labels: must be integers with commas between them, like 0,1,2, got {text!r}") from None
+        raise UserError(
+            f"--labels: must be integers with commas between them, like 0,1,2, got {text!r}"
+        ) from None
     y = torch.tensor([wanted[i % len(wanted)] for i in range(n)], device=model.device)
     try:
         model.check_labels(n, y)
@@ -61,7 +71,9 @@ def _labels(model: GenerativeModel, text: str | None, n: int) -> Tensor | None:
 
 
 @torch.no_grad()
-def sample(profile: str, entry: str, file: Path, *, n: int = 64, labels: str | None = None, seed: int = 0) -> None:
+def sample(
+    profile: str, entry: str, file: Path, *, n: int = 64, labels: str | None = None, seed: int = 0
+) -> None:
     """Draw ``n`` new samples into a PNG, by the sampler that is scored.
 
     Arguments:
@@ -69,7 +81,8 @@ def sample(profile: str, entry: str, file: Path, *, n: int = 64, labels: str | N
         entry: a trained entry.
         file: the picture.
         n: number of samples.
-        labels: labels such as ``0,1,2`` for a conditional entry, repeated as often as needed; None: every class in turn.
+        labels: labels such as ``0,1,2`` for a conditional entry, repeated as often as needed; None:
+            every class in turn.
         seed: another seed draws other samples.
 
     Raises:
@@ -79,9 +92,14 @@ def sample(profile: str, entry: str, file: Path, *, n: int = 64, labels: str | N
     grids.check_count(n=n)
     params, block, model, rng = _load(profile, entry, "sample", seed)
     y, size = _labels(model, labels, n), params.protocol.sample_chunk
-    parts = [model.sample(len(part), None if y is None else y[part], rng=rng, **block.sample) for part in torch.arange(n).split(size)]
+    parts = [
+        model.sample(len(part), None if y is None else y[part], rng=rng, **block.sample)
+        for part in torch.arange(n).split(size)
+    ]
     classes = 1 if y is None else len(labels.split(",")) if labels else model.spec.classes
-    columns = classes if classes > 1 else math.ceil(math.sqrt(n))  # a column for each label where there are several
+    columns = (
+        classes if classes > 1 else math.ceil(math.sqrt(n))
+    )  # a column for each label where there are several
     _write(file, grids.png(grids.grid(torch.cat(parts), levels=model.spec.levels, columns=columns)))
 
 
@@ -96,7 +114,9 @@ def interpolate(
     steps: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Draw ways through the latent space into a PNG: between random latents, if ``real`` between test images, if ``classes`` from label to label."""
+    """Draw ways through the latent space into a PNG: between random latents, if ``real`` between
+    test images, if ``classes`` from label to label.
+    """
     _check_suffix(file, ".png")
     grids.check_count(rows=rows, steps=steps or 11)
     if real and classes:
@@ -108,7 +128,9 @@ def interpolate(
         _write(file, grids.png(kinds.classes(model, rng=rng, rows=rows)))
         return
     x, y = _test_images(params, block, seed) if real else (None, None)
-    picture = kinds.interpolation(model, x, y, rng=rng, rows=rows, steps=steps or 11, mode="images" if real else "prior")
+    picture = kinds.interpolation(
+        model, x, y, rng=rng, rows=rows, steps=steps or 11, mode="images" if real else "prior"
+    )
     _write(file, grids.png(picture))
 
 
@@ -121,7 +143,9 @@ def reconstruct(profile: str, entry: str, file: Path, *, n: int = 30, seed: int 
     _write(file, grids.png(kinds.reconstructions(model, x, y, rng=rng, n=n)))
 
 
-def traverse(profile: str, entry: str, file: Path, *, rows: int = 6, steps: int = 11, seed: int = 0) -> None:
+def traverse(
+    profile: str, entry: str, file: Path, *, rows: int = 6, steps: int = 11, seed: int = 0
+) -> None:
     """Draw latent coordinates from low to high into a PNG, those that change the image most."""
     _check_suffix(file, ".png")
     grids.check_count(rows=rows, steps=steps)
@@ -129,13 +153,17 @@ def traverse(profile: str, entry: str, file: Path, *, rows: int = 6, steps: int 
     _write(file, grids.png(kinds.traversal(model, rng=rng, rows=rows, steps=steps)))
 
 
-def animate(profile: str, entry: str, file: Path, *, n: int = 20, labels: str | None = None, seed: int = 0) -> None:
+def animate(
+    profile: str, entry: str, file: Path, *, n: int = 20, labels: str | None = None, seed: int = 0
+) -> None:
     """Draw the process of sampling into a GIF."""
     _check_suffix(file, ".gif")
     grids.check_count(most=_MAX_ANIMATED, n=n)
     _, block, model, rng = _load(profile, entry, "animate", seed)
     columns = math.ceil(math.sqrt(n))
-    frames = kinds.process(model, n, _labels(model, labels, n), rng=rng, columns=columns, sampler=block.sample)
+    frames = kinds.process(
+        model, n, _labels(model, labels, n), rng=rng, columns=columns, sampler=block.sample
+    )
     _write(file, grids.gif(frames, max_bytes=4_000_000))
 
 
@@ -165,12 +193,19 @@ def inpaint(
         seed: another seed takes other images and draws other completions.
 
     Raises:
-        UserError: an entry that cannot complete images, digits that the data does not have, a mask of another size or against the order.
+        UserError: an entry that cannot complete images, digits that the data does not have, a mask
+            of another size or against the order.
     """
     _check_suffix(file, ".png")
     grids.check_count(n=n, draws=draws)
     params, block, model, rng = _load(profile, entry, "inpaint", seed)
-    known = _read_mask(mask, model) if mask is not None else None if rows is None else _upper(rows, model)
+    known = (
+        _read_mask(mask, model)
+        if mask is not None
+        else None
+        if rows is None
+        else _upper(rows, model)
+    )
     x, y = _test_images(params, block, seed)
     if digits is not None:
         x, y = _with_digits(x, y, digits)
@@ -198,7 +233,10 @@ def _read_mask(file: Path, model: GenerativeModel) -> Tensor:
     except UserError as error:
         raise UserError(f"--mask: {error}") from error
     if grey.shape != shape:
-        raise UserError(f"--mask: {file} must have {shape[1]} x {shape[0]} pixels like the images, got {grey.shape[1]} x {grey.shape[0]}")
+        raise UserError(
+            f"--mask: {file} must have {shape[1]} x {shape[0]} pixels like the images, got "
+            f"{grey.shape[1]} x {grey.shape[0]}"
+        )
     known = torch.from_numpy(grey >= 128)
     if bool(known.all()):
         raise UserError(f"--mask: {file} is white everywhere, so there is nothing to draw")
@@ -212,7 +250,9 @@ def _with_digits(x: Tensor, y: Tensor | None, text: str) -> tuple[Tensor, Tensor
     try:
         wanted = torch.tensor([int(part) for part in text.split(",")])
     except ValueError:
-        raise UserError(f"--digits: must be integers with commas between them, like 3,7, got {text!r}") from None
+        raise UserError(
+            f"--digits: must be integers with commas between them, like 3,7, got {text!r}"
+        ) from None
     unknown = sorted(set(wanted.tolist()) - set(y.unique().tolist()))
     if unknown:
         raise UserError(f"--digits: labels are {int(y.min())}..{int(y.max())}, got {unknown[0]}")

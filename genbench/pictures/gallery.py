@@ -11,7 +11,17 @@ from torch import Generator, Tensor
 
 from genbench.base import Encoder, GenerativeModel, Inpaintable, Latent, Termed, Traceable
 from genbench.pictures import grids
-from genbench.pictures.kinds import classes, completions, exemplars, interpolation, labels_for, process, reconstructions, strip, traversal
+from genbench.pictures.kinds import (
+    classes,
+    completions,
+    exemplars,
+    interpolation,
+    labels_for,
+    process,
+    reconstructions,
+    strip,
+    traversal,
+)
 from genbench.scoring.records import Visual
 
 __all__ = ["everything"]
@@ -34,13 +44,20 @@ def everything(
         x: test images to choose from.
         y: their labels, or None.
         rng_for: a generator for the name of a picture, so that no picture depends on the others.
-        sampler: keywords of ``sample`` with which the entry samples, for the pictures of its process.
+        sampler: keywords of ``sample`` with which the entry samples, for the pictures of its
+            process.
     """
     if isinstance(model, Latent):
         yield from _latent_visuals(model, x, y, rng_for)
     if isinstance(model, Traceable):
         data = grids.gif(process(model, rng=rng_for("process"), sampler=sampler))
-        yield Visual("process.gif", "process", "How it samples", "The states of sampling from the first to the finished images.", data)
+        yield Visual(
+            "process.gif",
+            "process",
+            "How it samples",
+            "The states of sampling from the first to the finished images.",
+            data,
+        )
         caption = "The same at evenly spread moments, one image a row, from left to right."
         yield Visual(
             "process.png",
@@ -55,42 +72,77 @@ def everything(
         chosen = exemplars(x, y, TERM_IMAGES)
         labels = labels_for(model, None if y is None else y[chosen], TERM_IMAGES)
         terms = model.bound_terms(x[chosen].to(model.device), labels, rng=rng_for("terms"))
-        caption = f"What each step of the bound costs, on average over {TERM_IMAGES} test images, and the sum up to each step."
-        yield Visual("terms.png", "terms", "Where the nats go", caption, term_chart(terms.cpu().numpy()))
+        caption = (
+            f"What each step of the bound costs, on average over {TERM_IMAGES} test images, "
+            "and the sum up to each step."
+        )
+        yield Visual(
+            "terms.png", "terms", "Where the nats go", caption, term_chart(terms.cpu().numpy())
+        )
     if isinstance(model, Inpaintable):
-        caption = "Left a test image, beside it the part that the model is given (the rest is grey), then completions that it draws."
+        caption = (
+            "Left a test image, beside it the part that the model is given (the rest is "
+            "grey), then completions that it draws."
+        )
         picture = completions(model, x, y, rng=rng_for("completion"))
         yield Visual("completion.png", "completion", "Completions", caption, grids.png(picture))
 
 
-def _latent_visuals(model: GenerativeModel, x: Tensor, y: Tensor | None, rng_for: Callable[[str], Generator]) -> Iterator[Visual]:
+def _latent_visuals(
+    model: GenerativeModel, x: Tensor, y: Tensor | None, rng_for: Callable[[str], Generator]
+) -> Iterator[Visual]:
     of_one_class = ", both of one class" if model.conditional else ""
     probe = _probe(model, rng_for("probe"))
     real_valued = probe.is_floating_point()
     way = "along the sphere" if real_valued else "one code after another"
     caption = f"Each row joins two random latents{of_one_class}, {way}."
     picture = interpolation(model, rng=rng_for("interpolation"))
-    yield Visual("interpolation.png", "interpolation", "Between random images", caption, grids.png(picture))
+    yield Visual(
+        "interpolation.png", "interpolation", "Between random images", caption, grids.png(picture)
+    )
     if isinstance(model, Encoder):
-        caption = f"Each row joins two test images{of_one_class}: the outermost are real, between them are decoded latents."
+        caption = (
+            f"Each row joins two test images{of_one_class}: the outermost are real, between "
+            "them are decoded latents."
+        )
         picture = interpolation(model, x, y, rng=rng_for("interpolation-images"), mode="images")
-        yield Visual("interpolation-images.png", "interpolation", "Between real images", caption, grids.png(picture))
+        yield Visual(
+            "interpolation-images.png",
+            "interpolation",
+            "Between real images",
+            caption,
+            grids.png(picture),
+        )
         caption = "Test images, and below each of them what encoding and decoding makes of it."
         picture = reconstructions(model, x, y, rng=rng_for("reconstruction"))
-        yield Visual("reconstruction.png", "reconstruction", "Reconstructions", caption, grids.png(picture))
+        yield Visual(
+            "reconstruction.png", "reconstruction", "Reconstructions", caption, grids.png(picture)
+        )
     if model.conditional:
         caption = (
-            "A row has latents drawn by the same random numbers under each label in turn: what is alike in it is not told by the label."
+            "A row has latents drawn by the same random numbers under each label in turn: "
+            "what is alike in it is not told by the label."
         )
         picture = classes(model, rng=rng_for("classes"))
-        yield Visual("classes.png", "interpolation", "The same random numbers under every label", caption, grids.png(picture))
-    if real_valued and probe.numel() < model.spec.dims:  # one of as many coordinates as there are pixels says nothing by itself
+        yield Visual(
+            "classes.png",
+            "interpolation",
+            "The same random numbers under every label",
+            caption,
+            grids.png(picture),
+        )
+    if (
+        real_valued and probe.numel() < model.spec.dims
+    ):  # one of as many coordinates as there are pixels says nothing by itself
         caption = (
-            "One latent coordinate a row, from 2.5 standard deviations of the prior below its mean to as many above, all else unchanged: the "
+            "One latent coordinate a row, from 2.5 standard deviations of the prior below its mean "
+            "to as many above, all else unchanged: the "
             "coordinates that change the image most."
         )
         picture = traversal(model, rng=rng_for("traversal"))
-        yield Visual("traversal.png", "traversal", "Latent coordinates", caption, grids.png(picture))
+        yield Visual(
+            "traversal.png", "traversal", "Latent coordinates", caption, grids.png(picture)
+        )
 
 
 @torch.no_grad()

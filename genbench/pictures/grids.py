@@ -1,4 +1,6 @@
-"""Pictures of images: grids as uint8 arrays, and their PNG and GIF bytes. Equal input gives equal bytes."""
+"""Pictures of images: grids as uint8 arrays, and their PNG and GIF bytes. Equal input gives equal
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -16,35 +18,58 @@ from PIL import Image, UnidentifiedImageError
 from genbench.disk import explained
 from genbench.errors import UserError
 
-__all__ = ["GAP_GREY", "MAX_BYTES", "MAX_IMAGES", "check_count", "decode", "gif", "grid", "png", "read_picture", "stretch"]
+__all__ = [
+    "GAP_GREY",
+    "MAX_BYTES",
+    "MAX_IMAGES",
+    "check_count",
+    "decode",
+    "gif",
+    "grid",
+    "png",
+    "read_picture",
+    "stretch",
+]
 
 GAP_GREY = 128
-"""Grey of the lines between the images of a grid: digits are white on black, so that it reads as neither."""
+"""Grey of the lines between the images of a grid: digits are white on black, so that it reads as
+neither.
+"""
 
 MAX_BYTES = 150_000
 """Size that :func:`gif` stays below, so that a report with many of them stays small."""
 
 MAX_IMAGES = 10_000
-"""Images of one picture: as many as there are of a test split; a thousand times more would fill the memory."""
+"""Images of one picture: as many as there are of a test split; a thousand times more would fill the
+memory.
+"""
 
 _MAX_PIXELS = 2**24
 
 
 def check_count(*, most: int = MAX_IMAGES, **counts: int) -> None:
-    """Raise UserError that names the options ``counts`` if their product is more than ``most`` images, before any of them is drawn."""
+    """Raise UserError that names the options ``counts`` if their product is more than ``most``
+    images, before any of them is drawn.
+    """
     total = math.prod(counts.values())
     if total > most:
         asked = " times ".join(f"--{name} {count}" for name, count in counts.items())
-        raise UserError(f"{asked}: {total} images are too many for one picture, which holds at most {most}")
+        raise UserError(
+            f"{asked}: {total} images are too many for one picture, which holds at most {most}"
+        )
 
 
 def read_picture(path: Path, mode: str) -> Image.Image:
-    """A picture file in a mode such as ``L`` or ``RGB``; errors as of :func:`decode`, and OSError if it cannot be read."""
+    """A picture file in a mode such as ``L`` or ``RGB``; errors as of :func:`decode`, and OSError
+    if it cannot be read.
+    """
     with explained(path, "read"), path.open("rb") as file:
         return decode(file, path, mode)
 
 
-def decode(file: IO[bytes], path: Path, mode: str, *, formats: tuple[str, ...] | None = None) -> Image.Image:
+def decode(
+    file: IO[bytes], path: Path, mode: str, *, formats: tuple[str, ...] | None = None
+) -> Image.Image:
     """The picture in an open file, in a mode; of an animation the first one.
 
     Arguments:
@@ -54,10 +79,14 @@ def decode(file: IO[bytes], path: Path, mode: str, *, formats: tuple[str, ...] |
         formats: names of the formats that it may have; None allows all.
 
     Raises:
-        UserError: no picture, a damaged one, or one whose pixels would fill the memory, which a small file can claim; names the file.
+        UserError: no picture, a damaged one, or one whose pixels would fill the memory, which a
+            small file can claim; names the file.
     """
     try:
-        with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning), Image.open(file, formats=formats) as picture:
+        with (
+            warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+            Image.open(file, formats=formats) as picture,
+        ):
             if picture.width * picture.height > _MAX_PIXELS:
                 raise Image.DecompressionBombError
             return picture.convert(mode)
@@ -65,19 +94,26 @@ def decode(file: IO[bytes], path: Path, mode: str, *, formats: tuple[str, ...] |
         raise UserError(f"{path} is no picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path} has more pixels than the {_MAX_PIXELS} that are read") from error
-    except Exception as error:  # pillow raises a dozen kinds for a damaged file, a SyntaxError among them
+    except (
+        Exception
+    ) as error:  # pillow raises a dozen kinds for a damaged file, a SyntaxError among them
         raise UserError(f"{path} is damaged: {error}") from error
 
 
 def _array(images: torch.Tensor | np.ndarray) -> np.ndarray:
     """``images`` as a numpy array (N, H, W), after the checks of a public edge."""
-    array = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
+    array = (
+        images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
+    )
     if array.dtype != np.uint8:
         raise ValueError(f"images: dtype must be uint8, got {array.dtype}")
     if array.ndim == 4 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 3 or 0 in array.shape:
-        raise ValueError(f"images: shape must be (N, 1, H, W) or (N, H, W) with N, H, W >= 1, got {tuple(array.shape)}")
+        raise ValueError(
+            "images: shape must be (N, 1, H, W) or (N, H, W) with N, H, W >= 1, got "
+            f"{tuple(array.shape)}"
+        )
     return array
 
 
@@ -103,7 +139,14 @@ def stretch(images: torch.Tensor | np.ndarray, *, levels: int) -> np.ndarray:
     return greys[array]
 
 
-def grid(images: torch.Tensor | np.ndarray, *, levels: int, columns: int = 10, scale: int = 2, gap: int = 1) -> np.ndarray:
+def grid(
+    images: torch.Tensor | np.ndarray,
+    *,
+    levels: int,
+    columns: int = 10,
+    scale: int = 2,
+    gap: int = 1,
+) -> np.ndarray:
     """Images side by side, row by row, on mid grey.
 
     Arguments:
@@ -125,7 +168,11 @@ def grid(images: torch.Tensor | np.ndarray, *, levels: int, columns: int = 10, s
     rows = -(-n // columns)
     tiles = np.full((rows * columns, height * scale + gap, width * scale + gap), GAP_GREY, np.uint8)
     tiles[:n, : height * scale, : width * scale] = array.repeat(scale, axis=1).repeat(scale, axis=2)
-    page = tiles.reshape(rows, columns, *tiles.shape[1:]).swapaxes(1, 2).reshape(rows * tiles.shape[1], -1)
+    page = (
+        tiles.reshape(rows, columns, *tiles.shape[1:])
+        .swapaxes(1, 2)
+        .reshape(rows * tiles.shape[1], -1)
+    )
     return np.ascontiguousarray(page[: page.shape[0] - gap, : page.shape[1] - gap])
 
 
@@ -142,11 +189,18 @@ def png(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def gif(frames: Sequence[np.ndarray], *, duration_ms: int = 80, last_ms: int = 2000, max_bytes: int = MAX_BYTES) -> bytes:
+def gif(
+    frames: Sequence[np.ndarray],
+    *,
+    duration_ms: int = 80,
+    last_ms: int = 2000,
+    max_bytes: int = MAX_BYTES,
+) -> bytes:
     """Pictures as an endless GIF that rests on its last frame.
 
-    It starts with 16 greys and all frames. While the file is larger than ``max_bytes``, every other frame goes (the first and the last
-    stay) and the others last longer, then the greys become fewer.
+    It starts with 16 greys and all frames. While the file is larger than ``max_bytes``, every other
+    frame goes (the first and the last stay) and the others last longer, then the greys become
+    fewer.
 
     Arguments:
         frames: uint8 (h, w) each, of one shape.
@@ -155,12 +209,15 @@ def gif(frames: Sequence[np.ndarray], *, duration_ms: int = 80, last_ms: int = 2
         max_bytes: size that the result does not exceed.
 
     Raises:
-        ValueError: no frames, unequal shapes, or pictures too large for ``max_bytes`` even as two frames of four greys.
+        ValueError: no frames, unequal shapes, or pictures too large for ``max_bytes`` even as two
+            frames of four greys.
     """
     if not frames:
         raise ValueError("frames: there must be at least one, got none")
     if len({_picture(frame).shape for frame in frames}) > 1:
-        raise ValueError(f"frames: all must have one shape, got {sorted({frame.shape for frame in frames})}")
+        raise ValueError(
+            f"frames: all must have one shape, got {sorted({frame.shape for frame in frames})}"
+        )
     kept, greys = list(frames), 16
     while True:
         data = _encode(kept, greys, duration_ms, last_ms)
@@ -172,7 +229,10 @@ def gif(frames: Sequence[np.ndarray], *, duration_ms: int = 80, last_ms: int = 2
         elif greys > 4:
             greys //= 2
         else:
-            raise ValueError(f"frames: {kept[0].shape} pictures do not fit into {max_bytes} bytes; show fewer images or a smaller scale")
+            raise ValueError(
+                f"frames: {kept[0].shape} pictures do not fit into {max_bytes} bytes; show fewer "
+                "images or a smaller scale"
+            )
 
 
 def _encode(frames: Sequence[np.ndarray], greys: int, duration_ms: int, last_ms: int) -> bytes:
@@ -185,5 +245,13 @@ def _encode(frames: Sequence[np.ndarray], greys: int, duration_ms: int, last_ms:
         pictures.append(picture)
     durations = [duration_ms] * (len(pictures) - 1) + [last_ms]
     buffer = io.BytesIO()
-    pictures[0].save(buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=False)
+    pictures[0].save(
+        buffer,
+        format="GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=durations,
+        loop=0,
+        optimize=False,
+    )
     return buffer.getvalue()

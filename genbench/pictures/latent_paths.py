@@ -18,9 +18,11 @@ Scale = tuple[Tensor, Tensor]
 
 @torch.no_grad()
 def prior_scale(model: Latent, labels: Tensor | None, n: int, *, rng: Generator) -> Scale | None:
-    """Mean and standard deviation of each latent coordinate under the prior, for ``n`` latents of these labels; None where latents are codes.
+    """Mean and standard deviation of each latent coordinate under the prior, for ``n`` latents of
+    these labels; None where latents are codes.
 
-    A learned prior has its mass elsewhere than a standard normal one, and for each label in another place.
+    A learned prior has its mass elsewhere than a standard normal one, and for each label in another
+    place.
     """
     if not model.prior(1, None if labels is None else labels[:1], rng=rng).is_floating_point():
         return None
@@ -31,14 +33,17 @@ def prior_scale(model: Latent, labels: Tensor | None, n: int, *, rng: Generator)
     for label in labels.unique().tolist():
         z = model.prior(DRAWS, torch.full((DRAWS,), label, device=labels.device), rng=rng)
         found[label] = z.mean(0), z.std(0)
-    return torch.stack([found[label][0] for label in labels.tolist()]), torch.stack([found[label][1] for label in labels.tolist()])
+    return torch.stack([found[label][0] for label in labels.tolist()]), torch.stack(
+        [found[label][1] for label in labels.tolist()]
+    )
 
 
 def between(a: Tensor, b: Tensor, steps: int, scale: Scale | None) -> Tensor:
     """Latents (n, steps, ...) from ``a`` to ``b`` (n, ...), both ends included.
 
-    Real-valued latents move on a sphere around the prior's mean, in units of its standard deviations, where a Gaussian prior has its mass
-    (Shoemake, "Animating rotation with quaternion curves", 1985). Codes, without a scale, have no in-between: one position changes after another.
+    Real-valued latents move on a sphere around the prior's mean, in units of its standard
+    deviations, where a Gaussian prior has its mass (Shoemake, "Animating rotation with quaternion
+    curves", 1985). Codes, without a scale, have no in-between: one position changes after another.
     """
     t = torch.linspace(0, 1, steps, device=a.device)
     u, v = a.flatten(1)[:, None], b.flatten(1)[:, None]  # (n, 1, D)
@@ -47,14 +52,19 @@ def between(a: Tensor, b: Tensor, steps: int, scale: Scale | None) -> Tensor:
         path = torch.where(position < t[:, None], v, u)
     else:
         mean, std = (part.flatten(1)[:, None] for part in scale)
-        path = _along_the_sphere((u - mean) / std, (v - mean) / std, t[:, None].to(a.dtype)) * std + mean
+        path = (
+            _along_the_sphere((u - mean) / std, (v - mean) / std, t[:, None].to(a.dtype)) * std
+            + mean
+        )
     path = path.clone()
     path[:, 0], path[:, -1] = u[:, 0], v[:, 0]
     return path.unflatten(-1, a.shape[1:])
 
 
 def _along_the_sphere(u: Tensor, v: Tensor, t: Tensor) -> Tensor:
-    """Points (n, T, D) between ``u`` and ``v`` (n, 1, D) at ``t`` (T, 1); a straight line where they are nearly parallel."""
+    """Points (n, T, D) between ``u`` and ``v`` (n, 1, D) at ``t`` (T, 1); a straight line where
+    they are nearly parallel.
+    """
     cosine = torch.nn.functional.cosine_similarity(u, v, dim=-1)[..., None].clamp(-1, 1)
     angle = cosine.acos()
     sine = angle.sin()
@@ -63,10 +73,14 @@ def _along_the_sphere(u: Tensor, v: Tensor, t: Tensor) -> Tensor:
 
 
 def turned(z: Tensor, coordinates: Tensor, values: Tensor, scale: Scale | None) -> Tensor:
-    """``z`` (1, ...) with each of ``coordinates`` at each of ``values`` standard deviations from the prior's mean, (coordinates * values, ...)."""
+    """``z`` (1, ...) with each of ``coordinates`` at each of ``values`` standard deviations from
+    the prior's mean, (coordinates * values, ...).
+    """
     assert scale is not None
     mean, std = (part.flatten(1)[0, coordinates].repeat_interleave(len(values)) for part in scale)
     n = len(coordinates) * len(values)
     latents = z.flatten(1).repeat(n, 1)
-    latents[torch.arange(n), coordinates.repeat_interleave(len(values))] = values.repeat(len(coordinates)).to(z) * std + mean
+    latents[torch.arange(n), coordinates.repeat_interleave(len(values))] = (
+        values.repeat(len(coordinates)).to(z) * std + mean
+    )
     return latents.unflatten(-1, z.shape[1:])

@@ -18,7 +18,15 @@ def term_chart(terms: np.ndarray) -> bytes:
         terms: float (T + 1,), of steps 1..T and then of the prior.
     """
     steps, prior = np.arange(1, len(terms)), float(terms[-1])
-    with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#d9dce0"}):
+    with mpl.rc_context(
+        {
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.color": "#d9dce0",
+        }
+    ):
         figure = Figure(figsize=(4.6, 4.2), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True)
         upper.plot(steps, terms[:-1], color="#2f6fde", linewidth=1.2)
@@ -29,7 +37,11 @@ def term_chart(terms: np.ndarray) -> bytes:
         lower.set_xlabel("step (1: the last one when sampling)")
         lower.set_xscale("log")
         upper.set_title(
-            f"{terms.sum():.0f} nats: {terms[0]:.0f} of step 1, {terms[1:-1].sum():.0f} of the others, {prior:.2g} of the prior", fontsize=9
+            (
+                f"{terms.sum():.0f} nats: {terms[0]:.0f} of step 1, {terms[1:-1].sum():.0f} of the "
+                f"others, {prior:.2g} of the prior"
+            ),
+            fontsize=9,
         )
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=144, facecolor="white", metadata={"Software": None})

@@ -1,1 +1,3 @@
-"""Which stages run, when and how: fingerprints of sources, checks before a run, DVC's files, cleaning."""
+"""Which stages run, when and how: fingerprints of sources, checks before a run, DVC's files,
+cleaning.
+"""

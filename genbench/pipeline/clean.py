@@ -37,13 +37,16 @@ class Leftover:
 
 
 def clean(*, everything: bool = False) -> None:
-    """Remove the checkpoint folders that no unfinished stage of any entry would resume from, and print what that freed.
+    """Remove the checkpoint folders that no unfinished stage of any entry would resume from, and
+    print what that freed.
 
     Arguments:
-        everything: remove those of unfinished stages too. Folders that a process works in stay in any case.
+        everything: remove those of unfinished stages too. Folders that a process works in stay in
+            any case.
 
     Raises:
-        UserError: ``dvc status`` fails, which is what tells the unfinished stages, or a dvc.lock cannot be read.
+        UserError: ``dvc status`` fails, which is what tells the unfinished stages, or a dvc.lock
+            cannot be read.
     """
     root = find_root()
     loaded = [load_params(name, root=root) for name in profiles(root)]
@@ -52,9 +55,13 @@ def clean(*, everything: bool = False) -> None:
         print("nothing to remove: there are no checkpoints")
         return
     freed = 0
-    if not everything:  # first what no stage can need, finished or not: on a full disk DVC cannot say which are
+    if (
+        not everything
+    ):  # first what no stage can need, finished or not: on a full disk DVC cannot say which are
         works = {path.name.rpartition("-")[0] for path in folder.iterdir()}
-        freed, _ = _sweep(leftover for leftover in leftovers(folder, loaded, works) if leftover.kept is None)
+        freed, _ = _sweep(
+            leftover for leftover in leftovers(folder, loaded, works) if leftover.kept is None
+        )
     more, kept = _sweep(leftovers(folder, loaded, set() if everything else _unfinished(root)))
     print(f"freed {_mb(freed + more)}, kept {_mb(kept)}")
 
@@ -68,18 +75,28 @@ def _sweep(found: Iterable[Leftover]) -> tuple[int, int]:
             freed += leftover.size
         else:
             kept += leftover.size
-        print(f"{'removed' if reason is None else f'kept ({reason})'}: {leftover.path.name}, {_mb(leftover.size)}", flush=True)
+        print(
+            (
+                f"{'removed' if reason is None else f'kept ({reason})'}: {leftover.path.name}, "
+                f"{_mb(leftover.size)}"
+            ),
+            flush=True,
+        )
     return freed, kept
 
 
 def _remove(folder: Path) -> str | None:
-    """Remove a folder under its lock; why that cannot be done, if it cannot, which is no reason to keep the others."""
+    """Remove a folder under its lock; why that cannot be done, if it cannot, which is no reason to
+    keep the others.
+    """
     try:
         with explained(folder, "remove"), claim(folder / "lock") as free:
             if not free:
                 return "in use"
             for path in folder.iterdir():
-                if path.name != "lock":  # which goes last: without it another process begins its work here
+                if (
+                    path.name != "lock"
+                ):  # which goes last: without it another process begins its work here
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             shutil.rmtree(folder)
     except FileNotFoundError:  # another one has removed it
@@ -89,11 +106,14 @@ def _remove(folder: Path) -> str | None:
     return None
 
 
-def leftovers(folder: Path, loaded: Collection[Params], unfinished: Collection[str]) -> list[Leftover]:
+def leftovers(
+    folder: Path, loaded: Collection[Params], unfinished: Collection[str]
+) -> list[Leftover]:
     """Every checkpoint folder, the newest of each piece of work first.
 
-    A folder is ``<profile>-<entry>-<stage>-<hash>``. It is needed if it is the newest of an unfinished stage of an entry that exists, on its kind
-    of processor: the hash of an older one is that of other parameters or code.
+    A folder is ``<profile>-<entry>-<stage>-<hash>``. It is needed if it is the newest of an
+    unfinished stage of an entry that exists, on its kind of processor: the hash of an older one is
+    that of other parameters or code.
 
     Arguments:
         folder: where they are.
@@ -106,16 +126,28 @@ def leftovers(folder: Path, loaded: Collection[Params], unfinished: Collection[s
     for path in sorted((p for p in folder.iterdir() if p.is_dir()), key=_modified, reverse=True):
         work = path.name.rpartition("-")[0]
         begun = (work, _machine(path))
-        # One without an identity is of a version before they were kept, and nothing goes on from it.
-        newest, exists = begun[1] is not None and begun not in seen, work.rpartition("-")[0] in known
+        # One without an identity is of a version before they were kept, and nothing goes on from
+        # it.
+        newest, exists = (
+            begun[1] is not None and begun not in seen,
+            work.rpartition("-")[0] in known,
+        )
         seen.add(begun)
         reason = _held(path) or ("unfinished" if newest and exists and work in unfinished else None)
-        result.append(Leftover(path, sum(found.st_size for found in _stats(path) if stat.S_ISREG(found.st_mode)), reason))
+        result.append(
+            Leftover(
+                path,
+                sum(found.st_size for found in _stats(path) if stat.S_ISREG(found.st_mode)),
+                reason,
+            )
+        )
     return result
 
 
 def _machine(path: Path) -> str | None:
-    """The machine's part in the identity of a folder of unfinished work, the same text for the same; None where there is no identity."""
+    """The machine's part in the identity of a folder of unfinished work, the same text for the
+    same; None where there is no identity.
+    """
     try:
         identity = read_json(path / IDENTITY)
         return json.dumps({name: identity.get(name) for name in MACHINE}, sort_keys=True)
@@ -128,7 +160,9 @@ def _modified(path: Path) -> float:
 
 
 def _stats(folder: Path) -> Iterator[os.stat_result]:
-    """Of a folder and all that is in it, but what vanishes meanwhile, as the files of a running stage do."""
+    """Of a folder and all that is in it, but what vanishes meanwhile, as the files of a running
+    stage do.
+    """
     for parent, _, files in os.walk(folder):
         for name in ("", *files):
             with contextlib.suppress(FileNotFoundError):
@@ -136,7 +170,9 @@ def _stats(folder: Path) -> Iterator[os.stat_result]:
 
 
 def _held(path: Path) -> str | None:
-    """Why a folder is not ours to remove: a process works in it, or its lock cannot be opened; else None."""
+    """Why a folder is not ours to remove: a process works in it, or its lock cannot be opened; else
+    None.
+    """
     try:
         with explained(path / "lock", "open"):
             return "in use" if in_use(path / "lock") else None
@@ -152,9 +188,13 @@ def _unfinished(root: Path) -> set[str]:
     except OSError as error:
         raise UserError(f"cannot tell what is unfinished: {told(error)}. {_ALL}") from error
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "status", "--json"]
-    status = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    status = subprocess.run(
+        command, cwd=root, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if status.returncode != 0:
-        raise UserError(f"cannot tell what is unfinished, dvc status says: {status.stderr.strip()}. {_ALL}")
+        raise UserError(
+            f"cannot tell what is unfinished, dvc status says: {status.stderr.strip()}. {_ALL}"
+        )
     names = set()
     for target in json.loads(status.stdout):
         file, _, stage = target.rpartition(":")

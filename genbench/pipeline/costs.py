@@ -1,4 +1,6 @@
-"""What stages have cost here: a line for each that was run from its beginning, which the next run's estimate reads. No result depends on it."""
+"""What stages have cost here: a line for each that was run from its beginning, which the next run's
+estimate reads. No result depends on it.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def costs_path(params: Params) -> Path:
 
 
 def record_cost(params: Params, stage: str, key: str, seconds: float, *, begun: float) -> None:
-    """Add a line: what was run by which fingerprint, its wall time in seconds, and the kind of processor and number of threads that it ran with.
+    """Add a line: what was run by which fingerprint, its wall time in seconds, and the kind of
+    processor and number of threads that it ran with.
 
     Work that went on from an earlier run's is left out, since its time is not that of the whole.
 
@@ -37,12 +40,21 @@ def record_cost(params: Params, stage: str, key: str, seconds: float, *, begun: 
     """
     if stage not in _TIMED or _went_on(params, stage, key, begun):
         return
-    line: dict[str, Any] = {"stage": stage, "key": key, "seconds": round(seconds, 2), "threads": params.compute.threads}
+    line: dict[str, Any] = {
+        "stage": stage,
+        "key": key,
+        "seconds": round(seconds, 2),
+        "threads": params.compute.threads,
+    }
     own = params.fingerprint(key if stage in ENTRY_STAGES else "_stages", stage)
-    with contextlib.suppress(OSError):  # no fingerprint, or a full disk: what is lost is an estimate
+    with contextlib.suppress(
+        OSError
+    ):  # no fingerprint, or a full disk: what is lost is an estimate
         line["fingerprint"] = hashlib.md5(own.read_bytes(), usedforsecurity=False).hexdigest()
         if stage != "prepare":  # which computes nothing; all others have set up the device
-            line["kind"] = kind_of(sys.modules["torch"].device(params.compute.device), params.compute.isa).record()
+            line["kind"] = kind_of(
+                sys.modules["torch"].device(params.compute.device), params.compute.isa
+            ).record()
         path = costs_path(params)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
@@ -52,7 +64,11 @@ def record_cost(params: Params, stage: str, key: str, seconds: float, *, begun: 
 def _went_on(params: Params, stage: str, key: str, begun: float) -> bool:
     """Whether the work in progress that a stage used last is older than its run."""
     work = params.checkpoints.glob(f"{params.profile}-{key}-{stage}-{'[0-9a-f]' * 16}")
-    used = [(folder / "lock", folder / IDENTITY) for folder in work if (folder / "lock").is_file() and (folder / IDENTITY).is_file()]
+    used = [
+        (folder / "lock", folder / IDENTITY)
+        for folder in work
+        if (folder / "lock").is_file() and (folder / IDENTITY).is_file()
+    ]
     if not used:
         return False
     _, identity = max(used, key=lambda pair: pair[0].stat().st_mtime)

@@ -1,4 +1,6 @@
-"""DVC's configuration, which DVC itself is asked for. To import it takes some tenths of a second, and it takes over the streams: look first for a word."""
+"""DVC's configuration, which DVC itself is asked for. To import it takes some tenths of a second,
+and it takes over the streams: look first for a word.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ __all__ = ["is_set", "mentions"]
 
 
 def is_set(root: Path, option: str) -> bool:
-    """Whether an option of the section ``core``, such as ``no_scm``, is set to true for a project, in any of DVC's files.
+    """Whether an option of the section ``core``, such as ``no_scm``, is set to true for a project,
+    in any of DVC's files.
 
     Raises:
         UserError: the configuration is not valid.
@@ -22,14 +25,23 @@ def is_set(root: Path, option: str) -> bool:
     from dvc.config import Config, ConfigError
 
     try:
-        return bool(Config(str(root / ".dvc"), local_dvc_dir=str(root / ".dvc"))["core"].get(option, False))
+        return bool(
+            Config(str(root / ".dvc"), local_dvc_dir=str(root / ".dvc"))["core"].get(option, False)
+        )
     except ConfigError as error:
-        raise UserError(f"the configuration of DVC in {root / '.dvc'} is not valid: {error}") from error
+        raise UserError(
+            f"the configuration of DVC in {root / '.dvc'} is not valid: {error}"
+        ) from error
 
 
 def mentions(root: Path, word: str) -> bool:
-    """Whether a word is in any of the files with DVC's configuration of a project; DVC reads their keys in lower case."""
-    return any(path.is_file() and word in path.read_text(encoding="utf-8", errors="replace").lower() for path in _files(root))
+    """Whether a word is in any of the files with DVC's configuration of a project; DVC reads their
+    keys in lower case.
+    """
+    return any(
+        path.is_file() and word in path.read_text(encoding="utf-8", errors="replace").lower()
+        for path in _files(root)
+    )
 
 
 def _files(root: Path) -> Iterator[Path]:

@@ -1,9 +1,11 @@
 """DVC's own files that a kill can cut short: `dvc.lock` of each profile, and `.dvc/tmp/rwlock`.
 
-DVC truncates them and writes them anew. A process that dies meanwhile leaves one empty or cut, and then no command of DVC works in the project,
-whatever its profile, since DVC reads all of them. So `genbench run` keeps copies of each dvc.lock while DVC runs. A copy may be older than what was
-lost: DVC then takes the stages that it lacks from its cache of runs, for it puts results there before it writes dvc.lock. What somebody else has
-run and committed is in no such cache; so where git has a later file than the copy, that takes its place.
+DVC truncates them and writes them anew. A process that dies meanwhile leaves one empty or cut, and
+then no command of DVC works in the project, whatever its profile, since DVC reads all of them. So
+`genbench run` keeps copies of each dvc.lock while DVC runs. A copy may be older than what was lost:
+DVC then takes the stages that it lacks from its cache of runs, for it puts results there before it
+writes dvc.lock. What somebody else has run and committed is in no such cache; so where git has a
+later file than the copy, that takes its place.
 """
 
 from __future__ import annotations
@@ -52,10 +54,17 @@ def problems(root: Path, patience: float = 10.0) -> list[tuple[str, str]]:
         UserError: DVC has held its lock for ``patience`` seconds; names the process.
     """
     with dvc_is_quiet(root, patience):
-        found = [problem for path, copy in locks(root).items() if (problem := _problem(root, path, copy))]
+        found = [
+            problem for path, copy in locks(root).items() if (problem := _problem(root, path, copy))
+        ]
         path = rwlock.path_of(root)
         if path.is_file() and rwlock.holders(path) is None:
-            found.append((f"{path} cannot be read", "the next `genbench run` removes it, unless DVC is running now"))
+            found.append(
+                (
+                    f"{path} cannot be read",
+                    "the next `genbench run` removes it, unless DVC is running now",
+                )
+            )
         return found
 
 
@@ -91,26 +100,32 @@ def _readable(path: Path) -> bytes | None:
 
 def _merge(path: Path) -> str:
     return (
-        f"keep both sides' entries in params.yaml, take either side of the lock (`git checkout --ours {path}`, or --theirs), and run again: "
+        "keep both sides' entries in params.yaml, take either side of the lock (`git checkout "
+        f"--ours {path}`, or --theirs), and run again: "
         "what the other side had comes from DVC's cache"
     )
 
 
 def _restore(path: Path) -> str:
-    return f"`git checkout -- {path}` takes the committed one; or delete it, and what DVC's cache of runs does not have is made anew"
+    return (
+        f"`git checkout -- {path}` takes the committed one; or delete it, and what DVC's cache "
+        "of runs does not have is made anew"
+    )
 
 
 # ---------------------------------------------------------------------- mending
 
 
 def mend(root: Path) -> list[str]:
-    """Make DVC's files readable again where a kill cut them short, and renew the copies. Waits while DVC holds its lock, as it does when it writes.
+    """Make DVC's files readable again where a kill cut them short, and renew the copies. Waits
+    while DVC holds its lock, as it does when it writes.
 
     Returns:
         What was done, a sentence each.
 
     Raises:
-        UserError: a dvc.lock that was not cut short, such as one with merge conflicts, or for which there is no whole one; says how to mend it.
+        UserError: a dvc.lock that was not cut short, such as one with merge conflicts, or for which
+            there is no whole one; says how to mend it.
     """
     with dvc_is_quiet(root):
         done = [_mend_lock(root, path, copy) for path, copy in locks(root).items()]
@@ -130,7 +145,9 @@ def _mend_lock(root: Path, path: Path, copy: Path) -> str | None:
         _keep_as(copy, content)
         return None
     if has_conflict(content):
-        raise UserError(f"{path} holds the marks of a merge conflict, and DVC cannot read it: {_merge(path)}")
+        raise UserError(
+            f"{path} holds the marks of a merge conflict, and DVC cannot read it: {_merge(path)}"
+        )
     if not is_beginning(content):
         raise UserError(f"{path} cannot be read by DVC: {reason}. {_restore(path)}")
     try:
@@ -143,17 +160,26 @@ def _mend_lock(root: Path, path: Path, copy: Path) -> str | None:
 
 
 def _whole(root: Path, path: Path, copy: Path) -> tuple[bytes, str]:
-    """What takes the place of a dvc.lock that was cut, its copy or what git has if that is later, and which it is; UserError if neither is whole."""
+    """What takes the place of a dvc.lock that was cut, its copy or what git has if that is later,
+    and which it is; UserError if neither is whole.
+    """
     kept, why = _readable(copy), ""
     copied = None if kept is None or wrong(kept) is not None else kept
     try:
         committed = in_index(root, path)
     except UserError as error:
         committed, why = None, f" ({error})"
-    if committed is not None and wrong(committed[0]) is None and (copied is None or committed[1] > copy.stat().st_mtime):
+    if (
+        committed is not None
+        and wrong(committed[0]) is None
+        and (copied is None or committed[1] > copy.stat().st_mtime)
+    ):
         return committed[0], "what git has of it"
     if copied is None:
-        raise UserError(f"{path} was cut short by a kill, and there is neither a copy of it nor one in git that is whole{why}")
+        raise UserError(
+            f"{path} was cut short by a kill, and there is neither a copy of it nor one in git "
+            f"that is whole{why}"
+        )
     return copied, "its last copy"
 
 
@@ -168,9 +194,15 @@ def _keep_as(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def copies_kept(root: Path, interval: float = 0.5) -> Iterator[None]:
-    """Renew the copies whenever DVC has written a dvc.lock: as soon as that has stood still for two intervals of so many seconds, and at the end."""
+    """Renew the copies whenever DVC has written a dvc.lock: as soon as that has stood still for two
+    intervals of so many seconds, and at the end.
+    """
     ended, paths = threading.Event(), locks(root)
-    keeper = threading.Thread(target=_keep, args=(paths, {path: _stamp(path) for path in paths}, ended, interval), daemon=True)
+    keeper = threading.Thread(
+        target=_keep,
+        args=(paths, {path: _stamp(path) for path in paths}, ended, interval),
+        daemon=True,
+    )
     keeper.start()
     try:
         yield
@@ -179,8 +211,13 @@ def copies_kept(root: Path, interval: float = 0.5) -> Iterator[None]:
         keeper.join()
 
 
-def _keep(paths: dict[Path, Path], seen: dict[Path, _Stamp], ended: threading.Event, interval: float) -> None:
-    since, over = dict.fromkeys(paths, -1), False  # intervals since a change that is still to be looked at; -1 where there is none
+def _keep(
+    paths: dict[Path, Path], seen: dict[Path, _Stamp], ended: threading.Event, interval: float
+) -> None:
+    since, over = (
+        dict.fromkeys(paths, -1),
+        False,
+    )  # intervals since a change that is still to be looked at; -1 where there is none
     while not over:
         over = ended.wait(interval)  # then once more: DVC has written its last
         for path, copy in paths.items():
@@ -189,7 +226,8 @@ def _keep(paths: dict[Path, Path], seen: dict[Path, _Stamp], ended: threading.Ev
                 seen[path], since[path] = now, 0
             elif since[path] >= 0:
                 since[path] += 1
-            # What stands still is whole, as far as can be seen; reading it all takes a tenth of a second, so it is done once.
+            # What stands still is whole, as far as can be seen; reading it all takes a tenth of a
+            # second, so it is done once.
             if since[path] >= (0 if over else 2):
                 since[path] = -1
                 content = _readable(path)

@@ -1,4 +1,6 @@
-"""The content of a `dvc.lock`: what it says of stages, and whether it is what DVC has finished writing, the beginning of that, or neither."""
+"""The content of a `dvc.lock`: what it says of stages, and whether it is what DVC has finished
+writing, the beginning of that, or neither.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,13 @@ _CONFLICT = re.compile(rb"^(<{7}|\|{7}|={7}|>{7})( |\r?$)", re.MULTILINE)
 
 
 def stages_in(path: Path) -> Mapping[str, Any]:
-    """What a dvc.lock says of each stage; nothing if it is absent or unreadable, of which DVC is the one to complain."""
+    """What a dvc.lock says of each stage; nothing if it is absent or unreadable, of which DVC is
+    the one to complain.
+    """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = yaml.load(
+            path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
         stages = content["stages"]
     except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError):
         return {}
@@ -43,7 +49,9 @@ def has_conflict(content: bytes) -> bool:
 
 
 def wrong(content: bytes) -> str | None:
-    """Why a dvc.lock cannot be left as it is: DVC cannot read it, or it ends too early; None if it can."""
+    """Why a dvc.lock cannot be left as it is: DVC cannot read it, or it ends too early; None if it
+    can.
+    """
     if _is_whole(content):
         return None
     reason = _unreadable(content)
@@ -51,14 +59,17 @@ def wrong(content: bytes) -> str | None:
         return reason
     stages = list(YAML(typ="safe").load(content.decode("utf-8")).get("stages", {}).values())
     lacking = [stage for stage in stages if not _is_complete(stage)]
-    # DVC ends with a newline, and gives all that it gives a file to each one; what an option makes it leave out, it leaves out everywhere.
+    # DVC ends with a newline, and gives all that it gives a file to each one; what an option makes
+    # it leave out, it leaves out everywhere.
     cut = not content.endswith(b"\n") or not stages or lacking == stages[-1:]
     return "its end is missing" if cut and is_beginning(content) else None
 
 
 def _unreadable(content: bytes) -> str | None:
     """Why DVC cannot read a dvc.lock, by its own rules; None if it can."""
-    from dvc.exceptions import DvcException  # some tenths of a second, and it takes over the streams; needed for odd files alone
+    from dvc.exceptions import (
+        DvcException,
+    )  # some tenths of a second, and it takes over the streams; needed for odd files alone
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils.serialize import parse_yaml
     from voluptuous import Invalid
@@ -71,18 +82,26 @@ def _unreadable(content: bytes) -> str | None:
 
 
 def _is_whole(content: bytes) -> bool:
-    """Whether a dvc.lock is one that DVC has finished writing: it can be read, and every entry has all that DVC gives it."""
+    """Whether a dvc.lock is one that DVC has finished writing: it can be read, and every entry has
+    all that DVC gives it.
+    """
     if not content.endswith(b"\n"):
         return False
     try:
         lock = YAML(typ="safe").load(content.decode("utf-8"))  # the parser that DVC uses
-        return list(lock) == ["schema", "stages"] and lock["schema"] == "2.0" and all(map(_is_whole_stage, lock["stages"].values()))
+        return (
+            list(lock) == ["schema", "stages"]
+            and lock["schema"] == "2.0"
+            and all(map(_is_whole_stage, lock["stages"].values()))
+        )
     except (YAMLError, ValueError, TypeError, KeyError, AttributeError):
         return False
 
 
 def _is_whole_stage(stage: Mapping[str, Any]) -> bool:
-    known = stage.keys() <= {"cmd", "deps", "params", "outs"} and all(entry.keys() <= _ENTRY | {"nfiles"} for entry in _entries(stage))
+    known = stage.keys() <= {"cmd", "deps", "params", "outs"} and all(
+        entry.keys() <= _ENTRY | {"nfiles"} for entry in _entries(stage)
+    )
     params = all(isinstance(values, dict) for values in stage.get("params", {}).values())
     counts = all(type(entry.get("nfiles", 0)) is int for entry in _entries(stage))
     return known and isinstance(stage["cmd"], str) and params and counts and _is_complete(stage)
@@ -107,7 +126,8 @@ def _entries(stage: Mapping[str, Any]) -> list[Any]:
 def is_beginning(content: bytes) -> bool:
     """Whether a file is what is left of a dvc.lock that was cut somewhere.
 
-    Whatever DVC writes has this form: the header, then stages, of which a cut leaves the last one incomplete, and a line of that.
+    Whatever DVC writes has this form: the header, then stages, of which a cut leaves the last one
+    incomplete, and a line of that.
     """
     content = content.rstrip(b"\0")  # what a file system may put in the place of what it lost
     if _HEADER.startswith(content):
@@ -121,7 +141,11 @@ def is_beginning(content: bytes) -> bool:
     whole, last = lines[: begins[-1] if begins else None], lines[begins[-1] :] if begins else b""
     if whole == _HEADER and not last:
         return True
-    return bool(last) and _is_mapping(_without_open_quote(last)) and (whole == _HEADER or _unreadable(whole) is None)
+    return (
+        bool(last)
+        and _is_mapping(_without_open_quote(last))
+        and (whole == _HEADER or _unreadable(whole) is None)
+    )
 
 
 def _without_open_quote(text: bytes) -> bytes:

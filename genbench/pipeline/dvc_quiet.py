@@ -1,7 +1,8 @@
-"""The lock that DVC holds whenever it reads or writes files of its own, that is always but while a stage runs: `.dvc/tmp/lock`.
+"""The lock that DVC holds whenever it reads or writes files of its own, that is always but while a
+stage runs: `.dvc/tmp/lock`.
 
-It is ``flock``, or with ``core.hardlink_lock`` a hard link, for file systems that have no ``flock``. A file that lies there then, and is no such
-link, blocks DVC for good.
+It is ``flock``, or with ``core.hardlink_lock`` a hard link, for file systems that have no
+``flock``. A file that lies there then, and is no such link, blocks DVC for good.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ __all__ = ["dvc_is_quiet"]
 
 @contextlib.contextmanager
 def dvc_is_quiet(root: Path, patience: float | None = None) -> Iterator[None]:
-    """Hold DVC's lock, without which it writes nothing. Wait while another process holds it, and say after 5 seconds which one.
+    """Hold DVC's lock, without which it writes nothing. Wait while another process holds it, and
+    say after 5 seconds which one.
 
     Arguments:
         root: the project.
@@ -56,7 +58,9 @@ def dvc_is_quiet(root: Path, patience: float | None = None) -> Iterator[None]:
 
 
 def _take(path: Path) -> Callable[[], None] | None:
-    """Lock the file as DVC does, and note this process in it; what gives it free, or None where another process has it."""
+    """Lock the file as DVC does, and note this process in it; what gives it free, or None where
+    another process has it.
+    """
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,7 +77,10 @@ def _take(path: Path) -> Callable[[], None] | None:
 
 def _take_link(path: Path) -> Callable[[], None] | None:
     """The same with a hard link, by DVC."""
-    from dvc.lock import LockError, make_lock  # some tenths of a second, and it takes over the streams
+    from dvc.lock import (
+        LockError,
+        make_lock,
+    )  # some tenths of a second, and it takes over the streams
 
     lock = make_lock(str(path), tmp_dir=str(path.parent), hardlink_lock=True, wait=True)
     try:
@@ -84,7 +91,9 @@ def _take_link(path: Path) -> Callable[[], None] | None:
 
 
 def _holder(root: Path, path: Path, links: bool) -> str:
-    """Who has the lock, and what to do where it will not be given free by itself. A link does not say whose it is, so the processes are asked."""
+    """Who has the lock, and what to do where it will not be given free by itself. A link does not
+    say whose it is, so the processes are asked.
+    """
     if links:
         named = [text for pid in running_dvc(root) if (text := _in_words(pid))]
         return ", ".join(named) or "no DVC that is to be seen: delete it, unless one runs elsewhere"
@@ -97,9 +106,16 @@ def _in_words(pid: int) -> str:
     """A process, and how to go on if it is stopped; empty if there is none."""
     try:
         process = psutil.Process(pid)
-        command, stopped = " ".join(process.cmdline())[:100], process.status() == psutil.STATUS_STOPPED
+        command, stopped = (
+            " ".join(process.cmdline())[:100],
+            process.status() == psutil.STATUS_STOPPED,
+        )
     except psutil.NoSuchProcess:
         return ""
     except psutil.AccessDenied:
         return f"process {pid}"
-    return f"process {pid} ({command})" + (f", which is stopped: continue it (`fg`, or `kill -CONT {pid}`) or end it" if stopped else "")
+    return f"process {pid} ({command})" + (
+        f", which is stopped: continue it (`fg`, or `kill -CONT {pid}`) or end it"
+        if stopped
+        else ""
+    )

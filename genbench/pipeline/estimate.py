@@ -1,6 +1,7 @@
 """What a run will do and how long that takes here, said before it begins.
 
-From what the same stages took on this machine before, or else from the committed costs of a reference machine, scaled by how fast both compute.
+From what the same stages took on this machine before, or else from the committed costs of a
+reference machine, scaled by how fast both compute.
 """
 
 from __future__ import annotations
@@ -21,13 +22,27 @@ from genbench.pipeline.dvc_files import lock_of
 from genbench.pipeline.dvc_lock import files_in, stages_in
 from genbench.pipeline.fingerprints import ENTRY_STAGES
 
-__all__ = ["REFERENCE", "Estimate", "announce", "duration", "estimate", "fingerprints", "how_long", "reference", "stages_to_run", "whole"]
+__all__ = [
+    "REFERENCE",
+    "Estimate",
+    "announce",
+    "duration",
+    "estimate",
+    "fingerprints",
+    "how_long",
+    "reference",
+    "stages_to_run",
+    "whole",
+]
 
 REFERENCE = Path("benchmarks") / "results" / "costs.json"
-"""Costs of whole profiles on a reference machine, by benchmarks/costs.py; below the project's root."""
+"""Costs of whole profiles on a reference machine, by benchmarks/costs.py; below the project's root.
+"""
 
 SECONDS_PER_STAGE = 1.2
-"""What DVC and the start of a process take for each stage, beside the stage itself: 285 s of `smoke` were 96 s in its 164 stages."""
+"""What DVC and the start of a process take for each stage, beside the stage itself: 285 s of
+`smoke` were 96 s in its 164 stages.
+"""
 
 Stage = tuple[str, str]
 """Name and key: an entry, or a data set."""
@@ -41,7 +56,8 @@ class Estimate:
         seconds: of those whose cost is known.
         known: how many these are.
         unknown: the others.
-        measured: how many of the known were run on this kind of machine before; the others are scaled from the reference.
+        measured: how many of the known were run on this kind of machine before; the others are
+            scaled from the reference.
     """
 
     seconds: float
@@ -51,7 +67,9 @@ class Estimate:
 
 
 def whole(params: Params, names: Collection[str] | None = None) -> list[Stage]:
-    """All stages of a profile that take time, or those of some of its entries with what they need, in the order of a run."""
+    """All stages of a profile that take time, or those of some of its entries with what they need,
+    in the order of a run.
+    """
     entries = [entry for entry in params.entries.values() if names is None or entry.name in names]
     datasets = [name for name in params.datasets if any(entry.dataset == name for entry in entries)]
     shared = [(stage, name) for stage in ("prepare", "features") for name in datasets]
@@ -59,27 +77,40 @@ def whole(params: Params, names: Collection[str] | None = None) -> list[Stage]:
 
 
 def stages_to_run(params: Params, names: Collection[str] | None = None) -> list[Stage]:
-    """The stages of :func:`whole` that are not up to date, as far as dvc.lock and the fingerprints tell.
+    """The stages of :func:`whole` that are not up to date, as far as dvc.lock and the fingerprints
+    tell.
 
-    One is up to date if dvc.lock has it with its present fingerprint and with the outputs of other stages as the lock has those, if its own outputs exist,
-    and if the stages that it reads from are up to date. DVC also compares the files' content, and may find results in its cache.
+    One is up to date if dvc.lock has it with its present fingerprint and with the outputs of other
+    stages as the lock has those, if its own outputs exist, and if the stages that it reads from are
+    up to date. DVC also compares the files' content, and may find results in its cache.
     """
     recorded, now = stages_in(lock_of(params.root, params.profile)), fingerprints(params)
-    made = {out.get("path"): out.get("md5") for stage in recorded.values() for out in files_in(stage, "outs")}
+    made = {
+        out.get("path"): out.get("md5")
+        for stage in recorded.values()
+        for out in files_in(stage, "outs")
+    }
     stale: set[Stage] = set()
     for stage, key in whole(params, names):
         own = now[key if stage in ENTRY_STAGES else "_stages", stage]
         before = _before(params, stage, key)
-        if any(other in stale for other in before) or not _is_current(params, recorded.get(f"{stage}@{key}"), own, made):
+        if any(other in stale for other in before) or not _is_current(
+            params, recorded.get(f"{stage}@{key}"), own, made
+        ):
             stale.add((stage, key))
     return [stage for stage in whole(params, names) if stage in stale]
 
 
 def fingerprints(params: Params) -> dict[tuple[str, str], tuple[str, str]]:
-    """Entry (``_stages`` for none) and stage → path of its fingerprint below the root, and the MD5 that DVC would give it, whether it is written or not."""
+    """Entry (``_stages`` for none) and stage → path of its fingerprint below the root, and the MD5
+    that DVC would give it, whether it is written or not.
+    """
     wanted = importlib.import_module("pipelines.code").wanted(params)
     return {
-        (path.parent.name, path.stem): (path.relative_to(params.root).as_posix(), _md5(as_json(content).encode()))
+        (path.parent.name, path.stem): (
+            path.relative_to(params.root).as_posix(),
+            _md5(as_json(content).encode()),
+        )
         for path, content in wanted.items()
     }
 
@@ -104,7 +135,9 @@ def _before(params: Params, stage: str, key: str) -> list[Stage]:
     }[stage]
 
 
-def _is_current(params: Params, recorded: Any, own: tuple[str, str], made: Mapping[Any, Any]) -> bool:
+def _is_current(
+    params: Params, recorded: Any, own: tuple[str, str], made: Mapping[Any, Any]
+) -> bool:
     deps = {dep.get("path"): dep.get("md5") for dep in files_in(recorded, "deps")}
     outs = [out.get("path") for out in files_in(recorded, "outs")]
     if not outs or deps.get(own[0]) != own[1]:
@@ -113,17 +146,24 @@ def _is_current(params: Params, recorded: Any, own: tuple[str, str], made: Mappi
     return same and all((params.root / str(path)).exists() for path in outs)
 
 
-def estimate(params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, Mapping[str, float]]) -> Estimate:
+def estimate(
+    params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, Mapping[str, float]]
+) -> Estimate:
     """How long stages take on this machine.
 
     Arguments:
         params: the profile.
         stages: which ones.
-        own_speeds: this machine's :func:`genbench.hardware.capacity.speeds` in the precisions that it computes natively.
+        own_speeds: this machine's :func:`genbench.hardware.capacity.speeds` in the precisions that
+            it computes natively.
     """
     before = _own_costs(params)
     recorded = reference(params, "bfloat16" if "bfloat16" in own_speeds else "float32")
-    scale = 0.0 if recorded is None else ratio(own_speeds[recorded["precision"]], recorded["speeds"][recorded["precision"]])
+    scale = (
+        0.0
+        if recorded is None
+        else ratio(own_speeds[recorded["precision"]], recorded["speeds"][recorded["precision"]])
+    )
     theirs: Mapping[str, float] = {} if recorded is None else recorded["seconds"]
     seconds, unknown = 0.0, []
     for stage, key in stages:
@@ -133,11 +173,18 @@ def estimate(params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, M
             seconds += scale * theirs[f"{stage}@{key}"]
         else:
             unknown.append((stage, key))
-    return Estimate(seconds, len(stages) - len(unknown), tuple(unknown), sum(stage in before for stage in stages))
+    return Estimate(
+        seconds,
+        len(stages) - len(unknown),
+        tuple(unknown),
+        sum(stage in before for stage in stages),
+    )
 
 
 def _own_costs(params: Params) -> dict[Stage, float]:
-    """Seconds of stages that were run here, by the same fingerprint, on this kind of processor and with as many threads: the last of each."""
+    """Seconds of stages that were run here, by the same fingerprint, on this kind of processor and
+    with as many threads: the last of each.
+    """
     lines = read_costs(params)
     if not lines:
         return {}  # fingerprints take a second
@@ -146,13 +193,18 @@ def _own_costs(params: Params) -> dict[Stage, float]:
     for line in lines:
         stage, key = line["stage"], line["key"]
         _, md5 = now.get((key if stage in ENTRY_STAGES else "_stages", stage), ("", ""))
-        if line.get("fingerprint") == md5 and (line.get("threads"), line.get("kind", here[1])) == here:
+        if (
+            line.get("fingerprint") == md5
+            and (line.get("threads"), line.get("kind", here[1])) == here
+        ):
             result[stage, key] = float(line["seconds"])
     return result
 
 
 def reference(params: Params, precision: str) -> Mapping[str, Any] | None:
-    """The reference machine's costs of a profile in a precision, or else in the other one; None if it was never run there."""
+    """The reference machine's costs of a profile in a precision, or else in the other one; None if
+    it was never run there.
+    """
     try:
         costs = read_json(params.root / REFERENCE)["profiles"].get(params.profile, {})
     except (OSError, ValueError, KeyError, AttributeError):
@@ -169,24 +221,44 @@ def _kind(params: Params) -> dict[str, Any]:
     return kind_of(torch.device(params.compute.device), params.compute.isa).record()
 
 
-def announce(params: Params, names: Collection[str] | None = None, *, force: bool = False) -> str | None:
-    """What a run of these entries will do here, in a sentence; None if all is up to date and not to be run by force."""
+def announce(
+    params: Params, names: Collection[str] | None = None, *, force: bool = False
+) -> str | None:
+    """What a run of these entries will do here, in a sentence; None if all is up to date and not to
+    be run by force.
+    """
     stages = whole(params, names) if force else stages_to_run(params, names)
     if not stages:
         return None
     entries = len({key for stage, key in stages if stage in ENTRY_STAGES})
-    what = f"{params.profile}: {len(stages)} stages of {entries} entr{'y' if entries == 1 else 'ies'} to run"
+    what = (
+        f"{params.profile}: {len(stages)} stages of {entries} "
+        f"entr{'y' if entries == 1 else 'ies'} to run"
+    )
     return f"{what}, {how_long(params, stages)}"
 
 
-def how_long(params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, Mapping[str, float]] | None = None) -> str:
-    """``about 95 min with 2 threads on AMD, AVX2, where precision: auto is float32, since bfloat16 is not native``."""
+def how_long(
+    params: Params,
+    stages: Sequence[Stage],
+    own_speeds: Mapping[str, Mapping[str, float]] | None = None,
+) -> str:
+    """``about 95 min with 2 threads on AMD, AVX2, where precision: auto is float32, since bfloat16
+    is not native``.
+    """
     if params.compute.device != "cpu":
         return f"on {params.compute.device}; how long that takes is not known"
     own_speeds = speeds(params.compute.threads) if own_speeds is None else own_speeds
     found = estimate(params, stages, own_speeds)
-    where = f"with {params.compute.threads} thread{'s' if params.compute.threads != 1 else ''} on {in_words(_kind(params))}"
-    why = "" if "bfloat16" in own_speeds else ", where precision: auto is float32, since bfloat16 is not native"
+    where = (
+        f"with {params.compute.threads} thread{'s' if params.compute.threads != 1 else ''} on "
+        f"{in_words(_kind(params))}"
+    )
+    why = (
+        ""
+        if "bfloat16" in own_speeds
+        else ", where precision: auto is float32, since bfloat16 is not native"
+    )
     if not found.known:
         return f"{where}{why}; how long that takes is not known, since this profile was never run"
     left_out = f", and {len(found.unknown)} stages of unknown cost" if found.unknown else ""

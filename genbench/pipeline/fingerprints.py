@@ -1,4 +1,6 @@
-"""Fingerprints of code: which sources can change what a stage writes, and one hash of them. Imports none of what it reads."""
+"""Fingerprints of code: which sources can change what a stage writes, and one hash of them. Imports
+none of what it reads.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,13 @@ __all__ = [
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 """The folder of the packages ``genbench`` and ``pipelines`` that are running."""
 
-ENTRY_STAGES: Mapping[str, bool] = {"train": True, "sample": True, "visuals": True, "score_likelihood": True, "score_samples": False}
+ENTRY_STAGES: Mapping[str, bool] = {
+    "train": True,
+    "sample": True,
+    "visuals": True,
+    "score_likelihood": True,
+    "score_samples": False,
+}
 """Stages of an entry, and whether they run its model (`score_samples` reads images alone)."""
 
 SHARED_STAGES = ("prepare", "features", "report", "track")
@@ -42,7 +50,8 @@ class Fingerprint:
     Attributes:
         hash: SHA-256 over all below.
         files: path relative to the source root → hash of the file's content.
-        plugin: ``distribution==version`` of a third-party model, which stands for its files; else None.
+        plugin: ``distribution==version`` of a third-party model, which stands for its files; else
+            None.
     """
 
     hash: str
@@ -53,16 +62,19 @@ class Fingerprint:
 class Sources:
     """The packages below a folder, each file read once.
 
-    A file's imports are all of its ``import`` statements, those inside functions too, without those under ``if TYPE_CHECKING``. Modules
-    imported by a computed name are no part of it; a caller names them as further modules. A data file (any file of a package that is no
-    ``.py``) belongs to each module that has its name as a string constant.
+    A file's imports are all of its ``import`` statements, those inside functions too, without those
+    under ``if TYPE_CHECKING``. Modules imported by a computed name are no part of it; a caller
+    names them as further modules. A data file (any file of a package that is no ``.py``) belongs to
+    each module that has its name as a string constant.
 
     Arguments:
         root: the folder that holds the packages.
         packages: their names.
     """
 
-    def __init__(self, root: Path = SOURCE_ROOT, packages: Sequence[str] = ("genbench", "pipelines")) -> None:
+    def __init__(
+        self, root: Path = SOURCE_ROOT, packages: Sequence[str] = ("genbench", "pipelines")
+    ) -> None:
         self.root = root
         self._packages = packages
         self._hashes: dict[str, str] = {}
@@ -70,7 +82,8 @@ class Sources:
         self._data = list(self._data_files())
 
     def closure(self, modules: Iterable[str]) -> dict[str, str]:
-        """Hashes of the sources of ``modules`` and of all that they import, by path relative to the root, sorted.
+        """Hashes of the sources of ``modules`` and of all that they import, by path relative to the
+        root, sorted.
 
         Raises:
             UserError: a module has no source file, or one that is no Python; names it.
@@ -98,16 +111,23 @@ class Sources:
                     yield path
 
     def _files(self, module: str, *, required: bool = False) -> list[str]:
-        """Source files that importing ``module`` runs: its own and those of its parent packages; none if it is not ours."""
+        """Source files that importing ``module`` runs: its own and those of its parent packages;
+        none if it is not ours.
+        """
         parts = module.split(".")
         if parts[0] not in self._packages:
             return []
         parents = [self.root.joinpath(*parts[:i], "__init__.py") for i in range(1, len(parts))]
-        own = [self.root.joinpath(*parts, "__init__.py"), self.root.joinpath(*parts[:-1], f"{parts[-1]}.py")]
+        own = [
+            self.root.joinpath(*parts, "__init__.py"),
+            self.root.joinpath(*parts[:-1], f"{parts[-1]}.py"),
+        ]
         found = [path for path in own if path.is_file()]
         if required and not found:
             raise UserError(f"module {module} has no source file {own[-1]}")
-        return [path.relative_to(self.root).as_posix() for path in [*parents, *found] if path.is_file()]
+        return [
+            path.relative_to(self.root).as_posix() for path in [*parents, *found] if path.is_file()
+        ]
 
     def _read(self, relative: str) -> None:
         if relative in self._hashes:
@@ -118,46 +138,74 @@ class Sources:
             return
         try:
             tree = ast.parse(path.read_bytes(), filename=str(path))
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # all of which Python's parser raises
-            if path.parent == self.root / "genbench" / "models":  # its own entries fail when they import it; the others are to go on
+        except (
+            SyntaxError,
+            ValueError,
+            RecursionError,
+            MemoryError,
+        ) as error:  # all of which Python's parser raises
+            if (
+                path.parent == self.root / "genbench" / "models"
+            ):  # its own entries fail when they import it; the others are to go on
                 self._hashes[relative], self._edges[relative] = sha256(path), frozenset()
                 return
-            reason = f"{error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else f" {error}"
+            reason = (
+                f"{error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else f" {error}"
+            )
             raise UserError(f"{path}:{reason}; mend it, then run the command again") from error
         self._hashes[relative] = source_hash(tree)
         imported = {file for module in _imports(tree, relative) for file in self._files(module)}
-        constants = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        constants = {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
         named = {Path(text).name for text in constants if text and len(text) < 256}
         data = {file.relative_to(self.root).as_posix() for file in self._data if file.name in named}
         self._edges[relative] = frozenset(imported | data)
 
 
 def source_hash(tree: ast.Module) -> str:
-    """SHA-256 of what a source does: layout, comments, docstrings and the value of ``__version__`` are left out.
+    """SHA-256 of what a source does: layout, comments, docstrings and the value of ``__version__``
+    are left out.
 
-    It is the same on all supported versions of Python, unlike one of :func:`ast.dump`, which each version prints in its own way.
+    It is the same on all supported versions of Python, unlike one of :func:`ast.dump`, which each
+    version prints in its own way.
     """
     return hashlib.sha256(repr(_canonical(tree)).encode()).hexdigest()
 
 
 def _canonical(node: object) -> object:
     if isinstance(node, ast.AST):
-        fields = [(name, _canonical(value)) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind", "type_comment")]
-        return (type(node).__name__, *[(name, value) for name, value in fields if value not in ("None", [])])
+        fields = [
+            (name, _canonical(value))
+            for name, value in ast.iter_fields(node)
+            if name not in ("ctx", "kind", "type_comment")
+        ]
+        return (
+            type(node).__name__,
+            *[(name, value) for name, value in fields if value not in ("None", [])],
+        )
     if isinstance(node, list):
         return [_canonical(item) for item in node if not _is_inert(item)]
     return repr(node)
 
 
 def _is_inert(statement: object) -> bool:
-    """Whether it is a string that stands alone (a docstring), or the version of the package, which is recorded but changes no result."""
+    """Whether it is a string that stands alone (a docstring), or the version of the package, which
+    is recorded but changes no result.
+    """
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
-    return isinstance(statement, ast.Assign) and [getattr(t, "id", None) for t in statement.targets] == ["__version__"]
+    return isinstance(statement, ast.Assign) and [
+        getattr(t, "id", None) for t in statement.targets
+    ] == ["__version__"]
 
 
 def _imports(tree: ast.Module, relative: str) -> Iterator[str]:
-    """Absolute names of what a source imports; of ``from a import b`` both ``a`` and ``a.b``, which may be a module."""
+    """Absolute names of what a source imports; of ``from a import b`` both ``a`` and ``a.b``, which
+    may be a module.
+    """
     package = Path(relative).parent.parts
     for node in _executed(tree):
         if isinstance(node, ast.Import):
@@ -173,13 +221,18 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those that only a type checker sees."""
     yield node
     children: Iterable[ast.AST] = ast.iter_child_nodes(node)
-    if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+    if isinstance(node, ast.If) and ast.unparse(node.test) in (
+        "TYPE_CHECKING",
+        "typing.TYPE_CHECKING",
+    ):
         children = node.orelse
     for child in children:
         yield from _executed(child)
 
 
-def entry_fingerprint(sources: Sources, stage: str, entry: Entry, metrics: Sequence[str]) -> Fingerprint:
+def entry_fingerprint(
+    sources: Sources, stage: str, entry: Entry, metrics: Sequence[str]
+) -> Fingerprint:
     """What one stage of an entry runs.
 
     Arguments:
@@ -206,7 +259,8 @@ def shared_fingerprint(sources: Sources, stage: str) -> Fingerprint:
 
 
 def check_unchanged(params: Params, stage: str, key: str) -> None:
-    """Raise UserError if the sources of a stage are no longer those of its fingerprint, under which its results would be kept.
+    """Raise UserError if the sources of a stage are no longer those of its fingerprint, under which
+    its results would be kept.
 
     Arguments:
         params: the profile.
@@ -218,23 +272,40 @@ def check_unchanged(params: Params, stage: str, key: str) -> None:
     if not path.is_file():
         return  # the stage names what it lacks
     sources, written = Sources(), _written(path)
-    now = entry_fingerprint(sources, stage, params.entry(key), params.metrics) if own else shared_fingerprint(sources, stage)
+    now = (
+        entry_fingerprint(sources, stage, params.entry(key), params.metrics)
+        if own
+        else shared_fingerprint(sources, stage)
+    )
     if now.hash != written["hash"]:
         before = written["files"]
-        names = sorted(name for name in before.keys() | now.files.keys() if before.get(name) != now.files.get(name))
+        names = sorted(
+            name
+            for name in before.keys() | now.files.keys()
+            if before.get(name) != now.files.get(name)
+        )
         names += [f"{written['plugin']} -> {now.plugin}"] if now.plugin != written["plugin"] else []
-        raise UserError(f"sources changed since this run began ({', '.join(names[:5])}); run the command again")
+        raise UserError(
+            f"sources changed since this run began ({', '.join(names[:5])}); run the command again"
+        )
 
 
 def outdated_plugins(params: Params) -> list[str]:
     """Entries whose third-party model is installed in another version than their fingerprints say.
 
-    DVC cannot see that by itself, since the files of a plug-in are not in the project: the stage ``code`` must be run anew by force.
+    DVC cannot see that by itself, since the files of a plug-in are not in the project: the stage
+    ``code`` must be run anew by force.
     """
     from genbench.registry import plugin
 
-    written = {entry.name: params.fingerprint(entry.name, "train") for entry in params.entries.values()}
-    return [name for name, path in written.items() if path.is_file() and _plugin_of(path) != plugin(params.entries[name].model)]
+    written = {
+        entry.name: params.fingerprint(entry.name, "train") for entry in params.entries.values()
+    }
+    return [
+        name
+        for name, path in written.items()
+        if path.is_file() and _plugin_of(path) != plugin(params.entries[name].model)
+    ]
 
 
 def _plugin_of(path: Path) -> object:
@@ -253,24 +324,39 @@ def _written(path: Path) -> dict[str, Any]:
     """
     try:
         written = read_json(path)
-        return {"hash": written["hash"], "files": dict(written["files"]), "plugin": written["plugin"]}
+        return {
+            "hash": written["hash"],
+            "files": dict(written["files"]),
+            "plugin": written["plugin"],
+        }
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it, and run the command again") from error
+        raise UserError(
+            f"{path} is damaged ({error}); delete it, and run the command again"
+        ) from error
 
 
 def _model(sources: Sources, entry: Entry) -> tuple[list[str], str | None]:
     from genbench.registry import model_names, plugin
 
-    if entry.model.isidentifier() and (sources.root / "genbench" / "models" / f"{entry.model}.py").is_file():
+    if (
+        entry.model.isidentifier()
+        and (sources.root / "genbench" / "models" / f"{entry.model}.py").is_file()
+    ):
         return [f"genbench.models.{entry.model}"], None
     version = plugin(entry.model)
     if version is None:
-        raise UserError(f"entries.{entry.name}.model: {entry.model!r} is no model{near(entry.model, model_names())}")
+        raise UserError(
+            f"entries.{entry.name}.model: {entry.model!r} is no "
+            f"model{near(entry.model, model_names())}"
+        )
     return [], version
 
 
 def _metric(sources: Sources, name: str) -> str:
     folder = sources.root / "genbench" / "scoring" / "metrics"
     if not name.isidentifier() or not (folder / f"{name}.py").is_file():
-        raise UserError(f"metrics: {name!r} is no metric{near(name, [p.stem for p in folder.glob('*.py') if p.stem != '__init__'])}")
+        raise UserError(
+            f"metrics: {name!r} is no "
+            f"metric{near(name, [p.stem for p in folder.glob('*.py') if p.stem != '__init__'])}"
+        )
     return f"genbench.scoring.metrics.{name}"

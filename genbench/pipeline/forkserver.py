@@ -1,16 +1,21 @@
-"""Starts the stages of `genbench run` from one process that has imported the libraries, instead of importing them for each stage.
+"""Starts the stages of `genbench run` from one process that has imported the libraries, instead of
+importing them for each stage.
 
-A stage of a small profile takes less time than ``import torch``, and there are five per entry. So `genbench run` starts a server that
-imports the libraries, never genbench itself, and DVC's stages ask it to fork: the fork takes the stage's arguments, environment, folder
-and standard streams, imports genbench anew and goes on as if it had been started by itself. The process that asked waits, forwards
-signals, tells of a fork that dies without a word, and ends as the fork does; if it is killed, so is the fork. Without a server (`dvc repro`
-alone) the process that DVC starts forks itself, and waits in the same way; on other systems than Linux it is the stage. The result is the same.
+A stage of a small profile takes less time than ``import torch``, and there are five per entry. So
+`genbench run` starts a server that imports the libraries, never genbench itself, and DVC's stages
+ask it to fork: the fork takes the stage's arguments, environment, folder and standard streams,
+imports genbench anew and goes on as if it had been started by itself. The process that asked waits,
+forwards signals, tells of a fork that dies without a word, and ends as the fork does; if it is
+killed, so is the fork. Without a server (`dvc repro` alone) the process that DVC starts forks
+itself, and waits in the same way; on other systems than Linux it is the stage. The result is the
+same.
 
-A killed `genbench run` or `dvc repro` takes them all along: the server is tied to the run (:mod:`genbench.processes.tether`), a fork to the server, a
-waiting process to DVC or the shell that started it, and it looks after DVC and the run twice a second, whatever stands between.
+A killed `genbench run` or `dvc repro` takes them all along: the server is tied to the run
+(:mod:`genbench.processes.tether`), a fork to the server, a waiting process to DVC or the shell that
+started it, and it looks after DVC and the run twice a second, whatever stands between.
 
-The protocol on the server's socket: a request is the three standard streams and one line of JSON; the answers are the fork's process
-number and, in the end, its exit code, a line each.
+The protocol on the server's socket: a request is the three standard streams and one line of JSON;
+the answers are the fork's process number and, in the end, its exit code, a line each.
 """
 
 from __future__ import annotations
@@ -39,7 +44,9 @@ __all__ = ["ADDRESS", "CLIENT", "delegate", "forkserver"]
 ADDRESS = "GENBENCH_FORKSERVER"
 """Environment variable with the path of the server's socket."""
 CLIENT = "GENBENCH_FORKSERVER_CLIENT"
-"""Environment variable of a forked stage: the process that waits for it, whose parents are the ones that wait for that."""
+"""Environment variable of a forked stage: the process that waits for it, whose parents are the ones
+that wait for that.
+"""
 
 _SECONDS = 0.5  # between two looks at whether DVC and `genbench run` still live
 
@@ -59,7 +66,9 @@ _LIBRARIES = (
 
 @contextlib.contextmanager
 def forkserver() -> Iterator[dict[str, str]]:
-    """A running server, and the environment that makes stages use it; an empty one where processes cannot be forked safely."""
+    """A running server, and the environment that makes stages use it; an empty one where processes
+    cannot be forked safely.
+    """
     with contextlib.ExitStack() as stack:
         try:
             os.close(os.pidfd_open(os.getpid()))
@@ -68,15 +77,25 @@ def forkserver() -> Iterator[dict[str, str]]:
             stack.callback(listener.close)
             address = str(Path(folder) / "socket")
             listener.bind(address)
-        except (AttributeError, OSError):  # another system, an old kernel, a sandbox, or a temporary folder that takes no sockets
+        except (
+            AttributeError,
+            OSError,
+        ):  # another system, an old kernel, a sandbox, or a temporary folder that takes no sockets
             yield {}
             return
         listener.listen()
-        from genbench.processes.tether import tethered  # here, as this file is also the server's, which holds no module of genbench
+        from genbench.processes.tether import (
+            tethered,
+        )  # here, as this file is also the server's, which holds no module of genbench
 
-        # By its path, so that the forks find no module of genbench imported before the stage's own time. It ends when its input does.
+        # By its path, so that the forks find no module of genbench imported before the stage's own
+        # time. It ends when its input does.
         command = tethered(__file__, [str(listener.fileno())])
-        stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True))
+        stack.enter_context(
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True
+            )
+        )
         listener.close()  # if the server dies, who connects is told so, and does not wait
         yield {ADDRESS: address}
 
@@ -97,7 +116,10 @@ def delegate() -> int | None:
     watched = awaited_by(os.getpid())
     if not all(map(alive, watched)):
         print(
-            "error: the `genbench run` or `dvc repro` that this stage belongs to was killed; run again, and the work resumes",
+            (
+                "error: the `genbench run` or `dvc repro` that this stage belongs to was killed; run "
+                "again, and the work resumes"
+            ),
             file=sys.stderr,
         )
         return 1
@@ -111,7 +133,12 @@ def _served(watched: list[str]) -> int | None:
 
     with socket.socket(socket.AF_UNIX) as connection:
         environment = os.environ | {CLIENT: str(os.getpid())}
-        request = {"argv": sys.argv, "path": sys.path, "environment": dict(environment), "folder": os.getcwd()}
+        request = {
+            "argv": sys.argv,
+            "path": sys.path,
+            "environment": dict(environment),
+            "folder": os.getcwd(),
+        }
         try:
             connection.connect(os.environ[ADDRESS])
             socket.send_fds(connection, [b"\n"], [0, 1, 2])
@@ -128,14 +155,19 @@ def _served(watched: list[str]) -> int | None:
         except (OSError, ValueError):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
-            print("error: the process that starts stages was killed; run again, and the work resumes", file=sys.stderr)
+            print(
+                "error: the process that starts stages was killed; run again, and the work resumes",
+                file=sys.stderr,
+            )
             _ended(process, -signal.SIGKILL)
             return 1
         return _ended(process, code)
 
 
 def _forked(watched: list[str]) -> int | None:
-    """The exit code of a fork of this process; None in the fork, and where processes are not forked."""
+    """The exit code of a fork of this process; None in the fork, and where processes are not
+    forked.
+    """
     if sys.platform != "linux":
         return None
     from genbench.processes.alive import process_id
@@ -145,7 +177,9 @@ def _forked(watched: list[str]) -> int | None:
     child = os.fork()
     if child == 0:
         end_with(waiting)
-        os.setsid()  # as the server's forks: a terminal's signals come through the process that waits, and only once
+        # as the server's forks: a terminal's signals come through the process that waits, and only
+        # once
+        os.setsid()
         os.environ[CLIENT] = str(waiting)
         return None
     process = process_id(child)
@@ -160,7 +194,9 @@ def _forked(watched: list[str]) -> int | None:
 
 
 def _ended(process: str, code: int) -> int:
-    """The exit code for that of a fork, which is negative after a signal; its status file gets the reason if it left none itself."""
+    """The exit code for that of a fork, which is negative after a signal; its status file gets the
+    reason if it left none itself.
+    """
     from genbench.results.status import bury
 
     told = bury(Path.cwd(), process, code)
@@ -193,7 +229,9 @@ def _line(connection: socket.socket, watched: list[str]) -> bytes:
 
 
 def _pass_signals_to(child: int) -> None:
-    """From now on the fork gets the signals that this process is sent; a terminal's Ctrl-Z stops both."""
+    """From now on the fork gets the signals that this process is sent; a terminal's Ctrl-Z stops
+    both.
+    """
 
     def forward(number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -206,7 +244,9 @@ def _pass_signals_to(child: int) -> None:
 
 
 def _serve(listener: socket.socket) -> dict[str, object] | None:
-    """Fork for whoever connects until standard input ends. Returns the request in a fork, None in the server."""
+    """Fork for whoever connects until standard input ends. Returns the request in a fork, None in
+    the server.
+    """
     for name in _LIBRARIES:
         with contextlib.suppress(ImportError):  # the stage that needs it says so
             importlib.import_module(name)
@@ -235,12 +275,18 @@ def _serve(listener: socket.socket) -> dict[str, object] | None:
                             os.dup2(stream, target)
                         for descriptor in (*streams, *clients):
                             os.close(descriptor)
-                        for other in (connection, listener, *(client for client, _ in clients.values())):
+                        for other in (
+                            connection,
+                            listener,
+                            *(client for client, _ in clients.values()),
+                        ):
                             other.close()
                         return request
                     for stream in streams:
                         os.close(stream)
-                    with contextlib.suppress(OSError):  # a client that has died already ends its fork below
+                    with contextlib.suppress(
+                        OSError
+                    ):  # a client that has died already ends its fork below
                         connection.sendall(b"%d\n" % child)
                     process = os.pidfd_open(child)
                     clients[process] = connection, child
@@ -284,10 +330,15 @@ def _become(request: dict[str, object]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])  # type: ignore[call-overload]
     os.chdir(str(request["folder"]))
-    importlib.import_module("genbench.processes.tether").end_with(request["server"])  # this one too is the stage's own
-    # Input ended the server's reader, and outputs may be files now: open all anew on the descriptors.
+    importlib.import_module("genbench.processes.tether").end_with(
+        request["server"]
+    )  # this one too is the stage's own
+    # Input ended the server's reader, and outputs may be files now: open all anew on the
+    # descriptors.
     sys.stdin = open(0, closefd=False)
-    sys.stdout, sys.stderr = (open(i, "w", buffering=1, errors="backslashreplace", closefd=False) for i in (1, 2))
+    sys.stdout, sys.stderr = (
+        open(i, "w", buffering=1, errors="backslashreplace", closefd=False) for i in (1, 2)
+    )
     code: object = None
     try:
         importlib.import_module("genbench.cli.main").main()
@@ -299,7 +350,8 @@ def _become(request: dict[str, object]) -> None:
     if not isinstance(code, int | None):
         print(code, file=sys.stderr)
         code = 1
-    # Not the interpreter's own end, which takes apart all that the server has imported: over a second.
+    # Not the interpreter's own end, which takes apart all that the server has imported: over a
+    # second.
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join()

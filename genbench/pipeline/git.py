@@ -1,4 +1,6 @@
-"""The commit of a project, for the provenance of results. No result depends on git, and none is lost for want of it."""
+"""The commit of a project, for the provenance of results. No result depends on git, and none is
+lost for want of it.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +20,12 @@ _PATIENCE = 60.0
 
 
 def commit_of(root: Path) -> tuple[str | None, str | None]:
-    """The commit, with ``-dirty`` behind it if files differ from it or are new, other than those that a run itself writes.
+    """The commit, with ``-dirty`` behind it if files differ from it or are new, other than those
+    that a run itself writes.
 
     Returns:
-        The commit, or None outside of git or where git does not tell; and in that last case the reason, with the remedy.
+        The commit, or None outside of git or where git does not tell; and in that last case the
+        reason, with the remedy.
     """
     written = [":(exclude)reports", ":(exclude,glob)**/dvc.lock"]
     try:
@@ -35,11 +39,13 @@ def commit_of(root: Path) -> tuple[str | None, str | None]:
 
 
 def in_index(root: Path, path: Path) -> tuple[bytes, float] | None:
-    """What ``git checkout -- path`` would write, which is the committed file unless it was changed and added since.
+    """What ``git checkout -- path`` would write, which is the committed file unless it was changed
+    and added since.
 
     Returns:
-        The content, and the time at which it was last the file here, in seconds as of the file system: when git wrote it, or when what git was
-        given was written. None if git has no such file.
+        The content, and the time at which it was last the file here, in seconds as of the file
+        system: when git wrote it, or when what git was given was written. None if git has no such
+        file.
 
     Raises:
         UserError: git is not there, or fails.
@@ -50,12 +56,16 @@ def in_index(root: Path, path: Path) -> tuple[bytes, float] | None:
         return None
     written = _WRITTEN.search(known)
     content = _run(root, "show", f":./{place}")
-    since = float(f"{written[1]}.{written[2]:0>9}") if written else 0.0  # git does not promise the form of this
+    since = (
+        float(f"{written[1]}.{written[2]:0>9}") if written else 0.0
+    )  # git does not promise the form of this
     return None if content is None else (content, since)
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """What a command of git prints, as text without white space around it; None where there is no repository."""
+    """What a command of git prints, as text without white space around it; None where there is no
+    repository.
+    """
     printed = _run(root, *arguments)
     return None if printed is None else printed.decode(errors="replace").strip()
 
@@ -68,16 +78,31 @@ def _run(root: Path, *arguments: str) -> bytes | None:
     """
     environment = os.environ | {"LC_ALL": "C"}  # its messages in English
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, env=environment, capture_output=True, check=False, timeout=_PATIENCE)
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=root,
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=_PATIENCE,
+        )
     except OSError as error:
-        raise UserError(f"git cannot be started ({error.strerror}); install it, or see to PATH") from error
+        raise UserError(
+            f"git cannot be started ({error.strerror}); install it, or see to PATH"
+        ) from error
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"git has not ended within {_PATIENCE:.0f} s; try `git status` in {root}, whose disk may not answer") from error
+        raise UserError(
+            f"git has not ended within {_PATIENCE:.0f} s; try `git status` in {root}, whose disk "
+            "may not answer"
+        ) from error
     said = done.stderr.decode(errors="replace").strip()
     if done.returncode == 0:
         return done.stdout
     if "dubious ownership" in said:
-        raise UserError(f"git does not read a repository of another user; allow it by `git config --global --add safe.directory {root}`")
+        raise UserError(
+            "git does not read a repository of another user; allow it by `git config --global "
+            f"--add safe.directory {root}`"
+        )
     if "not a git repository" in said:
         return None
     raise UserError(f"git says: {' '.join(said.split())}")

@@ -1,6 +1,8 @@
-"""Outputs that are no longer what DVC takes them for: a bit that has flipped in its cache or below `runs/`, for which it does not look.
+"""Outputs that are no longer what DVC takes them for: a bit that has flipped in its cache or below
+`runs/`, for which it does not look.
 
-DVC trusts a file in its cache that is read-only, and an output whose inode, time and size are those that it has noted, and reads neither again.
+DVC trusts a file in its cache that is read-only, and an output whose inode, time and size are those
+that it has noted, and reads neither again.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _Dvc = Callable[[], Any]
 """Gives a ``dvc.repo.Repo``."""
 
 
-def damaged_outputs(root: Path, profile: str, stages: Collection[str]) -> tuple[list[Path], list[str]]:
+def damaged_outputs(
+    root: Path, profile: str, stages: Collection[str]
+) -> tuple[list[Path], list[str]]:
     """Look for outputs that have silently changed since DVC noted their hashes. Nothing is changed.
 
     Arguments:
@@ -41,16 +45,23 @@ def damaged_outputs(root: Path, profile: str, stages: Collection[str]) -> tuple[
     """
     with _opened(root) as dvc:
         changed, unreadable = _compared(root, profile, stages, dvc)
-        return [path.relative_to(root) for path, md5 in changed.items() if path.is_file() and _trusts(dvc(), path, md5)], unreadable
+        return [
+            path.relative_to(root)
+            for path, md5 in changed.items()
+            if path.is_file() and _trusts(dvc(), path, md5)
+        ], unreadable
 
 
 def mend_outputs(root: Path, profile: str, stages: Collection[str]) -> tuple[list[str], list[str]]:
-    """Remove outputs that have silently changed, and damaged copies from DVC's cache, so that it makes or restores them.
+    """Remove outputs that have silently changed, and damaged copies from DVC's cache, so that it
+    makes or restores them.
 
-    Only the copies of outputs that are changed or absent are read: it is these that DVC would take next.
+    Only the copies of outputs that are changed or absent are read: it is these that DVC would take
+    next.
 
     Returns:
-        A sentence about each that was mended; and about each that cannot be read or removed, which is left as it is.
+        A sentence about each that was mended; and about each that cannot be read or removed, which
+        is left as it is.
 
     Raises:
         UserError: DVC cannot open the project.
@@ -74,16 +85,36 @@ def _mend(dvc: Any, root: Path, path: Path, md5: str) -> str | None:
     outcome = "restored from the cache" if cached.is_file() else "made again"
     if path.is_file() and _trusts(dvc, path, md5):
         path.unlink()
-        return f"{name} has changed since it was made{', and so has its copy in the cache' if bad_copy else ''}: it is {outcome}"
-    return f"the copy of {name} in the cache was damaged, and is removed: {name} is {outcome}" if bad_copy else None
+        return (
+            f"{name} has changed since it was "
+            f"made{', and so has its copy in the cache' if bad_copy else ''}: it is {outcome}"
+        )
+    return (
+        f"the copy of {name} in the cache was damaged, and is removed: {name} is {outcome}"
+        if bad_copy
+        else None
+    )
 
 
-def _compared(root: Path, profile: str, stages: Collection[str], dvc: _Dvc) -> tuple[dict[Path, str], list[str]]:
-    """The recorded files that are absent or have another content → their MD5 in dvc.lock; and a sentence about each that cannot be read."""
+def _compared(
+    root: Path, profile: str, stages: Collection[str], dvc: _Dvc
+) -> tuple[dict[Path, str], list[str]]:
+    """The recorded files that are absent or have another content → their MD5 in dvc.lock; and a
+    sentence about each that cannot be read.
+    """
     recorded, place = stages_in(lock_of(root, profile)), _cache(root, dvc)
-    outs = [out for name in stages for out in files_in(recorded.get(name, {}), "outs") if out.get("hash") == "md5"]
+    outs = [
+        out
+        for name in stages
+        for out in files_in(recorded.get(name, {}), "outs")
+        if out.get("hash") == "md5"
+    ]
     changed, unreadable = {}, []
-    for path, md5 in (file for out in outs for file in _files_of(root / str(out.get("path")), str(out.get("md5")), place)):
+    for path, md5 in (
+        file
+        for out in outs
+        for file in _files_of(root / str(out.get("path")), str(out.get("md5")), place)
+    ):
         try:
             if not path.is_file() or _md5(path) != md5:
                 changed[path] = md5
@@ -93,19 +124,25 @@ def _compared(root: Path, profile: str, stages: Collection[str], dvc: _Dvc) -> t
 
 
 def _files_of(path: Path, md5: str, place: Callable[[str], Path]) -> Iterator[tuple[Path, str]]:
-    """A file with its MD5; of a folder, those that its listing in DVC's cache names, if that is there."""
+    """A file with its MD5; of a folder, those that its listing in DVC's cache names, if that is
+    there.
+    """
     if not md5.endswith(".dir"):
         yield path, md5
         return
     listing = place(md5)
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # without it DVC cannot take the folder from its cache
+    with contextlib.suppress(
+        OSError, ValueError, TypeError, KeyError
+    ):  # without it DVC cannot take the folder from its cache
         if _md5(listing) == md5.removesuffix(".dir"):
             for item in json.loads(listing.read_text(encoding="utf-8")):
                 yield path / item["relpath"], item["md5"]
 
 
 def _cache(root: Path, dvc: _Dvc) -> Callable[[str], Path]:
-    """Where DVC keeps the content of an MD5. It is asked only where its configuration says anything of a cache."""
+    """Where DVC keeps the content of an MD5. It is asked only where its configuration says anything
+    of a cache.
+    """
     if mentions(root, "cache"):
         return lambda md5: Path(dvc().cache.local.oid_to_path(md5))
     return lambda md5: root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
@@ -118,7 +155,9 @@ def _md5(path: Path) -> str:
 
 @contextlib.contextmanager
 def _opened(root: Path) -> Iterator[_Dvc]:
-    """DVC's view of a project, made when it is first asked for: that takes some tenths of a second, and DVC takes over the streams."""
+    """DVC's view of a project, made when it is first asked for: that takes some tenths of a second,
+    and DVC takes over the streams.
+    """
     with contextlib.ExitStack() as stack:
 
         @functools.cache

@@ -1,7 +1,9 @@
-"""`.dvc/tmp/rwlock`, in which DVC notes the processes that read and write its outputs: what a kill leaves there must stop nobody.
+"""`.dvc/tmp/rwlock`, in which DVC notes the processes that read and write its outputs: what a kill
+leaves there must stop nobody.
 
-DVC cuts the file and writes it anew at every step of a stage, and it trusts a number that stands there as long as any process has it.
-Whoever changes it holds DVC's own lock (:mod:`genbench.pipeline.dvc_quiet`).
+DVC cuts the file and writes it anew at every step of a stage, and it trusts a number that stands
+there as long as any process has it. Whoever changes it holds DVC's own lock
+(:mod:`genbench.pipeline.dvc_quiet`).
 """
 
 from __future__ import annotations
@@ -38,19 +40,25 @@ def mend(root: Path) -> str | None:
         running = running_dvc(root)
         if running:
             raise UserError(
-                f"{path} cannot be read, and DVC is running (process {', '.join(map(str, running))}): wait for it to end, then run again"
+                f"{path} cannot be read, and DVC is running (process "
+                f"{', '.join(map(str, running))}): wait for it to end, then run again"
             )
         path.unlink()
         return f"{path} was cut short by a kill, and is removed"
     gone = {pid for pid in named if not _holds(pid, path)}
-    if gone:  # DVC would leave out the dead itself, but not one whose number is another process's by now
+    if (
+        gone
+    ):  # DVC would leave out the dead itself, but not one whose number is another process's by now
         _leave_out(path, gone)
     return None
 
 
 def _leave_out(path: Path, gone: set[int]) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
-    read = {key: [info for info in infos if info["pid"] not in gone] for key, infos in content.get("read", {}).items()}
+    read = {
+        key: [info for info in infos if info["pid"] not in gone]
+        for key, infos in content.get("read", {}).items()
+    }
     write = {key: info for key, info in content.get("write", {}).items() if info["pid"] not in gone}
     write_json(path, {"read": {key: infos for key, infos in read.items() if infos}, "write": write})
 
@@ -59,8 +67,13 @@ def holders(path: Path) -> set[int] | None:
     """The processes that a rwlock names; None if DVC cannot read it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        infos: list[Any] = [*content.get("write", {}).values(), *(info for infos in content.get("read", {}).values() for info in infos)]
-        if not content.keys() <= {"read", "write"} or not all(info.keys() == {"pid", "cmd"} for info in infos):
+        infos: list[Any] = [
+            *content.get("write", {}).values(),
+            *(info for infos in content.get("read", {}).values() for info in infos),
+        ]
+        if not content.keys() <= {"read", "write"} or not all(
+            info.keys() == {"pid", "cmd"} for info in infos
+        ):
             return None
         if not all(isinstance(info["pid"], int) and isinstance(info["cmd"], str) for info in infos):
             return None
@@ -70,13 +83,17 @@ def holders(path: Path) -> set[int] | None:
 
 
 def _holds(pid: int, path: Path) -> bool:
-    """Whether a process can be the one that put its number into a rwlock: it lives, and is older than that file's content.
+    """Whether a process can be the one that put its number into a rwlock: it lives, and is older
+    than that file's content.
 
     What it is called does not matter: DVC can be a part of any program.
     """
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= path.stat().st_mtime + 1
+        return (
+            process.status() != psutil.STATUS_ZOMBIE
+            and process.create_time() <= path.stat().st_mtime + 1
+        )
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:  # another user's
@@ -84,7 +101,9 @@ def _holds(pid: int, path: Path) -> bool:
 
 
 def running_dvc(root: Path) -> list[int]:
-    """The processes of DVC that work in a project, or may do so, since the system does not tell where: those of other users."""
+    """The processes of DVC that work in a project, or may do so, since the system does not tell
+    where: those of other users.
+    """
     found = []
     for process in psutil.process_iter(["cmdline", "cwd"]):
         command, folder = process.info["cmdline"] or [], process.info["cwd"]
@@ -95,4 +114,6 @@ def running_dvc(root: Path) -> list[int]:
 
 
 def _is_dvc(command: list[str]) -> bool:
-    return any(Path(part).name == "dvc" for part in command[:5])  # an interpreter, its options, and what starts it come before
+    return any(
+        Path(part).name == "dvc" for part in command[:5]
+    )  # an interpreter, its options, and what starts it come before

@@ -1,4 +1,6 @@
-"""Runs one stage on behalf of the command line, and keeps its status for the report (:mod:`genbench.results.status`)."""
+"""Runs one stage on behalf of the command line, and keeps its status for the report
+(:mod:`genbench.results.status`).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ def run_stage(profile: str, stage: str, key: str | None = None, **options: objec
     Arguments:
         profile: name of the profile.
         stage: file name in pipelines/.
-        key: the entry, or the data set for ``prepare`` and ``features``; None for ``code``, ``report`` and ``track``.
+        key: the entry, or the data set for ``prepare`` and ``features``; None for ``code``,
+            ``report`` and ``track``.
         options: further keywords of the stage function.
 
     Raises:
@@ -39,11 +42,15 @@ def run_stage(profile: str, stage: str, key: str | None = None, **options: objec
 
 
 def run_stages(profile: str, stages: list[str], key: str | None = None, **options: object) -> None:
-    """Like :func:`run_stage` for several stages of one key, in order; ``options`` go to the last one."""
+    """Like :func:`run_stage` for several stages of one key, in order; ``options`` go to the last
+    one.
+    """
     params = load_params(profile)
     set_isa(params.compute.isa, params.compute.device)
     _check_key(params, stages[0], key)
-    if "DVC_STAGE" not in os.environ and any(stage in (*_DATASET_STAGES, *ENTRY_STAGES) for stage in stages):
+    if "DVC_STAGE" not in os.environ and any(
+        stage in (*_DATASET_STAGES, *ENTRY_STAGES) for stage in stages
+    ):
         importlib.import_module("pipelines.code").run(params)
     for stage in stages:
         arguments = () if key is None else (key,)
@@ -53,10 +60,15 @@ def run_stages(profile: str, stages: list[str], key: str | None = None, **option
                 check_unchanged(params, stage, key)
             if stage in ("train", "sample"):
                 _warn_of_emulation(params, key or "")
-            importlib.import_module(f"pipelines.{stage}").run(params, *arguments, **(options if stage == stages[-1] else {}))
+            importlib.import_module(f"pipelines.{stage}").run(
+                params, *arguments, **(options if stage == stages[-1] else {})
+            )
         record_cost(params, stage, key or "all", time.monotonic() - start, begun=begun)
         if "DVC_STAGE" not in os.environ:
-            print(f"{stage}{f' {key}' if key else ''}: done in {time.monotonic() - start:.1f} s", file=sys.stderr)
+            print(
+                f"{stage}{f' {key}' if key else ''}: done in {time.monotonic() - start:.1f} s",
+                file=sys.stderr,
+            )
 
 
 def _warn_of_emulation(params: Params, entry: str) -> None:
@@ -68,7 +80,9 @@ def _warn_of_emulation(params: Params, entry: str) -> None:
         print(f"warning: {entry} asks for bfloat16, and {EMULATED}", file=sys.stderr, flush=True)
 
 
-def score(profile: str, entry: str, *, inception: bool = False, inception_weights: Path | None = None) -> None:
+def score(
+    profile: str, entry: str, *, inception: bool = False, inception_weights: Path | None = None
+) -> None:
     """Run both scoring stages of an entry, with the Inception scores on request."""
     options = {"inception": True, "inception_weights": inception_weights} if inception else {}
     run_stages(profile, ["score_likelihood", "score_samples"], entry, **options)
@@ -85,4 +99,7 @@ def _check_key(params: Params, stage: str, key: str | None) -> None:
     if stage in ENTRY_STAGES:
         params.entry(key or "")
     elif stage in _DATASET_STAGES and key not in params.datasets:
-        raise UserError(f"{key!r} is no data set of profile {params.profile!r}{near(key or '', params.datasets)}")
+        raise UserError(
+            f"{key!r} is no data set of profile "
+            f"{params.profile!r}{near(key or '', params.datasets)}"
+        )

@@ -1,4 +1,6 @@
-"""All entries of a profile checked before any work starts, so that a typing error costs a second and not a night."""
+"""All entries of a profile checked before any work starts, so that a typing error costs a second
+and not a night.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ __all__ = ["check_entry", "check_params", "emulating"]
 
 
 def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
-    """Check all blocks of an entry, and of their values those that a model checks before it is trained; returns the untrained model.
+    """Check all blocks of an entry, and of their values those that a model checks before it is
+    trained; returns the untrained model.
 
     Arguments:
         entry: the entry.
@@ -35,7 +38,8 @@ def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
 
     Raises:
         UserError: names the key, what it got and what is legal.
-        BrokenModel: the model cannot be imported or built, or raises something else than a UserError when it is asked about its options.
+        BrokenModel: the model cannot be imported or built, or raises something else than a
+            UserError when it is asked about its options.
     """
     with blamed(entry.model):
         return _checked(entry, compute)
@@ -43,17 +47,38 @@ def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
 
 def _checked(entry: Entry, compute: Compute) -> GenerativeModel:
     model, where = build(entry, spec_of(entry.dataset)), f"entries.{entry.name}"
-    bind_options(fit, entry.train, where=f"{where}.train", skip=("model", "data", "entry", "seed", "device", "resume"))
+    bind_options(
+        fit,
+        entry.train,
+        where=f"{where}.train",
+        skip=("model", "data", "entry", "seed", "device", "resume"),
+    )
     check_optim(model, entry.train, where=f"{where}.train")
     device = torch.device(compute.device)
-    Backend.of(entry.train.get("backend", {}), device, where=f"{where}.train.backend").check(model, where=f"{where}.train.backend")
+    Backend.of(entry.train.get("backend", {}), device, where=f"{where}.train.backend").check(
+        model, where=f"{where}.train.backend"
+    )
     bind_options(model.sample, entry.sample, where=f"{where}.sample", skip=("n", "y", "rng"))
-    check_operations(model, entry.sample.get("precision", "float32"), device, where=f"{where}.sample.precision")
+    check_operations(
+        model, entry.sample.get("precision", "float32"), device, where=f"{where}.sample.precision"
+    )
     preparing, scoring = score_options(model, entry)
     with _named(f"{where}.score"):
-        check_positive(**{key: value for key, value in {**preparing, "draws": scoring.get("draws", 1)}.items() if isinstance(value, int)})
+        check_positive(
+            **{
+                key: value
+                for key, value in {**preparing, "draws": scoring.get("draws", 1)}.items()
+                if isinstance(value, int)
+            }
+        )
         if isinstance(model, EnergyBased):
-            check_ais(**{key: preparing[key] for key in ("chains", "temperatures", "ess_floor") if key in preparing})
+            check_ais(
+                **{
+                    key: preparing[key]
+                    for key in ("chains", "temperatures", "ess_floor")
+                    if key in preparing
+                }
+            )
         model.likelihood_passes(**scoring)
     if entry.sample and isinstance(model, Traceable):
         with _named(f"{where}.sample"):
@@ -62,7 +87,9 @@ def _checked(entry: Entry, compute: Compute) -> GenerativeModel:
 
 
 def _start_sampling(model: GenerativeModel, entry: Entry) -> None:
-    """Draw the first frame of one image: models check the values of their sampler's options when they begin."""
+    """Draw the first frame of one image: models check the values of their sampler's options when
+    they begin.
+    """
     assert isinstance(model, Traceable)
     y = torch.zeros(1, dtype=torch.int64) if model.conditional else None
     was_training = model.training
@@ -87,7 +114,8 @@ def check_params(params: Params, names: Iterable[str] | None = None) -> dict[str
         names: entries to check; None for all.
 
     Returns:
-        The entries whose model cannot be imported or built, each with the reason: they cannot run, but they are in no other's way.
+        The entries whose model cannot be imported or built, each with the reason: they cannot run,
+        but they are in no other's way.
 
     Raises:
         UserError: the first mistake in each data set, metric and entry, all of them in one error.
@@ -110,12 +138,17 @@ def check_params(params: Params, names: Iterable[str] | None = None) -> dict[str
 
 
 def emulating(params: Params, names: Iterable[str] | None = None) -> list[str]:
-    """The entries that ask for bfloat16, in training or sampling, on a device that only emulates it."""
+    """The entries that ask for bfloat16, in training or sampling, on a device that only emulates
+    it.
+    """
     device = torch.device(params.compute.device)
     if computes_bfloat16(device):
         return []
     asked = {}
     for name in params.entries if names is None else names:
         entry = params.entries[name]
-        asked[name] = (entry.train.get("backend", {}).get(device.type, {}).get("precision"), entry.sample.get("precision"))
+        asked[name] = (
+            entry.train.get("backend", {}).get(device.type, {}).get("precision"),
+            entry.sample.get("precision"),
+        )
     return [name for name, precisions in asked.items() if "bfloat16" in precisions]

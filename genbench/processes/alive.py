@@ -1,4 +1,6 @@
-"""Whether a process still lives, by its number and its start: numbers alone are used again by others."""
+"""Whether a process still lives, by its number and its start: numbers alone are used again by
+others.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +16,40 @@ RUN = "GENBENCH_RUN"
 
 _PROC = Path("/proc")
 _UNKNOWN = "unknown"
-"""In the place of a start where nothing can be learned of processes, since /proc is not mounted: nobody counts as dead for that."""
-_SHELLS = ("sh", "bash", "dash", "zsh", "fish", "ksh", "ksh93", "mksh", "csh", "tcsh", "ash", "busybox", "nu")
+"""In the place of a start where nothing can be learned of processes, since /proc is not mounted:
+nobody counts as dead for that.
+"""
+_SHELLS = (
+    "sh",
+    "bash",
+    "dash",
+    "zsh",
+    "fish",
+    "ksh",
+    "ksh93",
+    "mksh",
+    "csh",
+    "tcsh",
+    "ash",
+    "busybox",
+    "nu",
+)
 _NOTES = Path(".dvc", "tmp", "rwlock")
-"""Where DVC notes its number beside the outputs of a stage, before it starts the stage's command."""
+"""Where DVC notes its number beside the outputs of a stage, before it starts the stage's command.
+"""
 
 
 def process_id(pid: int | None = None) -> str:
-    """``number:start`` of a process of this machine, by default of this one; ``number:`` if there is none."""
+    """``number:start`` of a process of this machine, by default of this one; ``number:`` if there
+    is none.
+    """
     number = os.getpid() if pid is None else pid
     return f"{number}:{_look(number)[0]}"
 
 
 def alive(process: str) -> bool:
-    """Whether the process of that :func:`process_id` runs on this machine; one that has ended and was not asked for how does not.
+    """Whether the process of that :func:`process_id` runs on this machine; one that has ended and
+    was not asked for how does not.
 
     True where nothing can be learned of processes.
     """
@@ -45,17 +67,22 @@ def awaited_by(pid: int) -> list[str]:
         pid: the process that DVC started for the stage, in the project's folder.
 
     Returns:
-        Its parent, DVC itself whatever stands between, and `genbench run`, also if they are gone already; nobody outside of DVC.
+        Its parent, DVC itself whatever stands between, and `genbench run`, also if they are gone
+        already; nobody outside of DVC.
     """
     if "DVC_STAGE" not in os.environ:
         return []
     above = _above(pid)
     waiting = {above[0][0], *_dvc(above)}
-    return [process_id(number) for number in sorted(waiting)] + ([os.environ[RUN]] if RUN in os.environ else [])
+    return [process_id(number) for number in sorted(waiting)] + (
+        [os.environ[RUN]] if RUN in os.environ else []
+    )
 
 
 def _dvc(above: list[tuple[int, str]]) -> list[int]:
-    """The DVC of a stage with these parents: the nearest that has noted itself, or those that have and are gone; without notes a shell's parent."""
+    """The DVC of a stage with these parents: the nearest that has noted itself, or those that have
+    and are gone; without notes a shell's parent.
+    """
     noted = _noted()
     for number, _ in above:
         if number in noted:
@@ -65,7 +92,9 @@ def _dvc(above: list[tuple[int, str]]) -> list[int]:
 
 
 def _noted() -> set[int]:
-    """The processes of DVC that write outputs here, by DVC's notes; none if it is just writing them."""
+    """The processes of DVC that write outputs here, by DVC's notes; none if it is just writing
+    them.
+    """
     try:
         return {info["pid"] for info in json.loads(_NOTES.read_bytes())["write"].values()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -73,7 +102,9 @@ def _noted() -> set[int]:
 
 
 def _above(pid: int) -> list[tuple[int, str]]:
-    """Number and name of the parent of a process, of that one's parent, and so on; there is at least one."""
+    """Number and name of the parent of a process, of that one's parent, and so on; there is at
+    least one.
+    """
     found = [_parent(pid)]
     while found[-1][0]:
         found.append(_parent(found[-1][0]))
@@ -92,13 +123,17 @@ def _parent(pid: int) -> tuple[int, str]:
             return 0, ""
     try:
         number = int((_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[1])
-        return number, (_PROC / str(number) / "comm").read_bytes().decode(errors="replace").rstrip("\n")
+        return number, (_PROC / str(number) / "comm").read_bytes().decode(errors="replace").rstrip(
+            "\n"
+        )
     except OSError:
         return 0, ""
 
 
 def _look(pid: int) -> tuple[str, bool]:
-    """When a process started, in the system's own terms, and whether it has ended; an empty text if there is none."""
+    """When a process started, in the system's own terms, and whether it has ended; an empty text if
+    there is none.
+    """
     if sys.platform != "linux":
         import psutil
 
@@ -108,7 +143,9 @@ def _look(pid: int) -> tuple[str, bool]:
         except psutil.NoSuchProcess:
             return "", True
     try:  # without psutil, which takes its time to import
-        fields = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()  # a name may hold spaces
+        fields = (
+            (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
+        )  # a name may hold spaces
     except OSError:
         return ("", True) if (_PROC / "self" / "stat").exists() else (_UNKNOWN, False)
     return fields[19].decode(), fields[0] in (b"Z", b"X")

@@ -1,9 +1,12 @@
-"""One process at a time: a lock file whose holder shows that it lives, so that others wait for as long as it does, and no longer.
+"""One process at a time: a lock file whose holder shows that it lives, so that others wait for as
+long as it does, and no longer.
 
-The lock is POSIX's ``flock``, which the kernel gives free when its holder dies. Some network file systems keep it to one machine; so the holder
-also renews the file's time every few seconds, and one on another machine counts as gone when that has stood still for a minute. Nobody
-compares clocks: a waiting process looks whether the time changes, and measures on its own clock for how long it does not. Who cannot wait so
-long takes a holder elsewhere for alive for a whole day, more than clocks differ.
+The lock is POSIX's ``flock``, which the kernel gives free when its holder dies. Some network file
+systems keep it to one machine; so the holder also renews the file's time every few seconds, and one
+on another machine counts as gone when that has stood still for a minute. Nobody compares clocks: a
+waiting process looks whether the time changes, and measures on its own clock for how long it does
+not. Who cannot wait so long takes a holder elsewhere for alive for a whole day, more than clocks
+differ.
 """
 
 from __future__ import annotations
@@ -55,7 +58,8 @@ def hold(
     interval: float = INTERVAL,
     patience: float = PATIENCE,
 ) -> Iterator[None]:
-    """Hold the lock in ``path``; wait while another process holds it, and say on standard error for whom.
+    """Hold the lock in ``path``; wait while another process holds it, and say on standard error for
+    whom.
 
     Arguments:
         path: the lock file, which stays there.
@@ -84,7 +88,9 @@ def hold(
 
 
 def in_use(path: Path) -> bool:
-    """Whether somebody holds the lock in ``path``; one on another machine may have been gone for up to a day."""
+    """Whether somebody holds the lock in ``path``; one on another machine may have been gone for up
+    to a day.
+    """
     if not path.is_file():
         return False
     with claim(path) as free:
@@ -93,14 +99,20 @@ def in_use(path: Path) -> bool:
 
 @contextlib.contextmanager
 def claim(path: Path) -> Iterator[bool]:
-    """Hold the lock in ``path``, whose folder must be there, if nobody else does, and yield whether that is so; waits for nobody."""
+    """Hold the lock in ``path``, whose folder must be there, if nobody else does, and yield whether
+    that is so; waits for nobody.
+    """
     with path.open("a+", encoding="utf-8") as file:
         yield _lock(file) and _is_at(file, path) and not _is_held_elsewhere(file)
 
 
 def _is_held_elsewhere(file: TextIO) -> bool:
     holder = _holder(file)
-    return holder is not None and holder.host != platform.node() and time.time() - os.fstat(file.fileno()).st_mtime < _DAY
+    return (
+        holder is not None
+        and holder.host != platform.node()
+        and time.time() - os.fstat(file.fileno()).st_mtime < _DAY
+    )
 
 
 def _acquire(path: Path, what: str, check: Callable[[], None], patience: float) -> TextIO:
@@ -123,7 +135,13 @@ def _acquire(path: Path, what: str, check: Callable[[], None], patience: float) 
         if time.monotonic() - begun > 0.5:  # not for one that only looks
             _tell(f"{what}: waiting for {holder or 'another process'} to end", told)
         if silent:
-            _tell(f"{what}: {holder or 'it'} has shown no sign of life for {patience:.0f} s; continue or end it if it is stopped", told)
+            _tell(
+                (
+                    f"{what}: {holder or 'it'} has shown no sign of life for {patience:.0f} s; "
+                    "continue or end it if it is stopped"
+                ),
+                told,
+            )
         check()
         time.sleep(0.2)
 
@@ -139,8 +157,15 @@ def _open(path: Path) -> TextIO:
 
 
 def _note(file: TextIO, what: str) -> None:
-    """Write who holds a lock into its file; not by Python's buffer, which on a full disk would fail a second time when the file is closed."""
-    holder = Holder(os.getpid(), platform.node(), what, datetime.now().astimezone().isoformat(timespec="seconds"))
+    """Write who holds a lock into its file; not by Python's buffer, which on a full disk would fail
+    a second time when the file is closed.
+    """
+    holder = Holder(
+        os.getpid(),
+        platform.node(),
+        what,
+        datetime.now().astimezone().isoformat(timespec="seconds"),
+    )
     os.write(file.fileno(), json.dumps(asdict(holder)).encode())
 
 

@@ -1,7 +1,9 @@
-"""Processes that end with the one that started them, so that a killed `genbench run` leaves nothing behind. Linux alone can promise that.
+"""Processes that end with the one that started them, so that a killed `genbench run` leaves nothing
+behind. Linux alone can promise that.
 
-Run by its path it is a launcher, ``python -P tether.py PARENT TARGET ARGUMENTS...``: it ties itself to the process PARENT, then becomes the
-module or the script TARGET. Not a ``preexec_fn`` of subprocess, which is unsafe in a process with threads. It imports nothing of genbench.
+Run by its path it is a launcher, ``python -P tether.py PARENT TARGET ARGUMENTS...``: it ties itself
+to the process PARENT, then becomes the module or the script TARGET. Not a ``preexec_fn`` of
+subprocess, which is unsafe in a process with threads. It imports nothing of genbench.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with(parent: int) -> None:
-    """From now on this process is killed when its parent ends, or at once if that is no longer ``parent``; nothing happens on other systems."""
+    """From now on this process is killed when its parent ends, or at once if that is no longer
+    ``parent``; nothing happens on other systems.
+    """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
@@ -28,7 +32,9 @@ def end_with(parent: int) -> None:
 
 
 def tethered(target: str, arguments: Sequence[str]) -> list[str]:
-    """The command line that runs a module, or a script given by its path, as a child which ends with this process."""
+    """The command line that runs a module, or a script given by its path, as a child which ends
+    with this process.
+    """
     return [sys.executable, "-P", __file__, str(os.getpid()), target, *arguments]
 
 

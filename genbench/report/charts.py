@@ -1,4 +1,6 @@
-"""Learning curves and quality against cost, as PNG files and as SVG that takes its colours from the page."""
+"""Learning curves and quality against cost, as PNG files and as SVG that takes its colours from the
+page.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ __all__ = ["Chart", "Point", "curves", "phases_of", "scatter"]
 _INK, _MUTED, _LINE = "#1b1c1e", "#6b7077", "#d9dce0"
 SERIES = ("#2f6fde", "#d9480f", "#0c8f6f", "#a33ea1", "#b58900", "#5f6b7a", "#c2255c", "#3d8b37")
 # In SVG each drawing colour stands for one of the page's, which has a light and a dark set of them.
-_PAGE = {_INK: "var(--ink)", _MUTED: "var(--muted)", _LINE: "var(--line)"} | {c: f"var(--series-{i + 1})" for i, c in enumerate(SERIES)}
+_PAGE = {_INK: "var(--ink)", _MUTED: "var(--muted)", _LINE: "var(--line)"} | {
+    c: f"var(--series-{i + 1})" for i, c in enumerate(SERIES)
+}
 _STYLE: dict[Any, Any] = {
     "font.size": 9,
     "font.family": "sans-serif",
@@ -48,7 +52,9 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart twice: ``png`` at double resolution (144 dpi) on white, ``svg`` for inclusion in the page."""
+    """A chart twice: ``png`` at double resolution (144 dpi) on white, ``svg`` for inclusion in the
+    page.
+    """
 
     png: bytes
     svg: str
@@ -61,19 +67,28 @@ def _chart(draw: Callable[[], Figure], label: str) -> Chart:
         figure.set_layout_engine("none")
         png, svg = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", dpi=144, facecolor="white", metadata={"Software": None})
-        figure.savefig(svg, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        figure.savefig(
+            svg,
+            format="svg",
+            transparent=True,
+            metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
+        )
     return Chart(_small(png.getvalue()), _inline(svg.getvalue(), label))
 
 
 def _small(png: bytes) -> bytes:
     """The same picture in 160 colours, at half the size: reports are kept in git."""
     small = io.BytesIO()
-    Image.open(io.BytesIO(png)).convert("RGB").quantize(160, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(160, dither=Image.Dither.NONE).save(
+        small, format="PNG", optimize=True
+    )
     return small.getvalue()
 
 
 def _inline(svg: str, label: str) -> str:
-    """SVG as an element of the page: no prologue, no ids that repeat, the page's colours and font."""
+    """SVG as an element of the page: no prologue, no ids that repeat, the page's colours and
+    font.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<(metadata|style)[ >].*?</\1>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
@@ -92,12 +107,20 @@ def _inline(svg: str, label: str) -> str:
 
 def phases_of(history: pd.DataFrame) -> list[str]:
     """Names of the phases with a loss in history.csv, in its order."""
-    names = dict.fromkeys(c.rsplit("/", 1)[0] for c in history.columns if c.endswith(("/loss", "/valid_loss")))
-    return [name for name in names if any(len(_series(history, name, part)[0]) for part in ("loss", "valid_loss"))]
+    names = dict.fromkeys(
+        c.rsplit("/", 1)[0] for c in history.columns if c.endswith(("/loss", "/valid_loss"))
+    )
+    return [
+        name
+        for name in names
+        if any(len(_series(history, name, part)[0]) for part in ("loss", "valid_loss"))
+    ]
 
 
 def _series(history: pd.DataFrame, phase: str, part: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values where a column has them, at most 300 of them (means of runs of equal length)."""
+    """Steps and values where a column has them, at most 300 of them (means of runs of equal
+    length).
+    """
     column = f"{phase}/{part}"
     if column not in history:
         return np.empty(0), np.empty(0)
@@ -117,7 +140,9 @@ def curves(history: pd.DataFrame, entry: str) -> Chart | None:
 
     def draw() -> Figure:
         figure = Figure(figsize=(4.1, 0.5 + 1.9 * len(phases)), layout="constrained")
-        for axes, phase in zip(figure.subplots(len(phases), 1, sharex=True, squeeze=False)[:, 0], phases, strict=True):
+        for axes, phase in zip(
+            figure.subplots(len(phases), 1, sharex=True, squeeze=False)[:, 0], phases, strict=True
+        ):
             _curve(axes, history, phase)
         axes.set_xlabel("step")
         return figure
@@ -127,19 +152,29 @@ def curves(history: pd.DataFrame, entry: str) -> Chart | None:
 
 def _curve(axes: Axes, history: pd.DataFrame, phase: str) -> None:
     shown: list[np.ndarray] = []
-    for part, name, colour, width in (("loss", "training", SERIES[0], 1.1), ("valid_loss", "validation", SERIES[1], 1.5)):
+    for part, name, colour, width in (
+        ("loss", "training", SERIES[0], 1.1),
+        ("valid_loss", "validation", SERIES[1], 1.5),
+    ):
         steps, values = _series(history, phase, part)
         if len(steps):
             dot: dict[str, Any] = {"marker": "o", "markersize": 3} if len(steps) <= 12 else {}
             axes.plot(steps, values, color=colour, linewidth=width, label=name, **dot)
-            shown.append(values[len(values) // 20 :])  # the first steps would squeeze all others into a line
+            shown.append(
+                values[len(values) // 20 :]
+            )  # the first steps would squeeze all others into a line
     low, high = min(v.min() for v in shown), max(float(np.quantile(v, 0.98)) for v in shown)
     margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_ylim(low - margin, high + margin)
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_title(phase, loc="left", fontsize=9, color=_MUTED)
-    above: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.0, 0.97), "ncols": 2, "borderpad": 0.0}
+    above: dict[str, Any] = {
+        "loc": "lower right",
+        "bbox_to_anchor": (1.0, 0.97),
+        "ncols": 2,
+        "borderpad": 0.0,
+    }
     axes.legend(frameon=False, fontsize=8, labelcolor=_MUTED, handlelength=1.4, **above)
 
 
@@ -148,7 +183,9 @@ def _curve(axes: Axes, history: pd.DataFrame, phase: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """An entry in a scatter plot. Controls cost nothing that compares: of them ``y`` alone counts."""
+    """An entry in a scatter plot. Controls cost nothing that compares: of them ``y`` alone
+    counts.
+    """
 
     name: str
     family: str
@@ -157,8 +194,11 @@ class Point:
     control: bool = False
 
 
-def scatter(points: Sequence[Point], families: Sequence[str], *, xlabel: str, ylabel: str, log_y: bool) -> Chart | None:
-    """Labelled points over a logarithmic cost, controls as horizontal lines; None without a contender.
+def scatter(
+    points: Sequence[Point], families: Sequence[str], *, xlabel: str, ylabel: str, log_y: bool
+) -> Chart | None:
+    """Labelled points over a logarithmic cost, controls as horizontal lines; None without a
+    contender.
 
     ``families`` fixes each family's colour over all charts.
     """
@@ -174,13 +214,25 @@ def scatter(points: Sequence[Point], families: Sequence[str], *, xlabel: str, yl
         if log_y:
             axes.set_yscale("log")
         for family in families:
-            _dots(axes, [p for p in usable if p.family == family], family, SERIES[families.index(family) % len(SERIES)])
+            _dots(
+                axes,
+                [p for p in usable if p.family == family],
+                family,
+                SERIES[families.index(family) % len(SERIES)],
+            )
         for point in controls:
             axes.axhline(point.y, color=_MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
         _limits(axes, [p.x for p in usable], [p.y for p in (*usable, *controls)], log_y)
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
-        figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=8, labelcolor=_MUTED, handletextpad=0.1)
+        figure.legend(
+            loc="outside upper left",
+            ncols=4,
+            frameon=False,
+            fontsize=8,
+            labelcolor=_MUTED,
+            handletextpad=0.1,
+        )
         _label(figure, axes, usable, controls)
         return figure
 
@@ -202,9 +254,17 @@ def _limits(axes: Axes, x: Sequence[float], y: Sequence[float], log_y: bool) -> 
     for axis, log in ((axes.xaxis, True), (axes.yaxis, log_y)):
         if log:
             low, high = axis.get_view_interval()
-            subs = (1.0, 2.0, 3.0, 5.0, 7.0) if high / low < 20 else (1.0, 3.0) if high / low < 1e4 else (1.0,)
+            subs = (
+                (1.0, 2.0, 3.0, 5.0, 7.0)
+                if high / low < 20
+                else (1.0, 3.0)
+                if high / low < 1e4
+                else (1.0,)
+            )
             axis.set_major_locator(LogLocator(subs=subs, numticks=12))
-            axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v < 1e5 else f"{v:.0e}"))
+            axis.set_major_formatter(
+                FuncFormatter(lambda v, _: f"{v:g}" if v < 1e5 else f"{v:.0e}")
+            )
             axis.set_minor_formatter(NullFormatter())
 
 
@@ -225,27 +285,50 @@ _OFFSETS = [
 
 
 def _label(figure: Figure, axes: Axes, points: Sequence[Point], controls: Sequence[Point]) -> None:
-    """Put each name at the nearest free place beside its point; a thin line joins those that had to move away."""
+    """Put each name at the nearest free place beside its point; a thin line joins those that had to
+    move away.
+    """
     places = axes.get_yaxis_transform()
-    names = [axes.annotate(p.name, (0, p.y), (4, 3), places, "offset points", fontsize=8, color=_MUTED, va="bottom") for p in controls]
+    names = [
+        axes.annotate(
+            p.name, (0, p.y), (4, 3), places, "offset points", fontsize=8, color=_MUTED, va="bottom"
+        )
+        for p in controls
+    ]
     figure.draw_without_rendering()
     renderer = figure._get_renderer()  # type: ignore[attr-defined]  # the public way needs a canvas of one format
     frame = axes.get_window_extent(renderer)
     pixel = figure.dpi / 72
     centres = [axes.transData.transform((p.x, p.y)) for p in points]
-    taken = [Bbox.from_bounds(x - 4 * pixel, y - 4 * pixel, 8 * pixel, 8 * pixel) for x, y in centres]
+    taken = [
+        Bbox.from_bounds(x - 4 * pixel, y - 4 * pixel, 8 * pixel, 8 * pixel) for x, y in centres
+    ]
     taken += [Text.get_window_extent(name, renderer) for name in names]
     for point in sorted(points, key=lambda p: (p.y, p.x, p.name)):
         notes = []
         for dx, dy, ha, va in _OFFSETS:
             style: dict[str, Any] = {"ha": ha, "va": va, "fontsize": 8, "color": _INK}
             if math.hypot(dx, dy) > 15:
-                style["arrowprops"] = {"arrowstyle": "-", "color": _MUTED, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
-            note = axes.annotate(point.name, (point.x, point.y), (dx, dy), textcoords="offset points", **style)
+                style["arrowprops"] = {
+                    "arrowstyle": "-",
+                    "color": _MUTED,
+                    "linewidth": 0.6,
+                    "shrinkA": 0,
+                    "shrinkB": 4,
+                }
+            note = axes.annotate(
+                point.name, (point.x, point.y), (dx, dy), textcoords="offset points", **style
+            )
             note.update_positions(renderer)
             box = Text.get_window_extent(note, renderer)
             free = all(not box.overlaps(other) for other in taken)
-            if free and frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1:
+            if (
+                free
+                and frame.x0 <= box.x0
+                and box.x1 <= frame.x1
+                and frame.y0 <= box.y0
+                and box.y1 <= frame.y1
+            ):
                 taken.append(box)
                 break
             notes.append(note)

@@ -1,4 +1,6 @@
-"""Sample grids, pixel by pixel: 100 samples of an entry, and as many real digits of its data set."""
+"""Sample grids, pixel by pixel: 100 samples of an entry, and as many real digits of its data
+set.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ _SCALE = 2  # side of a pixel, so that screens of high density show it sharp
 def pick(images: np.ndarray, labels: np.ndarray | None) -> tuple[np.ndarray, int]:
     """Up to 100 images in the order of a grid, and its number of columns.
 
-    With labels, one class per row, the first of each in the order of drawing; else the first ones as they were drawn. The choice never
-    looks at the images.
+    With labels, one class per row, the first of each in the order of drawing; else the first ones
+    as they were drawn. The choice never looks at the images.
     """
     if labels is None:
         n = min(len(images), _SIDE * _SIDE)
@@ -37,11 +39,14 @@ def sample_grid(images: np.ndarray, labels: np.ndarray | None, spec: DataSpec) -
 
 
 def real_grids(path: Path, dataset: str, spec: DataSpec) -> dict[str, bytes]:
-    """PNGs of real test images: ``mixed`` strided over the test split, and where there are labels ``by_class``. Empty without the data."""
+    """PNGs of real test images: ``mixed`` strided over the test split, and where there are labels
+    ``by_class``. Empty without the data.
+    """
     try:
         x, y = load_split(path, dataset, "test")
     except (OSError, ValueError):
-        return {}  # the page says that they are missing; the entries' own stages report the data's error
+        # the page says that they are missing; the entries' own stages report the data's error
+        return {}
     images = x[:, 0].numpy()
     strided = images[:: max(1, len(images) // (_SIDE * _SIDE))]
     pages = {"mixed": sample_grid(strided, None, spec)}

@@ -34,7 +34,9 @@ _PROTOCOL = {
     "likelihood_images": "test images for a likelihood",
     "likelihood_images_many_passes": "test images where an image takes many network passes",
     "many_passes": "network passes per image that count as many",
-    "likelihood_images_very_many_passes": "test images where an image takes very many network passes",
+    "likelihood_images_very_many_passes": (
+        "test images where an image takes very many network passes"
+    ),
     "very_many_passes": "network passes per image that count as very many",
     "feature_reference_images": "test images that samples are compared with",
 }
@@ -72,9 +74,13 @@ class _Budget:
 
 
 def page(
-    board: Mapping[str, Any], outcomes: Sequence[Outcome], material: Material, documented: Collection[str] = ()
+    board: Mapping[str, Any],
+    outcomes: Sequence[Outcome],
+    material: Material,
+    documented: Collection[str] = (),
 ) -> tuple[str, list[tuple[str, bytes]]]:
-    """The page, and the visuals that found no room in it, as ``(file name, bytes)`` for the folder figures/ that it links them in.
+    """The page, and the visuals that found no room in it, as ``(file name, bytes)`` for the folder
+    figures/ that it links them in.
 
     Arguments:
         board: the content of leaderboard.json.
@@ -89,34 +95,54 @@ def page(
     left = MAX_BYTES - len(bare.encode())
     if left < 0:
         raise UserError(
-            f"the report's page of {len(board['rows'])} rows has {MAX_BYTES - left:,} bytes without its pictures, above its limit of "
-            f"{MAX_BYTES:,}; move some entries of profile {board['profile']!r} to a profile of their own"
+            f"the report's page of {len(board['rows'])} rows has {MAX_BYTES - left:,} bytes "
+            "without its pictures, above its limit of "
+            f"{MAX_BYTES:,}; move some entries of profile {board['profile']!r} to a profile of "
+            "their own"
         )
     return _render(board, outcomes, material, documented, _Budget(left))
 
 
 def _render(
-    board: Mapping[str, Any], outcomes: Sequence[Outcome], material: Material, documented: Collection[str], budget: _Budget
+    board: Mapping[str, Any],
+    outcomes: Sequence[Outcome],
+    material: Material,
+    documented: Collection[str],
+    budget: _Budget,
 ) -> tuple[str, list[tuple[str, bytes]]]:
-    real = {name: {kind: budget.embed(png, "png") for kind, png in grids.items()} for name, grids in material.real.items()}
+    real = {
+        name: {kind: budget.embed(png, "png") for kind, png in grids.items()}
+        for name, grids in material.real.items()
+    }
     samples = {name: budget.embed(png, "png") for name, png in material.samples.items()}
     visuals, spilled = _visuals(outcomes, budget)
-    names = dict.fromkeys([row["dataset"] for row in board["rows"]] + [gap["dataset"] for gap in board["missing"]])
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    names = dict.fromkeys(
+        [row["dataset"] for row in board["rows"]] + [gap["dataset"] for gap in board["missing"]]
+    )
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters.update(number=number, plus_minus=plus_minus, in_words=in_words)
     return environment.from_string(_resource("page.html.j2")).render(
         board=board,
         style=Markup(_resource("page.css")),  # files of this package
         script=Markup(_resource("page.js")),
         protocol=[(text, f"{board['protocol'][key]:,}") for key, text in _PROTOCOL.items()],
-        kinds=[(KIND_NAMES[kind], MARKS.get(kind, "–"), sentence) for kind, sentence in KIND_SENTENCES.items()],
+        kinds=[
+            (KIND_NAMES[kind], MARKS.get(kind, "–"), sentence)
+            for kind, sentence in KIND_SENTENCES.items()
+        ],
         marks=MARKS,
         datasets=[_dataset(board, outcomes, name) for name in names],
         samples=samples,
         real=real,
         visuals=visuals,
-        curves={name: Markup(chart.svg) for name, chart in material.curves.items()},  # escaped where it is drawn
-        costs={name: [Markup(chart.svg) for chart in charts] for name, charts in material.costs.items()},
+        curves={
+            name: Markup(chart.svg) for name, chart in material.curves.items()
+        },  # escaped where it is drawn
+        costs={
+            name: [Markup(chart.svg) for chart in charts] for name, charts in material.costs.items()
+        },
         environments=_environments(board),
         documented=documented,
         families=sorted({row["family"] for row in board["rows"]} & set(documented)),
@@ -128,17 +154,29 @@ def _resource(name: str) -> str:
     return files(__package__).joinpath(name).read_text("utf-8")
 
 
-def _visuals(outcomes: Sequence[Outcome], budget: _Budget) -> tuple[dict[str, list[tuple[Visual, str]]], list[tuple[str, bytes]]]:
-    """Per entry its visuals with the address of each picture: the first of every entry find room before any second one."""
+def _visuals(
+    outcomes: Sequence[Outcome], budget: _Budget
+) -> tuple[dict[str, list[tuple[Visual, str]]], list[tuple[str, bytes]]]:
+    """Per entry its visuals with the address of each picture: the first of every entry find room
+    before any second one.
+    """
     addresses: dict[tuple[str, str], str] = {}
     spilled = []
-    queues = [[(outcome.entry.name, visual) for visual in outcome.visuals or ()] for outcome in outcomes]
-    for entry, visual in filter(None, itertools.chain.from_iterable(itertools.zip_longest(*queues))):
+    queues = [
+        [(outcome.entry.name, visual) for visual in outcome.visuals or ()] for outcome in outcomes
+    ]
+    for entry, visual in filter(
+        None, itertools.chain.from_iterable(itertools.zip_longest(*queues))
+    ):
         uri = budget.embed(visual.data, visual.file.rsplit(".", 1)[-1])
         if uri is None:
             spilled.append((f"{entry}-{visual.file}", visual.data))
         addresses[entry, visual.file] = uri or f"figures/{entry}-{visual.file}"
-    return {o.entry.name: [(v, addresses[o.entry.name, v.file]) for v in o.visuals] for o in outcomes if o.visuals}, spilled
+    return {
+        o.entry.name: [(v, addresses[o.entry.name, v.file]) for v in o.visuals]
+        for o in outcomes
+        if o.visuals
+    }, spilled
 
 
 def _dataset(board: Mapping[str, Any], outcomes: Sequence[Outcome], name: str) -> dict[str, Any]:
@@ -146,14 +184,25 @@ def _dataset(board: Mapping[str, Any], outcomes: Sequence[Outcome], name: str) -
     single = [row for row in rows if row["status"] != "aggregate"]
     missing = [gap for gap in board["missing"] if gap["dataset"] == name]
     block = published(name)
-    selection, everything = merged(block, [row for row in without_seeds(rows) if not row["control"]]) if block else ([], [])
+    selection, everything = (
+        merged(block, [row for row in without_seeds(rows) if not row["control"]])
+        if block
+        else ([], [])
+    )
     return {
         "name": name,
         "rows": single,
         "table": table(rows, name, several_kinds=kinds_differ(board["rows"])),
         "complete": sum(row["status"] == "ok" for row in single),
         "entries": sum(row["status"] == "ok" for row in single) + len(missing),
-        "highlights": [h for h in (_highlight(rows, "bits_per_dim", "Lowest bits/dim"), _highlight(rows, "fid_mnist", "Lowest FID")) if h],
+        "highlights": [
+            h
+            for h in (
+                _highlight(rows, "bits_per_dim", "Lowest bits/dim"),
+                _highlight(rows, "fid_mnist", "Lowest FID"),
+            )
+            if h
+        ],
         "published": block,
         "selection": selection,
         "everything": everything,
@@ -163,8 +212,14 @@ def _dataset(board: Mapping[str, Any], outcomes: Sequence[Outcome], name: str) -
     }
 
 
-def _highlight(rows: Sequence[Mapping[str, Any]], key: str, label: str) -> tuple[str, str, str] | None:
-    contenders = [row for row in rows if not row["control"] and row["status"] != "aggregate" and key in row["metrics"]]
+def _highlight(
+    rows: Sequence[Mapping[str, Any]], key: str, label: str
+) -> tuple[str, str, str] | None:
+    contenders = [
+        row
+        for row in rows
+        if not row["control"] and row["status"] != "aggregate" and key in row["metrics"]
+    ]
     found = [row for row in contenders if row["metrics"][key]["kind"] != "estimate"]
     if not found:
         return None
@@ -179,5 +234,10 @@ def _environments(board: Mapping[str, Any]) -> list[tuple[dict[str, Any], list[s
     groups: dict[str, list[str]] = {}
     for row in board["rows"]:
         if row["provenance"] is not None:
-            groups.setdefault(json.dumps(row["provenance"], sort_keys=True), []).append(row["entry"])
-    return [(json.loads(text), sorted(entries)) for text, entries in sorted(groups.items(), key=lambda item: item[1])]
+            groups.setdefault(json.dumps(row["provenance"], sort_keys=True), []).append(
+                row["entry"]
+            )
+    return [
+        (json.loads(text), sorted(entries))
+        for text, entries in sorted(groups.items(), key=lambda item: item[1])
+    ]

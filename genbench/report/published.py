@@ -1,4 +1,6 @@
-"""Published results beside ours: literature.yaml, its kinds of bound in our terms, and our rows at their place among them."""
+"""Published results beside ours: literature.yaml, its kinds of bound in our terms, and our rows at
+their place among them.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +23,27 @@ KINDS = {
     "ais_estimate": "estimate",
     "lower_bound_approx": "estimate",
 }
-"""Literature says how its number relates to the negative log-likelihood, our records how log P does: an upper bound there is a lower one
-here."""
+"""Literature says how its number relates to the negative log-likelihood, our records how log P
+does: an upper bound there is a lower one
+here.
+"""
 
-STATUS = {"primary": "", "secondary": "as quoted by another paper", "unconfirmed": "from memory, unconfirmed"}
+STATUS = {
+    "primary": "",
+    "secondary": "as quoted by another paper",
+    "unconfirmed": "from memory, unconfirmed",
+}
 
 _VISIBLE = 25
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a table of published results, or one of ours (``entry`` is set, the citation is not).
+    """One line of a table of published results, or one of ours (``entry`` is set, the citation is
+    not).
 
-    ``comparable`` is False for numbers per another count of pixels, which have no place in the order.
+    ``comparable`` is False for numbers per another count of pixels, which have no place in the
+    order.
     """
 
     model: str
@@ -57,7 +67,9 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The published results that a data set's ``metric`` compares with; ``lines`` from best to worst."""
+    """The published results that a data set's ``metric`` compares with; ``lines`` from best to
+    worst.
+    """
 
     metric: str
     unit: str
@@ -77,7 +89,9 @@ def published(dataset: str) -> Published | None:
     if block is None:
         return None
     lines = sorted((_line(row) for row in block["rows"]), key=lambda line: (line.value, line.model))
-    return Published(block.get("metric", dataset), block.get("unit", ""), block["protocol"], tuple(lines))
+    return Published(
+        block.get("metric", dataset), block.get("unit", ""), block["protocol"], tuple(lines)
+    )
 
 
 def _line(row: Mapping[str, Any]) -> Line:
@@ -101,14 +115,22 @@ def best_of_family(dataset: str, family: str) -> Line | None:
     """The lowest published number of a family that somebody confirmed; None where there is none."""
     block = published(dataset)
     lines = () if block is None else block.lines
-    return next((line for line in lines if line.family == family and line.comparable and not line.unconfirmed), None)
+    return next(
+        (
+            line
+            for line in lines
+            if line.family == family and line.comparable and not line.unconfirmed
+        ),
+        None,
+    )
 
 
 def merged(block: Published, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Line], list[Line]]:
-    """Published lines and our rows in one order by value: a selection of about 25 lines, and all of them.
+    """Published lines and our rows in one order by value: a selection of about 25 lines, and all of
+    them.
 
-    The selection holds all of ours, and of each family the best, the worst and lines evenly between, so that a modest result still finds
-    its neighbours.
+    The selection holds all of ours, and of each family the best, the worst and lines evenly
+    between, so that a modest result still finds its neighbours.
     """
     ours = [
         Line(
@@ -122,12 +144,16 @@ def merged(block: Published, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Li
         for row in rows
         if (metric := row["metrics"].get(block.metric)) is not None
     ]
-    chosen = _spread([line for line in block.lines if line.comparable], max(10, _VISIBLE - len(ours)))
+    chosen = _spread(
+        [line for line in block.lines if line.comparable], max(10, _VISIBLE - len(ours))
+    )
     return _ordered([*chosen, *ours]), _ordered([*block.lines, *ours])
 
 
 def _ordered(lines: Sequence[Line]) -> list[Line]:
-    return sorted(lines, key=lambda line: (not line.comparable, line.value, line.entry is None, line.model))
+    return sorted(
+        lines, key=lambda line: (not line.comparable, line.value, line.entry is None, line.model)
+    )
 
 
 def _spread(lines: Sequence[Line], limit: int) -> list[Line]:

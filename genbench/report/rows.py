@@ -1,4 +1,6 @@
-"""The rows of the leaderboard: one per entry that was trained, and one per group of entries that differ in nothing but the seed."""
+"""The rows of the leaderboard: one per entry that was trained, and one per group of entries that
+differ in nothing but the seed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ __all__ = ["KINDS", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
 
 Row = dict[str, Any]
 
-KINDS = tuple(kind.value for kind in (Likelihood.EXACT, Likelihood.LOWER_BOUND, Likelihood.ESTIMATE, Likelihood.NONE))
+KINDS = tuple(
+    kind.value
+    for kind in (Likelihood.EXACT, Likelihood.LOWER_BOUND, Likelihood.ESTIMATE, Likelihood.NONE)
+)
 """Order of the groups within a data set."""
 
 
@@ -36,7 +41,11 @@ def leaderboard(params: Params, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "protocol": {**asdict(params.protocol), "metrics": list(params.metrics)},
         "rows": sorted(rows, key=lambda row: (order[row["dataset"]], *_place(row))),
         "missing": [
-            {"dataset": outcome.entry.dataset, "entry": outcome.entry.name, "reason": "; ".join(outcome.reasons)}
+            {
+                "dataset": outcome.entry.dataset,
+                "entry": outcome.entry.name,
+                "reason": "; ".join(outcome.reasons),
+            }
             for outcome in sorted(outcomes, key=lambda o: (order[o.entry.dataset], o.entry.name))
             if outcome.reasons
         ],
@@ -46,13 +55,19 @@ def leaderboard(params: Params, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def headlines(board: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The content of ``metrics/<entry>.json`` by entry: the main scores, rounded, without means over seeds.
+    """The content of ``metrics/<entry>.json`` by entry: the main scores, rounded, without means
+    over seeds.
 
-    `dvc metrics show` prints a line for each file and a column for each name, so these make a table that fits a screen.
+    `dvc metrics show` prints a line for each file and a column for each name, so these make a table
+    that fits a screen.
     """
     main = [column.key for column in COLUMNS if column.main]
     return {
-        row["entry"]: {name: float(f"{row['metrics'][name]['value']:.5g}") for name in main if name in row["metrics"]}
+        row["entry"]: {
+            name: float(f"{row['metrics'][name]['value']:.5g}")
+            for name in main
+            if name in row["metrics"]
+        }
         for row in board["rows"]
         if row["status"] != "aggregate"
     }
@@ -64,15 +79,25 @@ def kinds_differ(rows: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def without_seeds(rows: Sequence[Row]) -> list[Row]:
-    """The rows with one per group of seeds: their mean, and not the entries that it is made from."""
+    """The rows with one per group of seeds: their mean, and not the entries that it is made
+    from.
+    """
     members = {
-        entry for row in rows if row["status"] == "aggregate" for metric in row["metrics"].values() for entry in metric["detail"]["entries"]
+        entry
+        for row in rows
+        if row["status"] == "aggregate"
+        for metric in row["metrics"].values()
+        for entry in metric["detail"]["entries"]
     }
     return [row for row in rows if row["entry"] not in members]
 
 
 def _place(row: Row) -> tuple[bool, int, float, float, str]:
-    value = {name: row["metrics"][name]["value"] for name in ("bits_per_dim", "fid_mnist") if name in row["metrics"]}
+    value = {
+        name: row["metrics"][name]["value"]
+        for name in ("bits_per_dim", "fid_mnist")
+        if name in row["metrics"]
+    }
     return (
         row["control"],
         KINDS.index(row["likelihood_kind"]),
@@ -83,7 +108,12 @@ def _place(row: Row) -> tuple[bool, int, float, float, str]:
 
 
 def _row(outcome: Outcome) -> Row:
-    entry, model, training, sampling = outcome.entry, outcome.model, outcome.training, outcome.sampling
+    entry, model, training, sampling = (
+        outcome.entry,
+        outcome.model,
+        outcome.training,
+        outcome.sampling,
+    )
     assert model is not None
     assert training is not None
     records = [record for record in (outcome.likelihood, outcome.quality) if record is not None]
@@ -102,19 +132,27 @@ def _row(outcome: Outcome) -> Row:
         "control": model.control,
         "likelihood_kind": model.likelihood.value,
         "sampler": None if sampling is None else sampling.info["sampler"],
-        "matches_likelihood": None if none or sampling is None else sampling.info["matches_likelihood"],
+        "matches_likelihood": None
+        if none or sampling is None
+        else sampling.info["matches_likelihood"],
         "status": "partial" if outcome.reasons else "ok",
         "metrics": {name: asdict(metric) for name, metric in metrics.items()},
-        "withheld": {name: reason for record in records for name, reason in record.withheld.items()},
+        "withheld": {
+            name: reason for record in records for name, reason in record.withheld.items()
+        },
         "score_hash": score_hash(metrics, training.weights),
         "cost": cost,
         "processor": _processor(outcome),
-        "provenance": {name: value for name, value in training.provenance.items() if name != "train"},  # that is in params.yaml
+        "provenance": {
+            name: value for name, value in training.provenance.items() if name != "train"
+        },  # that is in params.yaml
     }
 
 
 def _processor(outcome: Outcome) -> str:
-    """The kinds of processors behind a row, in words: that of training, then those of the other stages that differ from it."""
+    """The kinds of processors behind a row, in words: that of training, then those of the other
+    stages that differ from it.
+    """
     assert outcome.training is not None
     sampling, likelihood, quality = outcome.sampling, outcome.likelihood, outcome.quality
     own = outcome.training.provenance
@@ -124,7 +162,16 @@ def _processor(outcome: Outcome) -> str:
         "likelihood scored on": likelihood.made_from.get("kind") if likelihood else None,
         "samples scored on": quality.made_from.get("kind") if quality else None,
     }
-    return "; ".join([trained, *(f"{what} {_kind(kind)}" for what, kind in later.items() if kind and _kind(kind) != trained)])
+    return "; ".join(
+        [
+            trained,
+            *(
+                f"{what} {_kind(kind)}"
+                for what, kind in later.items()
+                if kind and _kind(kind) != trained
+            ),
+        ]
+    )
 
 
 def _kind(kind: Mapping[str, Any]) -> str:
@@ -139,8 +186,16 @@ def _aggregates(rows: Sequence[Row], entries: Mapping[str, Entry]) -> list[Row]:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         entry = asdict(entries[row["entry"]])
-        groups[json.dumps({k: v for k, v in entry.items() if k not in ("name", "seed")}, sort_keys=True)].append(row)
-    return [_aggregate(sorted(group, key=lambda row: (row["seed"], row["entry"]))) for group in groups.values() if _seeds(group) > 1]
+        groups[
+            json.dumps(
+                {k: v for k, v in entry.items() if k not in ("name", "seed")}, sort_keys=True
+            )
+        ].append(row)
+    return [
+        _aggregate(sorted(group, key=lambda row: (row["seed"], row["entry"])))
+        for group in groups.values()
+        if _seeds(group) > 1
+    ]
 
 
 def _seeds(group: Sequence[Row]) -> int:
@@ -174,5 +229,10 @@ def _mean(group: Sequence[Row], name: str) -> Metric:
     detail = {"seeds": len(values), "sd": sd, "entries": [row["entry"] for row in group]}
     first = metrics[0]
     return Metric(
-        fmean(values), sd / math.sqrt(len(values)), min(m["n"] for m in metrics), first["higher_is_better"], first.get("kind"), detail
+        fmean(values),
+        sd / math.sqrt(len(values)),
+        min(m["n"] for m in metrics),
+        first["higher_is_better"],
+        first.get("kind"),
+        detail,
     )

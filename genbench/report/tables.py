@@ -16,30 +16,62 @@ _FIELDS = (
     "dataset", "entry", "model", "family", "seed", "conditional", "control", "likelihood_kind", "sampler", "matches_likelihood", "status",
     "processor",
 )  # fmt: skip
-_COST = ("parameters", "train_seconds", "train_images_per_second", "sample_ms_per_image", "peak_memory_mb")
+_COST = (
+    "parameters",
+    "train_seconds",
+    "train_images_per_second",
+    "sample_ms_per_image",
+    "peak_memory_mb",
+)
 
 
 def csv_table(board: Mapping[str, Any]) -> str:
-    """The leaderboard as CSV: a line per row; for each metric its value, ``_stderr`` and ``_n``; empty where absent."""
+    """The leaderboard as CSV: a line per row; for each metric its value, ``_stderr`` and ``_n``;
+    empty where absent.
+    """
     metrics = sorted({name for row in board["rows"] for name in row["metrics"]})
     heads = [f"{name}{suffix}" for name in metrics for suffix in ("", "_stderr", "_n")]
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [*_FIELDS, *heads, *_COST, "score_hash"], restval="", extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(
+        buffer,
+        [*_FIELDS, *heads, *_COST, "score_hash"],
+        restval="",
+        extrasaction="ignore",
+        lineterminator="\n",
+    )
     writer.writeheader()
     for row in board["rows"]:
         cells = {**row, **row["cost"]}
         for name, metric in row["metrics"].items():
-            cells |= {name: metric["value"], f"{name}_stderr": metric["stderr"], f"{name}_n": metric["n"]}
+            cells |= {
+                name: metric["value"],
+                f"{name}_stderr": metric["stderr"],
+                f"{name}_n": metric["n"],
+            }
         writer.writerow({key: "" if value is None else value for key, value in cells.items()})
     return buffer.getvalue()
 
 
-_HEAD = ("entry", "likelihood", "bits/dim", "nats", "FID", "IS", "precision / recall", "parameters", "training")
+_HEAD = (
+    "entry",
+    "likelihood",
+    "bits/dim",
+    "nats",
+    "FID",
+    "IS",
+    "precision / recall",
+    "parameters",
+    "training",
+)
 
 
 def markdown(board: Mapping[str, Any]) -> str:
     """The leaderboard as Markdown, compact, a table per data set with its controls at the end."""
-    datasets = list(dict.fromkeys([row["dataset"] for row in board["rows"]] + [gap["dataset"] for gap in board["missing"]]))
+    datasets = list(
+        dict.fromkeys(
+            [row["dataset"] for row in board["rows"]] + [gap["dataset"] for gap in board["missing"]]
+        )
+    )
     parts = [_dataset(board, dataset) for dataset in datasets] or ["There are no results yet.\n"]
     return "\n".join([*parts, *_notes(board)])
 
@@ -54,7 +86,12 @@ def _dataset(board: Mapping[str, Any], dataset: str) -> str:
             [*_HEAD, *(["processor"] if several else [])],
             ["---", "---", *["---:"] * (len(_HEAD) - 2), *(["---"] if several else [])],
         )
-        lines += [_line(head), _line(rule), *(_line([*_cells(row), *([row["processor"]] if several else [])]) for row in rows), ""]
+        lines += [
+            _line(head),
+            _line(rule),
+            *(_line([*_cells(row), *([row["processor"]] if several else [])]) for row in rows),
+            "",
+        ]
     lines += [f"Not complete: `{gap['entry']}`: {_plain(gap['reason'])}\n" for gap in gaps]
     return "\n".join(lines)
 
@@ -74,7 +111,11 @@ def _plain(text: str) -> str:
 def _cells(row: Mapping[str, Any]) -> list[str]:
     kind = f"{KIND_NAMES[row['likelihood_kind']]}{' (control)' if row['control'] else ''}"
     pair = [_metric(row, name) for name in ("precision_mnist", "recall_mnist")]
-    name = f"`{row['entry']}`" + (" †" if row["matches_likelihood"] is False else "") + (" ◌" if row["status"] == "partial" else "")
+    name = (
+        f"`{row['entry']}`"
+        + (" †" if row["matches_likelihood"] is False else "")
+        + (" ◌" if row["status"] == "partial" else "")
+    )
     cost = row["cost"]
     return [
         name,
@@ -108,7 +149,10 @@ def _notes(board: Mapping[str, Any]) -> list[str]:
     if any(row["status"] == "aggregate" for row in rows):
         notes.append("An entry with * is the mean ± standard deviation over seeds.")
     if any(row["matches_likelihood"] is False for row in rows):
-        notes.append("†: the samples come from a cheaper or sharpened sampler, not from the scored distribution.")
+        notes.append(
+            "†: the samples come from a cheaper or sharpened sampler, not from the scored "
+            "distribution."
+        )
     if any(row["status"] == "partial" for row in rows):
         notes.append("◌: not complete.")
     if any(row["withheld"] for row in rows):

@@ -22,12 +22,23 @@ __all__ = [
     "plus_minus",
 ]
 
-KIND_NAMES = {"exact": "exact", "lower_bound": "bound", "estimate": "estimate", "none": "no likelihood"}
+KIND_NAMES = {
+    "exact": "exact",
+    "lower_bound": "bound",
+    "estimate": "estimate",
+    "none": "no likelihood",
+}
 
 KIND_SENTENCES = {
     "exact": "the model computes P(x) of each test image; the number is its negative logarithm",
-    "lower_bound": "the model computes a lower bound of log P(x), so the true negative log-likelihood is at most the number shown",
-    "estimate": "log P(x) needs an estimated constant (annealed importance sampling), which errs towards too good a number",
+    "lower_bound": (
+        "the model computes a lower bound of log P(x), so the true negative "
+        "log-likelihood is at most the number shown"
+    ),
+    "estimate": (
+        "log P(x) needs an estimated constant (annealed importance sampling), which errs "
+        "towards too good a number"
+    ),
     "none": "the model only draws samples; it is judged by them alone",
 }
 
@@ -37,7 +48,9 @@ MARKS = {"exact": "=", "lower_bound": "≤", "estimate": "≈"}
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A metric's column: ``label`` is its head, ``title`` says in one sentence what it measures; ``main`` ones stand before the costs."""
+    """A metric's column: ``label`` is its head, ``title`` says in one sentence what it measures;
+    ``main`` ones stand before the costs.
+    """
 
     key: str
     label: str
@@ -48,32 +61,105 @@ class Column:
 
 _MNIST = "features of the pinned MNIST network"
 COLUMNS = (
-    Column("bits_per_dim", "bits/dim", "Negative log-likelihood of a test image in bits per pixel", False, main=True),
+    Column(
+        "bits_per_dim",
+        "bits/dim",
+        "Negative log-likelihood of a test image in bits per pixel",
+        False,
+        main=True,
+    ),
     Column("nats", "nats", "Negative log-likelihood of a test image in nats", False, main=True),
     Column("fid_mnist", "FID", f"Fréchet distance to the test images, {_MNIST}", False, main=True),
-    Column("is_mnist", "IS", "Inception Score formula with the pinned MNIST network; 10 is the most", True, main=True),
-    Column("precision_mnist", "precision", f"Share of samples near real images, {_MNIST}", True, main=True),
-    Column("recall_mnist", "recall", f"Share of real images near samples, {_MNIST}", True, main=True),
+    Column(
+        "is_mnist",
+        "IS",
+        "Inception Score formula with the pinned MNIST network; 10 is the most",
+        True,
+        main=True,
+    ),
+    Column(
+        "precision_mnist",
+        "precision",
+        f"Share of samples near real images, {_MNIST}",
+        True,
+        main=True,
+    ),
+    Column(
+        "recall_mnist", "recall", f"Share of real images near samples, {_MNIST}", True, main=True
+    ),
     Column("elbo_nats", "ELBO nats", "The same bound with a single draw", False),
-    Column("conditional_nats", "nats given y", "Negative log-likelihood given the label, -log P(x|y)", False),
-    Column("bayes_accuracy", "Bayes acc.", "Share of test images whose label is the y of largest P(x|y)", True),
+    Column(
+        "conditional_nats",
+        "nats given y",
+        "Negative log-likelihood given the label, -log P(x|y)",
+        False,
+    ),
+    Column(
+        "bayes_accuracy",
+        "Bayes acc.",
+        "Share of test images whose label is the y of largest P(x|y)",
+        True,
+    ),
     Column("kid_mnist", "KID", f"Kernel distance to the test images, {_MNIST}", False),
-    Column("density_mnist", "density", f"How densely real images surround the samples, {_MNIST}", True),
-    Column("coverage_mnist", "coverage", f"Share of real images that have a sample nearby, {_MNIST}", True),
-    Column("label_fidelity", "label fid.", "Share of samples that the pinned network reads as the label asked for", True),
-    Column("min_class_share", "min class", "Share of the rarest digit among the samples; 0.1 where all are equal", True),
-    Column("fid_inception", "FID Inc.", "Fréchet distance to the test images, Inception features", False),
+    Column(
+        "density_mnist", "density", f"How densely real images surround the samples, {_MNIST}", True
+    ),
+    Column(
+        "coverage_mnist",
+        "coverage",
+        f"Share of real images that have a sample nearby, {_MNIST}",
+        True,
+    ),
+    Column(
+        "label_fidelity",
+        "label fid.",
+        "Share of samples that the pinned network reads as the label asked for",
+        True,
+    ),
+    Column(
+        "min_class_share",
+        "min class",
+        "Share of the rarest digit among the samples; 0.1 where all are equal",
+        True,
+    ),
+    Column(
+        "fid_inception",
+        "FID Inc.",
+        "Fréchet distance to the test images, Inception features",
+        False,
+    ),
     Column("is_inception", "IS Inc.", "Inception Score, Inception network", True),
 )
 
 DIAGNOSTICS = (
-    Column("rate_nats", "rate nats", "What the latents of a test image cost: their KL divergence from the prior, or -log P(codes)", None),
-    Column("distortion_nats", "distortion nats", "What the pixels of a test image cost once its latents are known: -log P(x|z)", None),
-    Column("active_units", "active units", "Latent dimensions whose posterior mean varies from image to image", None),
+    Column(
+        "rate_nats",
+        "rate nats",
+        (
+            "What the latents of a test image cost: their KL divergence from the prior, or -log "
+            "P(codes)"
+        ),
+        None,
+    ),
+    Column(
+        "distortion_nats",
+        "distortion nats",
+        "What the pixels of a test image cost once its latents are known: -log P(x|z)",
+        None,
+    ),
+    Column(
+        "active_units",
+        "active units",
+        "Latent dimensions whose posterior mean varies from image to image",
+        None,
+    ),
     Column(
         "code_perplexity",
         "code perplexity",
-        "How many codes are in use, rare ones counting less; the codebook's size where all are even",
+        (
+            "How many codes are in use, rare ones counting less; the codebook's size where all are "
+            "even"
+        ),
         None,
     ),
 )
@@ -84,21 +170,30 @@ def columns(rows: Collection[Mapping[str, Any]]) -> list[Column]:
     """The columns that these rows need: the known metrics in their order, then others by name."""
     present = _directions(rows)
     present.update({key: False for row in rows for key in row["withheld"] if key not in present})
-    return _select(COLUMNS, {key: direction for key, direction in present.items() if direction is not None})
+    return _select(
+        COLUMNS, {key: direction for key, direction in present.items() if direction is not None}
+    )
 
 
 def diagnostics(rows: Collection[Mapping[str, Any]]) -> list[Column]:
     """The columns of the diagnostics of these rows, in the same order."""
-    return _select(DIAGNOSTICS, {key: direction for key, direction in _directions(rows).items() if direction is None})
+    return _select(
+        DIAGNOSTICS,
+        {key: direction for key, direction in _directions(rows).items() if direction is None},
+    )
 
 
 def _directions(rows: Collection[Mapping[str, Any]]) -> dict[str, bool | None]:
-    return {key: metric["higher_is_better"] for row in rows for key, metric in row["metrics"].items()}
+    return {
+        key: metric["higher_is_better"] for row in rows for key, metric in row["metrics"].items()
+    }
 
 
 def _select(known: Sequence[Column], present: Mapping[str, bool | None]) -> list[Column]:
     others = sorted(present.keys() - {column.key for column in known})
-    return [c for c in known if c.key in present] + [Column(key, key.replace("_", " "), key, present[key]) for key in others]
+    return [c for c in known if c.key in present] + [
+        Column(key, key.replace("_", " "), key, present[key]) for key in others
+    ]
 
 
 def number(value: float, digits: int = 4) -> str:

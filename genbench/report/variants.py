@@ -1,4 +1,6 @@
-"""Entries of one model side by side: what their settings differ in, and what that does to their scores."""
+"""Entries of one model side by side: what their settings differ in, and what that does to their
+scores.
+"""
 
 from __future__ import annotations
 
@@ -40,24 +42,37 @@ class Variants:
 
 
 def variants(rows: Sequence[Row], entries: Mapping[str, Entry]) -> list[Variants]:
-    """The models of which these rows of one data set have several, not counting those that differ in the seed alone."""
+    """The models of which these rows of one data set have several, not counting those that differ
+    in the seed alone.
+    """
     groups: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in sorted(_single(rows), key=lambda row: list(entries).index(row["entry"])):
         if not row["control"]:
-            groups[row["model"]].setdefault(str(sorted(_settings(entries[row["entry"]]).items())), row)
-    return [_variants(model, list(group.values()), entries) for model, group in groups.items() if len(group) > 1]
+            groups[row["model"]].setdefault(
+                str(sorted(_settings(entries[row["entry"]]).items())), row
+            )
+    return [
+        _variants(model, list(group.values()), entries)
+        for model, group in groups.items()
+        if len(group) > 1
+    ]
 
 
 def inside(rows: Sequence[Row]) -> Variants | None:
     """The diagnostics of the rows that have some, as a table; None where none has."""
     shown = tuple(diagnostics(rows))
     known = [row for row in _single(rows) if any(column.key in row["metrics"] for column in shown)]
-    found = tuple(Variant(row["entry"], (), tuple(_cell(row, column, known) for column in shown)) for row in known)
+    found = tuple(
+        Variant(row["entry"], (), tuple(_cell(row, column, known) for column in shown))
+        for row in known
+    )
     return Variants("", shown, found) if found else None
 
 
 def _cell(row: Row, column: Column, rows: Sequence[Row]) -> Cell:
-    """As in the leaderboard, but for its footnotes: why a score is withheld shows when one points at it."""
+    """As in the leaderboard, but for its footnotes: why a score is withheld shows when one points
+    at it.
+    """
     if column.key in row["withheld"]:
         return Cell("withheld", title=row["withheld"][column.key])
     return leaderboard_cell(row, column, rows, Table([column]))
@@ -70,7 +85,10 @@ def _single(rows: Sequence[Row]) -> list[Row]:
 def _settings(entry: Entry) -> dict[str, Any]:
     """All that an entry sets but its seed, flat; the options of ``arch`` by their own names."""
     parts = {"train.": entry.train, "sample.": entry.sample, "score.": entry.score}
-    return {**entry.arch, **{prefix + key: value for prefix, part in parts.items() for key, value in _flat(part)}}
+    return {
+        **entry.arch,
+        **{prefix + key: value for prefix, part in parts.items() for key, value in _flat(part)},
+    }
 
 
 def _flat(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -82,9 +100,16 @@ def _flat(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of what differs; options of training only where all have them, since each phase of training has its own."""
+    """Names of what differs; options of training only where all have them, since each phase of
+    training has its own.
+    """
     names = dict.fromkeys(key for one in settings for key in one)
-    shown = [key for key in names if not key.startswith("train.") or (all(key in one for one in settings) and not key.startswith(_UNSAID))]
+    shown = [
+        key
+        for key in names
+        if not key.startswith("train.")
+        or (all(key in one for one in settings) and not key.startswith(_UNSAID))
+    ]
     return [key for key in shown if any(one.get(key) != settings[0].get(key) for one in settings)]
 
 
@@ -93,11 +118,18 @@ def _variants(model: str, rows: Sequence[Row], entries: Mapping[str, Entry]) -> 
     differing = _differing(settings)
     scores = [column for column in columns(rows) if column.key in _SHOWN]
     inner = diagnostics(rows)
-    costs = (Column("parameters", "parameters", "Trainable parameters", None), Column("train_seconds", "training", "Training time", None))
+    costs = (
+        Column("parameters", "parameters", "Trainable parameters", None),
+        Column("train_seconds", "training", "Training time", None),
+    )
     found = [
         Variant(
             row["entry"],
-            tuple(f"{key.removeprefix('train.')}: {_plain(one[key])}" for key in differing if key in one),
+            tuple(
+                f"{key.removeprefix('train.')}: {_plain(one[key])}"
+                for key in differing
+                if key in one
+            ),
             (
                 *(_cell(row, column, rows) for column in scores),
                 cost_cell(row["cost"], "parameters", count),

@@ -1,4 +1,6 @@
-"""What the page's tables show: rows and cells with text, sort value, marks and footnotes, from the content of leaderboard.json."""
+"""What the page's tables show: rows and cells with text, sort value, marks and footnotes, from the
+content of leaderboard.json.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,17 @@ from typing import Any
 
 from genbench.report.published import Line, best_of_family, literature
 from genbench.report.rows import KINDS
-from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, Column, columns, count, duration, number, plus_minus
+from genbench.report.text import (
+    KIND_NAMES,
+    KIND_SENTENCES,
+    MARKS,
+    Column,
+    columns,
+    count,
+    duration,
+    number,
+    plus_minus,
+)
 
 __all__ = ["Cell", "Group", "Table", "TableRow", "cell", "cost_cell", "table"]
 
@@ -18,7 +30,9 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: ``value`` is what it sorts by; ``notes`` are numbers of footnotes; ``place`` is 0..1 between FID's floor and ceiling."""
+    """One cell: ``value`` is what it sorts by; ``notes`` are numbers of footnotes; ``place`` is
+    0..1 between FID's floor and ceiling.
+    """
 
     text: str = ""
     error: str = ""
@@ -32,7 +46,9 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row: the entry with what describes it, and a cell per metric; ``published`` is the family's best confirmed number."""
+    """One row: the entry with what describes it, and a cell per metric; ``published`` is the
+    family's best confirmed number.
+    """
 
     entry: str
     model: str
@@ -68,7 +84,12 @@ class Table:
     @property
     def has_places(self) -> bool:
         """Whether some FID has a place between the controls'."""
-        return any(cell.place is not None for group in self.groups for row in group.rows for cell in row.cells.values())
+        return any(
+            cell.place is not None
+            for group in self.groups
+            for row in group.rows
+            for cell in row.cells.values()
+        )
 
     def note(self, text: str) -> int:
         """The number of the footnote with this text; the same text has one number."""
@@ -78,7 +99,9 @@ class Table:
 
 
 def table(rows: Sequence[Row], dataset: str, *, several_kinds: bool = False) -> Table:
-    """The leaderboard's table of the rows of one data set, in the order of leaderboard.json; ``several_kinds``: each names its processor."""
+    """The leaderboard's table of the rows of one data set, in the order of leaderboard.json;
+    ``several_kinds``: each names its processor.
+    """
     published = dataset in literature() and dataset != "fid"
     result = Table(columns(rows), has_published=published, several_kinds=several_kinds)
     contenders = [row for row in rows if not row["control"]]
@@ -86,24 +109,43 @@ def table(rows: Sequence[Row], dataset: str, *, several_kinds: bool = False) -> 
         members = [row for row in contenders if row["likelihood_kind"] == kind]
         if members:
             name = KIND_NAMES[kind][0].upper() + KIND_NAMES[kind][1:]
-            result.groups.append(Group(name, KIND_SENTENCES[kind], tuple(_row(row, rows, result) for row in members)))
+            result.groups.append(
+                Group(name, KIND_SENTENCES[kind], tuple(_row(row, rows, result) for row in members))
+            )
     controls = [row for row in rows if row["control"]]
     if controls:
-        sentence = "no contenders: real training images as samples (the floor of FID) and the simplest model of all (the ceiling)"
-        result.groups.append(Group("Controls", sentence, tuple(_row(row, rows, result) for row in controls)))
+        sentence = (
+            "no contenders: real training images as samples (the floor of FID) and the "
+            "simplest model of all (the ceiling)"
+        )
+        result.groups.append(
+            Group("Controls", sentence, tuple(_row(row, rows, result) for row in controls))
+        )
     return result
 
 
 def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
     notes = []
     if row["matches_likelihood"] is False:
-        notes.append(table.note("The samples come from a cheaper or sharpened sampler, not from the scored distribution."))
+        notes.append(
+            table.note(
+                "The samples come from a cheaper or sharpened sampler, not from the scored "
+                "distribution."
+            )
+        )
     if row["status"] == "partial":
         notes.append(table.note("Not complete: see Missing results."))
     if row["status"] == "aggregate":
         notes.append(table.note("Mean over seeds; ± is the standard deviation between them."))
     tags = [f"seed {row['seed']}"] if row["seed"] else []
-    seeds = next((metric["detail"]["seeds"] for metric in row["metrics"].values() if "seeds" in metric["detail"]), None)
+    seeds = next(
+        (
+            metric["detail"]["seeds"]
+            for metric in row["metrics"].values()
+            if "seeds" in metric["detail"]
+        ),
+        None,
+    )
     tags += [f"{seeds} seeds"] if seeds else []
     tags += ["conditional"] if row["conditional"] else []
     tags += [row["processor"]] if table.several_kinds else []
@@ -124,19 +166,29 @@ def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
 
 def cost_cell(cost: Mapping[str, float], key: str, form: Any) -> Cell:
     """A cost, empty where it is not known."""
-    return Cell(form(cost[key]), value=cost[key], title=f"{cost[key]:,.6g}") if key in cost else Cell()
+    return (
+        Cell(form(cost[key]), value=cost[key], title=f"{cost[key]:,.6g}") if key in cost else Cell()
+    )
 
 
 def cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
     """What a table shows of a row in a column; best and place are among ``rows``."""
     if column.key in row["withheld"]:
-        return Cell("withheld", notes=(table.note(f"{row['entry']}: {row['withheld'][column.key]}"),))
+        return Cell(
+            "withheld", notes=(table.note(f"{row['entry']}: {row['withheld'][column.key]}"),)
+        )
     if column.key not in row["metrics"]:
         return Cell()
     metric = row["metrics"][column.key]
     error = metric["detail"].get("sd", metric["stderr"])
-    counted = column.higher_is_better is None and float(metric["value"]).is_integer()  # a diagnostic that counts something
-    value, _, spread = (f"{metric['value']:.0f}", "", "") if counted else plus_minus(metric["value"], error).partition(" ± ")
+    counted = (
+        column.higher_is_better is None and float(metric["value"]).is_integer()
+    )  # a diagnostic that counts something
+    value, _, spread = (
+        (f"{metric['value']:.0f}", "", "")
+        if counted
+        else plus_minus(metric["value"], error).partition(" ± ")
+    )
     return Cell(
         text=value,
         error=spread,
@@ -149,7 +201,11 @@ def cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
 
 
 def _title(metric: Mapping[str, Any]) -> str:
-    detail = ", ".join(f"{key} {value}" for key, value in sorted(metric["detail"].items()) if isinstance(value, int | float | str))
+    detail = ", ".join(
+        f"{key} {value}"
+        for key, value in sorted(metric["detail"].items())
+        if isinstance(value, int | float | str)
+    )
     kind = f"{KIND_NAMES[metric['kind']]}, " if metric["kind"] else ""
     return f"{kind}{metric['n']:,} images{', ' if detail else ''}{detail}"
 
@@ -169,13 +225,27 @@ def _is_best(row: Row, column: Column, rows: Sequence[Row]) -> bool:
         return False
     values = [other["metrics"][column.key]["value"] for other in rows if competes(other)]
     best = max if column.higher_is_better else min
-    return len(set(values)) > 1 and competes(row) and row["metrics"][column.key]["value"] == best(values)
+    return (
+        len(set(values)) > 1
+        and competes(row)
+        and row["metrics"][column.key]["value"] == best(values)
+    )
 
 
 def _place(row: Row, rows: Sequence[Row]) -> float | None:
-    """Where the row's FID lies between the best and the worst control's, on a logarithmic scale; None without two controls."""
-    controls = [r["metrics"]["fid_mnist"]["value"] for r in rows if r["control"] and "fid_mnist" in r["metrics"]]
+    """Where the row's FID lies between the best and the worst control's, on a logarithmic scale;
+    None without two controls.
+    """
+    controls = [
+        r["metrics"]["fid_mnist"]["value"]
+        for r in rows
+        if r["control"] and "fid_mnist" in r["metrics"]
+    ]
     if len(controls) < 2 or not 0 < min(controls) < max(controls):
         return None
-    low, high, value = math.log(min(controls)), math.log(max(controls)), row["metrics"]["fid_mnist"]["value"]
+    low, high, value = (
+        math.log(min(controls)),
+        math.log(max(controls)),
+        row["metrics"]["fid_mnist"]["value"],
+    )
     return 0.0 if value <= 0 else min(1.0, max(0.0, (math.log(value) - low) / (high - low)))

@@ -1,4 +1,6 @@
-"""What the stages of every entry left on disk; and for each stage that is not complete, the reason."""
+"""What the stages of every entry left on disk; and for each stage that is not complete, the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,21 @@ from genbench.config.params import Entry, Params
 from genbench.data.datasets import SPECS
 from genbench.disk import told
 from genbench.registry import model_class
-from genbench.results.reader import Sampling, Training, read_sampling, read_scores, read_training, read_visuals
-from genbench.results.staleness import is_conditional, outdated_likelihood, outdated_quality, outdated_sampling, outdated_training
+from genbench.results.reader import (
+    Sampling,
+    Training,
+    read_sampling,
+    read_scores,
+    read_training,
+    read_visuals,
+)
+from genbench.results.staleness import (
+    is_conditional,
+    outdated_likelihood,
+    outdated_quality,
+    outdated_sampling,
+    outdated_training,
+)
 from genbench.results.status import in_words
 from genbench.scoring.records import Record, Visual
 
@@ -39,7 +54,8 @@ class Outcome:
     Attributes:
         entry: the entry.
         model: class of its model; None where it cannot be imported, and then no stage counts.
-        training, sampling, visuals, likelihood, quality: content of the stages; None where one, or one before it, is not complete.
+        training, sampling, visuals, likelihood, quality: content of the stages; None where one, or
+            one before it, is not complete.
         reasons: why the stages that are not complete are not; empty if all are.
     """
 
@@ -59,7 +75,9 @@ class Outcome:
 
 
 def collect(params: Params) -> list[Outcome]:
-    """The outcome of every entry of params.yaml, in its order. Damaged or absent files of one entry never stop the others."""
+    """The outcome of every entry of params.yaml, in its order. Damaged or absent files of one entry
+    never stop the others.
+    """
     return [_Collector(params, entry).outcome() for entry in params.entries.values()]
 
 
@@ -78,20 +96,34 @@ class _Collector:
         if model is None:
             return Outcome(self.entry, None, None, None, None, None, None, self.all_reasons())
         training = self.stage("train", lambda: read_training(self.run), self.outdated_training)
-        # A stage whose inputs are gone or out of date shows the results of an earlier state: it does not count.
+        # A stage whose inputs are gone or out of date shows the results of an earlier state: it
+        # does not count.
         sampling = visuals = likelihood = quality = None
         if training is not None:
-            sampling = self.stage("sample", lambda: read_sampling(self.run, SPECS[self.entry.dataset]), self.outdated_sampling)
+            sampling = self.stage(
+                "sample",
+                lambda: read_sampling(self.run, SPECS[self.entry.dataset]),
+                self.outdated_sampling,
+            )
             visuals = self.stage("visuals", lambda: read_visuals(self.run))
-            likelihood = self.record("score_likelihood", "likelihood.json", partial(outdated_likelihood, self.params, self.entry))
+            likelihood = self.record(
+                "score_likelihood",
+                "likelihood.json",
+                partial(outdated_likelihood, self.params, self.entry),
+            )
         if sampling is not None:
-            quality = self.record("score_samples", "quality.json", partial(outdated_quality, self.params))
-        return Outcome(self.entry, model, training, sampling, visuals, likelihood, quality, self.all_reasons())
+            quality = self.record(
+                "score_samples", "quality.json", partial(outdated_quality, self.params)
+            )
+        return Outcome(
+            self.entry, model, training, sampling, visuals, likelihood, quality, self.all_reasons()
+        )
 
     def model(self) -> type[GenerativeModel] | None:
         try:
             return model_class(self.entry.model)
-        except Exception as error:  # whatever a model file under construction does, the other entries are still reported
+        # whatever a model file under construction does, the other entries are still reported
+        except Exception as error:
             self.reasons.append(f"model {self.entry.model!r} cannot be used: {error}")
             return None
 
@@ -101,17 +133,29 @@ class _Collector:
     def outdated_sampling(self, sampling: Sampling) -> str | None:
         return outdated_sampling(self.params, self.entry, sampling.info, len(sampling.images))
 
-    def record(self, stage: str, file: str, outdated: Callable[[Record], str | None]) -> Record | None:
+    def record(
+        self, stage: str, file: str, outdated: Callable[[Record], str | None]
+    ) -> Record | None:
         return self.stage(stage, lambda: read_scores(self.run, file, self.entry), outdated)
 
-    def stage(self, name: str, read: Callable[[], T], outdated: Callable[[T], str | None] = lambda value: None) -> T | None:
-        """What ``read`` returns; None if it cannot be read, or if ``outdated`` says in what it differs from params.yaml."""
+    def stage(
+        self,
+        name: str,
+        read: Callable[[], T],
+        outdated: Callable[[T], str | None] = lambda value: None,
+    ) -> T | None:
+        """What ``read`` returns; None if it cannot be read, or if ``outdated`` says in what it
+        differs from params.yaml.
+        """
         try:
             value = read()
             difference = outdated(value)
             if difference is None:
                 return value
-            self.reasons.append(f"{name} is out of date: {difference}; {self.failure(name) or f'run `{self.command}`'}")
+            self.reasons.append(
+                f"{name} is out of date: {difference}; "
+                f"{self.failure(name) or f'run `{self.command}`'}"
+            )
         except FileNotFoundError as error:
             failure = self.failure(name)
             if failure is not None:
@@ -126,7 +170,9 @@ class _Collector:
         """The error that the stage, or one that it waits for, left behind."""
         dataset = self.entry.dataset
         places = [(stage, self.params.status(self.entry.name, stage))]
-        places += [(f"{ahead} of {dataset}", self.params.status(dataset, ahead)) for ahead in _AHEAD[stage]]
+        places += [
+            (f"{ahead} of {dataset}", self.params.status(dataset, ahead)) for ahead in _AHEAD[stage]
+        ]
         places.append(("code", self.params.status("all", "code")))
         for what, path in places:
             if path.is_file():
@@ -144,9 +190,15 @@ class _Collector:
     @property
     def command(self) -> str:
         """What brings the entry up to date."""
-        profile = "" if self.params.profile == "quick" else f" --profile {shlex.quote(self.params.profile)}"
+        profile = (
+            ""
+            if self.params.profile == "quick"
+            else f" --profile {shlex.quote(self.params.profile)}"
+        )
         return f"genbench run{profile} --entries {shlex.quote(self.entry.name)}"
 
     def relative(self, text: str) -> str:
-        """Paths below the project's root are shown from there, so that the page says the same wherever it is made."""
+        """Paths below the project's root are shown from there, so that the page says the same
+        wherever it is made.
+        """
         return text.replace(f"{self.params.root}/", "")

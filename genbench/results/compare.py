@@ -1,4 +1,6 @@
-"""What two files of results differ in: arrays, tensors and tables bit by bit, JSON with scores to a relative tolerance, without times."""
+"""What two files of results differ in: arrays, tensors and tables bit by bit, JSON with scores to a
+relative tolerance, without times.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ class Difference:
     Attributes:
         where: name of the tensor, score, cell or file.
         how: in words.
-        size: largest |Δ| of an array, relative difference of a score; None where there is no such number, or it is not finite.
+        size: largest |Δ| of an array, relative difference of a score; None where there is no such
+            number, or it is not finite.
     """
 
     where: str
@@ -46,8 +49,12 @@ class Difference:
     size: float | None = None
 
 
-def arrays_differ(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Iterator[Difference]:
-    """Differences of named arrays in type, shape and bits; so -0 differs from 0, and a NaN from one of other bits."""
+def arrays_differ(
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
+) -> Iterator[Difference]:
+    """Differences of named arrays in type, shape and bits; so -0 differs from 0, and a NaN from one
+    of other bits.
+    """
     yield from _only(first, second)
     for name in (name for name in first if name in second):
         a, b = first[name], second[name]
@@ -64,12 +71,18 @@ def _bits(name: str, a: np.ndarray, b: np.ndarray) -> Difference:
     if a.dtype.kind not in "biuf":
         return Difference(name, how)
     with np.errstate(invalid="ignore"):
-        size = float(np.abs(a.ravel()[other].astype(np.float64) - b.ravel()[other].astype(np.float64)).max())
+        size = float(
+            np.abs(a.ravel()[other].astype(np.float64) - b.ravel()[other].astype(np.float64)).max()
+        )
     return Difference(name, f"{how}, max |Δ| {size:.2g}", _finite(size))
 
 
-def values_differ(a: Any, b: Any, where: str = "", *, relative: float = 0.0) -> Iterator[Difference]:
-    """Differences of JSON values: numbers with a point may differ by ``relative`` times the larger one, all else not at all."""
+def values_differ(
+    a: Any, b: Any, where: str = "", *, relative: float = 0.0
+) -> Iterator[Difference]:
+    """Differences of JSON values: numbers with a point may differ by ``relative`` times the larger
+    one, all else not at all.
+    """
     if isinstance(a, dict) and isinstance(b, dict):
         yield from _only(a, b, where)
         for key in (key for key in a if key in b):
@@ -89,7 +102,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _only(first: Mapping[str, Any], second: Mapping[str, Any], where: str = "") -> Iterator[Difference]:
+def _only(
+    first: Mapping[str, Any], second: Mapping[str, Any], where: str = ""
+) -> Iterator[Difference]:
     for one, other, place in ((first, second, "first"), (second, first, "second")):
         for key in sorted(one.keys() - other.keys()):
             yield Difference(_below(where, key), f"only in the {place}")
@@ -108,16 +123,19 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def files_differ(first: Path, second: Path, same: Mapping[str, str] = MappingProxyType({})) -> list[Difference]:
+def files_differ(
+    first: Path, second: Path, same: Mapping[str, str] = MappingProxyType({})
+) -> list[Difference]:
     """The differences of two files of one name, in the way that suits the name.
 
-    A file that is damaged or absent differs from any other, and is no error, so that the comparison of all others goes on. Equal files are
-    equal, whatever is in them.
+    A file that is damaged or absent differs from any other, and is no error, so that the comparison
+    of all others goes on. Equal files are equal, whatever is in them.
 
     Arguments:
         first: one file.
         second: the other one.
-        same: hash of a file → that of an equal one of other bytes: records that were made from either agree in that.
+        same: hash of a file → that of an equal one of other bytes: records that were made from
+            either agree in that.
     """
     for path, other, place in ((first, second, "second"), (second, first, "first")):
         if not path.is_file() and other.is_file():
@@ -131,13 +149,19 @@ def files_differ(first: Path, second: Path, same: Mapping[str, str] = MappingPro
 
 
 def _how(name: str, same: Mapping[str, str]) -> Callable[[Path, Path], Iterator[Difference]]:
-    suffixes: dict[str, Callable[[Path, Path], Iterator[Difference]]] = {".safetensors": _weights, ".npz": _npz, ".csv": _tables}
+    suffixes: dict[str, Callable[[Path, Path], Iterator[Difference]]] = {
+        ".safetensors": _weights,
+        ".npz": _npz,
+        ".csv": _tables,
+    }
     suffixes[".json"] = partial(_records, same=same)
     return suffixes.get(Path(name).suffix, _opaque)
 
 
 def _weights(first: Path, second: Path) -> Iterator[Difference]:
-    """Differences of tensors and of what is said of their model; not of the form of the files, nor of their checksums."""
+    """Differences of tensors and of what is said of their model; not of the form of the files, nor
+    of their checksums.
+    """
     one, other = read_weights(first), read_weights(second)
     yield from arrays_differ(one.arrays, other.arrays)
     yield from values_differ(one.about, other.about, "metadata")
@@ -148,7 +172,9 @@ def _npz(first: Path, second: Path) -> Iterator[Difference]:
 
 
 def _records(first: Path, second: Path, *, same: Mapping[str, str]) -> Iterator[Difference]:
-    yield from values_differ(*(_result(read_json(path), same) for path in (first, second)), relative=RELATIVE)
+    yield from values_differ(
+        *(_result(read_json(path), same) for path in (first, second)), relative=RELATIVE
+    )
 
 
 def _result(value: Any, same: Mapping[str, str]) -> Any:
@@ -156,8 +182,12 @@ def _result(value: Any, same: Mapping[str, str]) -> Any:
     if not isinstance(value, dict):
         return value
     kept = {key: inner for key, inner in value.items() if key not in (*MACHINE, *_MEASURED)}
-    found = {key: _result(inner, same) if key == "made_from" else inner for key, inner in kept.items()}
-    return found | {key: same.get(found[key], found[key]) for key in _SOURCES if isinstance(found.get(key), str)}
+    found = {
+        key: _result(inner, same) if key == "made_from" else inner for key, inner in kept.items()
+    }
+    return found | {
+        key: same.get(found[key], found[key]) for key in _SOURCES if isinstance(found.get(key), str)
+    }
 
 
 def _tables(first: Path, second: Path) -> Iterator[Difference]:
@@ -171,7 +201,9 @@ def _tables(first: Path, second: Path) -> Iterator[Difference]:
         for number, pair in enumerate(zip(rows, rows_other, strict=True), start=1):
             for head, a, b in zip(heads, *pair, strict=True):
                 if a != b:
-                    yield Difference(f"row {number}, {head}", f"{a or 'nothing'} and {b or 'nothing'}")
+                    yield Difference(
+                        f"row {number}, {head}", f"{a or 'nothing'} and {b or 'nothing'}"
+                    )
 
 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -1,7 +1,9 @@
-"""What the stages of an entry left on disk, read and checked. Report, tracking and command line read it here and nowhere else.
+"""What the stages of an entry left on disk, read and checked. Report, tracking and command line
+read it here and nowhere else.
 
-Every function raises ``FileNotFoundError`` with the file's name if a file is not there, ``UserError`` that names a file which is damaged (of
-another form, type, shape or range than its stage writes), and ``OSError`` if it cannot be read. What it returns can be used unchecked.
+Every function raises ``FileNotFoundError`` with the file's name if a file is not there,
+``UserError`` that names a file which is damaged (of another form, type, shape or range than its
+stage writes), and ``OSError`` if it cannot be read. What it returns can be used unchecked.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ _MOST = 1e10
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Outputs of ``train``: cost.json, provenance.json, history.csv by :func:`read_history`, the weights' hash and what they say of their model."""
+    """Outputs of ``train``: cost.json, provenance.json, history.csv by :func:`read_history`, the
+    weights' hash and what they say of their model.
+    """
 
     cost: dict[str, Any]
     provenance: dict[str, Any]
@@ -55,7 +59,9 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Outputs of the stage ``sample``: ``images`` uint8 (n, H, W); ``labels`` int64 (n,) for conditional entries, else None."""
+    """Outputs of the stage ``sample``: ``images`` uint8 (n, H, W); ``labels`` int64 (n,) for
+    conditional entries, else None.
+    """
 
     info: dict[str, Any]
     images: np.ndarray
@@ -67,7 +73,13 @@ def read_training(run: Path) -> Training:
     path = _need(run / "weights.safetensors")
     with explained(path, "read"):
         weights = read_weights(path)
-    return Training(read_cost(run), read_provenance(run), read_history(run), hash_of(weights.arrays), weights.about)
+    return Training(
+        read_cost(run),
+        read_provenance(run),
+        read_history(run),
+        hash_of(weights.arrays),
+        weights.about,
+    )
 
 
 def read_cost(run: Path) -> dict[str, Any]:
@@ -83,7 +95,9 @@ def read_provenance(run: Path) -> dict[str, Any]:
 
 
 def read_history(run: Path) -> list[dict[str, float | None]]:
-    """The rows of history.csv: ``step`` and ``seconds``, which all rows have, and what was logged, None where a cell is empty."""
+    """The rows of history.csv: ``step`` and ``seconds``, which all rows have, and what was logged,
+    None where a cell is empty.
+    """
     path = _need(run / "history.csv")
     try:
         with explained(path, "read"):
@@ -91,18 +105,31 @@ def read_history(run: Path) -> list[dict[str, float | None]]:
         if not text.endswith("\n"):
             raise ValueError("its last line has no end")
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-        if not lines or not {"step", "seconds"} <= set(lines[0]) or len(set(lines[0])) < len(lines[0]):
-            raise ValueError("its first line must name the columns, step and seconds among them, each once")
+        if (
+            not lines
+            or not {"step", "seconds"} <= set(lines[0])
+            or len(set(lines[0])) < len(lines[0])
+        ):
+            raise ValueError(
+                "its first line must name the columns, step and seconds among them, each once"
+            )
         rows = [_numbers(lines[0], line) for line in lines[1:]]
     except (ValueError, csv.Error) as error:
-        raise UserError(f"{path} is damaged: {error}; delete it and train the entry again") from error
+        raise UserError(
+            f"{path} is damaged: {error}; delete it and train the entry again"
+        ) from error
     return rows
 
 
 def _numbers(columns: Sequence[str], line: Sequence[str]) -> dict[str, float | None]:
     row = {name: float(text) if text else None for name, text in zip(columns, line, strict=True)}
     step, seconds = row["step"], row["seconds"]
-    if step is None or not (step.is_integer() and 0 <= step < _MOST) or seconds is None or not 0 <= seconds < _MOST:
+    if (
+        step is None
+        or not (step.is_integer() and 0 <= step < _MOST)
+        or seconds is None
+        or not 0 <= seconds < _MOST
+    ):
         raise ValueError(f"a row has the step {step} and the seconds {seconds}")
     return row
 
@@ -113,11 +140,19 @@ def read_sampling(run: Path, spec: DataSpec) -> Sampling:
     path = _need(run / "samples.npz")
     arrays = read_npz(path)
     images, labels = arrays.get("images"), arrays.get("labels")
-    if images is None or images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (spec.height, spec.width) or not len(images):
+    if (
+        images is None
+        or images.dtype != np.uint8
+        or images.ndim != 3
+        or images.shape[1:] != (spec.height, spec.width)
+        or not len(images)
+    ):
         got = "no array 'images'" if images is None else f"{images.dtype} {images.shape}"
         raise UserError(f"{path}: images must be uint8 (n, {spec.height}, {spec.width}), got {got}")
     if int(images.max()) >= spec.levels:
-        raise UserError(f"{path}: images must have levels 0..{spec.levels - 1}, got {int(images.max())}")
+        raise UserError(
+            f"{path}: images must have levels 0..{spec.levels - 1}, got {int(images.max())}"
+        )
     if labels is not None:
         _check_labels(labels, len(images), spec, path)
     return Sampling(info, images, labels)
@@ -125,10 +160,15 @@ def read_sampling(run: Path, spec: DataSpec) -> Sampling:
 
 def _check_labels(labels: np.ndarray, n: int, spec: DataSpec, path: Path) -> None:
     if labels.dtype.kind not in "iu" or labels.shape != (n,):
-        raise UserError(f"{path}: labels must be whole numbers of shape ({n},), got {labels.dtype} {labels.shape}")
+        raise UserError(
+            f"{path}: labels must be whole numbers of shape ({n},), got {labels.dtype} "
+            f"{labels.shape}"
+        )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= spec.classes:
-        raise UserError(f"{path}: labels must be below {spec.classes}, the number of classes, got {low}..{high}")
+        raise UserError(
+            f"{path}: labels must be below {spec.classes}, the number of classes, got {low}..{high}"
+        )
 
 
 def read_scores(run: Path, file: str, entry: Entry) -> Record:
@@ -137,15 +177,28 @@ def read_scores(run: Path, file: str, entry: Entry) -> Record:
     read_checked(path, "record")
     record = read_record(path)
     if record.entry != entry.name:
-        raise UserError(f"{path} is the record of {record.entry!r}; delete it and score {entry.name!r} again")
+        raise UserError(
+            f"{path} is the record of {record.entry!r}; delete it and score {entry.name!r} again"
+        )
     return record
 
 
 def read_visuals(run: Path) -> tuple[Visual, ...]:
-    """The pictures that visuals.json lists; the schema refuses names of files elsewhere than in its folder."""
+    """The pictures that visuals.json lists; the schema refuses names of files elsewhere than in its
+    folder.
+    """
     folder = run / "visuals"
     listed = read_checked(_need(folder / "visuals.json"), "visuals")
-    return tuple(Visual(item["file"], item["kind"], item["title"], item["caption"], _picture(folder / item["file"])) for item in listed)
+    return tuple(
+        Visual(
+            item["file"],
+            item["kind"],
+            item["title"],
+            item["caption"],
+            _picture(folder / item["file"]),
+        )
+        for item in listed
+    )
 
 
 def _picture(path: Path) -> bytes:

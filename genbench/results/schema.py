@@ -25,7 +25,8 @@ def leaderboard_schema() -> dict[str, Any]:
 
 
 def validate(value: Any, definition: str | None = None) -> None:
-    """Check ``value`` against the leaderboard's schema, or against one of its definitions, e.g. ``record``.
+    """Check ``value`` against the leaderboard's schema, or against one of its definitions, e.g.
+    ``record``.
 
     Raises:
         UserError: names the place in ``value`` and what is wrong with it.
@@ -33,7 +34,15 @@ def validate(value: Any, definition: str | None = None) -> None:
     schema = leaderboard_schema()
     if definition is not None:
         schema = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
-    error = next(iter(sorted(Draft202012Validator(schema).iter_errors(value), key=lambda e: [str(part) for part in e.path])), None)
+    error = next(
+        iter(
+            sorted(
+                Draft202012Validator(schema).iter_errors(value),
+                key=lambda e: [str(part) for part in e.path],
+            )
+        ),
+        None,
+    )
     if error is not None:
         raise UserError(f"{error.json_path}: {error.message[:300]}")
     json.dumps(value, allow_nan=False)  # NaN passes a schema, and must not pass here: ValueError
@@ -41,7 +50,9 @@ def validate(value: Any, definition: str | None = None) -> None:
 
 
 def _check_range(value: Any) -> None:
-    """Raise UserError for an integer that no float can hold: JSON has no limit, and what reads it has."""
+    """Raise UserError for an integer that no float can hold: JSON has no limit, and what reads it
+    has.
+    """
     if isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
             _check_range(inner)
@@ -60,7 +71,10 @@ def read_checked(path: Path, definition: str) -> Any:
     try:
         value = read_json(path)
         validate(value, definition)
-    except (ValueError, RecursionError) as error:  # RecursionError: a value of thousands of brackets
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # RecursionError: a value of thousands of brackets
         text = str(error)
         where = "" if str(path) in text else f"{path} is damaged: "
         raise UserError(f"{where}{text}") from error

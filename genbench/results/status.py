@@ -1,7 +1,10 @@
-"""What a stage leaves in `.status/` for the report: that it runs, or why it failed; nothing once it has succeeded, or was stopped from outside.
+"""What a stage leaves in `.status/` for the report: that it runs, or why it failed; nothing once it
+has succeeded, or was stopped from outside.
 
-A process that is killed, or calls ``os._exit``, cannot say why it ends. So a stage writes at its beginning which process it is, and the
-process that waits for it (:mod:`genbench.pipeline.forkserver`) puts the reason there; where none does, the report sees that the process is gone.
+A process that is killed, or calls ``os._exit``, cannot say why it ends. So a stage writes at its
+beginning which process it is, and the process that waits for it
+(:mod:`genbench.pipeline.forkserver`) puts the reason there; where none does, the report sees that
+the process is gone.
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ __all__ = ["bury", "in_words", "recorded"]
 
 _LOG_CHARACTERS = 8000
 _FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_KILLED, _EXITED = "Killed", "Exited"  # in the place of an exception's type; there is no traceback then
+_KILLED, _EXITED = (
+    "Killed",
+    "Exited",
+)  # in the place of an exception's type; there is no traceback then
 _RESUMES = "run again: it goes on from what was kept"
 
 
@@ -36,7 +42,9 @@ def recorded(path: Path, stage: str, key: str) -> Iterator[None]:
         RuntimeError: the stage called ``sys.exit``, which is no success, whatever its code.
     """
     about = {"stage": stage, "entry": key}
-    path.unlink(missing_ok=True)  # if nothing can be written, the reason of an earlier failure is not this one's
+    path.unlink(
+        missing_ok=True
+    )  # if nothing can be written, the reason of an earlier failure is not this one's
     _write(path, {**about, "process": process_id(), "host": platform.node(), "time": _now()})
     try:
         yield
@@ -45,8 +53,14 @@ def recorded(path: Path, stage: str, key: str) -> Iterator[None]:
         raise
     except BaseException as error:
         log = "".join(traceback.format_exception(error))[-_LOG_CHARACTERS:]
-        text = f"its code called sys.exit({error.code!r})" if isinstance(error, SystemExit) else told(error)
-        _write(path, {**about, "error": text, "type": type(error).__name__, "time": _now(), "log": log})
+        text = (
+            f"its code called sys.exit({error.code!r})"
+            if isinstance(error, SystemExit)
+            else told(error)
+        )
+        _write(
+            path, {**about, "error": text, "type": type(error).__name__, "time": _now(), "log": log}
+        )
         if isinstance(error, SystemExit):
             raise RuntimeError(f"{stage} {key}: {text}") from error
         raise
@@ -54,7 +68,8 @@ def recorded(path: Path, stage: str, key: str) -> Iterator[None]:
 
 
 def bury(root: Path, process: str, code: int) -> bool:
-    """Put into the status of the stage that a process was at how it ended, if it has not done so itself.
+    """Put into the status of the stage that a process was at how it ended, if it has not done so
+    itself.
 
     Arguments:
         root: the project.
@@ -66,20 +81,29 @@ def bury(root: Path, process: str, code: int) -> bool:
     """
     for path in root.glob(".status/*/*.json"):
         status = _read(path)
-        if status is None or "error" in status or (status.get("process"), status.get("host")) != (process, platform.node()):
+        if (
+            status is None
+            or "error" in status
+            or (status.get("process"), status.get("host")) != (process, platform.node())
+        ):
             continue
         if -code in _FROM_OUTSIDE:
             path.unlink(missing_ok=True)
         else:
             about = {name: status.get(name) for name in ("stage", "entry")}
             kind = _KILLED if code < 0 else _EXITED
-            _write(path, {**about, "error": f"{_ending(code)}; {_RESUMES}", "type": kind, "time": _now()})
+            _write(
+                path,
+                {**about, "error": f"{_ending(code)}; {_RESUMES}", "type": kind, "time": _now()},
+            )
         return True
     return False
 
 
 def in_words(path: Path) -> str:
-    """What a status file says, after the name of its stage: ``failed: no good (log: .status/quick/made-train.json)``."""
+    """What a status file says, after the name of its stage:
+    ``failed: no good (log: .status/quick/made-train.json)``.
+    """
     try:
         status = _read(path, strict=True)
     except ValueError as error:
@@ -94,10 +118,16 @@ def in_words(path: Path) -> str:
 
 def _of_process(status: dict[str, Any]) -> str:
     process, host = status["process"], status.get("host")
-    who = f"process {process.partition(':')[0]}{'' if host == platform.node() else f' on {host}'}, begun {status.get('time')}"
+    who = (
+        f"process {process.partition(':')[0]}{'' if host == platform.node() else f' on {host}'}, "
+        f"begun {status.get('time')}"
+    )
     if host != platform.node() or alive(process):
         return f"is not finished ({who})"
-    return f"ended without a word ({who}): it was killed, perhaps for lack of memory, or the machine went down; {_RESUMES}"
+    return (
+        f"ended without a word ({who}): it was killed, perhaps for lack of memory, or the "
+        f"machine went down; {_RESUMES}"
+    )
 
 
 def _ending(code: int) -> str:
@@ -107,7 +137,11 @@ def _ending(code: int) -> str:
         name = f" ({signal.Signals(-code).name})"
     except ValueError:
         name = ""
-    why = ", by hand or by the system, which does so when memory runs out" if -code == signal.SIGKILL else ""
+    why = (
+        ", by hand or by the system, which does so when memory runs out"
+        if -code == signal.SIGKILL
+        else ""
+    )
     return f"killed by signal {-code}{name}{why}"
 
 
@@ -123,7 +157,9 @@ def _read(path: Path, *, strict: bool = False) -> dict[str, Any] | None:
 
 
 def _write(path: Path, status: dict[str, Any]) -> None:
-    from genbench.files import write_json  # imports numpy, which a process that only waits does not need
+    from genbench.files import (
+        write_json,
+    )  # imports numpy, which a process that only waits does not need
 
     with contextlib.suppress(OSError):  # a full disk: the stage's own error is the one to tell
         write_json(path, status)

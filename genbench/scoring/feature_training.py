@@ -1,4 +1,6 @@
-"""How the pinned feature net was made: a classifier trained on grey and binarized digits, chosen on the validation split."""
+"""How the pinned feature net was made: a classifier trained on grey and binarized digits, chosen on
+the validation split.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,15 @@ from genbench.hardware.precision import autocast
 from genbench.scoring.features import BATCH, FeatureNet
 from genbench.seeding import generator_for, seed_for
 
-__all__ = ["Accuracy", "TrainedNet", "accuracy", "augment", "recover_labels", "test_accuracies", "train_feature_net"]
+__all__ = [
+    "Accuracy",
+    "TrainedNet",
+    "accuracy",
+    "augment",
+    "recover_labels",
+    "test_accuracies",
+    "train_feature_net",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +41,9 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class TrainedNet:
-    """A trained net in eval mode, the epoch that it is of, and its validation scores on grey and on binarized digits."""
+    """A trained net in eval mode, the epoch that it is of, and its validation scores on grey and on
+    binarized digits.
+    """
 
     net: FeatureNet
     epoch: int
@@ -40,12 +52,15 @@ class TrainedNet:
 
 
 def augment(x: Tensor, *, rng: Generator, binary: bool) -> Tensor:
-    """Digits (B, 1, 28, 28) in [0, 1] under small random affine maps; ``binary`` draws each pixel with its intensity as probability.
+    """Digits (B, 1, 28, 28) in [0, 1] under small random affine maps; ``binary`` draws each pixel
+    with its intensity as probability.
 
     Rotation within 10 degrees, scale within 10 %, shear within 0.1, shift within 2 pixels.
     """
     b = len(x)
-    angle, scale_x, scale_y, shear, shift_x, shift_y = (2 * torch.rand(6, b, generator=rng, device=x.device) - 1).unbind()
+    angle, scale_x, scale_y, shear, shift_x, shift_y = (
+        2 * torch.rand(6, b, generator=rng, device=x.device) - 1
+    ).unbind()
     angle, shear = angle * math.radians(10), shear * 0.1
     cos, sin, scale_x, scale_y = angle.cos(), angle.sin(), 1 + 0.1 * scale_x, 1 + 0.1 * scale_y
     shift = 2 * 2 / 28  # two pixels, in the grid's units of half an image
@@ -66,7 +81,8 @@ def train_feature_net(
     weight_decay: float = 0.02,
     progress: bool = True,
 ) -> TrainedNet:
-    """Train the net and keep the epoch of the lowest validation cross-entropy, grey and binarized digits weighing the same.
+    """Train the net and keep the epoch of the lowest validation cross-entropy, grey and binarized
+    digits weighing the same.
 
     Arguments:
         data: ``mnist``.
@@ -82,25 +98,46 @@ def train_feature_net(
         FloatingPointError: the loss is not finite.
     """
     if data.train_y is None or data.valid_y is None or data.spec.levels != 256:
-        raise UserError(f"the feature net is trained on mnist (256 levels, with labels), got {data.name}")
+        raise UserError(
+            f"the feature net is trained on mnist (256 levels, with labels), got {data.name}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("features", "init", seed))
         net = FeatureNet().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=weight_decay, foreach=True)
     steps = len(data.train_x) // batch_size
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=epochs * steps, pct_start=0.2, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, lr, total_steps=epochs * steps, pct_start=0.2, cycle_momentum=False
+    )
     best: TrainedNet | None = None
     for epoch in range(1, epochs + 1):
-        _train_epoch(net, data.train_x, data.train_y, optimiser, schedule, seed=seed, epoch=epoch, batch_size=batch_size)
+        _train_epoch(
+            net,
+            data.train_x,
+            data.train_y,
+            optimiser,
+            schedule,
+            seed=seed,
+            epoch=epoch,
+            batch_size=batch_size,
+        )
         grey, binary = _validate(net, data.valid_x, data.valid_y)
         if progress:
             print(
-                f"epoch {epoch}/{epochs}: validation accuracy {grey.accuracy:.4f}, binarized {binary.accuracy:.4f}",
+                (
+                    f"epoch {epoch}/{epochs}: validation accuracy {grey.accuracy:.4f}, binarized "
+                    f"{binary.accuracy:.4f}"
+                ),
                 file=sys.stderr,
                 flush=True,
             )
         if best is None or grey.nats + binary.nats < best.valid_grey.nats + best.valid_binary.nats:
-            kept = copy.deepcopy(net).to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
+            kept = (
+                copy.deepcopy(net)
+                .to(memory_format=torch.contiguous_format)
+                .eval()
+                .requires_grad_(False)
+            )
             best = TrainedNet(kept, epoch, grey, binary)
     assert best is not None
     return best
@@ -121,11 +158,15 @@ def _train_epoch(
     order = torch.randperm(len(x), generator=generator_for("features", "order", seed, epoch))
     for step, index in enumerate(order.split(batch_size)[: len(x) // batch_size]):
         rng = generator_for("features", "augment", seed, epoch, step)
-        batch = augment(x[index].float() / 255, rng=rng, binary=step % 2 == 1).contiguous(memory_format=torch.channels_last)
+        batch = augment(x[index].float() / 255, rng=rng, binary=step % 2 == 1).contiguous(
+            memory_format=torch.channels_last
+        )
         with autocast("auto", "cpu"):
             loss = F.cross_entropy(net(batch)[1].float(), y[index])
         if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"feature net: the loss is {loss.item()} in epoch {epoch}, step {step}; lower lr")
+            raise FloatingPointError(
+                f"feature net: the loss is {loss.item()} in epoch {epoch}, step {step}; lower lr"
+            )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -133,7 +174,9 @@ def _train_epoch(
 
 
 def _validate(net: FeatureNet, x: Tensor, y: Tensor) -> tuple[Accuracy, Accuracy]:
-    drawn = torch.bernoulli(x.float() / 255, generator=generator_for("features", "validation")).byte()
+    drawn = torch.bernoulli(
+        x.float() / 255, generator=generator_for("features", "validation")
+    ).byte()
     return accuracy(net, x, y, levels=256), accuracy(net, drawn, y, levels=2)
 
 
@@ -142,11 +185,15 @@ def accuracy(net: nn.Module, x: Tensor, y: Tensor, *, levels: int) -> Accuracy:
     """Accuracy of ``net`` on images uint8 (N, 1, 28, 28) with labels int64 (N,), in float32."""
     net.eval()
     logits = torch.cat([net(batch.float() / (levels - 1))[1] for batch in x.split(BATCH)])
-    return Accuracy((logits.argmax(1) == y).double().mean().item(), F.cross_entropy(logits, y).item(), len(x))
+    return Accuracy(
+        (logits.argmax(1) == y).double().mean().item(), F.cross_entropy(logits, y).item(), len(x)
+    )
 
 
 def test_accuracies(net: nn.Module, mnist: Dataset, binary: Tensor | None) -> dict[str, Accuracy]:
-    """Accuracy on the test digits of ``mnist`` and, if given, on those of the static binarization, uint8 (N, 1, 28, 28)."""
+    """Accuracy on the test digits of ``mnist`` and, if given, on those of the static binarization,
+    uint8 (N, 1, 28, 28).
+    """
     assert mnist.test_y is not None
     scores = {"mnist": accuracy(net, mnist.test_x, mnist.test_y, levels=256)}
     if binary is not None:
@@ -155,11 +202,14 @@ def test_accuracies(net: nn.Module, mnist: Dataset, binary: Tensor | None) -> di
     return scores
 
 
-def recover_labels(binary: Tensor, x: Tensor, y: Tensor, *, floor: float = 1e-4) -> tuple[Tensor, Tensor]:
-    """Labels of binarized digits, which are published without, from the grey digits that they were drawn from.
+def recover_labels(
+    binary: Tensor, x: Tensor, y: Tensor, *, floor: float = 1e-4
+) -> tuple[Tensor, Tensor]:
+    """Labels of binarized digits, which are published without, from the grey digits that they were
+    drawn from.
 
-    Each binarized image takes the label of the grey image under whose intensities, as probabilities of independent pixels, it is
-    the likeliest.
+    Each binarized image takes the label of the grey image under whose intensities, as probabilities
+    of independent pixels, it is the likeliest.
 
     Arguments:
         binary: uint8 (N, 1, H, W) of levels 0 and 1.
@@ -172,5 +222,7 @@ def recover_labels(binary: Tensor, x: Tensor, y: Tensor, *, floor: float = 1e-4)
     """
     p = (x.flatten(1).float() / 255).clamp(floor, 1 - floor)
     on, off = p.log(), (1 - p).log()
-    match = torch.cat([(b.flatten(1).float() @ (on - off).T + off.sum(1)).argmax(1) for b in binary.split(BATCH)])
+    match = torch.cat(
+        [(b.flatten(1).float() @ (on - off).T + off.sum(1)).argmax(1) for b in binary.split(BATCH)]
+    )
     return y[match], match

@@ -1,7 +1,8 @@
-"""The pinned feature net of the sample scores: its architecture, its shipped weights, and features of images.
+"""The pinned feature net of the sample scores: its architecture, its shipped weights, and features
+of images.
 
-Its weights ship with the package and are pinned by their SHA-256, so that everybody's ``fid_mnist`` is the same number.
-``genbench.scoring.feature_training`` is how they were made.
+Its weights ship with the package and are pinned by their SHA-256, so that everybody's ``fid_mnist``
+is the same number. ``genbench.scoring.feature_training`` is how they were made.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ EXTRACTOR = "mnist"
 FEATURES = 64
 CLASSES = 10
 BATCH = 100
-"""Images per pass. It is fixed, because the last bits of a convolution depend on it; larger ones fall out of the processor's cache."""
+"""Images per pass. It is fixed, because the last bits of a convolution depend on it; larger ones
+fall out of the processor's cache.
+"""
 WEIGHTS = Path(__file__).parent / "feature_net.safetensors"
 WEIGHTS_SHA256 = "99146a0eeab5e33eccdc705c2fafb16a1518bcb95de63258c006c2566979dfb5"
 
@@ -43,8 +46,8 @@ WEIGHTS_SHA256 = "99146a0eeab5e33eccdc705c2fafb16a1518bcb95de63258c006c2566979df
 class FeatureNet(nn.Module):
     """A convolutional classifier of 28x28 digits whose penultimate activations are the features.
 
-    Five 3x3 convolutions with batch normalisation and ReLU, pooled 28 -> 14 -> 7 -> 3, and one hidden layer, so that features
-    know where strokes are.
+    Five 3x3 convolutions with batch normalisation and ReLU, pooled 28 -> 14 -> 7 -> 3, and one
+    hidden layer, so that features know where strokes are.
     Input: float32 (B, 1, 28, 28) in [0, 1]. Output: features (B, 64) and logits (B, 10).
     """
 
@@ -61,7 +64,9 @@ class FeatureNet(nn.Module):
             nn.MaxPool2d(2),
             nn.Flatten(),
         )
-        self.hidden = nn.Sequential(nn.Linear(64 * 3 * 3, FEATURES, bias=False), nn.BatchNorm1d(FEATURES), nn.ReLU())
+        self.hidden = nn.Sequential(
+            nn.Linear(64 * 3 * 3, FEATURES, bias=False), nn.BatchNorm1d(FEATURES), nn.ReLU()
+        )
         self.classify = nn.Linear(FEATURES, CLASSES)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,10 +76,19 @@ class FeatureNet(nn.Module):
 
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    ]
 
 
-def load_net(path: Path = WEIGHTS, *, checksum: str | None = WEIGHTS_SHA256, device: torch.device | str = "cpu") -> FeatureNet:
+def load_net(
+    path: Path = WEIGHTS,
+    *,
+    checksum: str | None = WEIGHTS_SHA256,
+    device: torch.device | str = "cpu",
+) -> FeatureNet:
     """The trained net in eval mode.
 
     Arguments:
@@ -90,37 +104,58 @@ def load_net(path: Path = WEIGHTS, *, checksum: str | None = WEIGHTS_SHA256, dev
         raise UserError(f"{path}: the weights of the feature net are missing; {mend}")
     data = path.read_bytes()
     if checksum is not None and sha256(data) != checksum:
-        raise UserError(f"{path} is corrupt: its SHA-256 is {sha256(data)}, the pinned one is {checksum}; {mend}")
+        raise UserError(
+            f"{path} is corrupt: its SHA-256 is {sha256(data)}, the pinned one is {checksum}; "
+            f"{mend}"
+        )
     net = FeatureNet()
     try:
         net.load_state_dict(safetensors.torch.load(data))
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise UserError(f"{path} holds no weights of the feature net ({error}); {mend}") from error
-    return net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)  # half the time on a CPU
+    return (
+        net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+    )  # half the time on a CPU
 
 
 def check_images(images: Tensor, levels: int) -> None:
-    """Raise UserError unless ``images`` is uint8 (N, 1, 28, 28) with N >= 1 and values ``0..levels-1``."""
+    """Raise UserError unless ``images`` is uint8 (N, 1, 28, 28) with N >= 1 and values
+    ``0..levels-1``.
+    """
     if not 2 <= levels <= 256:
         raise UserError(f"levels: must be 2..256, got {levels}")
     if images.dtype != torch.uint8:
-        raise UserError(f"images: dtype must be torch.uint8 (integer levels 0..{levels - 1}), got {images.dtype}")
+        raise UserError(
+            f"images: dtype must be torch.uint8 (integer levels 0..{levels - 1}), got "
+            f"{images.dtype}"
+        )
     if images.ndim != 4 or tuple(images.shape[1:]) != (1, 28, 28) or len(images) == 0:
-        raise UserError(f"images: shape must be (N, 1, 28, 28) with N >= 1, got {tuple(images.shape)}")
+        raise UserError(
+            f"images: shape must be (N, 1, 28, 28) with N >= 1, got {tuple(images.shape)}"
+        )
     if int(images.max()) >= levels:
         raise UserError(f"images: levels must be 0..{levels - 1}, got {int(images.max())}")
 
 
 def reference_images(x: Tensor, n: int) -> Tensor:
-    """``n`` images of a split, or all if it has no more, evenly spread over it: MNIST's test split is not in random order."""
+    """``n`` images of a split, or all if it has no more, evenly spread over it: MNIST's test split
+    is not in random order.
+    """
     return x if n >= len(x) else x[torch.arange(n) * len(x) // n]
 
 
 @torch.no_grad()
-def extract(images: Tensor, levels: int, *, device: torch.device | str = "cpu", net: FeatureNet | None = None) -> tuple[Tensor, Tensor]:
+def extract(
+    images: Tensor,
+    levels: int,
+    *,
+    device: torch.device | str = "cpu",
+    net: FeatureNet | None = None,
+) -> tuple[Tensor, Tensor]:
     """Features (N, 64) and logits (N, 10) of images, float32 on the CPU.
 
-    Computed in float32 without autocast, in batches of ``BATCH``, from the input level/(levels - 1).
+    Computed in float32 without autocast, in batches of ``BATCH``, from the input level/(levels -
+    1).
 
     Arguments:
         images: uint8 (N, 1, 28, 28).

@@ -1,11 +1,13 @@
-"""Features of the Inception network that is usual for photographs, on request only: it knows no digits and is slow on a CPU.
+"""Features of the Inception network that is usual for photographs, on request only: it knows no
+digits and is slow on a CPU.
 
-Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, "Rethinking the Inception Architecture for Computer Vision", 2015,
-https://arxiv.org/abs/1512.00567, with the weights of the FID paper, through torch-fidelity. 10,000 images take a quarter of an hour on
-two cores.
+Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, "Rethinking the Inception Architecture for Computer
+Vision", 2015, https://arxiv.org/abs/1512.00567, with the weights of the FID paper, through
+torch-fidelity. 10,000 images take a quarter of an hour on two cores.
 
-torch-fidelity unpickles its weights file, and a pickle can run any program. So no file reaches it by its name: it is given bytes that were
-checked before, those of the published file, or tensors alone out of another one that params.yaml names by its SHA-256.
+torch-fidelity unpickles its weights file, and a pickle can run any program. So no file reaches it
+by its name: it is given bytes that were checked before, those of the published file, or tensors
+alone out of another one that params.yaml names by its SHA-256.
 """
 
 from __future__ import annotations
@@ -27,7 +29,15 @@ from genbench.files import sha256
 from genbench.progress import Progress
 from genbench.scoring.features import check_images
 
-__all__ = ["EXTRACTOR", "METRICS", "PUBLISHED_SHA256", "InceptionWeights", "checked_weights", "inception_features", "load_inception"]
+__all__ = [
+    "EXTRACTOR",
+    "METRICS",
+    "PUBLISHED_SHA256",
+    "InceptionWeights",
+    "checked_weights",
+    "inception_features",
+    "load_inception",
+]
 
 EXTRACTOR = "inception"
 METRICS = ("fid", "inception_score")
@@ -55,11 +65,14 @@ def checked_weights(path: Path | None = None, *, accepted: str | None = None) ->
     """A weights file of the Inception network that may be loaded.
 
     Arguments:
-        path: the file; None takes the one that torch-fidelity keeps below the torch hub folder, and downloads it once.
-        accepted: SHA-256 of another file than the published one that is accepted too (``protocol.inception_sha256``).
+        path: the file; None takes the one that torch-fidelity keeps below the torch hub folder, and
+            downloads it once.
+        accepted: SHA-256 of another file than the published one that is accepted too
+            (``protocol.inception_sha256``).
 
     Raises:
-        UserError: no such file, neither the published nor the accepted one, or no network; names the file, the address and the option.
+        UserError: no such file, neither the published nor the accepted one, or no network; names
+            the file, the address and the option.
         OSError: the file cannot be read, or the download not written; names it.
     """
     if path is not None and not path.is_file():
@@ -68,13 +81,19 @@ def checked_weights(path: Path | None = None, *, accepted: str | None = None) ->
     with explained(path, "read"), path.open("rb") as file:
         data = file.read(_LARGEST + 1)
     if len(data) > _LARGEST:
-        raise UserError(f"{path} is larger than {_LARGEST:,} bytes, so it holds no weights of the Inception network; {_remedy()}")
+        raise UserError(
+            f"{path} is larger than {_LARGEST:,} bytes, so it holds no weights of the Inception "
+            f"network; {_remedy()}"
+        )
     found = sha256(data)
     if found not in (PUBLISHED_SHA256, accepted):
         raise UserError(
-            f"{path} is not the published weights file: it has {len(data):,} bytes and the SHA-256 {found}, that one "
-            f"{_PUBLISHED_SIZE:,} bytes and {PUBLISHED_SHA256}. Such a file can run any program when it is loaded, so it was not; {_remedy()}. "
-            f"If you made it yourself, name it in params.yaml, under protocol: `inception_sha256: {found}`"
+            f"{path} is not the published weights file: it has {len(data):,} bytes and the SHA-256 "
+            f"{found}, that one "
+            f"{_PUBLISHED_SIZE:,} bytes and {PUBLISHED_SHA256}. Such a file can run any program "
+            f"when it is loaded, so it was not; {_remedy()}. "
+            "If you made it yourself, name it in params.yaml, under protocol: `inception_sha256: "
+            f"{found}`"
         )
     return InceptionWeights(path, data, found)
 
@@ -90,7 +109,10 @@ def _cache() -> Path:
 
 
 def _remedy() -> str:
-    return f"download {_address()} and give its place by --inception-weights PATH, or put it at {_cache()}"
+    return (
+        f"download {_address()} and give its place by --inception-weights PATH, or put it at "
+        f"{_cache()}"
+    )
 
 
 def _cached() -> Path:
@@ -101,29 +123,55 @@ def _cached() -> Path:
     try:
         with explained(cache):
             cache.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(_address(), os.fspath(cache), hash_prefix=PUBLISHED_SHA256)
-    except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: other bytes than the published
+            torch.hub.download_url_to_file(
+                _address(), os.fspath(cache), hash_prefix=PUBLISHED_SHA256
+            )
+    except (
+        OSError,
+        http.client.HTTPException,
+        RuntimeError,
+    ) as error:  # RuntimeError: other bytes than the published
         if isinstance(error, ExplainedError):
             raise
-        raise UserError(f"cannot download the Inception weights to {cache} ({error}); {_remedy()}") from error
+        raise UserError(
+            f"cannot download the Inception weights to {cache} ({error}); {_remedy()}"
+        ) from error
     return cache
 
 
 def load_inception(weights: InceptionWeights) -> nn.Module:
-    """torch-fidelity's Inception network in eval mode: uint8 (B, 3, H, W) -> features (B, 2048) and logits (B, 1008).
+    """torch-fidelity's Inception network in eval mode: uint8 (B, 3, H, W) -> features (B, 2048) and
+    logits (B, 1008).
 
     Raises:
         UserError: they are no weights of this network, or more than weights; names the file.
     """
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # takes seconds
+    from torch_fidelity.feature_extractor_inceptionv3 import (
+        FeatureExtractorInceptionV3,
+    )  # takes seconds
 
     try:
-        trusted = io.BytesIO(weights.data if weights.sha256 == PUBLISHED_SHA256 else _tensors_alone(weights.data))
-        net: nn.Module = FeatureExtractorInceptionV3(
-            "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=trusted
+        trusted = io.BytesIO(
+            weights.data if weights.sha256 == PUBLISHED_SHA256 else _tensors_alone(weights.data)
         )
-    except (RuntimeError, EOFError, ValueError, TypeError, AttributeError, KeyError, pickle.UnpicklingError) as error:
-        text = f"{weights.path} holds no weights of torch-fidelity's Inception network, or more than weights ({error})"
+        net: nn.Module = FeatureExtractorInceptionV3(
+            "inception-v3-compat",
+            ["2048", "logits_unbiased"],
+            feature_extractor_weights_path=trusted,
+        )
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        pickle.UnpicklingError,
+    ) as error:
+        text = (
+            f"{weights.path} holds no weights of torch-fidelity's Inception network, or more "
+            f"than weights ({error})"
+        )
         raise UserError(f"{text}; delete it, {_remedy()}") from error
     return net
 
@@ -131,7 +179,9 @@ def load_inception(weights: InceptionWeights) -> nn.Module:
 def _tensors_alone(data: bytes) -> bytes:
     """A state dict written anew from one that was read without running what its pickle says."""
     state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    if not isinstance(state, Mapping) or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise ValueError(f"a state dict of tensors is needed, got {type(state).__name__}")
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
@@ -142,7 +192,9 @@ def _tensors_alone(data: bytes) -> bytes:
 
 
 @torch.no_grad()
-def inception_features(images: Tensor, levels: int, net: nn.Module, *, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+def inception_features(
+    images: Tensor, levels: int, net: nn.Module, *, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
     """Features (N, 2048) and logits (N, 1008) of images, float32 on the CPU.
 
     Arguments:

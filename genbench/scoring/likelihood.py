@@ -1,4 +1,6 @@
-"""From log-likelihoods to the likelihood columns of the table: test loop, class sums, standard errors, and the only place where nats become bits/dim."""
+"""From log-likelihoods to the likelihood columns of the table: test loop, class sums, standard
+errors, and the only place where nats become bits/dim.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,16 @@ from genbench.scoring.records import Metric, Record
 from genbench.scoring.votes import votes
 from genbench.seeding import generator_for
 
-__all__ = ["CHUNK", "Plan", "bits_per_dim", "diagnose", "plan_for", "score_chunk", "score_options", "summarise"]
+__all__ = [
+    "CHUNK",
+    "Plan",
+    "bits_per_dim",
+    "diagnose",
+    "plan_for",
+    "score_chunk",
+    "score_options",
+    "summarise",
+]
 
 CHUNK = 250
 """Test images that share a random generator. Fixed, so that no result depends on a batch size."""
@@ -54,7 +65,8 @@ def bits_per_dim(nats: float, dims: int) -> float:
 
 
 def score_options(model: GenerativeModel, entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
-    """An entry's ``score`` block, split into the keywords of ``prepare_likelihood`` and those of ``log_likelihood``.
+    """An entry's ``score`` block, split into the keywords of ``prepare_likelihood`` and those of
+    ``log_likelihood``.
 
     Raises:
         UserError: a key that neither takes, or a wrong type.
@@ -69,7 +81,9 @@ def score_options(model: GenerativeModel, entry: Entry) -> tuple[dict[str, Any],
 
 
 def plan_for(model: GenerativeModel, entry: Entry, protocol: Protocol, total: int) -> list[Plan]:
-    """The passes that an entry's likelihood needs, cheap ones over more test images (docs/protocol.md)."""
+    """The passes that an entry's likelihood needs, cheap ones over more test images
+    (docs/protocol.md).
+    """
     if model.likelihood is Likelihood.NONE:
         return []
     _, options = score_options(model, entry)
@@ -79,13 +93,23 @@ def plan_for(model: GenerativeModel, entry: Entry, protocol: Protocol, total: in
     index = strided(total, protocol.images_for(passes))
     plans = [Plan("nats", index, options, all_classes)]
     if draws is not None:
-        plans.append(Plan("elbo_nats", strided(total, protocol.likelihood_images), {**options, "draws": 1}, False))
+        plans.append(
+            Plan(
+                "elbo_nats",
+                strided(total, protocol.likelihood_images),
+                {**options, "draws": 1},
+                False,
+            )
+        )
     return plans
 
 
 @torch.no_grad()
-def score_chunk(model: GenerativeModel, plan: Plan, number: int, x: Tensor, y: Tensor | None, entry: Entry) -> dict[str, np.ndarray]:
-    """Log-likelihoods of one chunk: ``log_p`` float64 (B,) , or (B, classes) where the plan asks for all classes.
+def score_chunk(
+    model: GenerativeModel, plan: Plan, number: int, x: Tensor, y: Tensor | None, entry: Entry
+) -> dict[str, np.ndarray]:
+    """Log-likelihoods of one chunk: ``log_p`` float64 (B,) , or (B, classes) where the plan asks
+    for all classes.
 
     Arguments:
         model: in eval mode.
@@ -101,22 +125,41 @@ def score_chunk(model: GenerativeModel, plan: Plan, number: int, x: Tensor, y: T
     classes = range(model.spec.classes) if plan.all_classes else [None]
     columns = []
     for label in classes:
-        rng = generator_for("score", entry.name, entry.seed, plan.purpose, number, *([] if label is None else [label]), device=model.device)
-        given = labels if label is None else torch.full((len(images),), label, dtype=torch.int64, device=model.device)
+        rng = generator_for(
+            "score",
+            entry.name,
+            entry.seed,
+            plan.purpose,
+            number,
+            *([] if label is None else [label]),
+            device=model.device,
+        )
+        given = (
+            labels
+            if label is None
+            else torch.full((len(images),), label, dtype=torch.int64, device=model.device)
+        )
         columns.append(model.log_likelihood(images, given, rng=rng, **plan.options).double().cpu())
     return {"log_p": torch.stack(columns, 1).numpy() if plan.all_classes else columns[0].numpy()}
 
 
 @torch.no_grad()
-def diagnose(model: GenerativeModel, x: Tensor, y: Tensor | None, entry: Entry, protocol: Protocol) -> dict[str, Metric]:
-    """What a model says of how it works on the test images ``x`` with labels ``y``; empty for most models."""
+def diagnose(
+    model: GenerativeModel, x: Tensor, y: Tensor | None, entry: Entry, protocol: Protocol
+) -> dict[str, Metric]:
+    """What a model says of how it works on the test images ``x`` with labels ``y``; empty for most
+    models.
+    """
     if not isinstance(model, Diagnosed):
         return {}
     chosen = torch.from_numpy(strided(len(x), protocol.likelihood_images))
     labels = y[chosen].to(model.device) if y is not None and model.conditional else None
     rng = generator_for("diagnostics", entry.name, entry.seed, device=model.device)
     values = model.diagnostics(x[chosen].to(model.device), labels, rng=rng)
-    return {name: Metric(value, None, len(chosen), higher_is_better=None) for name, value in values.items()}
+    return {
+        name: Metric(value, None, len(chosen), higher_is_better=None)
+        for name, value in values.items()
+    }
 
 
 def summarise(
@@ -142,13 +185,22 @@ def summarise(
     for purpose, (plan, log_p) in results.items():
         if not np.isfinite(log_p).all():
             bad = plan.index[np.argwhere(~np.isfinite(log_p))[0][0]]
-            raise FloatingPointError(f"{entry.name}: the log-likelihood of test image {bad} is not finite in pass {purpose!r}")
+            raise FloatingPointError(
+                f"{entry.name}: the log-likelihood of test image {bad} is not finite in pass "
+                f"{purpose!r}"
+            )
         arrays |= _per_image(model, purpose, plan, log_p, labels)
     metrics = {}
     for name, values in arrays.items():
         if name.startswith("index"):
             continue
-        metrics[name] = _metric(model, name, values, results["elbo_nats" if name == "elbo_nats" else "nats"][0], prepared)
+        metrics[name] = _metric(
+            model,
+            name,
+            values,
+            results["elbo_nats" if name == "elbo_nats" else "nats"][0],
+            prepared,
+        )
     if "nats" in metrics:
         metrics["bits_per_dim"] = _scaled(metrics["nats"], model.spec.dims)
     reason = _distrust(prepared)
@@ -157,8 +209,12 @@ def summarise(
     return Record(entry.name, {}, dict.fromkeys(metrics, reason)), arrays
 
 
-def _per_image(model: GenerativeModel, purpose: str, plan: Plan, log_p: np.ndarray, labels: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Negative log-likelihoods of each image, with the class sums that a conditional model allows; p(y) is uniform."""
+def _per_image(
+    model: GenerativeModel, purpose: str, plan: Plan, log_p: np.ndarray, labels: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Negative log-likelihoods of each image, with the class sums that a conditional model allows;
+    p(y) is uniform.
+    """
     index = {"index" if purpose == "nats" else f"index_{purpose}": plan.index}
     if not model.conditional:
         return {**index, purpose: -log_p}
@@ -168,7 +224,9 @@ def _per_image(model: GenerativeModel, purpose: str, plan: Plan, log_p: np.ndarr
         return {**index, purpose: log_classes - log_p, **own}
     assert labels is not None
     y, by_class = labels[plan.index], torch.from_numpy(log_p)
-    whole = by_class.logsumexp(1).numpy()  # numpy has other kernels for processors with more instructions
+    whole = by_class.logsumexp(
+        1
+    ).numpy()  # numpy has other kernels for processors with more instructions
     return {
         **index,
         purpose: log_classes - whole,
@@ -177,22 +235,40 @@ def _per_image(model: GenerativeModel, purpose: str, plan: Plan, log_p: np.ndarr
     }
 
 
-def _metric(model: GenerativeModel, name: str, values: np.ndarray, plan: Plan, prepared: Mapping[str, float]) -> Metric:
+def _metric(
+    model: GenerativeModel, name: str, values: np.ndarray, plan: Plan, prepared: Mapping[str, float]
+) -> Metric:
     stderr = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
     detail = {key: plan.options[key] for key in ("draws",) if key in plan.options}
     if name == "bayes_accuracy":
-        return Metric(float(values.mean()), stderr, len(values), higher_is_better=True, detail=detail)
+        return Metric(
+            float(values.mean()), stderr, len(values), higher_is_better=True, detail=detail
+        )
     kind = model.likelihood
     if name == "nats" and model.conditional and not plan.all_classes:
         kind = Likelihood.LOWER_BOUND
     if stderr is not None and "log_z_stderr" in prepared:
         stderr = math.hypot(stderr, prepared["log_z_stderr"])
-    return Metric(float(values.mean()), stderr, len(values), higher_is_better=False, kind=kind.value, detail={**detail, **prepared})
+    return Metric(
+        float(values.mean()),
+        stderr,
+        len(values),
+        higher_is_better=False,
+        kind=kind.value,
+        detail={**detail, **prepared},
+    )
 
 
 def _scaled(nats: Metric, dims: int) -> Metric:
     stderr = None if nats.stderr is None else bits_per_dim(nats.stderr, dims)
-    return Metric(bits_per_dim(nats.value, dims), stderr, nats.n, higher_is_better=False, kind=nats.kind, detail=nats.detail)
+    return Metric(
+        bits_per_dim(nats.value, dims),
+        stderr,
+        nats.n,
+        higher_is_better=False,
+        kind=nats.kind,
+        detail=nats.detail,
+    )
 
 
 def _distrust(prepared: Mapping[str, float]) -> str | None:
@@ -200,4 +276,7 @@ def _distrust(prepared: Mapping[str, float]) -> str | None:
     ess, floor = prepared.get("ess"), prepared.get("ess_floor")
     if ess is None or floor is None or ess >= floor:
         return None
-    return f"annealed importance sampling did not converge: effective sample size {ess:.1f} is below the floor of {floor:g}; use more chains or temperatures"
+    return (
+        f"annealed importance sampling did not converge: effective sample size {ess:.1f} is "
+        f"below the floor of {floor:g}; use more chains or temperatures"
+    )

@@ -26,8 +26,10 @@ class Metric:
         value: finite.
         stderr: standard error, or None where none is defined.
         n: images that it was computed from.
-        kind: for likelihoods ``exact``, ``lower_bound`` (of log P) or ``estimate``; None for all others.
-        higher_is_better: direction; None for a diagnostic, which says how a model works and not how good it is.
+        kind: for likelihoods ``exact``, ``lower_bound`` (of log P) or ``estimate``; None for all
+            others.
+        higher_is_better: direction; None for a diagnostic, which says how a model works and not how
+            good it is.
         detail: what a reader needs to interpret it (draws, splits, subset size, ...).
     """
 
@@ -40,7 +42,10 @@ class Metric:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
-            raise ValueError(f"value: a metric must be finite, got {self.value}; withhold it with a reason instead")
+            raise ValueError(
+                f"value: a metric must be finite, got {self.value}; withhold it with a reason "
+                "instead"
+            )
         if self.stderr is not None and not (math.isfinite(self.stderr) and self.stderr >= 0):
             raise ValueError(f"stderr: must be finite and not negative, got {self.stderr}")
         if self.n < 1:
@@ -49,10 +54,12 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a scoring stage says of an entry: metrics, for those that it could not give the reason, and what it was made from.
+    """What a scoring stage says of an entry: metrics, for those that it could not give the reason,
+    and what it was made from.
 
-    ``made_from`` has the SHA-256 of ``weights`` or ``samples``, of likelihoods the ``options`` of the entry's ``score`` block, of sample scores the
-    names of the ``metrics`` asked for, and the ``kind`` of processor, as :meth:`genbench.hardware.kind.Kind.record` gives it.
+    ``made_from`` has the SHA-256 of ``weights`` or ``samples``, of likelihoods the ``options`` of
+    the entry's ``score`` block, of sample scores the names of the ``metrics`` asked for, and the
+    ``kind`` of processor, as :meth:`genbench.hardware.kind.Kind.record` gives it.
     """
 
     entry: str
@@ -63,7 +70,9 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Visual:
-    """A finished picture: the file's name and content (PNG or GIF), its kind, and what a reader sees on it."""
+    """A finished picture: the file's name and content (PNG or GIF), its kind, and what a reader
+    sees on it.
+    """
 
     file: str
     kind: str
@@ -89,21 +98,31 @@ def read_record(path: Path) -> Record:
         metrics = {name: Metric(**metric) for name, metric in raw["metrics"].items()}
         return Record(raw["entry"], metrics, raw["withheld"], raw.get("made_from", {}))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise UserError(f"{path} is no score record ({error}); delete it and score again") from error
+        raise UserError(
+            f"{path} is no score record ({error}); delete it and score again"
+        ) from error
 
 
 def score_hash(metrics: Mapping[str, Metric], *behind: str) -> str:
-    """A short form of `genbench diff`: SHA-256 over metrics, their numbers rounded to 9 significant digits, and over the hash of the weights.
+    """A short form of `genbench diff`: SHA-256 over metrics, their numbers rounded to 9 significant
+    digits, and over the hash of the weights.
 
-    Equal results have equal hashes, but for numbers on the edge of rounding, which may fall to one side or the other when their last digits
-    differ, and for those near 0 that are differences of large ones. `genbench diff` tells such cases from real differences.
+    Equal results have equal hashes, but for numbers on the edge of rounding, which may fall to one
+    side or the other when their last digits differ, and for those near 0 that are differences of
+    large ones. `genbench diff` tells such cases from real differences.
 
     Arguments:
         metrics: scores by name, with errors and details.
-        behind: hash of the weights that were scored, by :func:`genbench.weights_file.hash_of`; for a mean over seeds the score hashes of its entries.
+        behind: hash of the weights that were scored, by :func:`genbench.weights_file.hash_of`; for
+            a mean over seeds the score hashes of its entries.
     """
-    content = {"metrics": {name: _rounded(asdict(metric)) for name, metric in metrics.items()}, "behind": behind}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    content = {
+        "metrics": {name: _rounded(asdict(metric)) for name, metric in metrics.items()},
+        "behind": behind,
+    }
+    return hashlib.sha256(
+        json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def _rounded(value: Any) -> Any:

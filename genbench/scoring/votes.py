@@ -8,9 +8,11 @@ __all__ = ["votes"]
 
 
 def votes(scores: Tensor) -> Tensor:
-    """Each row's vote for the class of its largest score, in equal parts where several classes share it.
+    """Each row's vote for the class of its largest score, in equal parts where several classes
+    share it.
 
-    So whoever cannot tell C classes apart is right in one of C cases, whatever the classes are called and however many images each has.
+    So whoever cannot tell C classes apart is right in one of C cases, whatever the classes are
+    called and however many images each has.
 
     Arguments:
         scores: log-probabilities or logits (N, C), finite.

@@ -1,4 +1,6 @@
-"""What MLflow and the libraries below it raise for a store that cannot be used, each case in one line with its remedy."""
+"""What MLflow and the libraries below it raise for a store that cannot be used, each case in one
+line with its remedy.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,16 @@ _SECONDS = 10.0
 
 
 def is_failure(error: Exception) -> bool:
-    """Whether an error is MLflow's or one of the libraries below it, or says that one of these is not there: what :func:`explanation` explains."""
-    passed = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    """Whether an error is MLflow's or one of the libraries below it, or says that one of these is
+    not there: what :func:`explanation` explains.
+    """
+    passed = [
+        frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
     modules = [type(error).__module__, *passed]
-    return isinstance(error, ImportError) or any(str(module).partition(".")[0] in _LIBRARIES for module in modules)
+    return isinstance(error, ImportError) or any(
+        str(module).partition(".")[0] in _LIBRARIES for module in modules
+    )
 
 
 def explanation(error: BaseException, uri: str, database: Path | None, rebuild: str) -> str:
@@ -48,23 +56,36 @@ def explanation(error: BaseException, uri: str, database: Path | None, rebuild: 
         in_file = next((one for one in behind if isinstance(one, sqlite3.Error)), None)
         if in_file is not None:
             return of_sqlite(in_file, database, rebuild)
-        return f"MLflow refuses what {database} was to hold ({_first_line(error)}); if that stays so, {rebuild}"
+        return (
+            f"MLflow refuses what {database} was to hold ({_first_line(error)}); if that stays "
+            f"so, {rebuild}"
+        )
     absent = next((one for one in behind if isinstance(one, ImportError)), None)
     if absent is not None:
         return f"{shown(uri)} needs {_package(absent)}; or {_PLACE}"
     if uri.startswith(("http://", "https://")):
-        return of_server(uri) or f"{shown(uri)} refuses ({_first_line(error)}); see the server's log"
-    return f"{_wrong_kind(uri) or f'MLflow cannot use {shown(uri)} ({_first_line(behind[-1])})'}; {_PLACE}"
+        return (
+            of_server(uri) or f"{shown(uri)} refuses ({_first_line(error)}); see the server's log"
+        )
+    return (
+        f"{_wrong_kind(uri) or f'MLflow cannot use {shown(uri)} ({_first_line(behind[-1])})'}; "
+        f"{_PLACE}"
+    )
 
 
 def _package(absent: ImportError) -> str:
     """``the Python package psycopg, which is not installed: `pip install psycopg[binary]```."""
     name = absent.name or "that its driver is in"
-    return f"the Python package {name}, which is not installed: `pip install '{_PACKAGES.get(name, name)}'`"
+    return (
+        f"the Python package {name}, which is not installed: `pip install "
+        f"'{_PACKAGES.get(name, name)}'`"
+    )
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from, the outermost first; of a database's also the driver's own."""
+    """The error and what it was raised from, the outermost first; of a database's also the driver's
+    own.
+    """
     seen: list[BaseException | None] = [None]
     while error not in seen:
         seen.append(error)
@@ -75,7 +96,9 @@ def _behind(error: BaseException) -> Iterator[BaseException]:
 
 
 def _first_line(error: object) -> str:
-    """The first line of an error's text, without the statement that SQLAlchemy adds, and without passwords."""
+    """The first line of an error's text, without the statement that SQLAlchemy adds, and without
+    passwords.
+    """
     line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     return re.sub(r"//[^/@\s]*@", "//", line)
 
@@ -92,9 +115,15 @@ def _wrong_kind(uri: str) -> str | None:
     """Why an address names no kind of store that MLflow has, or None."""
     scheme, address = uri.partition(":")[0].partition("+")[0] if ":" in uri else "", shown(uri)
     if scheme in ("", "file"):
-        return f"{address} is a folder, in which MLflow keeps runs no longer: sqlite:///PATH names a database"
+        return (
+            f"{address} is a folder, in which MLflow keeps runs no longer: sqlite:///PATH names "
+            "a database"
+        )
     if "://" not in uri:
-        return f"{address} is no address: that of a server begins with http:// or https://, that of a database with sqlite:///"
+        return (
+            f"{address} is no address: that of a server begins with http:// or https://, that "
+            "of a database with sqlite:///"
+        )
     if scheme == "sqlite":
         return f"{address} names no file: a sqlite database is sqlite:/// and its path"
     if scheme not in _SCHEMES:
@@ -110,7 +139,8 @@ def of_sqlite(error: sqlite3.Error, database: Path, rebuild: str) -> str:
     code = getattr(error, "sqlite_errorname", None) or ""
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return (
-            f"{database} is locked by another process, one that is writing to it for long: end it (a sqlite shell, `mlflow`, "
+            f"{database} is locked by another process, one that is writing to it for long: end it "
+            "(a sqlite shell, `mlflow`, "
             f"`genbench ui`; `fuser {database}` names it), then run this again"
         )
     if code == "SQLITE_NOTADB":
@@ -118,14 +148,21 @@ def of_sqlite(error: sqlite3.Error, database: Path, rebuild: str) -> str:
     if code.startswith("SQLITE_CORRUPT"):
         return f"{database} is damaged ({error}); {rebuild}"
     if code == "SQLITE_FULL":
-        return f"cannot write {database}: the disk is full; free some space, then run this again: it mends what was left unfinished"
+        return (
+            f"cannot write {database}: the disk is full; free some space, then run this again: "
+            "it mends what was left unfinished"
+        )
     if code.startswith("SQLITE_IOERR"):
         return (
-            f"cannot write {database} ({error}): the disk is full or faulty, or the file larger than the system allows; mend that, then run this "
+            f"cannot write {database} ({error}): the disk is full or faulty, or the file larger "
+            "than the system allows; mend that, then run this "
             "again: it mends what was left unfinished"
         )
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
-        return f"cannot write {database} ({error}): change the owner or mode of the file and of its folder, and see that the disk is not read-only"
+        return (
+            f"cannot write {database} ({error}): change the owner or mode of the file and of "
+            "its folder, and see that the disk is not read-only"
+        )
     if code == "SQLITE_ERROR":
         return f"{database} does not have the tables that MLflow expects ({error}); {rebuild}"
     return f"cannot use {database} ({error}); if that stays so, {rebuild}"
@@ -135,7 +172,9 @@ def of_sqlite(error: sqlite3.Error, database: Path, rebuild: str) -> str:
 
 
 def of_server(uri: str) -> str | None:
-    """What is wrong with a tracking server, by asking it for its experiments; None if it answers as one does."""
+    """What is wrong with a tracking server, by asking it for its experiments; None if it answers as
+    one does.
+    """
     address = shown(uri)
     try:
         with urllib.request.urlopen(_request(uri), timeout=_SECONDS) as answer:
@@ -145,11 +184,20 @@ def of_server(uri: str) -> str | None:
     except (UnicodeDecodeError, json.JSONDecodeError):
         return _no_mlflow(address)
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
-        return f"{address} does not answer ({_first_line(getattr(error, 'reason', None) or error)}): start the server (`mlflow server`), or {_PLACE}"
+        return (
+            f"{address} does not answer "
+            f"({_first_line(getattr(error, 'reason', None) or error)}): start the server (`mlflow "
+            f"server`), or {_PLACE}"
+        )
 
 
 def _request(uri: str) -> urllib.request.Request:
-    request, parts = urllib.request.Request(f"{shown(uri).rstrip('/')}{_SEARCH}", headers={"User-Agent": "genbench"}), urlsplit(uri)
+    request, parts = (
+        urllib.request.Request(
+            f"{shown(uri).rstrip('/')}{_SEARCH}", headers={"User-Agent": "genbench"}
+        ),
+        urlsplit(uri),
+    )
     if parts.username is not None:
         pair = base64.b64encode(f"{parts.username}:{parts.password or ''}".encode()).decode()
         request.add_header("Authorization", f"Basic {pair}")
@@ -163,13 +211,24 @@ def _no_mlflow(address: str) -> str:
 def _of_status(error: urllib.error.HTTPError, address: str) -> str:
     body = error.read(1000).decode(errors="replace")
     if error.code == 401:
-        return f"{address} asks for a user and a password (401): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        return (
+            f"{address} asks for a user and a password (401): set MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        )
     if error.code == 403 and "Host header" in body:
-        return f"{address} does not know that name of itself (403): start it with `mlflow server --allowed-hosts` and that name, or use its address"
+        return (
+            f"{address} does not know that name of itself (403): start it with `mlflow server "
+            "--allowed-hosts` and that name, or use its address"
+        )
     if error.code == 403:
-        return f"{address} refuses this user (403): ask for the permission to write there, or {_PLACE}"
+        return (
+            f"{address} refuses this user (403): ask for the permission to write there, or {_PLACE}"
+        )
     if error.code == 404:
         return _no_mlflow(address)
     if error.code >= 500:
-        return f"{address} fails with {error.code} {error.reason}: see the server's log, mend or restart it, then run this again"
+        return (
+            f"{address} fails with {error.code} {error.reason}: see the server's log, mend or "
+            "restart it, then run this again"
+        )
     return f"{address} refuses with {error.code} {error.reason}; {_PLACE}"

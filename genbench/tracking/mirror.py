@@ -1,7 +1,8 @@
 """Finished runs of a profile, mirrored into MLflow. Mirroring twice changes nothing.
 
-Each entry becomes one run of the experiment ``genbench-<profile>-<dataset>``. Its tag ``genbench.key`` is a hash of its parameters,
-weights, scores and pictures, never of timings: the same key is left alone, another one makes a new run and retires the old.
+Each entry becomes one run of the experiment ``genbench-<profile>-<dataset>``. Its tag
+``genbench.key`` is a hash of its parameters, weights, scores and pictures, never of timings: the
+same key is left alone, another one makes a new run and retires the old.
 """
 
 from __future__ import annotations
@@ -33,9 +34,24 @@ from genbench.tracking.ui import VIEW_PATH
 
 __all__ = ["Summary", "experiment_name", "sync"]
 
-_KEY, _IDENTITY, _SOURCE, _SUPERSEDED = "genbench.key", "genbench.run", "genbench.source", "genbench.superseded_by"
+_KEY, _IDENTITY, _SOURCE, _SUPERSEDED = (
+    "genbench.key",
+    "genbench.run",
+    "genbench.source",
+    "genbench.superseded_by",
+)
 _COLUMNS = (
-    *(f"metrics.`{name}`" for name in ("bits_per_dim", "nats", "fid_mnist", "is_mnist", "cost/parameters", "cost/train_seconds")),
+    *(
+        f"metrics.`{name}`"
+        for name in (
+            "bits_per_dim",
+            "nats",
+            "fid_mnist",
+            "is_mnist",
+            "cost/parameters",
+            "cost/train_seconds",
+        )
+    ),
     *(f"tags.`{name}`" for name in ("family", "likelihood", "matches_likelihood")),
 )
 # Without it, MLflow's table of runs shows no score before the reader has chosen columns.
@@ -72,12 +88,16 @@ class Summary:
 
 
 def experiment_name(profile: str, dataset: str) -> str:
-    """The experiment that holds the runs of a data set: scores of different data sets don't compare."""
+    """The experiment that holds the runs of a data set: scores of different data sets don't
+    compare.
+    """
     return f"genbench-{profile}-{dataset}"
 
 
 def _experiment(client: MlflowClient, database: Path | None, params: Params, dataset: str) -> str:
-    """The id of the experiment, made or restored if need be; ``database`` is the file of a sqlite store."""
+    """The id of the experiment, made or restored if need be; ``database`` is the file of a sqlite
+    store.
+    """
     name = experiment_name(params.profile, dataset)
     # An address, since MLflow decodes even what is a plain path.
     location = (database.parent / "mlruns" / name).as_uri() if database else None
@@ -85,8 +105,10 @@ def _experiment(client: MlflowClient, database: Path | None, params: Params, dat
     if found is None:
         made = str(client.create_experiment(name, artifact_location=location))
         note = (
-            f"The profile `{params.profile}` on `{dataset}`. [Table of scores]({VIEW_PATH.format(made)}); curves and sample pictures "
-            "side by side: the chart button; the comparison report: the run `report`, Artifacts, index.html."
+            f"The profile `{params.profile}` on `{dataset}`. [Table of "
+            f"scores]({VIEW_PATH.format(made)}); curves and sample pictures "
+            "side by side: the chart button; the comparison report: the run `report`, Artifacts, "
+            "index.html."
         )
         tags = {
             "mlflow.note.content": note,
@@ -103,15 +125,19 @@ def _experiment(client: MlflowClient, database: Path | None, params: Params, dat
 
 
 def _folder(location: str) -> Path:
-    """The folder that MLflow takes a local place for: an address, or a path as former versions gave it."""
+    """The folder that MLflow takes a local place for: an address, or a path as former versions gave
+    it.
+    """
     return Path(url2pathname(urlsplit(location).path if location.startswith("file:") else location))
 
 
 def _check_location(found: Experiment, location: str | None) -> None:
     if location is not None and _folder(found.artifact_location) != _folder(location):
         raise UserError(
-            f"the MLflow database was made for {_folder(found.artifact_location)}, but that place is now {_folder(location)}: its links to pictures "
-            "would break. Delete mlflow.db and mlruns/ and run `genbench track`: everything is mirrored again"
+            f"the MLflow database was made for {_folder(found.artifact_location)}, but that place "
+            f"is now {_folder(location)}: its links to pictures "
+            "would break. Delete mlflow.db and mlruns/ and run `genbench track`: everything is "
+            "mirrored again"
         )
 
 
@@ -126,16 +152,30 @@ def _retire(client: MlflowClient, run: Run, reason: str) -> None:
 
 
 def _source(root: Path) -> str:
-    """Name of this copy of the project: on a shared server a run is retired only by the copy that logged it."""
-    return hashlib.sha256(f"{platform.node()}:{root.resolve()}".encode(errors="surrogateescape")).hexdigest()[:12]
+    """Name of this copy of the project: on a shared server a run is retired only by the copy that
+    logged it.
+    """
+    return hashlib.sha256(
+        f"{platform.node()}:{root.resolve()}".encode(errors="surrogateescape")
+    ).hexdigest()[:12]
 
 
-def _mirror(client: MlflowClient, experiment: str, identity: str, finished: Finished, source: str) -> tuple[bool, int]:
-    """Make sure that one run with this key is there. Returns whether it is new, and how many runs it replaced."""
+def _mirror(
+    client: MlflowClient, experiment: str, identity: str, finished: Finished, source: str
+) -> tuple[bool, int]:
+    """Make sure that one run with this key is there. Returns whether it is new, and how many runs
+    it replaced.
+    """
     runs = _runs(client, experiment, identity)
     active = [run for run in runs if run.info.lifecycle_stage == "active"]
     same = [run for run in active if run.data.tags.get(_KEY) == finished.key]
-    back = [run for run in runs if run not in active and run.data.tags.get(_KEY) == finished.key and run.data.tags.get(_SOURCE) == source]
+    back = [
+        run
+        for run in runs
+        if run not in active
+        and run.data.tags.get(_KEY) == finished.key
+        and run.data.tags.get(_SOURCE) == source
+    ]
     if not same and back:
         client.restore_run(back[0].info.run_id)
         if _SUPERSEDED in back[0].data.tags:
@@ -148,11 +188,19 @@ def _mirror(client: MlflowClient, experiment: str, identity: str, finished: Fini
     return not same and not back, len(old)
 
 
-def _log(client: MlflowClient, experiment: str, identity: str, finished: Finished, source: str) -> None:
-    """One new run. Its key comes last, so that a run whose logging was killed has none and is retired by the next mirroring."""
+def _log(
+    client: MlflowClient, experiment: str, identity: str, finished: Finished, source: str
+) -> None:
+    """One new run. Its key comes last, so that a run whose logging was killed has none and is
+    retired by the next mirroring.
+    """
     tags = {_IDENTITY: identity, _SOURCE: source, **finished.tags}
-    run = client.create_run(experiment, start_time=finished.start, tags=tags, run_name=finished.entry.name).info.run_id
-    points = [Metric(point.key, point.value, point.timestamp, point.step) for point in finished.metrics]
+    run = client.create_run(
+        experiment, start_time=finished.start, tags=tags, run_name=finished.entry.name
+    ).info.run_id
+    points = [
+        Metric(point.key, point.value, point.timestamp, point.step) for point in finished.metrics
+    ]
     client.log_batch(run, metrics=points, params=[Param(*item) for item in finished.params.items()])
     for name in RECORDS:
         client.log_artifact(run, str(finished.folder / name), "records")
@@ -162,28 +210,38 @@ def _log(client: MlflowClient, experiment: str, identity: str, finished: Finishe
 
 
 def _log_pictures(client: MlflowClient, run: str, finished: Finished) -> None:
-    """Sample grid and visuals as files, and as logged images, which MLflow shows side by side for several runs."""
+    """Sample grid and visuals as files, and as logged images, which MLflow shows side by side for
+    several runs.
+    """
     samples = grid(finished.samples, levels=SPECS[finished.entry.dataset].levels)
     with tempfile.TemporaryDirectory() as temporary:
         write_bytes(Path(temporary) / "samples.png", png(samples))
         client.log_artifact(run, str(Path(temporary) / "samples.png"))
     client.log_image(run, samples, key="samples", step=0, timestamp=finished.end)
     folder = finished.folder / "visuals"
-    for name in ["visuals.json", *(visual.file for visual in finished.visuals)] if finished.visuals else []:
+    for name in (
+        ["visuals.json", *(visual.file for visual in finished.visuals)] if finished.visuals else []
+    ):
         client.log_artifact(run, str(folder / name), "visuals")
     for visual in finished.visuals:
         if visual.file.endswith(".png"):
             picture = decode(io.BytesIO(visual.data), folder / visual.file, "RGB")
-            client.log_image(run, picture, key=legal(Path(visual.file).stem), step=0, timestamp=finished.end)
+            client.log_image(
+                run, picture, key=legal(Path(visual.file).stem), step=0, timestamp=finished.end
+            )
 
 
 def _mirror_report(client: MlflowClient, experiment: str, params: Params, source: str) -> None:
-    """The run ``report`` of an experiment: the comparison of the whole profile, replaced in place."""
+    """The run ``report`` of an experiment: the comparison of the whole profile, replaced in
+    place.
+    """
     page = params.report / "index.html"
     if not page.is_file():
         return
     identity, digest = f"{params.profile}/report", sha256(page)
-    active = [run for run in _runs(client, experiment, identity) if run.info.lifecycle_stage == "active"]
+    active = [
+        run for run in _runs(client, experiment, identity) if run.info.lifecycle_stage == "active"
+    ]
     found = [run for run in active if run.data.tags.get(_SOURCE) == source]
     if found and found[0].data.tags.get("genbench.report") == digest:
         return
@@ -192,8 +250,15 @@ def _mirror_report(client: MlflowClient, experiment: str, params: Params, source
     else:
         now = round(1000 * page.stat().st_mtime)
         note = "The comparison of all entries: Artifacts, index.html"
-        tags = {_IDENTITY: identity, _SOURCE: source, "mlflow.source.name": "genbench", "mlflow.note.content": note}
-        run = client.create_run(experiment, start_time=now, tags=tags, run_name="report").info.run_id
+        tags = {
+            _IDENTITY: identity,
+            _SOURCE: source,
+            "mlflow.source.name": "genbench",
+            "mlflow.note.content": note,
+        }
+        run = client.create_run(
+            experiment, start_time=now, tags=tags, run_name="report"
+        ).info.run_id
         client.set_terminated(run, "FINISHED", end_time=now)
     for name in ("index.html", "leaderboard.json", "leaderboard.csv", "leaderboard.md"):
         if (params.report / name).is_file():
@@ -206,10 +271,12 @@ def sync(params: Params, *, tracking_uri: str | None = None) -> Summary:
 
     Arguments:
         params: the profile.
-        tracking_uri: any MLflow tracking URI; None means MLFLOW_TRACKING_URI, else ``mlflow.db`` in the project.
+        tracking_uri: any MLflow tracking URI; None means MLFLOW_TRACKING_URI, else ``mlflow.db`` in
+            the project.
 
     Raises:
-        UserError: the store cannot be used, as :meth:`genbench.tracking.store.Store.opened` says, or the database belongs to another folder.
+        UserError: the store cannot be used, as :meth:`genbench.tracking.store.Store.opened` says,
+            or the database belongs to another folder.
         OSError: a full disk, or no permission; names the file.
     """
     store = Store(params.root, tracking_uri or default_uri(params.root))
@@ -218,19 +285,28 @@ def sync(params: Params, *, tracking_uri: str | None = None) -> Summary:
         new, superseded = _sync(client, store.database, params, finished)
     summary = Summary({one.entry.name: one.key for one in finished}, new, superseded, skipped)
     counts = {"tracked": len(finished), "skipped": len(skipped)}
-    receipt = {"profile": params.profile, "tracked": summary.tracked, "skipped": skipped, "counts": counts}
+    receipt = {
+        "profile": params.profile,
+        "tracked": summary.tracked,
+        "skipped": skipped,
+        "counts": counts,
+    }
     write_json(params.root / ".track" / f"{params.profile}.json", receipt)
     return summary
 
 
-def _sync(client: MlflowClient, database: Path | None, params: Params, finished: Sequence[Finished]) -> tuple[tuple[str, ...], int]:
+def _sync(
+    client: MlflowClient, database: Path | None, params: Params, finished: Sequence[Finished]
+) -> tuple[tuple[str, ...], int]:
     source, new, superseded = _source(params.root), [], 0
     for dataset in sorted({one.entry.dataset for one in finished}):
         experiment = _experiment(client, database, params, dataset)
         _mirror_report(client, experiment, params, source)
         for one in finished:
             if one.entry.dataset == dataset:
-                is_new, replaced = _mirror(client, experiment, f"{params.profile}/{dataset}/{one.entry.name}", one, source)
+                is_new, replaced = _mirror(
+                    client, experiment, f"{params.profile}/{dataset}/{one.entry.name}", one, source
+                )
                 new += [one.entry.name] if is_new else []
                 superseded += replaced
     return tuple(new), superseded

@@ -1,4 +1,6 @@
-"""A finished entry as a tracker shows it: key, parameters, tags, and points of scores, costs and curves. Imports no tracker."""
+"""A finished entry as a tracker shows it: key, parameters, tags, and points of scores, costs and
+curves. Imports no tracker.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,33 @@ from genbench.errors import UserError
 from genbench.files import sha256
 from genbench.hardware.kind import in_words
 from genbench.registry import model_class
-from genbench.results.reader import Sampling, Training, read_sampling, read_scores, read_training, read_visuals
-from genbench.results.staleness import is_conditional, outdated_likelihood, outdated_quality, outdated_sampling, outdated_training
+from genbench.results.reader import (
+    Sampling,
+    Training,
+    read_sampling,
+    read_scores,
+    read_training,
+    read_visuals,
+)
+from genbench.results.staleness import (
+    is_conditional,
+    outdated_likelihood,
+    outdated_quality,
+    outdated_sampling,
+    outdated_training,
+)
 from genbench.scoring.records import Record, Visual, score_hash
 
 __all__ = ["RECORDS", "SHOWN", "Finished", "Point", "find", "legal", "read"]
 
-RECORDS = ("history.csv", "cost.json", "provenance.json", "sampling.json", "likelihood.json", "quality.json")
+RECORDS = (
+    "history.csv",
+    "cost.json",
+    "provenance.json",
+    "sampling.json",
+    "likelihood.json",
+    "quality.json",
+)
 """Files of an entry that are kept beside its run."""
 
 SHOWN = 100
@@ -94,14 +116,18 @@ class _Outputs:
 
 
 def find(params: Params) -> tuple[list[Finished], dict[str, str]]:
-    """The finished entries of a profile; and of the others, by name, why they are not: no file of one is in the way of another."""
+    """The finished entries of a profile; and of the others, by name, why they are not: no file of
+    one is in the way of another.
+    """
     found = {name: _found(params, entry) for name, entry in params.entries.items()}
     finished = [one for one in found.values() if isinstance(one, Finished)]
     return finished, {name: reason for name, reason in found.items() if isinstance(reason, str)}
 
 
 def _found(params: Params, entry: Entry) -> Finished | str:
-    """A finished entry, or why it is not; also where a file goes while it is read, as DVC removes outputs of stages that it runs again."""
+    """A finished entry, or why it is not; also where a file goes while it is read, as DVC removes
+    outputs of stages that it runs again.
+    """
     for stage, names in (("train", _TRAINED), ("sample", _SAMPLED), ("score", _SCORED)):
         lacking = [name for name in names if not (params.run(entry.name) / name).is_file()]
         if lacking:
@@ -122,11 +148,20 @@ def _outdated(params: Params, entry: Entry, outputs: _Outputs) -> str | None:
     likelihood, quality = outputs.scores.values()
     found = {
         "train": outdated_training(entry, outputs.training.about, outputs.training.provenance),
-        "sample": outdated_sampling(params, entry, outputs.sampling.info, len(outputs.sampling.images)),
+        "sample": outdated_sampling(
+            params, entry, outputs.sampling.info, len(outputs.sampling.images)
+        ),
         "score_likelihood": outdated_likelihood(params, entry, likelihood),
         "score_samples": outdated_quality(params, quality),
     }
-    return next((f"{stage}: out of date, {reason}" for stage, reason in found.items() if reason is not None), None)
+    return next(
+        (
+            f"{stage}: out of date, {reason}"
+            for stage, reason in found.items()
+            if reason is not None
+        ),
+        None,
+    )
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -143,26 +178,40 @@ def legal(name: str) -> str:
 
 
 def _key(params: Params, entry: Entry, scores: Mapping[str, Any]) -> str:
-    """Hash of what an entry is and scored; equal for runs that differ in speed, machine or commit alone."""
+    """Hash of what an entry is and scored; equal for runs that differ in speed, machine or commit
+    alone.
+    """
     folder = params.run(entry.name)
-    pictures = [folder / "samples.npz", *sorted(path for path in (folder / "visuals").glob("*") if path.is_file())]
+    pictures = [
+        folder / "samples.npz",
+        *sorted(path for path in (folder / "visuals").glob("*") if path.is_file()),
+    ]
     content = {
         "profile": params.profile,
         "entry": asdict(entry),
         "weights": sha256(folder / "weights.safetensors"),
-        "scores": {name: {**record, "made_from": _without_kind(record["made_from"])} for name, record in scores.items()},
+        "scores": {
+            name: {**record, "made_from": _without_kind(record["made_from"])}
+            for name, record in scores.items()
+        },
         "pictures": {path.name: sha256(path) for path in pictures},
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def _without_kind(made_from: Mapping[str, Any]) -> dict[str, Any]:
-    """What scores were made from, but for the kind of processor: equal scores are equal wherever they were made."""
+    """What scores were made from, but for the kind of processor: equal scores are equal wherever
+    they were made.
+    """
     return {name: value for name, value in made_from.items() if name != "kind"}
 
 
 def _curves(history: Sequence[Mapping[str, float | None]], start: int) -> Iterator[Point]:
-    """The columns ``<phase>/<name>`` of history.csv: ``loss`` becomes ``train`` and ``valid_loss`` ``valid``, other names stay."""
+    """The columns ``<phase>/<name>`` of history.csv: ``loss`` becomes ``train`` and ``valid_loss``
+    ``valid``, other names stay.
+    """
     for row in history:
         step, milliseconds = int(row["step"] or 0), start + round(1000 * (row["seconds"] or 0))
         for column, value in row.items():
@@ -171,7 +220,9 @@ def _curves(history: Sequence[Mapping[str, float | None]], start: int) -> Iterat
                 yield Point(legal(f"{phase}/{_CURVES.get(name, name)}"), value, milliseconds, step)
 
 
-def _scores(records: Sequence[Record], cost: Mapping[str, Any], sampling: Mapping[str, Any], end: int) -> Iterator[Point]:
+def _scores(
+    records: Sequence[Record], cost: Mapping[str, Any], sampling: Mapping[str, Any], end: int
+) -> Iterator[Point]:
     for record in records:
         for name, metric in record.metrics.items():
             yield Point(legal(name), metric.value, end, 0)
@@ -182,7 +233,11 @@ def _scores(records: Sequence[Record], cost: Mapping[str, Any], sampling: Mappin
 
 
 def _tags(
-    entry: Entry, records: Sequence[Record], sampling: Mapping[str, Any], provenance: Mapping[str, Any], weights: str
+    entry: Entry,
+    records: Sequence[Record],
+    sampling: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    weights: str,
 ) -> dict[str, str]:
     cls = model_class(entry.model)
     scores = {name: metric for record in records for name, metric in record.metrics.items()}
@@ -219,14 +274,21 @@ def read(params: Params, entry: Entry) -> Finished:
 
 def _finished(params: Params, entry: Entry, outputs: _Outputs) -> Finished:
     folder = params.run(entry.name)
-    cost, sampling, records = outputs.training.cost, outputs.sampling.info, list(outputs.scores.values())
+    cost, sampling, records = (
+        outputs.training.cost,
+        outputs.sampling.info,
+        list(outputs.scores.values()),
+    )
     # The weights' date, not the clock's: logging the same files again gives the same points.
     end = round(1000 * (folder / "weights.safetensors").stat().st_mtime)
     start = end - round(1000 * cost["train_seconds"])
     points = [*_curves(outputs.training.history, start), *_scores(records, cost, sampling, end)]
     # MLflow stores infinity as a large number and draws it.
     broken = sorted({point.key for point in points if not math.isfinite(point.value)})
-    blocks = {name: getattr(entry, name) for name in ("model", "dataset", "seed", "arch", "train", "sample", "score")}
+    blocks = {
+        name: getattr(entry, name)
+        for name in ("model", "dataset", "seed", "arch", "train", "sample", "score")
+    }
     tags = _tags(entry, records, sampling, outputs.training.provenance, outputs.training.weights)
     return Finished(
         entry=entry,

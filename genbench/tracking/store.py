@@ -1,6 +1,8 @@
-"""MLflow's store, opened: a sqlite database is made whole or not at all, and one that was left half made is made anew.
+"""MLflow's store, opened: a sqlite database is made whole or not at all, and one that was left half
+made is made anew.
 
-A store that cannot be used is an error of one line with the remedy for that case (:mod:`genbench.tracking.errors`).
+A store that cannot be used is an error of one line with the remedy for that case
+(:mod:`genbench.tracking.errors`).
 """
 
 from __future__ import annotations
@@ -17,9 +19,15 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before mlflow is imported, which sends at once
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # its own default waits four minutes for a server that is not there
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # and two minutes, each time, for one that says nothing
+os.environ.setdefault(
+    "MLFLOW_DISABLE_TELEMETRY", "true"
+)  # before mlflow is imported, which sends at once
+os.environ.setdefault(
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
+)  # its own default waits four minutes for a server that is not there
+os.environ.setdefault(
+    "MLFLOW_HTTP_REQUEST_TIMEOUT", "30"
+)  # and two minutes, each time, for one that says nothing
 
 import mlflow
 from mlflow import MlflowClient
@@ -36,8 +44,13 @@ PATIENCE = 10.0
 """Seconds to wait for another process that holds the database."""
 
 _BESIDE = ("-journal", "-wal", "-shm")
-_ALWAYS_FILLED = {"alembic_version": "0", "workspaces": "name <> 'default'", "experiments": "experiment_id <> 0"}
-"""Tables that have rows in a database that holds nothing yet → which of their rows are something."""
+_ALWAYS_FILLED = {
+    "alembic_version": "0",
+    "workspaces": "name <> 'default'",
+    "experiments": "experiment_id <> 0",
+}
+"""Tables that have rows in a database that holds nothing yet → which of their rows are something.
+"""
 
 
 def default_uri(root: Path) -> str:
@@ -49,11 +62,14 @@ def default_uri(root: Path) -> str:
     given, path = os.environ.get("MLFLOW_TRACKING_URI"), str(root / "mlflow.db")
     if given:
         return given
-    # MLflow makes folders by the address as it stands, and opens the database by what it decodes from it: the two must be the same.
+    # MLflow makes folders by the address as it stands, and opens the database by what it decodes
+    # from it: the two must be the same.
     if "?" in path or unquote(path) != path or not _is_unicode(path):
         raise UserError(
-            f"MLflow cannot keep its database in {path!r}: an address cannot hold '?', '%' before two hexadecimal digits, or letters that the "
-            "locale cannot (LC_ALL, PYTHONUTF8); rename the folder, or set MLFLOW_TRACKING_URI to another place"
+            f"MLflow cannot keep its database in {path!r}: an address cannot hold '?', '%' before "
+            "two hexadecimal digits, or letters that the "
+            "locale cannot (LC_ALL, PYTHONUTF8); rename the folder, or set MLFLOW_TRACKING_URI to "
+            "another place"
         )
     return f"sqlite:///{path}"
 
@@ -89,21 +105,33 @@ class Store:
     def rebuild(self) -> str:
         """How to mend a database that is past using."""
         if self.database == (self.root / "mlflow.db").resolve():
-            return "delete mlflow.db and mlruns/ and run `genbench track`, since they only mirror what is in runs/"
+            return (
+                "delete mlflow.db and mlruns/ and run `genbench track`, since they only mirror "
+                "what is in runs/"
+            )
         return "restore it from a backup, or name another place by --uri or MLFLOW_TRACKING_URI"
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[MlflowClient]:
-        """A client, for one process at a time: two that initialise one new sqlite database destroy it.
+        """A client, for one process at a time: two that initialise one new sqlite database destroy
+        it.
 
         Raises:
-            UserError: the store is damaged, locked, of another version or kind, or does not answer; says which, and how to mend it.
+            UserError: the store is damaged, locked, of another version or kind, or does not answer;
+                says which, and how to mend it.
             OSError: a full disk, or no permission; names the file and how to mend it.
         """
         if self.uri in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
-            raise UserError(f"{self.uri} keeps nothing when the command ends: name a file, as in sqlite:///runs.db")
+            raise UserError(
+                f"{self.uri} keeps nothing when the command ends: name a file, as in "
+                "sqlite:///runs.db"
+            )
         database = self.database
-        lock = database.with_name(f"{database.name}.lock") if database else self.root / ".track" / "lock"
+        lock = (
+            database.with_name(f"{database.name}.lock")
+            if database
+            else self.root / ".track" / "lock"
+        )
         with _quiet(), hold(lock, f"tracking in {database or shown(self.uri)}"):
             try:
                 if database is not None:
@@ -116,7 +144,9 @@ class Store:
                 raise
 
     def _prepare(self, database: Path) -> None:
-        """Make the database if it is not there, or holds nothing and is not whole; UserError if this MLflow cannot use it."""
+        """Make the database if it is not there, or holds nothing and is not whole; UserError if
+        this MLflow cannot use it.
+        """
         with explained(database):
             if not database.exists() or database.stat().st_size == 0:
                 _make(database)
@@ -127,27 +157,38 @@ class Store:
             return
         if not holds and (revision is None or revision in known):
             print(
-                f"{database} was left half made, by a full disk or a kill, and holds nothing: making it anew", file=sys.stderr, flush=True
+                (
+                    f"{database} was left half made, by a full disk or a kill, and holds nothing: "
+                    "making it anew"
+                ),
+                file=sys.stderr,
+                flush=True,
             )
             with explained(database):
                 _make(database)
         elif revision is None:
-            raise UserError(f"{database} is damaged: it has no version of MLflow's tables; {self.rebuild}")
+            raise UserError(
+                f"{database} is damaged: it has no version of MLflow's tables; {self.rebuild}"
+            )
         elif revision in known:
             raise UserError(
-                f"{database} is of an older MLflow (version {revision} of its tables): `mlflow db upgrade {self.uri}` brings it to MLflow "
+                f"{database} is of an older MLflow (version {revision} of its tables): `mlflow db "
+                f"upgrade {self.uri}` brings it to MLflow "
                 f"{mlflow.__version__}; or {self.rebuild}"
             )
         else:
             raise UserError(
-                f"{database} is of a newer MLflow than {mlflow.__version__}, which does not know version {revision} of its tables: "
+                f"{database} is of a newer MLflow than {mlflow.__version__}, which does not know "
+                f"version {revision} of its tables: "
                 f"install that one; or {self.rebuild}"
             )
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what MLflow and its libraries log of an error, tracebacks among it: the error itself says it in a line."""
+    """Without what MLflow and its libraries log of an error, tracebacks among it: the error itself
+    says it in a line.
+    """
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3")]
     levels = [logger.level for logger in loggers]
     if os.environ.get("GENBENCH_DEBUG") != "1":
@@ -163,38 +204,63 @@ def _quiet() -> Iterator[None]:
 @cache
 def _revisions() -> tuple[frozenset[str], str]:
     """The versions of its tables that this MLflow knows, and the one that it uses."""
-    from alembic.script import ScriptDirectory  # by which MLflow moves its tables from one version to the next
+    from alembic.script import (
+        ScriptDirectory,
+    )  # by which MLflow moves its tables from one version to the next
 
     script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    return frozenset(one.revision for one in script.walk_revisions()), str(script.get_current_head())
+    return frozenset(one.revision for one in script.walk_revisions()), str(
+        script.get_current_head()
+    )
 
 
 def _looked_into(database: Path, rebuild: str) -> tuple[str | None, bool]:
-    """The version of MLflow's tables in a sqlite file, and whether it holds anything else than an empty store does.
+    """The version of MLflow's tables in a sqlite file, and whether it holds anything else than an
+    empty store does.
 
     Raises:
-        UserError: it is no sqlite file, damaged, locked, not to be written, or some other program's.
+        UserError: it is no sqlite file, damaged, locked, not to be written, or some other
+            program's.
     """
     try:
-        found = sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None)
+        found = sqlite3.connect(
+            f"{database.as_uri()}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None
+        )
         with contextlib.closing(found) as connection:
-            connection.execute("BEGIN IMMEDIATE")  # whether it can be written, and nobody else is about to
-            tables = {str(name) for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            connection.execute(
+                "BEGIN IMMEDIATE"
+            )  # whether it can be written, and nobody else is about to
+            tables = {
+                str(name)
+                for (name,) in connection.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table'"
+                )
+            }
             ours = {name for name in tables if not name.startswith("sqlite_")}
             if ours and "experiments" not in ours and not ours <= {"alembic_version"}:
                 listed = ", ".join(sorted(ours)[:5])
                 raise UserError(
-                    f"{database} is another program's database (its tables: {listed}); name another place by --uri or MLFLOW_TRACKING_URI"
+                    f"{database} is another program's database (its tables: {listed}); name "
+                    "another place by --uri or MLFLOW_TRACKING_URI"
                 )
-            version = connection.execute("SELECT version_num FROM alembic_version").fetchone() if "alembic_version" in ours else None
-            return None if version is None else str(version[0]), any(_filled(connection, name) for name in ours)
+            version = (
+                connection.execute("SELECT version_num FROM alembic_version").fetchone()
+                if "alembic_version" in ours
+                else None
+            )
+            return None if version is None else str(version[0]), any(
+                _filled(connection, name) for name in ours
+            )
     except sqlite3.Error as error:
         raise UserError(of_sqlite(error, database, rebuild)) from error
 
 
 def _filled(connection: sqlite3.Connection, table: str) -> bool:
     condition = _ALWAYS_FILLED.get(table, "1")
-    return connection.execute(f'SELECT 1 FROM "{table}" WHERE {condition} LIMIT 1').fetchone() is not None
+    return (
+        connection.execute(f'SELECT 1 FROM "{table}" WHERE {condition} LIMIT 1').fetchone()
+        is not None
+    )
 
 
 def _make(database: Path) -> None:
@@ -204,7 +270,9 @@ def _make(database: Path) -> None:
     _remove(new, "", *_BESIDE)
     try:
         _initialise(new, database.parent / "mlruns")
-        _remove(database, *_BESIDE)  # sqlite would undo in the new file what a journal says of the old one
+        _remove(
+            database, *_BESIDE
+        )  # sqlite would undo in the new file what a journal says of the old one
         os.replace(new, database)
     finally:
         _remove(new, "", *_BESIDE)

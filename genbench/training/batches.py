@@ -1,4 +1,6 @@
-"""The order in which training images are seen: a function of the run's identity and of the batch's number, never of history."""
+"""The order in which training images are seen: a function of the run's identity and of the batch's
+number, never of history.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class Batches:
         """Batch ``number`` of a phase: a fresh permutation each epoch, whole batches only."""
         epoch, position = divmod(number, len(self.x) // self.size)
         if self._orders.get(phase, (-1,))[0] != epoch:
-            order = torch.randperm(len(self.x), generator=generator_for("order", *self.identity, phase, epoch))
+            order = torch.randperm(
+                len(self.x), generator=generator_for("order", *self.identity, phase, epoch)
+            )
             self._orders[phase] = (epoch, order.to(self.x.device))
         chosen = self._orders[phase][1][position * self.size : (position + 1) * self.size]
         return self.x[chosen], None if self.y is None else self.y[chosen]

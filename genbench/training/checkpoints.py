@@ -1,8 +1,11 @@
-"""Unfinished work on disk: one locked folder per piece of work, checkpoints replaced atomically, chunks kept as they are finished.
+"""Unfinished work on disk: one locked folder per piece of work, checkpoints replaced atomically,
+chunks kept as they are finished.
 
-The folder's name is a hash of all that determines the result, so work is resumed only by a run that would reach the same bits. What was begun on
-another kind of processor, in another precision or with other threads stays where it is, and is named. Every file ends with a checksum of
-itself: one that is damaged, or is of a version without checksums, counts as absent, and that part of the work is done anew.
+The folder's name is a hash of all that determines the result, so work is resumed only by a run that
+would reach the same bits. What was begun on another kind of processor, in another precision or with
+other threads stays where it is, and is named. Every file ends with a checksum of itself: one that
+is damaged, or is of a version without checksums, counts as absent, and that part of the work is
+done anew.
 """
 
 from __future__ import annotations
@@ -32,10 +35,14 @@ from genbench.processes.heartbeat import INTERVAL, PATIENCE, hold
 __all__ = ["DONE", "Workspace", "workspace"]
 
 DONE = "done"
-"""File in a folder whose work was finished; it is kept, for it saves the work if the stage is run again."""
+"""File in a folder whose work was finished; it is kept, for it saves the work if the stage is run
+again.
+"""
 
 _SEAL = b"\ngenbench-sha256 "
-"""Comes before the checksum at the end of a file. Archives may have something behind them, so numpy and torch still read such a file."""
+"""Comes before the checksum at the end of a file. Archives may have something behind them, so numpy
+and torch still read such a file.
+"""
 
 
 def _seal(data: bytes) -> bytes:
@@ -51,7 +58,11 @@ def _unsealed(path: Path) -> bytes | None:
     data, seal, _ = content.rpartition(_SEAL)
     if seal and _seal(data) == content:
         return data
-    print(f"{path} is damaged, or of a version without checksums: its work is done anew", file=sys.stderr, flush=True)
+    print(
+        f"{path} is damaged, or of a version without checksums: its work is done anew",
+        file=sys.stderr,
+        flush=True,
+    )
     return None
 
 
@@ -74,7 +85,9 @@ class Workspace:
         return time.monotonic() - self._last >= self.seconds
 
     def save(self, name: str, value: Any) -> None:
-        """Keep a value that torch can save, replacing the last one; then stop if nobody waits for this work any more."""
+        """Keep a value that torch can save, replacing the last one; then stop if nobody waits for
+        this work any more.
+        """
         buffer = io.BytesIO()
         torch.save(value, buffer)
         write_bytes(self.folder / name, _seal(buffer.getvalue()))
@@ -82,11 +95,19 @@ class Workspace:
         self.stop_if_orphaned()
 
     def load(self, name: str, *, device: torch.device | str = "cpu") -> Any | None:
-        """The value kept under ``name``, or None; also if it is damaged, which is said on standard error."""
+        """The value kept under ``name``, or None; also if it is damaged, which is said on standard
+        error.
+        """
         data = _unsealed(self.folder / name)
-        return None if data is None else torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+        return (
+            None
+            if data is None
+            else torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+        )
 
-    def chunk(self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]) -> Mapping[str, np.ndarray]:
+    def chunk(
+        self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]
+    ) -> Mapping[str, np.ndarray]:
         """The arrays of a chunk: those kept from an earlier run, else computed now and kept."""
         path = self.folder / f"{name}.npz"
         data = _unsealed(path)
@@ -107,16 +128,26 @@ class Workspace:
             Stopped: names the folder.
         """
         if not all(alive(process) for process in self._watched):
-            raise Stopped(f"the process that started this work has died; stopping. The next run resumes from {self.folder}")
+            raise Stopped(
+                "the process that started this work has died; stopping. The next run resumes from "
+                f"{self.folder}"
+            )
 
 
 @contextlib.contextmanager
 def workspace(
-    checkpoints: Path, name: str, identity: Mapping[str, Any], *, interval: float = INTERVAL, patience: float = PATIENCE
+    checkpoints: Path,
+    name: str,
+    identity: Mapping[str, Any],
+    *,
+    interval: float = INTERVAL,
+    patience: float = PATIENCE,
 ) -> Iterator[Workspace]:
-    """The locked folder ``<checkpoints>/<name>-<hash of identity>``; empty if GENBENCH_FRESH is 1, as `genbench run --force` sets it.
+    """The locked folder ``<checkpoints>/<name>-<hash of identity>``; empty if GENBENCH_FRESH is 1,
+    as `genbench run --force` sets it.
 
-    Where another process works on the same, this one waits for as long as that lives, and says so (:mod:`genbench.processes.heartbeat`).
+    Where another process works on the same, this one waits for as long as that lives, and says so
+    (:mod:`genbench.processes.heartbeat`).
 
     Arguments:
         checkpoints: parent of all such folders.
@@ -133,7 +164,13 @@ def workspace(
     # By its name, not from genbench.pipeline.forkserver, whose edits change no result.
     watched = awaited_by(int(os.environ.get("GENBENCH_FORKSERVER_CLIENT", os.getpid())))
     work = Workspace(checkpoints / f"{name}-{digest}", seconds, watched, time.monotonic())
-    with hold(work.folder / "lock", name, check=work.stop_if_orphaned, interval=interval, patience=patience):
+    with hold(
+        work.folder / "lock",
+        name,
+        check=work.stop_if_orphaned,
+        interval=interval,
+        patience=patience,
+    ):
         _begin(work.folder, name, identity)
         work._last = time.monotonic()
         yield work
@@ -144,7 +181,9 @@ def _begin(folder: Path, name: str, identity: Mapping[str, Any]) -> None:
     """Note what the work in a folder is the beginning of."""
     if os.environ.get("GENBENCH_FRESH") == "1":
         _clear(folder)
-    if _read_identity(folder) != json.loads(json.dumps(identity)):  # absent or damaged; else its age tells when the work began
+    if _read_identity(folder) != json.loads(
+        json.dumps(identity)
+    ):  # absent or damaged; else its age tells when the work began
         write_json(folder / IDENTITY, identity)
     if not _holds_work(folder):
         for told in _begun_elsewhere(folder, name, identity):
@@ -166,34 +205,53 @@ def _holds_work(folder: Path) -> bool:
 
 
 def _begun_elsewhere(folder: Path, name: str, identity: Mapping[str, Any]) -> Iterator[str]:
-    """What to say of unfinished work that differs from this by nothing but the machine's part in it."""
+    """What to say of unfinished work that differs from this by nothing but the machine's part in
+    it.
+    """
     mine = json.loads(json.dumps(identity))
     for other in sorted(folder.parent.glob(f"{glob.escape(name)}-{'[0-9a-f]' * 16}")):
         theirs = None if other == folder else _read_identity(other)
         if theirs is None or not _holds_work(other) or (other / DONE).is_file():
             continue
         differ = [key for key in MACHINE if theirs.get(key) != mine.get(key)]
-        if differ and {k: v for k, v in theirs.items() if k not in MACHINE} == {k: v for k, v in mine.items() if k not in MACHINE}:
-            with contextlib.suppress(KeyError, TypeError, AttributeError):  # a damaged identity, which nothing goes on from
+        if differ and {k: v for k, v in theirs.items() if k not in MACHINE} == {
+            k: v for k, v in mine.items() if k not in MACHINE
+        }:
+            with contextlib.suppress(
+                KeyError, TypeError, AttributeError
+            ):  # a damaged identity, which nothing goes on from
                 yield (
-                    f"{name}: work that was begun {_circumstances(theirs)} is not continued {_circumstances(mine)}{_versions(theirs, mine)}, "
-                    f"since the result would be neither's; starting anew. The same command where it was begun goes on from {other}"
+                    f"{name}: work that was begun {_circumstances(theirs)} is not continued "
+                    f"{_circumstances(mine)}{_versions(theirs, mine)}, "
+                    "since the result would be neither's; starting anew. The same command where "
+                    f"it was begun goes on from {other}"
                 )
 
 
 def _circumstances(identity: Mapping[str, Any]) -> str:
     """``in bfloat16 on AMD, AVX512_BF16 with 2 threads``, from an identity."""
     precision = f"in {identity['precision']} " if "precision" in identity else ""
-    kind = in_words(identity["kind"]) if "kind" in identity else identity.get("device", "another machine")
-    return f"{precision}on {kind}, with {identity.get('threads', '?')} thread{'s' if identity.get('threads') != 1 else ''}"
+    kind = (
+        in_words(identity["kind"])
+        if "kind" in identity
+        else identity.get("device", "another machine")
+    )
+    return (
+        f"{precision}on {kind}, with {identity.get('threads', '?')} "
+        f"thread{'s' if identity.get('threads') != 1 else ''}"
+    )
 
 
 def _versions(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
-    """``, with torch 2.15.0 instead of 2.14.0``: what of two kinds their words do not tell apart."""
+    """``, with torch 2.15.0 instead of 2.14.0``: what of two kinds their words do not tell
+    apart.
+    """
     pairs = []
     for part in ("libraries", "limits"):
         before, now = (identity.get("kind", {}).get(part, {}) for identity in (theirs, mine))
-        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        changed = sorted(
+            name for name in before.keys() | now.keys() if before.get(name) != now.get(name)
+        )
         pairs += [f"{name} {now.get(name)} instead of {before.get(name)}" for name in changed]
     return f", with {', '.join(pairs)}" if pairs else ""
 

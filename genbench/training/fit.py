@@ -1,8 +1,9 @@
 """The one training loop. It branches on no model's name and no model's type.
 
-Randomness is counter-based: the noise of repeat r of step t of phase p is a function of (entry, seed, p, t, r), the
-order of an epoch one of (entry, seed, p, epoch). So a resumed run needs no random state, and on the same kind of processor with as many threads reaches
-the same bits as one that was never stopped.
+Randomness is counter-based: the noise of repeat r of step t of phase p is a function of (entry,
+seed, p, t, r), the order of an epoch one of (entry, seed, p, epoch). So a resumed run needs no
+random state, and on the same kind of processor with as many threads reaches the same bits as one
+that was never stopped.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from genbench.training.ownership import buffers_of, modules_of
 __all__ = ["fit"]
 
 _STATISTICS_IMAGES, _STATISTICS_CHUNK = 5_000, 250
-"""Training images behind batch-norm statistics, and images of a pass: enough that a variance within a pass is that of the data, in any batch size."""
+"""Training images behind batch-norm statistics, and images of a pass: enough that a variance within
+a pass is that of the data, in any batch size.
+"""
 
 
 def fit(
@@ -51,7 +54,8 @@ def fit(
     validate_images: int = 10_000,
     backend: Mapping[str, Any] | None = None,
 ) -> Fitted:
-    """Train ``model`` in place; afterwards it holds its scored weights and is in eval mode on ``device``.
+    """Train ``model`` in place; afterwards it holds its scored weights and is in eval mode on
+    ``device``.
 
     Arguments:
         model: from :func:`genbench.registry.build`.
@@ -64,7 +68,8 @@ def fit(
         batch_size: images per inner step.
         optim: phase name -> fields of :class:`OptimOptions`.
         ema: decay of the weight average.
-        validations: how often the validation loss is taken; models with an exact likelihood or a bound keep the best weights.
+        validations: how often the validation loss is taken; models with an exact likelihood or a
+            bound keep the best weights.
         validate_images: images of the validation split that it is taken on, evenly spaced.
         backend: device type -> fields of :class:`Backend`.
 
@@ -73,7 +78,12 @@ def fit(
         UserError: options that do not fit the model.
     """
     where = f"entries.{entry}.train"
-    given = {"optim": optim or {}, "steps": steps, "batch_size": batch_size, "validate_images": validate_images}
+    given = {
+        "optim": optim or {},
+        "steps": steps,
+        "batch_size": batch_size,
+        "validate_images": validate_images,
+    }
     options = check_optim(model, {**given, "ema": ema, "validations": validations}, where=where)
     settings = (steps, batch_size, options, ema, validations, validate_images, backend)
     return _Loop(model, data, entry, seed, torch.device(device), resume, *settings).run()
@@ -98,7 +108,14 @@ class _Loop:
         validate_images: int,
         backend: Mapping[str, Any] | None,
     ) -> None:
-        self.model, self.entry, self.seed, self.device, self.resume, self.steps = model, entry, seed, device, resume, steps
+        self.model, self.entry, self.seed, self.device, self.resume, self.steps = (
+            model,
+            entry,
+            seed,
+            device,
+            resume,
+            steps,
+        )
         self.backend = Backend.of(backend or {}, device, where=f"entries.{entry}.train.backend")
         self.backend.check(model, where=f"entries.{entry}.train.backend")
         self.x, self.y = data.train_x.to(device), self._labels(data.train_y)
@@ -110,15 +127,26 @@ class _Loop:
         model.to(device)
         self.saved = resume.load("train.pt", device=device) if resume is not None else None
         if self.saved is None:
-            model.init_from_data(self.x, self.y, rng=generator_for("init_from_data", entry, seed, device=device))
+            model.init_from_data(
+                self.x, self.y, rng=generator_for("init_from_data", entry, seed, device=device)
+            )
         self.backend.prepare(model)
         phases = model.phases()
         self.phases = [
-            PhaseState(phase, options[phase.name], modules_of(model, phases, phase), buffers_of(model, phases, phase), steps=steps, ema=ema)
+            PhaseState(
+                phase,
+                options[phase.name],
+                modules_of(model, phases, phase),
+                buffers_of(model, phases, phase),
+                steps=steps,
+                ema=ema,
+            )
             for phase in phases
         ]
         self.log_every = max(1, min(100, math.ceil(steps / 200)))
-        self.validate_every = self.log_every * max(1, round(steps / max(1, validations) / self.log_every))
+        self.validate_every = self.log_every * max(
+            1, round(steps / max(1, validations) / self.log_every)
+        )
         self.edges = sorted({edge for s in self.phases for edge in (s.first, s.end)})
         self.keeps_best = model.likelihood in (Likelihood.EXACT, Likelihood.LOWER_BOUND)
         self.rng = torch.Generator(device)
@@ -132,10 +160,20 @@ class _Loop:
     def run(self) -> Fitted:
         self._load()
         self.started = time.monotonic() - self.clock.seconds
-        with Progress(f"train {self.entry}", self.steps, unit="steps", done=self.clock.step) as progress:
+        with Progress(
+            f"train {self.entry}", self.steps, unit="steps", done=self.clock.step
+        ) as progress:
             while self.clock.step < self.steps:
                 first, begun = self.clock.step, time.monotonic()
-                last = min(edge for edge in (self.steps, (first // self.log_every + 1) * self.log_every, *self.edges) if edge > first)
+                last = min(
+                    edge
+                    for edge in (
+                        self.steps,
+                        (first // self.log_every + 1) * self.log_every,
+                        *self.edges,
+                    )
+                    if edge > first
+                )
                 row = self._train_until(last)
                 self.clock.training += time.monotonic() - begun
                 self._after(last, row)
@@ -144,11 +182,20 @@ class _Loop:
                 if self.resume is not None and (self.resume.due() or last == self.steps):
                     self._save()
         self.backend.release(self.model)
-        chunks = range(max(1, min(_STATISTICS_IMAGES, len(self.x)) // _STATISTICS_CHUNK))  # whole ones: one image alone has no variance
-        estimate_statistics(self.model, [partial(self._loss_on, state, chunk) for state in self.phases for chunk in chunks])
+        chunks = range(
+            max(1, min(_STATISTICS_IMAGES, len(self.x)) // _STATISTICS_CHUNK)
+        )  # whole ones: one image alone has no variance
+        estimate_statistics(
+            self.model,
+            [partial(self._loss_on, state, chunk) for state in self.phases for chunk in chunks],
+        )
         self.model.eval().requires_grad_(True)
         self.clock.seconds = time.monotonic() - self.started
-        return Fitted(self.clock.history, self.clock.seconds, self.clock.images / max(self.clock.training, 1e-9))
+        return Fitted(
+            self.clock.history,
+            self.clock.seconds,
+            self.clock.images / max(self.clock.training, 1e-9),
+        )
 
     def _train_until(self, last: int) -> dict[str, float]:
         """Steps up to ``last``; returns the means of what they logged."""
@@ -163,14 +210,19 @@ class _Loop:
                 for repeat in range(state.phase.repeats):
                     self._step(state, step, repeat, logged)
         self.clock.step = last
-        row = {"step": float(last), "images_per_second": (self.clock.images - images) / max(time.monotonic() - begun, 1e-9)}
+        row = {
+            "step": float(last),
+            "images_per_second": (self.clock.images - images) / max(time.monotonic() - begun, 1e-9),
+        }
         for name, values in logged.items():
             stacked = torch.stack(values).float().cpu()
             self._check_finite(name, stacked, first)
             row[name] = float(stacked.mean())
         return row
 
-    def _step(self, state: PhaseState, step: int, repeat: int, logged: dict[str, list[Tensor]]) -> None:
+    def _step(
+        self, state: PhaseState, step: int, repeat: int, logged: dict[str, list[Tensor]]
+    ) -> None:
         phase = state.phase
         self._seed("train", phase.name, step, repeat)
         x, y = self.batches.take(phase.name, (step - state.first) * phase.repeats + repeat)
@@ -202,7 +254,9 @@ class _Loop:
     def _seed(self, purpose: str, *identity: str | int) -> None:
         seed = seed_for(purpose, self.entry, self.seed, *identity)
         self.rng.manual_seed(seed)
-        dropout = seed_for("global", purpose, self.entry, self.seed, *identity)  # dropout draws from the global generators
+        dropout = seed_for(
+            "global", purpose, self.entry, self.seed, *identity
+        )  # dropout draws from the global generators
         torch.default_generator.manual_seed(dropout)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(dropout)
@@ -221,7 +275,7 @@ class _Loop:
     def _where(self, state: PhaseState) -> str:
         return f"{type(self.model).__name__}, entry {self.entry}, phase {state.phase.name}"
 
-    # ------------------------------------------------------------------ validation and the end of phases
+    # ------------------------------------------------------------- validation and the end of phases
 
     def _after(self, step: int, row: dict[str, float]) -> None:
         for state in self.phases:
@@ -237,7 +291,9 @@ class _Loop:
 
     @torch.no_grad()
     def _validate(self, state: PhaseState) -> float:
-        """Loss of a phase on the validation split with the averaged weights and fixed noise; keeps them if it is the best."""
+        """Loss of a phase on the validation split with the averaged weights and fixed noise; keeps
+        them if it is the best.
+        """
         total = 0.0
         with self._averaged():
             for chunk, begin in enumerate(range(0, len(self.valid_x), self.batch)):
@@ -248,7 +304,10 @@ class _Loop:
                     total += float(state.phase.loss(x, y, rng=self.rng, progress=1.0).loss) * len(x)
         loss = total / len(self.valid_x)
         if not math.isfinite(loss):
-            raise FloatingPointError(f"{self._where(state)}: the validation loss is {loss} after step {self.clock.step - 1}")
+            raise FloatingPointError(
+                f"{self._where(state)}: the validation loss is {loss} after step "
+                f"{self.clock.step - 1}"
+            )
         state.consider(loss)
         return loss
 
@@ -268,10 +327,14 @@ class _Loop:
             self._train_mode()
 
     def _loss_on(self, state: PhaseState, chunk: int) -> None:
-        """A phase's loss on a chunk of the training images, for its effect on batch-norm statistics."""
+        """A phase's loss on a chunk of the training images, for its effect on batch-norm
+        statistics.
+        """
         self._seed("statistics", state.phase.name, chunk)
         rows = slice(chunk * _STATISTICS_CHUNK, (chunk + 1) * _STATISTICS_CHUNK)
-        state.phase.loss(self.x[rows], None if self.y is None else self.y[rows], rng=self.rng, progress=1.0)
+        state.phase.loss(
+            self.x[rows], None if self.y is None else self.y[rows], rng=self.rng, progress=1.0
+        )
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -279,7 +342,14 @@ class _Loop:
         assert self.resume is not None
         self.clock.seconds = time.monotonic() - self.started
         clock = {name: getattr(self.clock, name) for name in self.clock.__slots__}
-        self.resume.save("train.pt", {"model": self.model.state_dict(), "phases": [s.state_dict() for s in self.phases], "clock": clock})
+        self.resume.save(
+            "train.pt",
+            {
+                "model": self.model.state_dict(),
+                "phases": [s.state_dict() for s in self.phases],
+                "clock": clock,
+            },
+        )
 
     def _load(self) -> None:
         saved, self.saved = self.saved, None
@@ -290,5 +360,9 @@ class _Loop:
             self.clock = Clock(**saved["clock"])
 
     def _summary(self, row: Mapping[str, float]) -> str:
-        losses: Sequence[str] = [f"{name.removesuffix('/loss')} {value:.4g}" for name, value in row.items() if name.endswith("/loss")]
+        losses: Sequence[str] = [
+            f"{name.removesuffix('/loss')} {value:.4g}"
+            for name, value in row.items()
+            if name.endswith("/loss")
+        ]
         return f"{', '.join(losses)}, {row['images_per_second']:.0f} images/s"

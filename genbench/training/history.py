@@ -15,7 +15,8 @@ class Fitted:
     """What training tells besides the weights.
 
     Attributes:
-        history: one row per logged step: ``step``, ``seconds``, ``images_per_second``, ``<phase>/<value>``.
+        history: one row per logged step: ``step``, ``seconds``, ``images_per_second``,
+            ``<phase>/<value>``.
         seconds: time in this loop, earlier runs included.
         images_per_second: training images over the time spent in steps, without validation.
     """
@@ -37,11 +38,15 @@ class Clock:
 
 
 def to_csv(history: Sequence[Mapping[str, float]]) -> str:
-    """The rows of :class:`Fitted` as CSV text: ``step``, ``seconds``, ``images_per_second``, then the logged values; empty where absent."""
+    """The rows of :class:`Fitted` as CSV text: ``step``, ``seconds``, ``images_per_second``, then
+    the logged values; empty where absent.
+    """
     columns = ["step", "seconds", "images_per_second"]
     columns += sorted({name for row in history for name in row} - set(columns))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: int(v) if k == "step" else f"{v:.8g}" for k, v in row.items()} for row in history)
+    writer.writerows(
+        {k: int(v) if k == "step" else f"{v:.8g}" for k, v in row.items()} for row in history
+    )
     return text.getvalue()

@@ -1,4 +1,6 @@
-"""One phase while it is being trained: optimiser, schedule, clipping, average of the weights, best weights so far."""
+"""One phase while it is being trained: optimiser, schedule, clipping, average of the weights, best
+weights so far.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ __all__ = ["OptimOptions", "PhaseState", "check_optim"]
 
 @dataclass(frozen=True, slots=True)
 class OptimOptions:
-    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019) with linear warm-up and cosine decay.
+    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019) with linear
+    warm-up and cosine decay.
 
     Attributes:
         lr: peak learning rate.
@@ -51,13 +54,24 @@ class OptimOptions:
 
     def rate(self, progress: float, steps: int) -> float:
         """Learning rate of the step at ``progress`` (0..1) of a phase of ``steps`` steps."""
-        warmup = self.warmup + 0.5 / steps  # half a step more, so that the first step's rate is not zero
+        warmup = (
+            self.warmup + 0.5 / steps
+        )  # half a step more, so that the first step's rate is not zero
         rising = min(1.0, (progress + 0.5 / steps) / warmup)
         decay = max(0.0, progress - self.warmup) / max(1e-12, 1.0 - self.warmup)
-        return self.lr * rising * (self.final_lr + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, decay))))
+        return (
+            self.lr
+            * rising
+            * (
+                self.final_lr
+                + (1 - self.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, decay)))
+            )
+        )
 
 
-def check_optim(model: GenerativeModel, train: Mapping[str, Any], *, where: str) -> dict[str, OptimOptions]:
+def check_optim(
+    model: GenerativeModel, train: Mapping[str, Any], *, where: str
+) -> dict[str, OptimOptions]:
     """The optimiser options of each phase of a model.
 
     Raises:
@@ -66,11 +80,18 @@ def check_optim(model: GenerativeModel, train: Mapping[str, Any], *, where: str)
     names, optim = [phase.name for phase in model.phases()], train.get("optim") or {}
     for name in optim:
         if name not in names:
-            raise UserError(f"{where}.optim.{name}: {type(model).__name__} has no such phase{near(name, names)}")
+            raise UserError(
+                f"{where}.optim.{name}: {type(model).__name__} has no such phase{near(name, names)}"
+            )
     for name in names:
         if name not in optim:
             raise UserError(f"{where}.optim: missing the phase {name!r} of {type(model).__name__}")
-    for key, least in (("steps", 1 if names else 0), ("batch_size", 1), ("validations", 1), ("validate_images", 1)):
+    for key, least in (
+        ("steps", 1 if names else 0),
+        ("batch_size", 1),
+        ("validations", 1),
+        ("validate_images", 1),
+    ):
         if train.get(key, least) < least or (key == "steps" and names and key not in train):
             raise UserError(f"{where}.{key}: must be at least {least}, got {train.get(key)}")
     if not 0 <= train.get("ema", 0) < 1:
@@ -93,18 +114,38 @@ class PhaseState:
         options: how.
         modules: the parts of the model that belong to this phase alone.
         buffers: the buffers that belong to it, kept with its best weights.
-        steps: outer steps of the whole run; the phase is active from ``first`` up to before ``end``.
+        steps: outer steps of the whole run; the phase is active from ``first`` up to before
+            ``end``.
         ema: decay of the average of the weights; a warm-up lets it follow early progress.
     """
 
     def __init__(
-        self, phase: Phase, options: OptimOptions, modules: Sequence[nn.Module], buffers: Mapping[str, Tensor], *, steps: int, ema: float
+        self,
+        phase: Phase,
+        options: OptimOptions,
+        modules: Sequence[nn.Module],
+        buffers: Mapping[str, Tensor],
+        *,
+        steps: int,
+        ema: float,
     ) -> None:
-        self.phase, self.options, self.modules, self.buffers, self.decay = phase, options, modules, buffers, ema
+        self.phase, self.options, self.modules, self.buffers, self.decay = (
+            phase,
+            options,
+            modules,
+            buffers,
+            ema,
+        )
         self.first, self.end = (round(share * steps) for share in phase.span)
         self.params: list[Tensor] = list(phase.params)
         beta1, beta2 = options.betas
-        self.optimizer = torch.optim.AdamW(self.params, lr=options.lr, betas=(beta1, beta2), weight_decay=options.weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.params,
+            lr=options.lr,
+            betas=(beta1, beta2),
+            weight_decay=options.weight_decay,
+            fused=True,
+        )
         self.ema = [p.detach().clone() for p in self.params]
         self.best_loss = math.inf
         self.best: tuple[list[Tensor], dict[str, Tensor]] | None = None
@@ -136,13 +177,20 @@ class PhaseState:
         return norm
 
     def consider(self, loss: float) -> None:
-        """Keep the averaged weights, with the phase's buffers of this step, if their validation loss is the best so far."""
+        """Keep the averaged weights, with the phase's buffers of this step, if their validation
+        loss is the best so far.
+        """
         if loss < self.best_loss:
             self.best_loss = loss
-            self.best = [p.clone() for p in self.ema], {name: b.detach().clone() for name, b in self.buffers.items()}
+            self.best = (
+                [p.clone() for p in self.ema],
+                {name: b.detach().clone() for name, b in self.buffers.items()},
+            )
 
     def finish(self) -> None:
-        """Give the parameters their scored values: the best averaged ones if any were kept, else the last average."""
+        """Give the parameters their scored values: the best averaged ones if any were kept, else
+        the last average.
+        """
         weights, kept = self.best if self.best is not None else (self.ema, {})
         self.set(weights)
         with torch.no_grad():
@@ -160,10 +208,21 @@ class PhaseState:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs."""
         optimizer = self.optimizer.state_dict() if not self.finished else None
-        return {"optimizer": optimizer, "ema": self.ema, "best_loss": self.best_loss, "best": self.best, "finished": self.finished}
+        return {
+            "optimizer": optimizer,
+            "ema": self.ema,
+            "best_loss": self.best_loss,
+            "best": self.best,
+            "finished": self.finished,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a :meth:`state_dict`."""
         if state["optimizer"] is not None:
             self.optimizer.load_state_dict(state["optimizer"])
-        self.ema, self.best_loss, self.best, self.finished = state["ema"], state["best_loss"], state["best"], state["finished"]
+        self.ema, self.best_loss, self.best, self.finished = (
+            state["ema"],
+            state["best_loss"],
+            state["best"],
+            state["finished"],
+        )

@@ -1,4 +1,5 @@
-"""Apply each patch of this folder to a copy of the project and run the tests that it names: one of them must fail, and none may without it.
+"""Apply each patch of this folder to a copy of the project and run the tests that it names: one of
+them must fail, and none may without it.
 
 python -m tests.mutants [NAME ...] [--list]
 """
@@ -23,7 +24,9 @@ ROOT = FOLDER.parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A patch, what it breaks, and the arguments of pytest that choose the tests which notice it."""
+    """A patch, what it breaks, and the arguments of pytest that choose the tests which notice
+    it.
+    """
 
     patch: Path
     breaks: str
@@ -32,7 +35,11 @@ class Mutant:
 
 def read(patch: Path) -> Mutant:
     """The mutant of a patch file; ValueError if its head lacks a line."""
-    head = dict(line.split(": ", 1) for line in patch.read_text(encoding="utf-8").splitlines()[:2] if ": " in line)
+    head = dict(
+        line.split(": ", 1)
+        for line in patch.read_text(encoding="utf-8").splitlines()[:2]
+        if ": " in line
+    )
     if set(head) != {"Breaks", "Tests"}:
         raise ValueError(f"{patch}: must begin with a line 'Breaks: ...' and a line 'Tests: ...'")
     return Mutant(patch, head["Breaks"], tuple(shlex.split(head["Tests"])))
@@ -40,7 +47,9 @@ def read(patch: Path) -> Mutant:
 
 def copied(folder: str) -> Path:
     """A copy of the project's files, those not yet committed too."""
-    names = subprocess.check_output(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT)
+    names = subprocess.check_output(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT
+    )
     copy = Path(folder) / "project"
     for name in os.fsdecode(names).split("\0"):
         if name and (ROOT / name).is_file():
@@ -53,14 +62,18 @@ def passes(project: Path, tests: Sequence[str]) -> bool:
     """Whether tests pass in ``project``; SystemExit if they cannot be run."""
     environment = os.environ | {"PYTHONPATH": str(project)}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode not in (0, 1):  # e.g. no test of that name
         raise SystemExit(f"{shlex.join(tests)}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.returncode == 0
 
 
 def outcomes(mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, str]]:
-    """``noticed``, ``survived``, ``does not apply`` or ``tests fail without it`` for each mutant."""
+    """``noticed``, ``survived``, ``does not apply`` or ``tests fail without it`` for each
+    mutant.
+    """
     with tempfile.TemporaryDirectory() as folder:
         project = copied(folder)
         sound: dict[tuple[str, ...], bool] = {}
@@ -80,11 +93,19 @@ def outcomes(mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print a line for each, and return 1 unless all were noticed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", default=["*"], help="names or wildcards")
-    parser.add_argument("--list", action="store_true", help="print what each of them breaks, and run nothing")
+    parser.add_argument(
+        "--list", action="store_true", help="print what each of them breaks, and run nothing"
+    )
     options = parser.parse_args(arguments)
-    mutants = [read(path) for path in sorted(FOLDER.glob("*.patch")) if any(fnmatch.fnmatch(path.stem, name) for name in options.names)]
+    mutants = [
+        read(path)
+        for path in sorted(FOLDER.glob("*.patch"))
+        if any(fnmatch.fnmatch(path.stem, name) for name in options.names)
+    ]
     if not mutants:
         raise SystemExit(f"no patch in {FOLDER} is called {' or '.join(options.names)}")
     if options.list:

@@ -1,8 +1,9 @@
 """One file per metric family, pure functions of features.
 
 A metric is a module of this package, named in ``metrics:`` of params.yaml, with
-``compute(generated, reference, *, seed) -> dict[str, Metric]``: features of the samples first, always. A metric that does not apply
-returns ``{}``, one that has too few images raises :class:`~genbench.scoring.metrics.base.TooFewSamples`.
+``compute(generated, reference, *, seed) -> dict[str, Metric]``: features of the samples first,
+always. A metric that does not apply returns ``{}``, one that has too few images raises
+:class:`~genbench.scoring.metrics.base.TooFewSamples`.
 """
 
 from __future__ import annotations
@@ -27,14 +28,20 @@ def metric_names() -> list[str]:
 
 
 def metric(name: str) -> Callable[..., dict[str, Metric]]:
-    """``compute`` of the metric family ``name``, imported when asked for; UserError with near matches if there is none."""
+    """``compute`` of the metric family ``name``, imported when asked for; UserError with near
+    matches if there is none.
+    """
     if name not in metric_names():
         raise UserError(f"metrics: {name!r} is no metric{near(name, metric_names())}")
-    compute: Callable[..., dict[str, Metric]] = importlib.import_module(f"{__name__}.{name}").compute
+    compute: Callable[..., dict[str, Metric]] = importlib.import_module(
+        f"{__name__}.{name}"
+    ).compute
     return compute
 
 
-def score(names: Iterable[str], generated: FeatureSet, reference: FeatureSet, *, seed: int) -> tuple[dict[str, Metric], dict[str, str]]:
+def score(
+    names: Iterable[str], generated: FeatureSet, reference: FeatureSet, *, seed: int
+) -> tuple[dict[str, Metric], dict[str, str]]:
     """The metrics of the named families, and the reasons for those that have too few images.
 
     Arguments:

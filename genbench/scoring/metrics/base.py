@@ -1,4 +1,6 @@
-"""What metrics are functions of: checked features of a set of images; and the checks that they share."""
+"""What metrics are functions of: checked features of a set of images; and the checks that they
+share.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ LIBRARY: Mapping[str, str] = {"torch_fidelity": version("torch-fidelity")}
 
 
 class TooFewSamples(UserError):
-    """A metric needs more images than there are. ``keys`` are the metrics that are withheld for that, the message is the reason."""
+    """A metric needs more images than there are. ``keys`` are the metrics that are withheld for
+    that, the message is the reason.
+    """
 
     def __init__(self, keys: Sequence[str], message: str) -> None:
         super().__init__(message)
@@ -46,29 +50,50 @@ class FeatureSet:
         _check_matrix(f"{self.extractor} features", self.features, len(self.features))
         if self.logits is not None:
             _check_matrix(f"{self.extractor} logits", self.logits, len(self.features))
-        if self.labels is not None and (self.labels.dtype != torch.int64 or tuple(self.labels.shape) != (len(self),)):
-            raise UserError(f"labels: must be int64 of shape ({len(self)},), got {self.labels.dtype} {tuple(self.labels.shape)}")
+        if self.labels is not None and (
+            self.labels.dtype != torch.int64 or tuple(self.labels.shape) != (len(self),)
+        ):
+            raise UserError(
+                f"labels: must be int64 of shape ({len(self)},), got {self.labels.dtype} "
+                f"{tuple(self.labels.shape)}"
+            )
 
     def __len__(self) -> int:
         return len(self.features)
 
 
 def _check_matrix(name: str, values: Tensor, rows: int) -> None:
-    if values.ndim != 2 or values.dtype != torch.float32 or len(values) != rows or values.numel() == 0:
-        raise UserError(f"{name}: must be a float32 matrix of {rows} > 0 rows, got {values.dtype} {tuple(values.shape)}")
+    if (
+        values.ndim != 2
+        or values.dtype != torch.float32
+        or len(values) != rows
+        or values.numel() == 0
+    ):
+        raise UserError(
+            f"{name}: must be a float32 matrix of {rows} > 0 rows, got {values.dtype} "
+            f"{tuple(values.shape)}"
+        )
     bad = int((~values.isfinite()).any(1).sum())
     if bad:
-        raise UserError(f"{name}: {bad} of {rows} rows hold NaN or infinity; the images or the extractor's weights are broken")
+        raise UserError(
+            f"{name}: {bad} of {rows} rows hold NaN or infinity; the images or the extractor's "
+            "weights are broken"
+        )
 
 
 def need(keys: Sequence[str], images: int, minimum: int, why: str) -> None:
-    """Raise TooFewSamples unless there are ``minimum`` images; ``why`` completes "needs at least N images: "."""
+    """Raise TooFewSamples unless there are ``minimum`` images; ``why`` completes "needs at least N
+    images: ".
+    """
     if images < minimum:
         raise TooFewSamples(keys, f"needs at least {minimum} images ({why}), got {images}")
 
 
-def need_pair(keys: Sequence[str], generated: FeatureSet, reference: FeatureSet, minimum: int, why: str) -> None:
-    """Raise unless both sets are features of one extractor and one width, with ``minimum`` images each.
+def need_pair(
+    keys: Sequence[str], generated: FeatureSet, reference: FeatureSet, minimum: int, why: str
+) -> None:
+    """Raise unless both sets are features of one extractor and one width, with ``minimum`` images
+    each.
 
     Raises:
         UserError: different extractors or widths.
@@ -79,6 +104,9 @@ def need_pair(keys: Sequence[str], generated: FeatureSet, reference: FeatureSet,
         raise UserError(f"generated features are of {names}; they must be of one")
     ours, theirs = generated.features.shape[1], reference.features.shape[1]
     if ours != theirs:
-        raise UserError(f"generated features have {ours} dimensions, reference features {theirs}; they must agree")
+        raise UserError(
+            f"generated features have {ours} dimensions, reference features {theirs}; they must "
+            "agree"
+        )
     need(keys, len(generated), minimum, f"{why}; generated")
     need(keys, len(reference), minimum, f"{why}; reference")

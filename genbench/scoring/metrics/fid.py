@@ -1,13 +1,18 @@
-"""Fréchet distance between Gaussians fitted to features: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
+"""Fréchet distance between Gaussians fitted to features: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1
+S2)^(1/2)).
 
-Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
-Equilibrium", 2017, https://arxiv.org/abs/1706.08500. Computed by torch-fidelity from float64 features. Its bias is upwards and about
-1/n, so compare equal n only.
+Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, "GANs Trained by a Two Time-Scale Update Rule
+Converge to a Local Nash Equilibrium", 2017, https://arxiv.org/abs/1706.08500. Computed by
+torch-fidelity from float64 features. Its bias is upwards and about 1/n, so compare equal n only.
 """
 
 from __future__ import annotations
 
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_fid import (
+    KEY_METRIC_FID,
+    fid_features_to_statistics,
+    fid_statistics_to_metric,
+)
 
 from genbench.scoring.metrics.base import LIBRARY, FeatureSet, need_pair
 from genbench.scoring.records import Metric
@@ -23,6 +28,17 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     """
     key = f"fid_{generated.extractor}"
     need_pair([key], generated, reference, 2, "a covariance")
-    statistics = [fid_features_to_statistics(features.double()) for features in (generated.features, reference.features)]
+    statistics = [
+        fid_features_to_statistics(features.double())
+        for features in (generated.features, reference.features)
+    ]
     value = fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
-    return {key: Metric(value, None, len(generated), higher_is_better=False, detail={"reference_n": len(reference), **LIBRARY})}
+    return {
+        key: Metric(
+            value,
+            None,
+            len(generated),
+            higher_is_better=False,
+            detail={"reference_n": len(reference), **LIBRARY},
+        )
+    }

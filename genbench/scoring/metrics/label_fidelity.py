@@ -1,4 +1,6 @@
-"""Label fidelity: the share of images that the extractor's classifier gives the label they were sampled with."""
+"""Label fidelity: the share of images that the extractor's classifier gives the label they were
+sampled with.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ __all__ = ["compute"]
 
 
 def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:
-    """``label_fidelity`` with its binomial standard error; empty without labels or logits. ``reference`` and ``seed`` are unused.
+    """``label_fidelity`` with its binomial standard error; empty without labels or logits.
+    ``reference`` and ``seed`` are unused.
 
     Classes with equal logits share an image.
 
@@ -26,7 +29,14 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
         return {}
     classes = generated.logits.shape[1]
     if int(generated.labels.min()) < 0 or int(generated.labels.max()) >= classes:
-        raise UserError(f"labels: must be 0..{classes - 1}, got {int(generated.labels.min())}..{int(generated.labels.max())}")
+        raise UserError(
+            f"labels: must be 0..{classes - 1}, got "
+            f"{int(generated.labels.min())}..{int(generated.labels.max())}"
+        )
     n = len(generated)
     value = votes(generated.logits)[torch.arange(n), generated.labels].mean().item()
-    return {"label_fidelity": Metric(value, math.sqrt(value * (1 - value) / n), n, higher_is_better=True)}
+    return {
+        "label_fidelity": Metric(
+            value, math.sqrt(value * (1 - value) / n), n, higher_is_better=True
+        )
+    }
