@@ -35,7 +35,7 @@ install: $(INSTALLED) ## the environment in .venv, from the locked and hashed ve
 bench: $(INSTALLED) ## train, score and compare everything (PROFILE=smoke|quick|full)
 	$(RUN) genbench run --profile $(PROFILE)
 
-test: $(INSTALLED) ## the tests (TESTS="tests/test_cli.py -k help" for some of them, JOBS=0 in one process)
+test: $(INSTALLED) ## the tests (TESTS="tests/test_cli_run.py -k targets" for some of them, JOBS=0 in one process)
 	$(RUN) python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-avx2: $(INSTALLED) ## those that depend on the processor, on this one limited to AVX2, where bfloat16 is not native

@@ -23,6 +23,8 @@ from genbench.data import datasets
 from genbench.data.mirror import mirror
 from genbench.errors import UserError
 from genbench.files import write_npz
+from genbench.results import collect as collecting
+from tests.invented_results import Bench, everything, fake_class
 
 # A shell that starts the tests in the background has SIGINT ignored, which the processes that are
 # sent it here would inherit.
@@ -39,7 +41,8 @@ _LONG = (
     "code",
     "processor",
     "resume",
-    "cli",
+    "cli_run",
+    "cli_errors",
     "profiles",
     "diffusion",
     "quick_settings",
@@ -169,6 +172,23 @@ def finished(
     return small_project.finish(
         small_project.project(tmp_path_factory.mktemp("finished"), mnist, binary_mnist)
     )
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A project whose results are invented, without any yet."""
+    monkeypatch.setattr(collecting, "model_class", fake_class)
+    return Bench(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def full_report(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A written report with one of everything; tests only read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collecting, "model_class", fake_class)
+        bench = everything(Bench(tmp_path_factory.mktemp("full_report")))
+        bench.write()
+    return bench
 
 
 @pytest.fixture(scope="session")

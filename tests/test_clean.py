@@ -1,5 +1,5 @@
 """`genbench clean` beside stages that are at work. What it keeps and removes otherwise is in
-test_cli.py.
+test_clean_unfinished.py.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def test_a_folder_with_spaces_is_installed_and_used(folder: Path) -> None:
         program(venv / name)
     assert make(folder, "lint") == ["check|.|", "format|--check|.|", ""]
     assert make(folder, "bench", "PROFILE=smoke") == ["run|--profile|smoke|"]
-    assert make(folder, "test", "TESTS=tests/test_cli.py -k help")[0].endswith(
-        "|tests/test_cli.py|-k|help|"
+    assert make(folder, "test", "TESTS=tests/test_cli_run.py -k targets")[0].endswith(
+        "|tests/test_cli_run.py|-k|targets|"
     )
 
 

@@ -8,7 +8,6 @@ import base64
 import io
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,8 @@ from genbench.pictures.term_chart import term_chart
 from genbench.report import charts
 from genbench.report.build import _costs
 from genbench.report.charts import SERIES, Chart, Point, curves, scatter
-from genbench.results import collect as collecting
+from tests.invented_results import LEVELS, Bench
 from tests.pages import section_of
-from tests.test_report import LEVELS, Bench, fake_class
 
 Figures = dict[str, Figure]
 
@@ -42,12 +40,6 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> Figures:
 
     monkeypatch.setattr(charts, "_chart", keep)
     return drawn
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(collecting, "model_class", fake_class)
-    return Bench(tmp_path)
 
 
 # ---------------------------------------------------------------------- quality against cost

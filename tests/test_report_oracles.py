@@ -7,7 +7,6 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,8 @@ from genbench.results import collect as collecting
 from genbench.scoring.metrics import metric_names, score
 from genbench.scoring.metrics.base import FeatureSet
 from genbench.scoring.records import Metric, Record, write_record
+from tests.invented_results import Bench
 from tests.pages import Table, leaderboard_of, summary_of
-from tests.test_report import Bench, fake_class
 
 LIKELIHOOD = {
     "bits/dim": ("bits_per_dim", False),
@@ -142,12 +141,6 @@ def write(bench: Bench) -> Written:
             },
         )
     return Written(bench, metrics, costs)
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(collecting, "model_class", fake_class)
-    return Bench(tmp_path)
 
 
 @pytest.fixture

@@ -4,20 +4,23 @@ of it.
 
 from __future__ import annotations
 
+import html
+import json
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
+from genbench.registry import model_class, model_names
+from genbench.report import validate
 from genbench.report.page import Material, page
-from genbench.report.published import best_of_family, merged, published
+from genbench.report.published import best_of_family, literature, merged, published
 from genbench.report.text import MARKS
 from genbench.results import collect as collecting
+from tests.invented_results import Bench
 from tests.pages import leaderboard_of, section_of, tables_of
-from tests.test_report import Bench, fake_class
 
 LITERATURE: dict[str, Any] = yaml.safe_load(
     files("genbench.report").joinpath("literature.yaml").read_text("utf-8")
@@ -48,12 +51,6 @@ def confirmed(dataset: str, family: str) -> dict[str, Any] | None:
 
 def families(dataset: str) -> list[str]:
     return sorted({line["family"] for line in LITERATURE[dataset]["rows"]})
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(collecting, "model_class", fake_class)
-    return Bench(tmp_path)
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -175,3 +172,69 @@ def test_of_ours_one_line_per_group_of_seeds_stands_among_the_published(bench: B
             if "not comparable" not in row[1].text("tag")
         ]
         assert values == sorted(values)
+
+
+def test_published_results_stand_beside_the_models_of_their_family() -> None:
+    """Both write a family's name alike; ``circuit`` has no model here."""
+    ours = {model_class(name).family for name in model_names()} - {"control"}
+    assert {
+        row["family"]
+        for block in ("mnist", "binary_mnist", "fid")
+        for row in literature()[block]["rows"]
+    } == ours | {"circuit"}
+
+
+def test_literature_is_whole() -> None:
+    cited = {
+        r["cite"] for block in ("mnist", "binary_mnist", "fid") for r in literature()[block]["rows"]
+    }
+    assert cited == set(literature()["citations"])
+    for block in ("mnist", "binary_mnist"):
+        assert {line.kind for line in published(block).lines} <= {
+            "exact",
+            "lower_bound",
+            "estimate",
+        }
+    values = {(line.model, line.value): line for line in published("binary_mnist").lines}
+    assert values["PixelCNN (original)", 81.3].kind == "exact"
+    assert values["DRAW (with attention)", 80.97].kind == "lower_bound"
+    assert values["IWAE k=50, static", 87.1].kind == "lower_bound"
+    assert values["RBM CD-25, 500 hidden (AIS)", 86.34].kind == "estimate"
+    assert values["DBN 2hl", 84.55].kind == "estimate"
+    assert (
+        next(line for line in published("mnist").lines if line.model == "Residual Flow").kind
+        == "lower_bound"
+    )
+
+
+def test_our_rows_stand_at_their_place(full_report: Bench) -> None:
+    board = json.loads((full_report.params.report / "leaderboard.json").read_text())
+    validate(board)
+    rows = [r for r in board["rows"] if r["dataset"] == "mnist" and not r["control"]]
+    selection, whole = merged(published("mnist"), rows)
+    for lines in (selection, whole):
+        values = [line.value for line in lines if line.comparable]
+        assert values == sorted(values)
+        assert {line.entry for line in lines if line.entry} == {
+            r["entry"] for r in rows if "bits_per_dim" in r["metrics"]
+        }
+    assert len(selection) <= 25 + 5
+    assert len(whole) == len(published("mnist").lines) + 5
+    assert [line.model for line in whole if not line.comparable] == ["Bit-Swap"]
+
+
+def test_unconfirmed_numbers_are_marked(full_report: Bench) -> None:
+    section = full_report.page().split('id="published"')[1].split("</section>")[0]
+    tables = section.split("<details>")
+    unconfirmed = [line for line in published("mnist").lines if line.unconfirmed]
+    assert unconfirmed
+    whole = next(part for part in tables if "All published results for mnist" in part)
+    for line in unconfirmed:
+        body = next(
+            part
+            for part in whole.split("<tr")
+            if html.escape(line.model, quote=False) in html.unescape(part)
+        )
+        assert "(from memory, unconfirmed)" in body
+    assert "compare with the column FID" in section
+    assert 'href="https://arxiv.org/abs/2006.16236"' in section

@@ -8,7 +8,6 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,16 +19,9 @@ from genbench.report.page import Material, page
 from genbench.report.tables import markdown
 from genbench.results import collect as collecting
 from genbench.scoring.records import Metric, read_record, write_record
+from tests.invented_results import Bench, row
 from tests.pages import leaderboard_of, section_of, tables_of
-from tests.test_report import Bench, fake_class, row
 from tests.toys import weights_of
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(collecting, "model_class", fake_class)
-    return Bench(tmp_path)
-
 
 # ---------------------------------------------------------------------- means over seeds
 

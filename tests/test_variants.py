@@ -5,21 +5,17 @@ records.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from genbench.report.text import columns, diagnostics
 from genbench.report.variants import inside, variants
-from genbench.results import collect as collecting
 from genbench.scoring.records import Metric, read_record, write_record
-from tests.test_report import Bench, fake_class
+from tests.invented_results import Bench
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(collecting, "model_class", fake_class)
-    bench = Bench(tmp_path)
+def bench(bench: Bench) -> Bench:
     bench.add("one", "beta", bits=1.4, fid=7.0, size=8, joint=True)
     bench.add("two", "beta", bits=1.2, fid=4.0, size=8, joint=False)
     bench.add("two-s1", "beta", bits=1.3, fid=5.0, size=8, joint=False, seed=1)
