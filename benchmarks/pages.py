@@ -1,5 +1,5 @@
-"""The README's tables of speed, from the committed results; ``python -m benchmarks.readme`` writes
-them.
+"""The tables of README.md and docs/speed.md, from the committed report and the committed
+benchmarks; ``python -m benchmarks.pages`` writes them.
 """
 
 from __future__ import annotations
@@ -11,17 +11,62 @@ from typing import Any
 
 from benchmarks.common import RESULTS
 from genbench.files import read_json, write_bytes
+from genbench.report.text import MARKS, number, plus_minus
 
-__all__ = ["BLOCK", "README", "block"]
+__all__ = ["PAGES", "ROOT", "generated", "leaders", "marked", "speed"]
 
-README = Path(__file__).parents[1] / "README.md"
-BLOCK = re.compile(
-    r"(?<=<!-- speed: by benchmarks/readme.py -->\n).*?(?=<!-- end of speed -->)", re.DOTALL
-)
+ROOT = Path(__file__).parents[1]
+PAGES = {"README.md": "leaders", "docs/speed.md": "speed"}
+"""Pages with a generated block, and the block's name."""
 
 
-def block() -> str:
-    """What stands between the marks."""
+def marked(name: str) -> re.Pattern[str]:
+    """Finds what stands between the marks of a block."""
+    begin, end = f"<!-- {name}: by benchmarks/pages.py -->\n", f"<!-- end of {name} -->"
+    return re.compile(rf"(?<={re.escape(begin)}).*?(?={re.escape(end)})", re.DOTALL)
+
+
+def generated(page: str) -> str:
+    """What stands between the marks of a page of :data:`PAGES`."""
+    return {"leaders": leaders, "speed": speed}[PAGES[page]]()
+
+
+def leaders() -> str:
+    """For each data set and family, the entries of ``quick`` with the best likelihood and FID."""
+    board = read_json(ROOT / "reports" / "quick" / "leaderboard.json")
+    lines: list[str] = []
+    for dataset in dict.fromkeys(row["dataset"] for row in board["rows"]):
+        rows = [row for row in board["rows"] if row["dataset"] == dataset]
+        header = [f"{dataset}: family", "best likelihood", "bits/dim", "best samples", "FID"]
+        kinds = dict.fromkeys(row["family"] for row in rows if not row["control"])
+        shown = [_leaders_of([row for row in rows if row["family"] == kind]) for kind in kinds]
+        controls = [_leaders_of([row]) for row in rows if row["control"]]
+        lines += _table(header, [*shown, *controls])[1:]
+    return "\n".join(lines)
+
+
+def _leaders_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line of the table: a family's name, and who leads it."""
+    family = "*control*" if rows[0]["control"] else f"[{rows[0]['family']}](docs/{rows[0]['family']}.md)"
+    return [family, *_leader(rows, "bits_per_dim"), *_leader(rows, "fid_mnist")]
+
+
+def _leader(rows: Sequence[Mapping[str, Any]], metric: str) -> list[str]:
+    """The entry with the lowest value of a metric, and that value with what it means."""
+    scored = [row for row in rows if metric in row["metrics"]]
+    if not scored:
+        return ["", "withheld" if any(metric in row["withheld"] for row in rows) else "no likelihood"]
+    best = min(scored, key=lambda row: row["metrics"][metric]["value"])
+    value = best["metrics"][metric]
+    if metric == "bits_per_dim":
+        mark = MARKS[value["kind"]].replace("=", "")
+        return [f"`{best['entry']}`", f"{mark} {plus_minus(value['value'], value['stderr'])}".strip()]
+    cheaper = " †" if best["matches_likelihood"] is False else ""
+    return [f"`{best['entry']}`{cheaper}", number(value["value"], 3)]
+
+
+def speed() -> str:
+    """The measured speeds."""
     results = {path.stem: read_json(path) for path in RESULTS.glob("*.json")}
     return "\n".join(
         [
@@ -224,7 +269,10 @@ def _rest(results: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    text, found = BLOCK.subn(lambda _: block(), README.read_text(encoding="utf-8"))
-    if found != 1:
-        raise SystemExit(f"{README}: the marks of the block `speed` are not there")
-    write_bytes(README, text.encode())
+    for page, name in PAGES.items():
+        block = generated(page)
+        path = ROOT / page
+        text, found = marked(name).subn(lambda _, block=block: block, path.read_text("utf-8"))
+        if found != 1:
+            raise SystemExit(f"{path}: the marks of the block {name!r} are not there")
+        write_bytes(path, text.encode())
