@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from genbench.base import DataSpec
+from genbench.data.strided import strided
 from genbench.errors import UserError, near
 from genbench.files import read_npz, sha256, write_bytes
 
@@ -122,14 +123,6 @@ def spec_of(dataset: str) -> DataSpec:
     if dataset not in SPECS:
         raise UserError(f"{dataset!r} is no data set{near(dataset, SPECS)}")
     return SPECS[dataset]
-
-
-def strided(total: int, n: int) -> np.ndarray:
-    """``n`` evenly spaced indices of ``total`` images: the first half of MNIST's test set is easier
-    than the second, so a prefix would flatter.
-    """
-    n = min(n, total)
-    return np.arange(n) * total // n
 
 
 # ---------------------------------------------------------------------- download

@@ -15,17 +15,30 @@ __all__ = ["PixelMarginals"]
 
 
 class PixelMarginals(GenerativeModel):
-    """P(x) = prod_i (count_i(x_i) + 1) / (N + L): what a model gets that knows each pixel's
-    histogram and nothing of how pixels go together.
+    r"""Independent pixels: what a model gets that knows each pixel's histogram and nothing of how
+    pixels go together.
 
-    A model that was trained on its likelihood and does not beat this row is broken.
+    .. math:: P(x) = \prod_{i=1}^D \frac{n_i(x_i) + 1}{N + L}
+
+    where :math:`n_i(v)` of the N training images have level v at pixel i, one of L levels. A model
+    that was trained on its likelihood and does not beat this row is broken.
+
+    Symbols:
+        The logarithms of the quotients, for all pixels and levels: ``log_probs``.
+
+    References:
+        Salakhutdinov, Murray, "On the Quantitative Analysis of Deep Belief Networks", 2008,
+            https://doi.org/10.1145/1390156.1390266 (the base-rate model).
+
+    Differs: each level counts once more, so that no image is impossible.
 
     Arguments:
         spec: the images.
 
     Example:
         >>> model = PixelMarginals(DataSpec(2, 2, 2))
-        >>> model.log_likelihood(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), rng=torch.Generator()).exp()
+        >>> x = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+        >>> model.log_likelihood(x, rng=torch.Generator()).exp()
         tensor([0.0625], dtype=torch.float64)
     """
 
@@ -42,9 +55,8 @@ class PixelMarginals(GenerativeModel):
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__(spec)
-        self.register_buffer(
-            "log_probs", torch.zeros(spec.dims, spec.levels, dtype=torch.float64).log_softmax(-1)
-        )
+        uniform = torch.zeros(spec.dims, spec.levels, dtype=torch.float64).log_softmax(-1)
+        self.register_buffer("log_probs", uniform)
 
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
         """Count the levels of each pixel, starting from one of each."""
@@ -58,18 +70,14 @@ class PixelMarginals(GenerativeModel):
         """Exact log P(x) in nats, float64 (B,)."""
         self.check_images(x)
         self.check_labels(len(x), y)
-        chosen = (
-            self.log_probs.double().expand(len(x), -1, -1).gather(2, x.flatten(1).long()[..., None])
-        )
-        return chosen[..., 0].sum(1)
+        log_probs = self.log_probs.double().expand(len(x), -1, -1)  # (B, D, L)
+        levels = x.flatten(1).long()[..., None]  # (B, D, 1)
+        return log_probs.gather(2, levels)[..., 0].sum(1)
 
     @torch.no_grad()
     def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
         """Images uint8 (n, 1, H, W), each pixel drawn from its histogram."""
         self.check_count(n)
         self.check_labels(n, y)
-        return (
-            draw_pixels(self.log_probs, n, rng=rng)
-            .to(torch.uint8)
-            .reshape(n, 1, self.spec.height, self.spec.width)
-        )
+        pixels = draw_pixels(self.log_probs, n, rng=rng).to(torch.uint8)  # (n, D)
+        return pixels.reshape(n, 1, self.spec.height, self.spec.width)

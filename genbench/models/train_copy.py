@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -9,21 +10,34 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood, Phase
+from genbench.data.strided import strided
 from genbench.errors import check_positive
 
 __all__ = ["TrainCopy"]
 
 
 class TrainCopy(GenerativeModel):
-    """Draws stored training images without replacement: the score of perfect samples at this sample
-    size, and of a perfect memory.
+    r"""Draws stored training images without replacement: the score of perfect samples at this
+    sample size, and of a perfect memory.
 
-    No sample score can tell the two apart, so a model near this row has either learned the data or
-    learned it by heart.
+    .. math:: P(x) = \frac1N \sum_{n=1}^N [x = x_n]
+
+    for a single draw. No sample score can tell the two apart, so a model near this row has either
+    learned the data or learned it by heart.
+
+    Symbols:
+        :math:`x_n`: ``images``.
+
+    References:
+        Meehan, Chaudhuri, Dasgupta, "A Non-Parametric Test to Detect Data-Copying in Generative
+            Models", 2020, https://arxiv.org/abs/2004.05675 (what copying is, and why scores of
+            samples miss it).
+
+    Differs: nothing.
 
     Arguments:
         spec: the images.
-        size: how many training images are stored, evenly spaced over the training split.
+        size: N, how many training images are stored, evenly spaced over the training split.
 
     Example:
         >>> model = TrainCopy(DataSpec(2, 2, 2), size=3)
@@ -57,9 +71,7 @@ class TrainCopy(GenerativeModel):
                 f"size: {len(self.images)} images are to be stored, but the training split has "
                 f"{len(x)}"
             )
-        self.images.copy_(
-            x[torch.arange(len(self.images), device=x.device) * len(x) // len(self.images)]
-        )
+        self.images.copy_(x[torch.from_numpy(strided(len(x), len(self.images))).to(x.device)])
 
     def phases(self) -> Sequence[Phase]:
         """Nothing to optimise."""
@@ -70,9 +82,7 @@ class TrainCopy(GenerativeModel):
         """Stored images uint8 (n, 1, H, W), each at most once until all have been used."""
         self.check_count(n)
         self.check_labels(n, y)
-        rounds = -(-n // len(self.images))
-        orders = [
-            torch.randperm(len(self.images), generator=rng, device=rng.device)
-            for _ in range(rounds)
-        ]
+        size = len(self.images)
+        rounds = math.ceil(n / size)
+        orders = [torch.randperm(size, generator=rng, device=rng.device) for _ in range(rounds)]
         return self.images[torch.cat(orders)[:n].to(self.images.device)]

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from genbench.data.strided import strided
 from genbench.errors import UserError
 from genbench.files import sha256
 from genbench.hardware.precision import full_precision
@@ -141,7 +142,7 @@ def reference_images(x: Tensor, n: int) -> Tensor:
     """``n`` images of a split, or all if it has no more, evenly spread over it: MNIST's test split
     is not in random order.
     """
-    return x if n >= len(x) else x[torch.arange(n) * len(x) // n]
+    return x[strided(len(x), n)]
 
 
 @torch.no_grad()
