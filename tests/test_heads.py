@@ -7,10 +7,10 @@ import math
 
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from genbench.errors import UserError
-from genbench.nn.heads import Head, make_head
+from genbench.nn.heads import Head, init_output, make_head
 
 CASES = [("bernoulli", 2), ("categorical", 2), ("categorical", 5), ("categorical", 256)]
 CASES += [("logistic_mixture", levels) for levels in (2, 4, 256)]
@@ -180,6 +180,21 @@ def test_strided_parameters_score_alike(name: str, levels: int) -> None:
     torch.testing.assert_close(
         head.log_prob(strided, x.to(torch.uint8)), head.log_prob(params, x), atol=1e-14, rtol=0
     )
+
+
+@pytest.mark.parametrize(("name", "levels"), CASES)
+def test_an_output_layer_starts_close_to_its_heads_own_start(name: str, levels: int) -> None:
+    """Whatever comes in, of variance 1: 0.1 times torch's U(-1, 1) / sqrt(3 fan-in) ... leaves
+    0.06 of it.
+    """
+    torch.manual_seed(0)
+    head = make_head(name, levels)
+    for layer in (nn.Linear(64, head.channels), nn.Conv2d(64, head.channels, 1)):
+        init_output(layer, head)
+        assert torch.equal(layer.bias.detach(), head.initial_bias())
+        flat = layer.weight.detach().flatten(1)
+        out = torch.randn(1000, 64, generator=Generator().manual_seed(1)) @ flat.T
+        assert out.std().item() == pytest.approx(0.1 / math.sqrt(3), rel=0.25)
 
 
 def test_errors_name_what_is_wrong() -> None:

@@ -13,8 +13,10 @@ from torch.nn import functional as F
 
 __all__ = ["causal_attention"]
 
-# steps per block: scores of a block stay in the cache, and its products are large enough to be fast
 _ROWS = 112
+"""Steps per block, a seventh of 784: the scores of a block stay in the cache, and its products are
+large enough to be fast (benchmarks/autoregressive.py).
+"""
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -60,8 +62,9 @@ class _Blocks(torch.autograd.Function):
             scores = torch.bmm(rows * scale, keys[:, :end].mT).unflatten(1, (-1, end - begin))
             later = torch.ones(end - begin, end - begin, dtype=torch.bool, device=q.device).triu_(1)
             scores[..., begin:].masked_fill_(later, float("-inf"))
-            weight = scores.softmax(-1).flatten(1, 2)
-            outs.append(_unrows(torch.bmm(weight, values[:, :end]), q.shape[:2], end - begin))
+            weight = scores.softmax(-1).flatten(1, 2)  # (B * key heads, heads per key * rows, end)
+            out = torch.bmm(weight, values[:, :end])
+            outs.append(_unrows(out, q.shape[:2], end - begin))
             weights.append(weight)
         ctx.save_for_backward(q, k, v, *weights)
         return torch.cat(outs, 2)
@@ -76,16 +79,16 @@ class _Blocks(torch.autograd.Function):
         grad_keys, grad_values = torch.zeros(2, *keys.mT.shape, dtype=q.dtype).unbind()
         grad_rows, grad = [], grad_outputs[0]
         for (begin, end), weight in zip(_blocks(q.shape[2]), weights, strict=True):
-            rows, grads = (
-                _rows(q[:, :, begin:end], k.shape[1]),
-                _rows(grad[:, :, begin:end], k.shape[1]),
+            rows = _rows(q[:, :, begin:end], k.shape[1])
+            grad_out = _rows(grad[:, :, begin:end], k.shape[1])
+            grad_values[:, :, :end] += torch.bmm(grad_out.mT, weight)
+            grad_weight = torch.bmm(grad_out, values[:, :end].mT)
+            grad_scores = torch.ops.aten._softmax_backward_data(
+                grad_weight, weight, -1, weight.dtype
             )
-            grad_values[:, :, :end] += torch.bmm(grads.mT, weight)
-            slope = torch.ops.aten._softmax_backward_data(
-                torch.bmm(grads, values[:, :end].mT), weight, -1, weight.dtype
-            )
-            grad_keys[:, :, :end] += torch.bmm((rows * scale).mT, slope)
-            grad_rows.append(_unrows(torch.bmm(slope, keys[:, :end]), q.shape[:2], end - begin))
+            grad_keys[:, :, :end] += torch.bmm((rows * scale).mT, grad_scores)
+            grad_query = torch.bmm(grad_scores, keys[:, :end])
+            grad_rows.append(_unrows(grad_query, q.shape[:2], end - begin))
         return (
             torch.cat(grad_rows, 2).mul_(scale),
             grad_keys.mT.reshape(k.shape),
@@ -94,6 +97,7 @@ class _Blocks(torch.autograd.Function):
 
 
 def _blocks(steps: int) -> list[tuple[int, int]]:
+    """First step of each block, and the first after it."""
     return [(begin, min(begin + _ROWS, steps)) for begin in range(0, steps, _ROWS)]
 
 

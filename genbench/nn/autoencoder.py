@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from genbench.errors import UserError
 from genbench.nn.conv import conv3x3
-from genbench.nn.heads import Head
+from genbench.nn.head import Head
 
 __all__ = ["Down", "Residual", "Up", "from_cells", "to_cells"]
 
@@ -33,6 +33,9 @@ class Residual(nn.Module):
 class Down(nn.Sequential):
     """Images (B, 1, H, W) in [-1, 1] to features (B, widths[-1], H / 2^n, W / 2^n), n the number of
     ``widths``.
+
+    Each stage halves height and width by moving 2 x 2 pixels into channels (space to depth), which
+    loses nothing, and mixes them by a 3 x 3 convolution; residual blocks follow the last one.
     """
 
     def __init__(self, widths: Sequence[int], blocks: int) -> None:
@@ -48,7 +51,7 @@ class Up(nn.Module):
     """Features (B, widths[-1], H / 2^n, W / 2^n) to pixel parameters (B, H/2, W/2, 4, K), the four
     pixels of each 2 x 2 cell together.
 
-    The last layer works at half resolution and puts out four pixels at once: a quarter of the work,
+    The last layer works at half resolution and outputs four pixels at once: a quarter of the work,
     and no full-size feature map.
     """
 
@@ -64,17 +67,18 @@ class Up(nn.Module):
                 conv3x3(outputs, outputs),
             ]
         out = nn.Conv2d(widths[0], 4 * head.channels, 1)
-        out.bias = nn.Parameter(head.initial_bias().repeat(4))
+        out.bias = nn.Parameter(head.initial_bias().repeat(4))  # of the four pixels of a cell
         self.layers = nn.Sequential(*layers, nn.ReLU(), out)
 
     def forward(self, features: Tensor) -> Tensor:
         """The shapes above."""
-        return self.layers(features).permute(0, 2, 3, 1).unflatten(3, (4, -1))
+        parameters = self.layers(features).permute(0, 2, 3, 1)  # (B, H/2, W/2, 4 K)
+        return parameters.unflatten(3, (4, -1))
 
 
 def to_cells(x: Tensor) -> Tensor:
     """Images (B, 1, H, W) as their 2 x 2 cells (B, H/2, W/2, 4), the order in which :class:`Up`
-    puts out pixels.
+    outputs pixels.
     """
     return F.pixel_unshuffle(x, 2).permute(0, 2, 3, 1).contiguous()
 

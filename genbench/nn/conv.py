@@ -41,6 +41,5 @@ def check_stages(spec: DataSpec, widths: Sequence[int]) -> None:
         )
         raise UserError(
             f"widths: {len(widths)} stages need height and width divisible by {step}, got "
-            f"{spec.height} x {spec.width}; "
-            f"at most {legal} stages are possible"
+            f"{spec.height} x {spec.width}; at most {legal} stages are possible"
         )

@@ -17,8 +17,8 @@ def normal_kl(mean: Tensor, log_var: Tensor, other_mean: Tensor, other_log_var: 
 
 
 def discretised_normal(levels: Tensor, mean: Tensor, log_std: Tensor, count: int) -> Tensor:
-    """Log of the mass that N(mean, std^2) gives each pixel's bin, the outer bins open, elementwise
-    float64.
+    """Log of the mass that N(mean, std^2) gives each pixel's bin, the outer bins open, in nats,
+    elementwise float64.
 
     Arguments:
         levels: integer levels 0..count-1.
@@ -26,7 +26,8 @@ def discretised_normal(levels: Tensor, mean: Tensor, log_std: Tensor, count: int
         log_std: in these units.
         count: number of levels.
     """
-    centre, half = 2.0 * levels.double() / (count - 1) - 1, 1.0 / (count - 1)
+    centre = 2.0 * levels.double() / (count - 1) - 1
+    half = 1.0 / (count - 1)  # of the width of a bin
     std = log_std.double().exp()
     upper = ((centre + half - mean.double()) / std).masked_fill(levels == count - 1, math.inf)
     lower = ((centre - half - mean.double()) / std).masked_fill(levels == 0, -math.inf)
@@ -34,4 +35,5 @@ def discretised_normal(levels: Tensor, mean: Tensor, log_std: Tensor, count: int
     flip = lower > 0
     lower, upper = torch.where(flip, -upper, lower), torch.where(flip, -lower, upper)
     log_upper, log_lower = torch.special.log_ndtr(upper), torch.special.log_ndtr(lower)
+    # The bound keeps the mass of a bin that is too thin for float64 above 0.
     return log_upper + torch.log1p(-(log_lower - log_upper).clamp(max=-1e-12).exp())

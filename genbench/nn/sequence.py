@@ -1,4 +1,4 @@
-"""An image as a sequence in raster order: what models read that go from pixel to pixel."""
+"""An image as a sequence in raster order: the input of models that go from pixel to pixel."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from genbench.errors import UserError
 from genbench.nn.labels import label_shifts
 
 __all__ = ["PixelSequence", "SequenceCache"]
+
+_INITIAL_STD = 0.5
+"""Of the vectors of start, row and column: those of a pixel's row and column add up to the variance
+1/2, between the 1/3 and the 1 that the vectors of 256 and of 2 levels have on average.
+"""
 
 
 class PixelSequence(nn.Module):
@@ -40,52 +45,51 @@ class PixelSequence(nn.Module):
         self.taps = window * (2 * window + 1) + window  # pixels of the window before its centre
         self.around = nn.Linear(self.taps, width, bias=False) if window else None
         self.levels = nn.Embedding(spec.levels, width)
-        self.start = nn.Parameter(torch.randn(width) * 0.5)
-        self.rows = nn.Parameter(torch.randn(spec.height, width) * 0.5)
-        self.columns = nn.Parameter(torch.randn(spec.width, width) * 0.5)
+        self.start = nn.Parameter(torch.randn(width) * _INITIAL_STD)
+        self.rows = nn.Parameter(torch.randn(spec.height, width) * _INITIAL_STD)
+        self.columns = nn.Parameter(torch.randn(spec.width, width) * _INITIAL_STD)
         self.labels = label_shifts(spec.classes, width) if conditional else None
+        line = torch.outer(torch.linspace(-1, 1, spec.levels), torch.randn(width))
         with torch.no_grad():
-            self.levels.weight.copy_(
-                torch.outer(torch.linspace(-1, 1, spec.levels), torch.randn(width))
-            )
+            self.levels.weight.copy_(line)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Vectors (B, D, width) for images uint8 (B, 1, H, W)."""
-        before = self.levels(x.flatten(1)[:, :-1].long())
-        steps = torch.cat([self.start.expand(len(x), 1, -1), before], 1) + self._places()
+        start = self.start.expand(len(x), 1, -1)
+        before = self.levels(x.flatten(1)[:, :-1].long())  # (B, D - 1, width)
+        steps = torch.cat([start, before], 1) + self._positions()
         if self.around is not None:
-            pixels = F.pad(self._scaled(x), (self.window, self.window, self.window, 0))
+            pixels = F.pad(self._signed(x), (self.window, self.window, self.window, 0))
             patches = F.unfold(pixels, (self.window + 1, 2 * self.window + 1))
             steps = steps + self.around(patches[:, : self.taps].transpose(1, 2))
         return steps if self.labels is None else steps + self.labels(y)[:, None]
 
-    def _scaled(self, x: Tensor) -> Tensor:
+    def _signed(self, x: Tensor) -> Tensor:
         return self.spec.signed(x).to(self.start.dtype)
 
-    def _places(self) -> Tensor:
+    def _positions(self) -> Tensor:
+        """Vectors (D, width) of the pixels' places in the image."""
         return (self.rows[:, None] + self.columns).flatten(0, 1)
 
     def cache(self, n: int, y: Tensor | None) -> SequenceCache:
         """What :meth:`at` needs besides the image."""
         height, width = self.spec.height + self.window, self.spec.width + 2 * self.window
         pixels = None if self.around is None else self.start.new_zeros(n, height, width)
-        return SequenceCache(
-            self._places(), None if self.labels is None else self.labels(y), pixels
-        )
+        labels = None if self.labels is None else self.labels(y)
+        return SequenceCache(self._positions(), labels, pixels)
 
     def at(self, x: Tensor, i: int, cache: SequenceCache) -> Tensor:
         """The vectors (n, width) of step ``i`` alone; steps are asked for in their order."""
-        step = cache.places[i] + (self.levels(x.flatten(1)[:, i - 1].long()) if i else self.start)
+        before = self.levels(x.flatten(1)[:, i - 1].long()) if i else self.start
+        step = cache.positions[i] + before
         if self.around is not None and cache.pixels is not None:
             window = self.window
             if i:
                 row, column = divmod(i - 1, self.spec.width)
-                cache.pixels[:, row + window, column + window] = self._scaled(x[:, 0, row, column])
+                cache.pixels[:, row + window, column + window] = self._signed(x[:, 0, row, column])
             row, column = divmod(i, self.spec.width)
-            patch = cache.pixels[
-                :, row : row + window + 1, column : column + 2 * window + 1
-            ].flatten(1)[:, : self.taps]
-            step = step + self.around(patch)
+            patch = cache.pixels[:, row : row + window + 1, column : column + 2 * window + 1]
+            step = step + self.around(patch.flatten(1)[:, : self.taps])
         return step.expand(len(x), -1) if cache.labels is None else step + cache.labels
 
 
@@ -94,12 +98,12 @@ class SequenceCache:
     """What the vectors of a step are made of besides the pixel before.
 
     Attributes:
-        places: (D, width).
+        positions: (D, width).
         labels: (n, width), or None.
         pixels: with a window the pixels so far (n, H + window, W + 2 window) in their padding, else
             None.
     """
 
-    places: Tensor
+    positions: Tensor
     labels: Tensor | None
     pixels: Tensor | None

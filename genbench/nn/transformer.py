@@ -40,10 +40,13 @@ class Transformer(nn.Module):
             _Block(width, heads, multi_query, expansion) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
-        with torch.no_grad():  # so that the residual path's variance does not grow with the depth
+        # Each block adds to the residual path twice; its variance is not to grow with the depth:
+        # Radford et al., "Language Models are Unsupervised Multitask Learners", 2019, section 2.3.
+        depth = math.sqrt(2 * layers)
+        with torch.no_grad():
             for block in self.all_blocks():
-                block.merge.weight.div_(math.sqrt(2 * layers))
-                block.down.weight.div_(math.sqrt(2 * layers))
+                block.merge.weight.div_(depth)
+                block.down.weight.div_(depth)
 
     def all_blocks(self) -> list[_Block]:
         """The blocks, with their type."""
@@ -64,29 +67,26 @@ class _Block(nn.Module):
         self.heads, self.size = heads, width // heads
         self.key_heads = 1 if multi_query else heads
         self.norm_attend, self.norm_forward = nn.LayerNorm(width), nn.LayerNorm(width)
+        # W_Q, W_K and W_V as the rows of one matrix, in this order.
         self.project = nn.Linear(width, width + 2 * self.key_heads * self.size, bias=False)
-        self.merge = nn.Linear(width, width)
-        self.up, self.down = (
-            nn.Linear(width, expansion * width),
-            nn.Linear(expansion * width, width),
-        )
+        self.merge = nn.Linear(width, width)  # W_O
+        self.up = nn.Linear(width, expansion * width)
+        self.down = nn.Linear(expansion * width, width)
 
     def split(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, T, heads, size), keys and values (B, T, key heads, size) of ``h`` (B, T,
         width).
         """
-        shared = self.key_heads * self.size
-        parts = self.project(self.norm_attend(h)).split(
-            [self.heads * self.size, shared, shared], -1
-        )
+        queries, keys = self.heads * self.size, self.key_heads * self.size
+        parts = self.project(self.norm_attend(h)).split([queries, keys, keys], -1)
         q, k, v = (part.unflatten(-1, (-1, self.size)) for part in parts)
         return q, k, v
 
     def forward(self, h: Tensor) -> Tensor:
         """(B, T, width) to the same."""
-        q, k, v = (part.transpose(1, 2) for part in self.split(h))
-        h = h + self.merge(causal_attention(q, k, v).transpose(1, 2).flatten(2))
-        return self.feed(h)
+        q, k, v = (part.transpose(1, 2) for part in self.split(h))  # (B, heads, T, size)
+        attended = causal_attention(q, k, v).transpose(1, 2).flatten(2)  # (B, T, width)
+        return self.feed(h + self.merge(attended))
 
     def feed(self, h: Tensor) -> Tensor:
         """The feed-forward layer and its residual path."""
@@ -106,7 +106,8 @@ class TransformerCache:
         self.model = model
         new = model.norm.weight.new_zeros
         self.past = [
-            tuple(new(n * b.key_heads, steps, b.size) for _ in range(2)) for b in model.all_blocks()
+            tuple(new(n * block.key_heads, steps, block.size) for _ in range(2))
+            for block in model.all_blocks()
         ]
 
     def step(self, h: Tensor, i: int) -> Tensor:
@@ -117,5 +118,6 @@ class TransformerCache:
             # The heads that share a key are so many queries of it.
             queries = q[:, 0].unflatten(1, (block.key_heads, -1)).flatten(0, 1) * block.size**-0.5
             weights = torch.bmm(queries, keys[:, : i + 1].mT).softmax(-1)
-            h = block.feed(h + block.merge(torch.bmm(weights, values[:, : i + 1]).view(len(h), -1)))
+            attended = torch.bmm(weights, values[:, : i + 1]).view(len(h), -1)  # (n, width)
+            h = block.feed(h + block.merge(attended))
         return cast("Tensor", self.model.norm(h))
