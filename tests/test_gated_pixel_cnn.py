@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from genbench.base import DataSpec
+from genbench.models import gated_pixel_cnn
 from genbench.models.gated_pixel_cnn import GatedPixelCNN
+from genbench.nn.gate import gate
 
 SPEC = DataSpec(12, 14, 2)
 
@@ -84,6 +86,18 @@ def test_it_is_what_masks_on_full_kernels_give() -> None:
         v = a.tanh() * b.sigmoid()
     expected = model.out(model.last(h.relu()).relu()).flatten(2).transpose(1, 2)
     torch.testing.assert_close(model.logits(x), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_no_gate_is_computed_that_nothing_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One per layer for the horizontal stack, and one between two layers for the vertical one."""
+    calls: list[int] = []
+    monkeypatch.setattr(
+        gated_pixel_cnn, "gate", lambda x, dim: (calls.append(dim), gate(x, dim))[1]
+    )
+    for layers in (1, 3):
+        calls.clear()
+        model_of(layers=layers).logits(images())
+        assert len(calls) == 2 * layers - 1
 
 
 def test_a_kernel_wider_than_the_image() -> None:

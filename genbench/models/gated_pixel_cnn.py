@@ -1,5 +1,5 @@
-"""Gated PixelCNN: two stacks of convolutions, one for the rows above and one for the own row, so
-that there is no blind spot.
+"""Gated PixelCNN: two stacks of convolutions, one for the rows above and one for the current row,
+so that there is no blind spot.
 """
 
 from __future__ import annotations
@@ -12,43 +12,57 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec
-from genbench.errors import UserError, check_positive
+from genbench.errors import check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.conv import pointwise
 from genbench.nn.gate import gate, init_before_gate
-from genbench.nn.heads import make_head
+from genbench.nn.heads import init_output, make_head
+from genbench.nn.kernel import check_kernel
 from genbench.nn.labels import label_shifts
 
 __all__ = ["GatedPixelCNN"]
 
-_FIRST = 3  # rows above and pixels to the left that the first layer sees
+_FIRST = 3
+"""Rows above and pixels to the left that the first layer sees: the paper's 7x7 kernel, cut."""
 
 
 class GatedPixelCNN(Autoregressive):
-    r"""A vertical stack v that sees all rows above, and a horizontal stack h that sees the own
-    row's left part and reads v.
+    r"""A vertical stack v that sees all rows above, and a horizontal stack h that sees the left
+    part of the current row and reads v.
 
     .. math::
-        v' = g(V * v), \qquad h' = h + W_o\, g(H * h + W_v (V * v)), \qquad g(a, b) = \tanh a \odot \sigma(b)
+        a = V * v, \qquad
+        v \leftarrow g(a + L_v y), \qquad
+        h \leftarrow h + W_o\, g(H * h + W_v a + L_h y), \qquad
+        g(a, b) = \tanh a \odot \sigma(b)
 
-    In the vertical stack a feature of row r has seen rows above r only, since the first layer looks
-    at rows r-3..r-1; its convolutions may then use row r itself, whole, and reach as far to the
-    right as to the left. So every pixel before i inside the :meth:`window` of i reaches i. No
-    weight is masked: the kernels have only the rows and columns that they use.
+    where g takes the halves of its argument. In the vertical stack a feature of row r has seen rows
+    above r only, since the first layer looks at rows r-3..r-1; its convolutions may then use row r
+    itself, whole, and reach as far to the right as to the left. So every pixel before i inside the
+    :meth:`window` of i reaches i. No weight is masked: the kernels have only the rows and columns
+    that they use.
 
-    van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves, Kavukcuoglu, "Conditional Image
-    Generation with PixelCNN Decoders", 2016, https://arxiv.org/abs/1606.05328, section 2 and figure
-    2. Labels shift both gates of every layer, as there.
+    Symbols:
+        :math:`V`: ``vertical`` of each of ``layers``.
+        :math:`W_v, H`: ``horizontal``, whose first 2C input channels are those of a, and the others
+            the taps of H side by side, the leftmost first.
+        :math:`W_o`: ``outer``.
+        :math:`L_v, L_h`: the columns are the two halves of the rows of ``labels``.
+
+    References:
+        van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves, Kavukcuoglu, "Conditional Image
+            Generation with PixelCNN Decoders", 2016, https://arxiv.org/abs/1606.05328, section 2
+            and figure 2.
 
     Differs: the first layer has no gate; a logistic mixture may take the place of the 256-way
     softmax; learned positions are an option.
 
     Arguments:
         spec: the images.
-        channels: width of both stacks.
+        channels: C, the width of both stacks.
         layers: number of gated layers.
         kernel: size of their convolutions, odd.
-        positions: add learned vectors per place to the first layer's outputs.
+        positions: add learned vectors per pixel to the first layer's outputs.
         hidden: channels of the last but one layer.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
@@ -90,8 +104,7 @@ class GatedPixelCNN(Autoregressive):
             spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional
         )
         check_positive(channels=channels, layers=layers, hidden=hidden)
-        if kernel < 3 or kernel % 2 == 0:
-            raise UserError(f"kernel: must be odd and at least 3, got {kernel}")
+        check_kernel(kernel, smallest=3)
         self.first_vertical = nn.Conv2d(1, channels, (_FIRST, 2 * _FIRST + 1))
         self.first_horizontal = nn.Conv2d(1, channels, (1, _FIRST))
         shape = (2, channels, spec.height, spec.width)
@@ -101,12 +114,9 @@ class GatedPixelCNN(Autoregressive):
         self.last = nn.Conv2d(channels, hidden, 1)
         self.out = nn.Conv2d(hidden, self.head.channels, 1)
         with torch.no_grad():
-            for layer in (
-                self._layers()
-            ):  # so that the residual path's variance does not grow with the depth
+            for layer in self._layers():  # so that the residual path's variance does not grow
                 layer.outer.weight.div_(layers**0.5)
-            self.out.weight.mul_(0.1)  # start close to the head's own start
-            cast("nn.Parameter", self.out.bias).copy_(self.head.initial_bias())
+        init_output(self.out, self.head)
 
     def window(self) -> tuple[int, int]:
         """How far a pixel sees: rows up, and columns to the left and, in the rows above, to the
@@ -128,43 +138,44 @@ class GatedPixelCNN(Autoregressive):
         # would take, and the last ones not at all.
         v = self.first_vertical(F.pad(pixels, (_FIRST, _FIRST, _FIRST, -1)))
         h = self.first_horizontal(F.pad(pixels, (_FIRST, -1, 0, 0)))
-        if self.positions is not None:
-            v, h = (
-                v + self.positions[0].to(v.dtype),
-                h + self.positions[1].to(h.dtype),
-            )  # else mixed precision would end here
-        for layer in self.layers:
-            v, h = layer(v, h, y)
-        return self.out(self.last(h.relu()).relu()).flatten(2).transpose(1, 2)
+        if self.positions is not None:  # of the features' type, or mixed precision would end here
+            v = v + self.positions[0].to(v.dtype)
+            h = h + self.positions[1].to(h.dtype)
+        for number, layer in enumerate(self.layers):
+            v, h = layer(v if number == 0 else gate(v, 1), h, y)
+        out = self.out(self.last(h.relu()).relu())  # (B, K, H, W)
+        return out.flatten(2).transpose(1, 2)
 
     # ------------------------------------------------------ sampling: each feature is computed once
 
     def init_cache(self, n: int, y: Tensor | None = None) -> _Cache:
-        """The rows that are still needed."""
+        """The features that are still needed."""
         return _Cache(self, n, y)
 
     def step(self, x: Tensor, i: int, cache: _Cache) -> tuple[Tensor, _Cache]:
         """Head parameters (n, K) of pixel i: the vertical stack once per row, the horizontal one at
-        this place.
+        this pixel.
         """
         row, column = divmod(i, self.spec.width)
         if column == 0:
             cache.start_row(self._input(x[:, :, max(0, row - _FIRST) : row]), row)
         else:
             cache.pixels[:, column - 1 + _FIRST] = self._input(x[:, 0, row, column - 1])
-        h = cache.place(column)
+        h = cache.output(column)
         return pointwise(self.out, pointwise(self.last, h.relu_()).relu_()), cache
 
 
 class _Layer(nn.Module):
-    """One gated layer of both stacks."""
+    """One gated layer of both stacks. The gate of the vertical one stands between layers, since
+    nothing reads it after the last.
+    """
 
     def __init__(self, channels: int, kernel: int, classes: int) -> None:
         super().__init__()
         self.reach = kernel // 2
         self.vertical = nn.Conv2d(channels, 2 * channels, (self.reach + 1, kernel))
-        # Reads the vertical stack at its place and the horizontal one at its place and on the left:
-        # one large product in place of two.
+        # Reads the vertical stack at a pixel and the horizontal one there and on the left: one
+        # large product in place of two.
         self.horizontal = nn.Conv2d((3 + self.reach) * channels, 2 * channels, 1)
         self.outer = nn.Conv2d(channels, channels, 1)
         self.labels = label_shifts(classes, 4 * channels) if classes else None
@@ -172,38 +183,40 @@ class _Layer(nn.Module):
         init_before_gate(self.horizontal)
 
     def shifts(self, y: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        """What the labels add to the vertical and to the horizontal gate, (B, 2C) each, or None."""
+        """What the labels add before the vertical and the horizontal gate, (B, 2C) each, or
+        None.
+        """
         return None if self.labels is None or y is None else self.labels(y).chunk(2, 1)
 
     def forward(self, v: Tensor, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(B, C, H, W) twice to the same."""
-        seen = self.vertical(F.pad(v, (self.reach, self.reach, self.reach, 0)))
+        """The next v, before its gate (B, 2C, H, W), and the next h from v and h (B, C, H, W)."""
+        above = self.vertical(F.pad(v, (self.reach, self.reach, self.reach, 0)))  # (B, 2C, H, W)
         left = [F.pad(h, (by, 0, 0, 0))[..., : h.shape[-1]] for by in range(self.reach, 0, -1)]
-        both = self.horizontal(torch.cat([seen, *left, h], 1))
+        both = self.horizontal(torch.cat([above, *left, h], 1))  # (B, 2C, H, W)
         shifts = self.shifts(y)
         if shifts is not None:
-            seen, both = seen + shifts[0][:, :, None, None], both + shifts[1][:, :, None, None]
-        return gate(seen, 1), h + self.outer(gate(both, 1))
+            above = above + shifts[0][:, :, None, None]
+            both = both + shifts[1][:, :, None, None]
+        return above, h + self.outer(gate(both, 1))
 
 
 class _Cache:
-    """What is still needed of the rows above and of the own row. Inside, channels are the last
-    axis.
+    """What is still needed of the rows above and of the current row. Of the horizontal stack the
+    channels are the last axis.
     """
 
     def __init__(self, model: GatedPixelCNN, n: int, y: Tensor | None) -> None:
         self.model, self.width = model, model.spec.width
         new = model.out.weight.new_zeros
         channels = model.last.in_channels
-        self.pixels = new(n, self.width + _FIRST)  # the own row, padded on the left
+        self.pixels = new(n, self.width + _FIRST)  # the current row, padded on the left
         self.layers = [
             _LayerCache(layer, new, n, channels, self.width, layer.shifts(y))
             for layer in model._layers()
         ]
         self.first = model.first_horizontal.weight[:, 0, 0].T.contiguous()
-        self.starts = new(
-            n, self.width, channels
-        )  # what positions and bias give the own row's first features
+        # What positions and bias give the current row's first features.
+        self.starts = new(n, self.width, channels)
 
     def start_row(self, above: Tensor, row: int) -> None:
         """The vertical stack of a row, whole, given the pixels (n, 1, up to 3, W) above it."""
@@ -214,21 +227,20 @@ class _Cache:
             v = v + model.positions[0, :, row : row + 1]
             self.starts += model.positions[1, :, row].T
         self.pixels.zero_()
-        for layer in self.layers:
-            v = layer.start_row(v)
+        for number, layer in enumerate(self.layers):
+            v = layer.start_row(v if number == 0 else gate(v, 1))
 
-    def place(self, column: int) -> Tensor:
-        """Features (n, C) of the horizontal stack at a column of the own row."""
-        h = torch.addmm(
-            self.starts[:, column], self.pixels[:, column : column + _FIRST], self.first
-        )
+    def output(self, column: int) -> Tensor:
+        """Features (n, C) of the horizontal stack at a column of the current row."""
+        left = self.pixels[:, column : column + _FIRST]
+        h = torch.addmm(self.starts[:, column], left, self.first)
         for layer in self.layers:
-            h = layer.place(h, column)
+            h = layer.output(h, column)
         return h
 
 
 class _LayerCache:
-    """Of one layer: the last rows of the vertical stack, and the own row of both."""
+    """Of one layer: the last rows of the vertical stack, and the current row of both."""
 
     def __init__(
         self,
@@ -240,36 +252,35 @@ class _LayerCache:
         shifts: tuple[Tensor, Tensor] | None,
     ) -> None:
         self.layer, self.shifts, self.channels = layer, shifts, channels
-        self.above = new(n, channels, layer.reach, width)
-        self.across = new(n, width, 2 * channels)
-        self.row = new(n, width + layer.reach, channels)
+        self.rows = new(n, channels, layer.reach, width)
+        self.across = new(n, width, 2 * channels)  # W_v a, with bias and labels
+        self.row = new(n, width + layer.reach, channels)  # h, padded on the left
         weight = layer.horizontal.weight[:, :, 0, 0]
-        self.seen = weight[:, : 2 * channels]
-        self.left = weight[
-            :, 2 * channels :
-        ].T.contiguous()  # (taps * C, 2C), the leftmost tap first
+        self.from_above = weight[:, : 2 * channels]  # W_v
+        self.from_left = weight[:, 2 * channels :].T.contiguous()  # H: (taps * C, 2C)
         self.outer = layer.outer.weight[:, :, 0, 0].T.contiguous()
 
     def start_row(self, v: Tensor) -> Tensor:
-        """Take the layer's vertical input (n, C, 1, W) of a new row; return its output, the same
-        shape.
+        """Take the layer's vertical input (n, C, 1, W) of a new row; return the next layer's before
+        its gate (n, 2C, 1, W).
         """
         layer, reach = self.layer, self.layer.reach
-        rows = torch.cat([self.above, v], 2)
-        self.above = rows[:, :, 1:]
-        seen = layer.vertical(F.pad(rows, (reach, reach, 0, 0)))
-        self.across = F.linear(seen[:, :, 0].transpose(1, 2), self.seen, layer.horizontal.bias)
+        rows = torch.cat([self.rows, v], 2)
+        self.rows = rows[:, :, 1:]
+        above = layer.vertical(F.pad(rows, (reach, reach, 0, 0)))
+        channels_last = above[:, :, 0].transpose(1, 2)  # (n, W, 2C)
+        self.across = F.linear(channels_last, self.from_above, layer.horizontal.bias)
         self.row.zero_()
         if self.shifts is not None:
-            seen = seen + self.shifts[0][:, :, None, None]
+            above = above + self.shifts[0][:, :, None, None]
             self.across += self.shifts[1][:, None]
-        return gate(seen, 1)
+        return above
 
-    def place(self, h: Tensor, column: int) -> Tensor:
+    def output(self, h: Tensor, column: int) -> Tensor:
         """The layer's horizontal output (n, C) at a column, given its input there."""
         reach = self.layer.reach
         self.row[:, column + reach] = h
-        both = torch.addmm(
-            self.across[:, column], self.row[:, column : column + reach + 1].flatten(1), self.left
-        )
-        return h.add_(torch.addmm(cast("Tensor", self.layer.outer.bias), gate(both, 1), self.outer))
+        left = self.row[:, column : column + reach + 1].flatten(1)  # (n, taps * C)
+        both = torch.addmm(self.across[:, column], left, self.from_left)
+        bias = cast("Tensor", self.layer.outer.bias)
+        return h.add_(torch.addmm(bias, gate(both, 1), self.outer))

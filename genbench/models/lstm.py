@@ -1,4 +1,4 @@
-"""LSTM over pixels: one recurrent state, carried through the image in raster order."""
+"""LSTM over pixels: one recurrent state that goes through the image in raster order."""
 
 from __future__ import annotations
 
@@ -11,29 +11,42 @@ from torch import Tensor, nn
 from genbench.base import Conditioning, DataSpec
 from genbench.errors import check_positive
 from genbench.families.autoregressive import Autoregressive
-from genbench.nn.heads import make_head
+from genbench.nn.forget_gate import open_forget_gate
+from genbench.nn.heads import init_output, make_head
 from genbench.nn.sequence import PixelSequence, SequenceCache
 
 __all__ = ["PixelLSTM"]
 
 
 class PixelLSTM(Autoregressive):
-    r"""A stack of LSTM layers that reads the pixel before each step and outputs the distribution of
-    the step's own.
+    r"""A stack of LSTM layers: each step reads the pixel before it, and outputs the distribution of
+    its own pixel.
 
     .. math::
-        (i, f, g, o) = W u_t + R h_{t-1} + b, \qquad c_t = \sigma(f) c_{t-1} + \sigma(i) \tanh g, \qquad h_t = \sigma(o) \tanh c_t
+        (i, f, g, o) = W u_t + R h_{t-1} + b, \qquad
+        c_t = \sigma(f) \odot c_{t-1} + \sigma(i) \odot \tanh g, \qquad
+        h_t = \sigma(o) \odot \tanh c_t
 
     The input u is a learned vector of the level of the pixel before, of the row, of the column and
-    of the label. All that the model knows of the row above has to be carried through 28 steps;
-    ``window`` shows it to the network instead.
+    of the label. All that the model knows of the row above has to pass through 28 steps; ``window``
+    shows it to the network instead.
 
-    Hochreiter, Schmidhuber, "Long Short-Term Memory", 1997,
-    https://doi.org/10.1162/neco.1997.9.8.1735, with the forget gate of Gers, Schmidhuber, Cummins,
-    "Learning to Forget: Continual Prediction with LSTM", 2000,
-    https://doi.org/10.1162/089976600300015015. Over images in raster order: Theis, Bethge,
-    "Generative Image Modeling Using Spatial LSTMs", 2015, https://arxiv.org/abs/1506.03478, whose
-    inputs are causal neighbourhoods too.
+    Symbols:
+        :math:`u_t`: ``sequence``; in the layers above the first one, :math:`h_t` of the one below.
+        :math:`W, R, b`: ``lstm.weight_ih_l0``, ``lstm.weight_hh_l0`` and the sum of
+            ``lstm.bias_ih_l0`` and ``lstm.bias_hh_l0``, the four gates i, f, g, o below each other;
+            l1, ... in further layers.
+
+    References:
+        Hochreiter, Schmidhuber, "Long Short-Term Memory", 1997,
+            https://doi.org/10.1162/neco.1997.9.8.1735.
+        Gers, Schmidhuber, Cummins, "Learning to Forget: Continual Prediction with LSTM", 2000,
+            https://doi.org/10.1162/089976600300015015 (the forget gate).
+        Theis, Bethge, "Generative Image Modeling Using Spatial LSTMs", 2015,
+            https://arxiv.org/abs/1506.03478 (over images in raster order).
+
+    Differs: one state goes along the rows, where Spatial LSTMs have one from the left and one from
+    above at each pixel; as there, inputs may be causal neighbourhoods.
 
     Arguments:
         spec: the images.
@@ -91,24 +104,24 @@ class PixelLSTM(Autoregressive):
         self.sequence = PixelSequence(spec, width, conditional=self.conditional, window=window)
         self.lstm = nn.LSTM(width, hidden, layers, batch_first=True)
         self.out = nn.Linear(hidden, self.head.channels)
-        with torch.no_grad():
-            for name, bias in self.lstm.named_parameters():
-                if name.startswith("bias_ih"):
-                    bias[hidden : 2 * hidden] += 1  # forget gates start open
-            self.out.weight.mul_(0.1)  # start close to the head's own start
-            self.out.bias.copy_(self.head.initial_bias())
+        for name, bias in self.lstm.named_parameters():
+            if name.startswith("bias_ih"):
+                open_forget_gate(bias)
+        init_output(self.out, self.head)
 
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, K)."""
-        return cast("Tensor", self.out(self.lstm(self.sequence(x, y))[0]))
+        u = self.sequence(x, y)  # (B, D, width)
+        h, _ = self.lstm(u)  # (B, D, hidden)
+        return cast("Tensor", self.out(h))
 
     # ------------------------------------------------------------- sampling: the state is the cache
 
     def init_cache(
         self, n: int, y: Tensor | None = None
     ) -> tuple[SequenceCache, list[tuple[Tensor, Tensor]]]:
-        """What the inputs are made of, and the states (h, c) of each layer before the first
-        pixel.
+        """What the inputs are made of, and the states h and c (n, hidden) of each layer before the
+        first pixel.
         """
         zeros = self.out.weight.new_zeros(n, self.lstm.hidden_size)
         return self.sequence.cache(n, y), [(zeros, zeros)] * self.lstm.num_layers
@@ -118,8 +131,8 @@ class PixelLSTM(Autoregressive):
     ) -> tuple[Tensor, tuple[SequenceCache, list[tuple[Tensor, Tensor]]]]:
         """Head parameters (n, K) of step i: one step of every layer."""
         inputs, states = cache
-        h = self.sequence.at(x, i, inputs)
+        h = self.sequence.at(x, i, inputs)  # (n, width)
         for number, weights in enumerate(cast("list[list[Tensor]]", self.lstm.all_weights)):
             states[number] = torch.lstm_cell(h, states[number], *weights)
-            h = states[number][0]
+            h, _ = states[number]  # (n, hidden)
         return self.out(h), cache

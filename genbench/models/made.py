@@ -18,7 +18,10 @@ from genbench.nn.masked import MaskedLinear
 
 __all__ = ["MADE"]
 
-_STEPS = 16  # steps of sampling whose sums over what is already known are taken together
+_SUM_STEPS = 16
+"""Steps of sampling whose sums over inputs that are already known are taken in one product, large
+enough to be fast; 784 pixels are 49 times as many.
+"""
 
 
 class MADE(Autoregressive):
@@ -28,18 +31,34 @@ class MADE(Autoregressive):
     Each hidden unit k of layer l has a degree :math:`m_l(k)` and sees the first :math:`m_l(k)`
     pixels. With pixels counted from 0 the masks are
 
-    .. math:: M_1[k, d] = [m_1(k) > d], \qquad M_l[k, j] = [m_l(k) \ge m_{l-1}(j)], \qquad M_\text{out}[i, k] = [i \ge m_L(k)]
+    .. math::
+        M_1[k, d] = [m_1(k) > d], \qquad
+        M_l[k, j] = [m_l(k) \ge m_{l-1}(j)], \qquad
+        M_\text{out}[i, k] = [i \ge m_L(k)]
 
-    Several masks differ in the degrees, hence in connectivity, not in the order of the pixels. A
-    training step uses one of them, drawn at random;
-    scoring and sampling use the mean of their conditionals, which is again an autoregressive model.
+    and a layer is
 
-    Germain, Gregor, Murray, Larochelle, "MADE: Masked Autoencoder for Distribution Estimation",
-    2015, https://arxiv.org/abs/1502.03509.
+    .. math::
+        h_l = \max(0, (W_l \odot M_l) h_{l-1} + b_l + V_l y)
+
+    with y the label as a one-hot vector, where there is one. Several masks differ in the degrees,
+    hence in connectivity, not in the order of the pixels. A training step uses one of them, drawn
+    at random; scoring and sampling use the mean of their conditionals, which is again an
+    autoregressive model.
+
+    Symbols:
+        :math:`W_l, b_l, M_l`: ``weight``, ``bias`` and ``masks`` of each of ``layers``, and of
+            ``out``, which has all K parameters of pixel i in rows i K to i K + K - 1.
+        :math:`m_l`: buffers ``degrees_0``, ...
+        :math:`V_l`: the columns are the rows of the tables in ``labels``.
+
+    References:
+        Germain, Gregor, Murray, Larochelle, "MADE: Masked Autoencoder for Distribution Estimation",
+            2015, https://arxiv.org/abs/1502.03509.
 
     Differs: the order is the raster order, not agnostic; conditionals are averaged within one
-    order, not whole likelihoods over several; labels,
-    where given, add a learned vector to each layer.
+    order, not whole likelihoods over several; labels, where given, add a learned vector to each
+    layer.
 
     Arguments:
         spec: the images.
@@ -84,60 +103,56 @@ class MADE(Autoregressive):
         check_positive(masks=masks)
         self.masks = masks
         degrees = [_degrees(size, layer, masks, spec.dims) for layer, size in enumerate(hidden)]
-        inputs = torch.arange(1, spec.dims + 1).expand(
-            masks, -1
-        )  # a unit sees pixel d if its degree is at least d + 1
-        below = [inputs, *degrees[:-1]]
-        self.layers = nn.ModuleList(
-            MaskedLinear(high[:, :, None] >= low[:, None, :])
-            for low, high in zip(below, degrees, strict=True)
-        )
+        # A unit sees pixel d if its degree is above d: for it, pixel d has the degree d + 1.
+        inputs = torch.arange(1, spec.dims + 1).expand(masks, -1)
         outputs = torch.arange(spec.dims).repeat_interleave(self.head.channels)
-        self.out = MaskedLinear(outputs[None, :, None] >= degrees[-1][:, None, :])
-        sizes = (*hidden, len(outputs))
-        self.labels = (
-            nn.ModuleList(label_shifts(spec.classes, size) for size in sizes)
-            if self.conditional
-            else None
+        self.layers = nn.ModuleList(
+            MaskedLinear(above[:, :, None] >= below[:, None, :])
+            for below, above in zip([inputs, *degrees[:-1]], degrees, strict=True)
         )
-        for layer, degree in enumerate(degrees):
-            self.register_buffer(
-                f"degrees_{layer}", degree, persistent=False
-            )  # like the masks, made anew with the model
+        self.out = MaskedLinear(outputs[None, :, None] >= degrees[-1][:, None, :])
+        self.labels = None
+        if self.conditional:
+            sizes = (*hidden, len(outputs))
+            self.labels = nn.ModuleList(label_shifts(spec.classes, size) for size in sizes)
+        for layer, degree in enumerate(degrees):  # like the masks, made anew with the model
+            self.register_buffer(f"degrees_{layer}", degree, persistent=False)
         with torch.no_grad():
             self.out.bias.copy_(self.head.initial_bias().repeat(spec.dims))
 
-    def _input(self, x: Tensor) -> Tensor:
-        return self.spec.unit(x).flatten(1).to(self.out.weight.dtype)
+    def _label_shift(self, layer: int, y: Tensor | None) -> Tensor | None:
+        """What the labels add to a layer (B, units), of which -1 is the last; None without."""
+        if self.labels is None:
+            return None
+        return cast("nn.Embedding", self.labels[layer])(y)
 
     def _masked_logits(self, x: Tensor, y: Tensor | None, mask: int) -> Tensor:
         """Head parameters (B, D, K) through one mask."""
-        h = self._input(x)
-        for index, layer in enumerate(self.layers):
+        h = self.spec.unit(x).flatten(1).to(self.out.weight.dtype)  # (B, D)
+        for number, layer in enumerate(self.layers):
             h = layer(h, mask)
-            if self.labels is not None:
-                h = h + self.labels[index](y)
+            shift = self._label_shift(number, y)
+            if shift is not None:
+                h = h + shift
             h = h.relu()
-        out = self.out(h, mask)
-        if self.labels is not None:
-            out = out + cast("nn.Embedding", self.labels[-1])(y)
+        out = self.out(h, mask)  # (B, D K)
+        shift = self._label_shift(-1, y)
+        if shift is not None:
+            out = out + shift
         return out.unflatten(1, (self.spec.dims, self.head.channels))
 
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, K) of the mean of the masks' conditionals."""
         if self.masks == 1:
             return self._masked_logits(x, y, 0)
-        return self.head.mean_of(
-            torch.stack([self._masked_logits(x, y, mask) for mask in range(self.masks)])
-        )
+        each = [self._masked_logits(x, y, mask) for mask in range(self.masks)]
+        return self.head.mean_of(torch.stack(each))
 
     def training_logits(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> Tensor:
         """Head parameters through one mask, drawn at random."""
-        mask = (
-            int(torch.randint(self.masks, (1,), generator=rng, device=rng.device))
-            if self.masks > 1
-            else 0
-        )
+        mask = 0
+        if self.masks > 1:
+            mask = int(torch.randint(self.masks, (1,), generator=rng, device=rng.device))
         return self._masked_logits(x, y, mask)
 
     # -------------------------------------------------- sampling: each hidden unit is computed once
@@ -156,8 +171,8 @@ class MADE(Autoregressive):
         pixels, masks = cache
         if i > 0:
             pixels[i - 1] = self.spec.unit(x.flatten(1)[:, i - 1])
-        params = [mask.step(i) for mask in masks]
-        return (params[0] if self.masks == 1 else self.head.mean_of(torch.stack(params))), cache
+        each = [mask.step(i) for mask in masks]
+        return (each[0] if self.masks == 1 else self.head.mean_of(torch.stack(each))), cache
 
 
 class _MaskCache:
@@ -166,65 +181,58 @@ class _MaskCache:
     """
 
     def __init__(self, model: MADE, mask: int, pixels: Tensor, y: Tensor | None) -> None:
-        dims, n = pixels.shape
-        self.dims, self.channels = dims, model.head.channels
-        self.known = [
-            list(range(dims))
-        ]  # [layer][i]: how many of its units are known at step i; layer 0 is the pixels
-        self.layers: list[_Rows] = []
-        order, inputs = torch.arange(dims, device=pixels.device), pixels
-        for index, layer in enumerate(cast("list[MaskedLinear]", list(model.layers))):
-            degrees = model.get_buffer(f"degrees_{index}")[mask]
-            before, order = order, degrees.argsort(stable=True)
-            bias = (
-                layer.bias[order, None].expand(-1, n)
-                if model.labels is None
-                else layer.bias[order, None] + model.labels[index](y).T[order]
-            )
-            self.layers.append(_Rows(layer.weight[order][:, before], bias, inputs))
-            self.known.append(torch.bincount(degrees, minlength=dims).cumsum(0).tolist())
+        self.dims, n = pixels.shape
+        self.channels = model.head.channels
+        # [layer][i]: how many of the layer's units are known at step i; layer 0 is the pixels.
+        self.known = [list(range(self.dims))]
+        self.layers: list[_SortedLinear] = []
+        order, inputs = torch.arange(self.dims, device=pixels.device), pixels
+        for number, layer in enumerate(cast("list[MaskedLinear]", list(model.layers))):
+            degrees = model.get_buffer(f"degrees_{number}")[mask]
+            order_below, order = order, degrees.argsort(stable=True)
+            bias = layer.bias[order, None].expand(-1, n)
+            shift = model._label_shift(number, y)
+            if shift is not None:
+                bias = layer.bias[order, None] + shift.T[order]
+            self.layers.append(_SortedLinear(layer.weight[order][:, order_below], bias, inputs))
+            self.known.append(torch.bincount(degrees, minlength=self.dims).cumsum(0).tolist())
             inputs = pixels.new_zeros(len(order), n)
             self.layers[-1].outputs = inputs
-        shift = (
-            model.out.bias
-            if model.labels is None
-            else model.out.bias + cast("nn.Embedding", model.labels[-1])(y)
-        )
-        self.out = _Rows(model.out.weight[:, order], shift.expand(n, -1).T, inputs)
+        shift = model._label_shift(-1, y)
+        bias = model.out.bias if shift is None else model.out.bias + shift
+        self.out = _SortedLinear(model.out.weight[:, order], bias.expand(n, -1).T, inputs)
 
     def step(self, i: int) -> Tensor:
         """Head parameters (n, K) of pixel i."""
-        if i % _STEPS == 0:
-            self._start(i, min(i + _STEPS, self.dims))
-        for layer, below, own in zip(self.layers, self.known, self.known[1:], strict=False):
-            first, last = (own[i - 1] if i else 0), own[i]
+        if i % _SUM_STEPS == 0:
+            self._sum_known(i, min(i + _SUM_STEPS, self.dims))
+        for layer, inputs, units in zip(self.layers, self.known, self.known[1:], strict=False):
+            first, last = (units[i - 1] if i else 0), units[i]
             if last > first:
-                layer.outputs[first:last] = layer.rows(first, last, below[i]).relu_()
+                layer.outputs[first:last] = layer.rows(first, last, inputs[i]).relu_()
         return self.out.rows(i * self.channels, (i + 1) * self.channels, self.known[-1][i]).T
 
-    def _start(self, i: int, end: int) -> None:
+    def _sum_known(self, i: int, end: int) -> None:
         """Sum up what is known before step i for all units of the steps up to ``end``: one large
         product in place of many thin ones.
         """
         before = [counts[i - 1] if i else 0 for counts in self.known]
         before[0] = i
-        for layer, below, first, counts in zip(
-            self.layers, before, before[1:], self.known[1:], strict=False
-        ):
-            layer.start(first, counts[end - 1], below)
-        self.out.start(i * self.channels, end * self.channels, before[-1])
+        for number, layer in enumerate(self.layers):
+            layer.sum_known(before[number + 1], self.known[number + 1][end - 1], before[number])
+        self.out.sum_known(i * self.channels, end * self.channels, before[-1])
 
 
-class _Rows:
-    """Rows of a linear layer whose inputs (C, n) become known from the first on."""
+class _SortedLinear:
+    """A linear layer whose inputs (C, n) become known from the first on."""
 
     outputs: Tensor
 
     def __init__(self, weight: Tensor, bias: Tensor, inputs: Tensor) -> None:
         self.weight, self.bias, self.inputs = weight, bias, inputs
 
-    def start(self, first: int, last: int, known: int) -> None:
-        """Sum the known inputs for some rows."""
+    def sum_known(self, first: int, last: int, known: int) -> None:
+        """Sum the known inputs for rows ``first`` to ``last`` - 1."""
         self.first, self.known = first, known
         self.sums = torch.addmm(
             self.bias[first:last], self.weight[first:last, :known], self.inputs[:known]
@@ -233,29 +241,23 @@ class _Rows:
     def rows(self, first: int, last: int, known: int) -> Tensor:
         """Some of these rows (rows, n), with the inputs that have become known since."""
         sums = self.sums[first - self.first : last - self.first]
-        return torch.addmm(
-            sums, self.weight[first:last, self.known : known], self.inputs[self.known : known]
-        )
+        since = slice(self.known, known)
+        return torch.addmm(sums, self.weight[first:last, since], self.inputs[since])
 
 
 def _degrees(size: int, layer: int, masks: int, dims: int) -> Tensor:
     """Degrees (M, size) in 1..dims-1, spread evenly and, where there are several masks, dealt to
     the units at random.
     """
-    even = (
-        1 + torch.arange(size) * max(1, dims - 1) // size
-        if dims > 1
-        else torch.ones(size, dtype=torch.long)
-    )
+    even = torch.ones(size, dtype=torch.long)
+    if dims > 1:
+        even += torch.arange(size) * (dims - 1) // size
     if masks == 1:
         return even[None]
-    rng = random.Random(
-        layer
-        # a fixed structure that no entry's seed changes; Python keeps this sequence the same for good
-    )
-    return torch.stack(
-        [
-            even[sorted(range(size), key=[rng.random() for _ in range(size)].__getitem__)]
-            for _ in range(masks)
-        ]
-    )
+    # A fixed structure that no entry's seed changes; Python keeps this sequence the same for good.
+    rng = random.Random(layer)
+    dealt = []
+    for _ in range(masks):
+        keys = [rng.random() for _ in range(size)]
+        dealt.append(even[sorted(range(size), key=keys.__getitem__)])
+    return torch.stack(dealt)

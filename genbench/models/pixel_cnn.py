@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from genbench.base import Conditioning, DataSpec
-from genbench.errors import UserError, check_positive
+from genbench.errors import check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.conv import pointwise
-from genbench.nn.heads import make_head
+from genbench.nn.heads import init_output, make_head
+from genbench.nn.kernel import check_kernel
 from genbench.nn.labels import label_shifts
 from genbench.nn.masked import MaskedConv2d, RowCache
 
@@ -20,28 +21,37 @@ __all__ = ["PixelCNN"]
 
 
 class PixelCNN(Autoregressive):
-    """Causal convolutions: a 7x7 one of mask A, residual blocks of 3x3 ones of mask B, and 1x1
+    r"""Causal convolutions: a 7x7 one of mask A, residual blocks of 3x3 ones of mask B, and 1x1
     convolutions to the pixel distributions.
 
-        x -> conv A 7x7 (2h) -> [ + relu, 1x1 (h), relu, conv B 3x3 (h), relu, 1x1 (2h) ] * blocks
-        -> relu, 1x1, relu, 1x1 -> head
+    .. math::
+        u = (W_A \odot A) * x, \qquad
+        u \leftarrow u + W_o \max(0, (W_B \odot B) * \max(0, W_i \max(0, u)) + V y)
 
-    The stacked 3x3 masks leave a blind spot to the right above each pixel, which the gated PixelCNN
-    removes.
+    Mask A leaves the rows above and the pixels on the left; B leaves the pixel itself too, since u
+    there has seen only what is before it. The stacked 3x3 masks leave a blind spot to the right
+    above each pixel, which the gated PixelCNN removes.
 
-    van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016,
-    https://arxiv.org/abs/1601.06759, section 3.5 and figure 5.
+    Symbols:
+        :math:`W_A, A`: ``weight`` and ``mask`` of ``first``.
+        :math:`W_B, B`: those of ``causal`` in each of ``blocks``.
+        :math:`W_i, W_o`: ``inner`` and ``outer`` of the block, 1x1 from 2h channels to h and back.
+        :math:`V`: its columns are the rows of the block's ``labels``.
+
+    References:
+        van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016,
+            https://arxiv.org/abs/1601.06759, section 3.5 and figure 5.
 
     Differs: a logistic mixture may take the place of the 256-way softmax, and larger kernels and
     learned positions that of many blocks; labels, where given, add a learned vector in each block.
 
     Arguments:
         spec: the images.
-        channels: h; the residual stream has 2h channels.
+        channels: h; the residual path has 2h channels.
         blocks: number of residual blocks.
         kernel: size of the blocks' causal convolutions, odd; a pixel sees 3 + blocks * (kernel //
             2) rows up.
-        positions: add a learned vector per place to the first layer's output.
+        positions: add a learned vector per pixel to the first layer's output.
         hidden: channels of the last but one layer.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
@@ -80,19 +90,15 @@ class PixelCNN(Autoregressive):
             spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional
         )
         check_positive(channels=channels, blocks=blocks, hidden=hidden)
-        if kernel < 1 or kernel % 2 == 0:
-            raise UserError(f"kernel: must be odd and at least 1, got {kernel}")
-        self.first = MaskedConv2d("A", 1, 2 * channels, 7)
-        self.positions = (
-            nn.Parameter(torch.zeros(2 * channels, spec.height, spec.width)) if positions else None
-        )
+        check_kernel(kernel)
+        self.first = MaskedConv2d("A", 1, 2 * channels, 7)  # 7 as in the paper
+        shape = (2 * channels, spec.height, spec.width)
+        self.positions = nn.Parameter(torch.zeros(shape)) if positions else None
         classes = spec.classes if self.conditional else 0
         self.blocks = nn.ModuleList(_Block(channels, kernel, classes) for _ in range(blocks))
         self.last = nn.Conv2d(2 * channels, hidden, 1)
         self.out = nn.Conv2d(hidden, self.head.channels, 1)
-        with torch.no_grad():
-            self.out.weight.mul_(0.1)  # start close to the head's own start
-            self.out.bias.copy_(self.head.initial_bias())  # type: ignore[union-attr]  # it has a bias
+        init_output(self.out, self.head)
 
     def _input(self, x: Tensor) -> Tensor:
         return self.spec.signed(x).to(self.out.weight.dtype)
@@ -102,27 +108,24 @@ class PixelCNN(Autoregressive):
 
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, K)."""
-        h = self.first(self._input(x))
+        u = self.first(self._input(x))  # (B, 2h, H, W)
         if self.positions is not None:
-            h = h + self.positions.to(h.dtype)  # else mixed precision would end here
+            u = u + self.positions.to(u.dtype)  # else mixed precision would end here
         for block in self.blocks:
-            h = block(h, y)
-        return self.out(self.last(h.relu()).relu()).flatten(2).transpose(1, 2)
+            u = block(u, y)
+        out = self.out(self.last(u.relu()).relu())  # (B, K, H, W)
+        return out.flatten(2).transpose(1, 2)
 
     # ------------------------------------------------------ sampling: each feature is computed once
 
     def init_cache(self, n: int, y: Tensor | None = None) -> list[RowCache]:
         """One row cache per masked convolution."""
         width = self.spec.width
-        return [
-            RowCache(self.first, n, width),
-            *(RowCache(block.causal, n, width, block.label(y)) for block in self._blocks()),
-        ]
+        first = RowCache(self.first, n, width)
+        return [first, *(RowCache(b.causal, n, width, b.shift(y)) for b in self._blocks())]
 
     def step(self, x: Tensor, i: int, cache: list[RowCache]) -> tuple[Tensor, list[RowCache]]:
-        """Head parameters (n, K) of pixel i: the features of its place in every layer, and of no
-        other.
-        """
+        """Head parameters (n, K) of pixel i: its features in every layer, and those of no other."""
         row, column = divmod(i, self.spec.width)
         first, *others = cache
         if i > 0:
@@ -131,13 +134,13 @@ class PixelCNN(Autoregressive):
         if column == 0:
             for part in cache:
                 part.start_row()
-        h = first.output(column)
+        u = first.output(column)  # (n, 2h)
         if self.positions is not None:
-            h = h + self.positions[:, row, column]
+            u = u + self.positions[:, row, column]
         for block, part in zip(self._blocks(), others, strict=True):
-            part.put(pointwise(block.inner, h.relu()).relu_(), column)
-            h = h + pointwise(block.outer, part.output(column).relu_())
-        return pointwise(self.out, pointwise(self.last, h.relu()).relu_()), cache
+            part.put(pointwise(block.inner, u.relu()).relu_(), column)
+            u = u + pointwise(block.outer, part.output(column).relu_())
+        return pointwise(self.out, pointwise(self.last, u.relu()).relu_()), cache
 
 
 class _Block(nn.Module):
@@ -150,14 +153,14 @@ class _Block(nn.Module):
         self.outer = nn.Conv2d(channels, 2 * channels, 1)
         self.labels = label_shifts(classes, channels) if classes else None
 
-    def label(self, y: Tensor | None) -> Tensor | None:
+    def shift(self, y: Tensor | None) -> Tensor | None:
         """What the label adds to the causal convolution's output (B, h), or None."""
         return None if self.labels is None or y is None else self.labels(y)
 
-    def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
+    def forward(self, u: Tensor, y: Tensor | None) -> Tensor:
         """(B, 2h, H, W) to the same."""
-        inner = self.causal(self.inner(h.relu()).relu())
-        shift = self.label(y)
+        h = self.causal(self.inner(u.relu()).relu())  # (B, h, H, W)
+        shift = self.shift(y)
         if shift is not None:
-            inner = inner + shift[:, :, None, None]
-        return h + self.outer(inner.relu())
+            h = h + shift[:, :, None, None]
+        return u + self.outer(h.relu())

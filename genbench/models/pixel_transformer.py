@@ -5,31 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
-import torch
 from torch import Tensor, nn
 
 from genbench.base import Conditioning, DataSpec
 from genbench.families.autoregressive import Autoregressive
-from genbench.nn.heads import make_head
+from genbench.nn.heads import init_output, make_head
 from genbench.nn.sequence import PixelSequence, SequenceCache
 from genbench.nn.transformer import Transformer, TransformerCache
 
 __all__ = ["PixelTransformer"]
+
+_CACHE_BYTES = 2**31
+"""Of keys and values: what a small machine can spare."""
 
 
 class PixelTransformer(Autoregressive):
     r"""A decoder-only transformer whose tokens are pixels: step i attends to the steps up to i,
     each of which has read the pixel before it.
 
-    .. math:: \mathrm{attention}(Q, K, V) = \mathrm{softmax}\left(\frac{Q K^T}{\sqrt{d}} + M\right) V, \qquad M_{ij} = -\infty \text{ for } j > i
+    .. math::
+        h \leftarrow h + W_O\, \mathrm{softmax}\left(\frac{Q K^T}{\sqrt{d}} + M\right) V, \qquad
+        M_{ij} = -\infty \text{ for } j > i, \qquad
+        h \leftarrow h + W_2\, \mathrm{gelu}(W_1 \mathrm{norm}(h))
 
-    Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin, "Attention Is All You
-    Need", 2017, https://arxiv.org/abs/1706.03762; on pixels: Chen, Radford, Child, Wu, Jun, Luan,
-    Sutskever, "Generative Pretraining from Pixels",
-    2020. Multi-query attention, the default, has one key and value for all heads: Shazeer, "Fast
-      Transformer Decoding: One Write-Head is
-    All You Need", 2019, https://arxiv.org/abs/1911.02150; sampling then reads ``heads`` times less
-    memory.
+    with :math:`Q = W_Q \mathrm{norm}(h)`, and K and V likewise. Multi-query attention, the default,
+    has one key and value for all heads; sampling then reads ``heads`` times less memory.
+
+    Symbols:
+        :math:`h`: ``sequence`` at first; then what each of ``transformer.blocks`` gives.
+        :math:`W_Q, W_K, W_V`: rows of one matrix, ``project``, in this order.
+        :math:`W_O, W_1, W_2`: ``merge``, ``up`` and ``down``.
+
+    References:
+        Vaswani, Shazeer, Parmar, Uszkoreit, Jones, Gomez, Kaiser, Polosukhin, "Attention Is All You
+            Need", 2017, https://arxiv.org/abs/1706.03762.
+        Chen, Radford, Child, Wu, Jun, Luan, Sutskever, "Generative Pretraining from Pixels", 2020,
+            https://proceedings.mlr.press/v119/chen20s.html.
+        Shazeer, "Fast Transformer Decoding: One Write-Head is All You Need", 2019,
+            https://arxiv.org/abs/1911.02150 (multi-query attention).
 
     Differs: normalisation before each sublayer; learned vectors of row and column in place of
     sines; labels add a learned vector to every step; an input that reads a causal window is an
@@ -49,6 +62,7 @@ class PixelTransformer(Autoregressive):
         conditional: model P(x|y).
 
     Example:
+        >>> import torch
         >>> model = PixelTransformer(DataSpec(4, 4, 2), width=8, layers=1, heads=2)
         >>> model.logits(torch.zeros(2, 1, 4, 4, dtype=torch.uint8)).shape
         torch.Size([2, 16, 1])
@@ -96,23 +110,21 @@ class PixelTransformer(Autoregressive):
             width, layers=layers, heads=heads, multi_query=multi_query, expansion=expansion
         )
         self.out = nn.Linear(width, self.head.channels)
-        with torch.no_grad():
-            self.out.weight.mul_(0.1)  # start close to the head's own start
-            self.out.bias.copy_(self.head.initial_bias())
+        init_output(self.out, self.head)
 
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, K)."""
-        return cast("Tensor", self.out(self.transformer(self.sequence(x, y))))
+        h = self.transformer(self.sequence(x, y))  # (B, D, width)
+        return cast("Tensor", self.out(h))
 
     # ----------------------------------------------------------- sampling: keys and values are kept
 
     def block(self) -> int:
         """As many images as 2 GiB hold the keys and values of, at most 500."""
-        numbers = (
-            sum(2 * block.key_heads * block.size for block in self.transformer.all_blocks())
-            * self.spec.dims
-        )
-        return max(1, min(super().block(), 2**31 // (numbers * self.out.weight.element_size())))
+        blocks = self.transformer.all_blocks()
+        per_step = sum(2 * block.key_heads * block.size for block in blocks)  # keys and values
+        per_image = per_step * self.spec.dims * self.out.weight.element_size()  # bytes
+        return max(1, min(super().block(), _CACHE_BYTES // per_image))
 
     def init_cache(self, n: int, y: Tensor | None = None) -> tuple[SequenceCache, TransformerCache]:
         """The sequence's constant part, and room for all keys and values."""
@@ -123,4 +135,5 @@ class PixelTransformer(Autoregressive):
     ) -> tuple[Tensor, tuple[SequenceCache, TransformerCache]]:
         """Head parameters (n, K) of step i: one new token."""
         constant, past = cache
-        return self.out(past.step(self.sequence.at(x, i, constant), i)), cache
+        h = past.step(self.sequence.at(x, i, constant), i)  # (n, width)
+        return self.out(h), cache

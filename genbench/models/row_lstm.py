@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec
-from genbench.errors import UserError, check_positive
+from genbench.errors import check_positive
 from genbench.families.autoregressive import Autoregressive
-from genbench.nn.heads import make_head
+from genbench.nn.forget_gate import open_forget_gate
+from genbench.nn.heads import init_output, make_head
+from genbench.nn.kernel import check_kernel
 from genbench.nn.labels import label_shifts
 from genbench.nn.masked import MaskedConv2d, RowCache
 
@@ -20,30 +22,40 @@ __all__ = ["RowLSTM"]
 
 
 class RowLSTM(Autoregressive):
-    r"""LSTM layers whose state is a whole row: each place reads its layer's input on its left, and
-    the states of three places above it.
+    r"""LSTM layers whose state is a whole row: each pixel reads its layer's input on its left, and
+    the states of three pixels above it.
 
     .. math::
-        (o, f, i, g) = K_{is} * u_r + K_{ss} * h_{r-1}, \qquad c_r = \sigma(f) c_{r-1} + \sigma(i) \tanh g, \qquad h_r = \sigma(o) \tanh c_r
+        (o, f, i, g) = K_{is} * u_r + K_{ss} * h_{r-1} + V y, \qquad
+        c_r = \sigma(f) \odot c_{r-1} + \sigma(i) \odot \tanh g, \qquad
+        h_r = \sigma(o) \odot \tanh c_r, \qquad
+        u_r \leftarrow u_r + W h_r
 
-    All places of a row are computed at once, so an image takes 28 recurrent steps and not 784. The
+    All pixels of a row are computed at once, so an image takes 28 recurrent steps and not 784. The
     input-to-state convolution is causal along the row; the state-to-state one need not be, since it
-    reads the row above. A place so sees a triangle above it that widens by one place per row.
+    reads the row above. A pixel so sees a triangle above it that widens by one pixel per row. The
+    first u is a 7x7 convolution of mask A, and two 1x1 layers follow the last one.
 
-    van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016,
-    https://arxiv.org/abs/1601.06759, sections 3.1, 3.3 and 3.4: a 7x7 convolution of mask A,
-    residual layers, two 1x1 convolutions.
+    Symbols:
+        :math:`K_{is}`: ``inputs`` of each of ``layers``, with the four gates o, f, i, g below each
+            other and the taps of the convolution side by side, the leftmost first.
+        :math:`K_{ss}`: ``states``, in the same way.
+        :math:`V, W`: ``labels``, whose rows are the columns of V, and ``outer``.
+
+    References:
+        van den Oord, Kalchbrenner, Kavukcuoglu, "Pixel Recurrent Neural Networks", 2016,
+            https://arxiv.org/abs/1601.06759, sections 3.1, 3.3 and 3.4.
 
     Differs: a logistic mixture may take the place of the 256-way softmax; learned positions are an
     option; labels, where given, shift the gates.
 
     Arguments:
         spec: the images.
-        hidden: h, the size of the state at each place; the residual stream has 2h channels.
+        hidden: h, the size of the state at each pixel; the residual path has 2h channels.
         layers: number of LSTM layers.
         kernel: width of the state-to-state convolution, odd; the input-to-state one reads the
             (kernel + 1) / 2 left ones of as many.
-        positions: add a learned vector per place to the first layer's output.
+        positions: add a learned vector per pixel to the first layer's output.
         last: channels of the last but one layer.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
@@ -82,19 +94,15 @@ class RowLSTM(Autoregressive):
             spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional
         )
         check_positive(hidden=hidden, layers=layers, last=last)
-        if kernel < 1 or kernel % 2 == 0:
-            raise UserError(f"kernel: must be odd and at least 1, got {kernel}")
-        self.first = MaskedConv2d("A", 1, 2 * hidden, 7)
-        self.positions = (
-            nn.Parameter(torch.zeros(2 * hidden, spec.height, spec.width)) if positions else None
-        )
+        check_kernel(kernel)
+        self.first = MaskedConv2d("A", 1, 2 * hidden, 7)  # 7 as in the paper
+        shape = (2 * hidden, spec.height, spec.width)
+        self.positions = nn.Parameter(torch.zeros(shape)) if positions else None
         classes = spec.classes if self.conditional else 0
         self.layers = nn.ModuleList(_Layer(hidden, kernel, classes) for _ in range(layers))
         self.last = nn.Linear(2 * hidden, last)
         self.out = nn.Linear(last, self.head.channels)
-        with torch.no_grad():
-            self.out.weight.mul_(0.1)  # start close to the head's own start
-            self.out.bias.copy_(self.head.initial_bias())
+        init_output(self.out, self.head)
 
     def _input(self, x: Tensor) -> Tensor:
         return self.spec.signed(x).to(self.out.weight.dtype)
@@ -107,7 +115,7 @@ class RowLSTM(Autoregressive):
 
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, K)."""
-        h = self.first(self._input(x))
+        h = self.first(self._input(x))  # (B, 2h, H, W)
         if self.positions is not None:
             h = h + self.positions.to(h.dtype)  # else mixed precision would end here
         h = h.permute(0, 2, 3, 1)  # (B, H, W, 2h), as the rows are read
@@ -119,14 +127,14 @@ class RowLSTM(Autoregressive):
 
     def init_cache(self, n: int, y: Tensor | None = None) -> tuple[RowCache, list[_LayerCache]]:
         """A row cache of the first convolution, and the states of the row above for each layer."""
-        return RowCache(self.first, n, self.spec.width), [
-            _LayerCache(layer, n, self.spec.width, y) for layer in self._layers()
-        ]
+        width = self.spec.width
+        layers = [_LayerCache(layer, n, width, y) for layer in self._layers()]
+        return RowCache(self.first, n, width), layers
 
     def step(
         self, x: Tensor, i: int, cache: tuple[RowCache, list[_LayerCache]]
     ) -> tuple[Tensor, tuple[RowCache, list[_LayerCache]]]:
-        """Head parameters (n, K) of pixel i: one place of every layer."""
+        """Head parameters (n, K) of pixel i: one pixel of every layer."""
         first, layers = cache
         if i > 0:
             row, column = divmod(i - 1, self.spec.width)
@@ -136,11 +144,11 @@ class RowLSTM(Autoregressive):
             first.start_row()
             for layer in layers:
                 layer.start_row()
-        h = first.output(column)
+        h = first.output(column)  # (n, 2h)
         if self.positions is not None:
             h = h + self.positions[:, row, column]
         for layer in layers:
-            h = layer.place(h, column)
+            h = layer.output(h, column)
         return self._read(h), cache
 
 
@@ -150,12 +158,11 @@ class _Layer(nn.Module):
     def __init__(self, hidden: int, kernel: int, classes: int) -> None:
         super().__init__()
         self.hidden, self.reach = hidden, kernel // 2
-        self.inputs = nn.Linear((self.reach + 1) * 2 * hidden, 4 * hidden)
-        self.states = nn.Linear(kernel * hidden, 4 * hidden, bias=False)
+        self.inputs = nn.Linear((self.reach + 1) * 2 * hidden, 4 * hidden)  # K_is
+        self.states = nn.Linear(kernel * hidden, 4 * hidden, bias=False)  # K_ss
         self.outer = nn.Linear(hidden, 2 * hidden)
         self.labels = label_shifts(classes, 4 * hidden) if classes else None
-        with torch.no_grad():
-            self.inputs.bias[hidden : 2 * hidden] += 1  # forget gates start open
+        open_forget_gate(self.inputs.bias)
 
     def shift(self, y: Tensor | None) -> Tensor | None:
         """What the labels add to the gates (B, 4h), or None."""
@@ -163,33 +170,36 @@ class _Layer(nn.Module):
 
     def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
         """(B, H, W, 2h) to the same."""
-        gates = self.inputs(_neighbours(h, self.reach, 0))
+        batch, _, width, _ = h.shape
+        gates = self.inputs(_neighbours(h, self.reach, 0))  # (B, H, W, 4h)
         shift = self.shift(y)
         if shift is not None:
             gates = gates + shift[:, None, None]
-        state = cell = h.new_zeros(*h.shape[:1], h.shape[2], self.hidden)
-        rows = []
+        state = cell = h.new_zeros(batch, width, self.hidden)
+        states = []
         for row in gates.unbind(1):
             state, cell = _recur(row + self.above(state), cell)
-            rows.append(state)
-        return h + self.outer(torch.stack(rows, 1))
+            states.append(state)
+        return h + self.outer(torch.stack(states, 1))
 
     def above(self, state: Tensor) -> Tensor:
-        """What the states (B, W, h) of the row above give the gates (B, W, 4h) of this one."""
+        """K_ss * h: the part of a row's gates (B, W, 4h) that comes from the states (B, W, h) of
+        the row above.
+        """
         return cast("Tensor", self.states(_neighbours(state, self.reach, self.reach)))
 
 
 class _LayerCache:
-    """Of one layer: states and cells of the row above and of the own row, and the own row's
-    inputs.
+    """Of one layer: states and cells of the row above, which the current row overwrites from the
+    left, and the current row's inputs.
     """
 
     def __init__(self, layer: _Layer, n: int, width: int, y: Tensor | None) -> None:
         self.layer, self.shift = layer, layer.shift(y)
         new, hidden = layer.outer.weight.new_zeros, layer.hidden
-        self.row = new(n, width + layer.reach, 2 * hidden)
+        self.row = new(n, width + layer.reach, 2 * hidden)  # padded on the left
         self.state, self.cell = new(n, width, hidden), new(n, width, hidden)
-        self.gates = new(n, width, 4 * hidden)
+        self.gates = new(n, width, 4 * hidden)  # as far as the row above, bias and labels make them
 
     def start_row(self) -> None:
         """The row that was being drawn becomes the one above."""
@@ -198,15 +208,12 @@ class _LayerCache:
             self.gates += self.shift[:, None]
         self.row.zero_()
 
-    def place(self, h: Tensor, column: int) -> Tensor:
+    def output(self, h: Tensor, column: int) -> Tensor:
         """The layer's output (n, 2h) at a column, given its input there."""
         reach = self.layer.reach
         self.row[:, column + reach] = h
-        gates = torch.addmm(
-            self.gates[:, column],
-            self.row[:, column : column + reach + 1].flatten(1),
-            self.layer.inputs.weight.T,
-        )
+        left = self.row[:, column : column + reach + 1].flatten(1)  # (n, (reach + 1) 2h)
+        gates = torch.addmm(self.gates[:, column], left, self.layer.inputs.weight.T)
         state, cell = _recur(gates, self.cell[:, column])
         self.state[:, column], self.cell[:, column] = state, cell
         return h + self.layer.outer(state)
@@ -220,9 +227,10 @@ def _recur(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _neighbours(h: Tensor, left: int, right: int) -> Tensor:
-    """(..., W, C) to (..., W, (left + 1 + right) * C): each place with those beside it, zeros
+    """(..., W, C) to (..., W, (left + 1 + right) * C): each pixel with those beside it, zeros
     outside.
     """
     width = h.shape[-2]
     padded = F.pad(h, (0, 0, left, right))
-    return torch.cat([padded[..., k : k + width, :] for k in range(left + 1 + right)], -1)
+    taps = [padded[..., k : k + width, :] for k in range(left + 1 + right)]
+    return torch.cat(taps, -1)

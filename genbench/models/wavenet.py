@@ -13,7 +13,7 @@ from genbench.base import Conditioning, DataSpec
 from genbench.errors import UserError, check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.gate import gate, init_before_gate
-from genbench.nn.heads import make_head
+from genbench.nn.heads import init_output, make_head
 from genbench.nn.labels import label_shifts
 from genbench.nn.sequence import PixelSequence, SequenceCache
 
@@ -26,14 +26,23 @@ class WaveNet(Autoregressive):
 
     .. math::
         z_t = \tanh(W_f [h_{t-d}, h_t] + V_f y) \odot \sigma(W_g [h_{t-d}, h_t] + V_g y), \qquad
-        h_t \leftarrow h_t + R z_t, \qquad s_t \leftarrow s_t + S z_t
+        h_t \leftarrow h_t + R z_t, \qquad
+        s_t \leftarrow s_t + S z_t
 
     and s goes through two dense layers. A pixel sees those that are 1 plus a sum of some of the
     dilations before it; they must cover the image.
 
-    van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior, Kavukcuoglu,
-    "WaveNet: A Generative Model for Raw Audio", 2016, https://arxiv.org/abs/1609.03499, sections
-    2.1 to 2.5 (labels: global conditioning).
+    Symbols:
+        :math:`W_f, W_g`: the upper and the lower half of the rows of each layer's ``inner``; its
+            left half of columns reads :math:`h_{t-d}`, the right one :math:`h_t`.
+        :math:`V_f, V_g`: the columns are the halves of the rows of each layer's ``labels``.
+        :math:`R, S`: the first ``channels`` rows of each layer's ``outer``, and the ``skip`` rows
+            after them.
+
+    References:
+        van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior, Kavukcuoglu,
+            "WaveNet: A Generative Model for Raw Audio", 2016, https://arxiv.org/abs/1609.03499,
+            sections 2.1 to 2.5 (labels: global conditioning).
 
     Differs: the samples are pixels, so learned vectors of row and column are added to the input;
     dilations other than powers of two, such as multiples of the image's width, and an input that
@@ -100,9 +109,8 @@ class WaveNet(Autoregressive):
         if missed:
             raise UserError(
                 f"dilations: {list(dilations)} do not cover the {spec.dims} pixels of the image: "
-                f"no layers add up to {missed[0]}, so no pixel "
-                f"sees the one {missed[0] + 1} before it; add layers, such as doubling dilations "
-                "from 1"
+                f"no layers add up to {missed[0]}, so no pixel sees the one {missed[0] + 1} before "
+                "it; add layers, such as doubling dilations from 1"
             )
         self.sequence = PixelSequence(spec, channels, window=window)
         classes = spec.classes if self.conditional else 0
@@ -114,8 +122,7 @@ class WaveNet(Autoregressive):
         with torch.no_grad():
             for layer in self._layers():  # so that neither sum's variance grows with the depth
                 layer.outer.weight.div_(len(dilations) ** 0.5)
-            self.out.weight.mul_(0.1)  # start close to the head's own start
-            self.out.bias.copy_(self.head.initial_bias())
+        init_output(self.out, self.head)
 
     def receptive_field(self) -> int:
         """How many pixels back the farthest one is that a pixel depends on, in an image that has so
@@ -128,22 +135,22 @@ class WaveNet(Autoregressive):
 
     def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Head parameters (B, D, K)."""
-        h, skips = self.sequence(x), []
+        h, skips = self.sequence(x), []  # (B, D, channels)
         for layer in self._layers():
             h, skip = layer(h, y)
             skips.append(skip)
         return self._read(sum(skips[1:], skips[0]))
 
     def _read(self, skip: Tensor) -> Tensor:
+        """Head parameters (..., K) from the sum (..., skip) of the layers' paths to the output."""
         return cast("Tensor", self.out(self.last(skip.relu()).relu()))
 
     # ------------------------------------------------------------ sampling: a ring buffer per layer
 
     def init_cache(self, n: int, y: Tensor | None = None) -> tuple[SequenceCache, list[_Ring]]:
         """The sequence's constant part, and one ring buffer per layer."""
-        return self.sequence.cache(n, None), [
-            _Ring(layer, n, self.spec.dims, y) for layer in self._layers()
-        ]
+        rings = [_Ring(layer, n, self.spec.dims, y) for layer in self._layers()]
+        return self.sequence.cache(n, None), rings
 
     def step(
         self, x: Tensor, i: int, cache: tuple[SequenceCache, list[_Ring]]
@@ -172,16 +179,17 @@ class _Layer(nn.Module):
 
     def forward(self, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, T, C) to the same and (B, T, skip)."""
-        before = F.pad(h, (0, 0, self.dilation, 0))[:, : h.shape[1]]
-        inner = self.inner(torch.cat([before, h], -1))
+        before = F.pad(h, (0, 0, self.dilation, 0))[:, : h.shape[1]]  # h_{t-d}
+        inner = self.inner(torch.cat([before, h], -1))  # (B, T, 2C)
         if self.labels is not None:
             inner = inner + self.labels(y)[:, None]
-        residual, skip = self.outer(gate(inner, -1)).split(self.sizes, -1)
+        z = gate(inner, -1)
+        residual, skip = self.outer(z).split(self.sizes, -1)
         return h + residual, skip
 
 
 class _Ring:
-    """The last inputs of a layer, as many as its dilation."""
+    """A ring buffer of the last inputs of a layer, as many as its dilation."""
 
     def __init__(self, layer: _Layer, n: int, steps: int, y: Tensor | None) -> None:
         channels = layer.sizes[0]
@@ -191,14 +199,13 @@ class _Ring:
 
     def step(self, h: Tensor, i: int) -> tuple[Tensor, Tensor]:
         """Outputs (n, C) and (n, skip) given the input (n, C) of step i."""
-        place = i % len(
-            self.inputs
-        )  # not yet written, hence zero, as long as i is below the dilation
-        inner = self.layer.inner(torch.cat([self.inputs[place], h], -1))
-        self.inputs[place] = h
+        slot = i % len(self.inputs)  # of step i - d; zero, as padding is, while i < d
+        inner = self.layer.inner(torch.cat([self.inputs[slot], h], -1))
+        self.inputs[slot] = h
         if self.shift is not None:
             inner += self.shift
-        residual, skip = self.layer.outer(gate(inner, -1)).split(self.layer.sizes, -1)
+        z = gate(inner, -1)
+        residual, skip = self.layer.outer(z).split(self.layer.sizes, -1)
         return h + residual, skip
 
 
