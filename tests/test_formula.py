@@ -101,9 +101,10 @@ def test_models_and_info_print_formulas_as_text(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(REPOSITORY)
     listed = CliRunner().invoke(app, ["models"])
     assert listed.exit_code == 0
-    assert "P(x) = ∫ P(x | z) N(z; 0, I) dz" in listed.stdout
+    assert "the Gaussian prior p(z | y) from the label" in listed.stdout
     assert "\\" not in listed.stdout
     told = CliRunner().invoke(app, ["info", "vae"])
     assert told.exit_code == 0
-    assert "≤ log P(x)" in told.stdout
+    assert "    P(x) = ∫ P(x | z) N(z; 0, I) dz,\n" in told.stdout
+    assert "] ≤ log P(x)\n" in told.stdout
     assert "\\" not in told.stdout

@@ -14,39 +14,49 @@ from torch import Generator, Tensor, nn
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood, Step
 from genbench.errors import UserError, check_positive
-from genbench.nn.autoencoder import Down, Up, from_cells, to_cells
+from genbench.families.chunks import chunks
+from genbench.nn.autoencoder import from_cells, to_cells
 from genbench.nn.conv import check_stages
-from genbench.nn.heads import Head, make_head
+from genbench.nn.heads import make_head
+from genbench.nn.vector_autoencoder import VectorDecoder, VectorEncoder
 
-__all__ = ["GaussianLatent", "kl_divergence"]
+__all__ = ["LOG_STD_RANGE", "GaussianLatent", "kl_divergence"]
 
-DECODE_CHUNK = (
-    128  # images decoded at once when scoring: their parameters stay in the processor's cache
-)
+DECODE_CHUNK = 128
+"""Images decoded at once outside training: their parameters stay in the processor's cache."""
 ENCODE_CHUNK = 500
+"""Images encoded at once for the diagnostics, which bounds the memory of a whole split."""
 LOG_STD_RANGE = (-7.0, 2.0)
-# nats^0: variance of a posterior mean over images above which Burda et al., 2016, call a unit
-# active
+"""Of posteriors and learned priors, so that no density overflows: standard deviations from 0.0009,
+far below what a decoder tells apart, to 7.4, far beyond the prior's 1.
+"""
 ACTIVE = 0.01
+"""Variance of a posterior mean over the images, in units of the prior's, above which Burda et al.
+call a unit active.
+"""
 
 
 class GaussianLatent(GenerativeModel):
     r"""Base of the variational autoencoders: bounds, sampling and latents. A subclass gives
-    :meth:`prior_of`.
+    :meth:`prior_of`, and :meth:`make_prior` if its prior is learned.
 
-    .. math:: P(x \mid y) = \int P(x \mid z, y)\, p(z \mid y)\, dz, \qquad
-        \log P(x \mid y) \ge \mathbb{E}_{z_k \sim q(z|x,y)}\left[\log \frac1K \sum_{k=1}^K \frac{P(x \mid z_k, y)\, p(z_k \mid y)}{q(z_k \mid x, y)}\right]
+    .. math::
+        P(x \mid y) = \int P(x \mid z, y)\, p(z \mid y)\, dz, \qquad
+        \log P(x \mid y) \ge \mathbb{E}_{z_k \sim q(z|x,y)}\left[
+            \log \frac1K \sum_{k=1}^K
+            \frac{P(x \mid z_k, y)\, p(z_k \mid y)}{q(z_k \mid x, y)} \right]
+
+    Encoder and decoder read the labels if the class does.
 
     Arguments:
-        spec: the data set; height and width divisible by ``2 ** len(widths)``.
-        conditional: encoder and decoder read labels.
+        spec: the images; height and width divisible by ``2 ** len(widths)``.
         latent: dimensions of z.
         widths: channels at half, quarter, ... resolution.
         hidden: width of the dense layers between feature maps and z.
         blocks: residual blocks at the lowest resolution, in the encoder and in the decoder.
-        head: pixel distribution, see :func:`genbench.nn.heads.make_head`; by default bernoulli for
-            2 levels, else logistic_mixture.
-        mixtures: components of a logistic mixture.
+        head: distribution of a pixel: bernoulli, categorical or logistic_mixture; by default
+            bernoulli for 2 levels, else logistic_mixture.
+        mixtures: components of the logistic mixture.
         beta: weight of the KL term in training; 1 is the bound that is scored.
         free_bits: nats of KL per latent dimension, averaged over a batch, that cost nothing in
             training.
@@ -61,18 +71,17 @@ class GaussianLatent(GenerativeModel):
         self,
         spec: DataSpec,
         *,
-        conditional: bool,
-        latent: int,
-        widths: Sequence[int],
-        hidden: int,
-        blocks: int,
-        head: str | None,
-        mixtures: int,
-        beta: float,
-        free_bits: float,
-        kl_warmup: float,
+        latent: int = 32,
+        widths: Sequence[int] = (32, 64),
+        hidden: int = 256,
+        blocks: int = 1,
+        head: str | None = None,
+        mixtures: int = 5,
+        beta: float = 1.0,
+        free_bits: float = 0.0,
+        kl_warmup: float = 0.0,
     ) -> None:
-        super().__init__(spec, conditional=conditional)
+        super().__init__(spec)
         check_stages(spec, widths)
         check_positive(latent=latent, hidden=hidden)
         for name, value in (("beta", beta), ("free_bits", free_bits)):
@@ -82,12 +91,26 @@ class GaussianLatent(GenerativeModel):
             raise UserError(f"kl_warmup: must be a share in [0, 1], got {kl_warmup}")
         self.latent, self.beta, self.free_bits, self.kl_warmup = latent, beta, free_bits, kl_warmup
         self.head = make_head(head, spec.levels, mixtures=mixtures)
-        self.encoder = _Encoder(spec, latent, widths, hidden, blocks, conditional=self.conditional)
-        self.decoder = _Decoder(
-            spec, latent, widths, hidden, blocks, self.head, conditional=self.conditional
+        classes = spec.classes if self.conditional else 0
+        self.encoder = VectorEncoder(
+            spec, 2 * latent, widths=widths, hidden=hidden, blocks=blocks, classes=classes
         )
+        self.decoder = VectorDecoder(
+            spec,
+            latent,
+            widths=widths,
+            hidden=hidden,
+            blocks=blocks,
+            head=self.head,
+            classes=classes,
+        )
+        self.prior_net = self.make_prior(hidden)
 
     # ------------------------------------------------------------------ the distributions
+
+    def make_prior(self, hidden: int) -> nn.Module | None:
+        """The network of a prior that is learned; None where it is fixed."""
+        return None
 
     @abstractmethod
     def prior_of(self, y: Tensor | None, n: int) -> tuple[Tensor, Tensor]:
@@ -104,20 +127,22 @@ class GaussianLatent(GenerativeModel):
         """Log P(x|z) in nats, float64 (B,), of images cut by :func:`to_cells`, under latents (B,
         latent).
         """
-        return self.head.log_prob(self.decoder(z, y), cells).flatten(1).sum(1, dtype=torch.float64)
+        log_p = self.head.log_prob(self.decoder(z, y), cells)  # (B, H/2, W/2, 4)
+        return log_p.flatten(1).sum(1, dtype=torch.float64)
 
     # ------------------------------------------------------------------ training and scoring
 
     def training_loss(
         self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
     ) -> Step:
-        """One-sample ELBO, its KL term in closed form, less the free bits."""
+        """One-sample ELBO in nats per image, its KL term in closed form, less the free bits."""
         self.check_images(x)
         self.check_labels(len(x), y)
         mean, log_std = self.posterior(x, y)
-        z = mean + log_std.exp() * torch.randn(mean.shape, generator=rng, device=mean.device)
+        z = _draw(mean, log_std, rng=rng)
         rec_nats = -self.log_p_x_given_z(to_cells(x), z, y).mean()
-        kl_nats = kl_divergence(mean, log_std, *self.prior_of(y, len(x))).mean(0)
+        prior_mean, prior_log_std = self.prior_of(y, len(x))
+        kl_nats = kl_divergence(mean, log_std, prior_mean, prior_log_std).mean(0)  # (latent,)
         charged = kl_nats.clamp(min=self.free_bits).sum() if self.free_bits else kl_nats.sum()
         weight = self.beta * (min(1.0, progress / self.kl_warmup) if self.kl_warmup else 1.0)
         return Step(
@@ -136,25 +161,22 @@ class GaussianLatent(GenerativeModel):
         self.check_labels(len(x), y)
         check_positive(draws=draws)
         mean, log_std = self.posterior(x, y)
-        prior = self.prior_of(y, len(x))
+        prior_mean, prior_log_std = self.prior_of(y, len(x))
         cells = to_cells(x)
         total = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
         for _ in range(draws):
             noise = torch.randn(mean.shape, generator=rng, device=mean.device)
             z = mean + log_std.exp() * noise
-            log_p_z = _log_density((z - prior[0]) / prior[1].exp(), prior[1])
-            total = torch.logaddexp(
-                total, self._log_p_x(cells, z, y) + log_p_z - _log_density(noise, log_std)
-            )
+            log_q = _log_density(noise, log_std)
+            log_prior = _log_density((z - prior_mean) / prior_log_std.exp(), prior_log_std)
+            log_weight = self._log_p_x(cells, z, y) + log_prior - log_q
+            total = torch.logaddexp(total, log_weight)
         return total - math.log(draws)
 
     def _log_p_x(self, cells: Tensor, z: Tensor, y: Tensor | None) -> Tensor:
-        return torch.cat(
-            [
-                self.log_p_x_given_z(cells[part], z[part], None if y is None else y[part])
-                for part in _parts(len(z))
-            ]
-        )
+        """:meth:`log_p_x_given_z` in chunks."""
+        parts = zip(cells.split(DECODE_CHUNK), chunks(z, y, DECODE_CHUNK), strict=True)
+        return torch.cat([self.log_p_x_given_z(cells_, z_, y_) for cells_, (z_, y_) in parts])
 
     @torch.no_grad()
     def diagnostics(
@@ -169,15 +191,14 @@ class GaussianLatent(GenerativeModel):
         Broken ELBO", 2018, https://arxiv.org/abs/1711.00464.
         """
         shifts, rate, distortion = [], 0.0, 0.0
-        for begin in range(0, len(x), ENCODE_CHUNK):
-            images = x[begin : begin + ENCODE_CHUNK]
-            labels = None if y is None else y[begin : begin + ENCODE_CHUNK]
+        for images, labels in chunks(x, y, ENCODE_CHUNK):
             mean, log_std = self.posterior(images, labels)
-            prior = self.prior_of(labels, len(mean))
-            z = mean + log_std.exp() * torch.randn(mean.shape, generator=rng, device=mean.device)
-            rate += kl_divergence(mean, log_std, *prior).sum(dtype=torch.float64).item()
+            prior_mean, prior_log_std = self.prior_of(labels, len(mean))
+            z = _draw(mean, log_std, rng=rng)
+            kl_nats = kl_divergence(mean, log_std, prior_mean, prior_log_std)
+            rate += kl_nats.sum(dtype=torch.float64).item()
             distortion -= self._log_p_x(to_cells(images), z, labels).sum().item()
-            shifts.append((mean - prior[0]) / prior[1].exp())
+            shifts.append((mean - prior_mean) / prior_log_std.exp())
         active = (torch.cat(shifts).double().var(0, correction=0) > ACTIVE).sum()
         return {
             "rate_nats": rate / len(x),
@@ -206,8 +227,8 @@ class GaussianLatent(GenerativeModel):
         self.check_labels(len(z), y)
         if z.shape[1:] != (self.latent,):
             raise ValueError(f"z: shape must be (n, {self.latent}), got {tuple(z.shape)}")
-        params = [self.decoder(z[part], None if y is None else y[part]) for part in _parts(len(z))]
-        return from_cells(torch.cat([self.head.sample(part, rng=rng) for part in params]))
+        parameters = [self.decoder(*part) for part in chunks(z, y, DECODE_CHUNK)]
+        return from_cells(torch.cat([self.head.sample(part, rng=rng) for part in parameters]))
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
@@ -215,66 +236,7 @@ class GaussianLatent(GenerativeModel):
         self.check_images(x)
         self.check_labels(len(x), y)
         mean, log_std = self.posterior(x, y)
-        return mean + log_std.exp() * torch.randn(mean.shape, generator=rng, device=mean.device)
-
-
-class _Encoder(nn.Module):
-    """Images (B, 1, H, W) in [-1, 1] and labels (B,) to means and log standard deviations (B, 2 *
-    latent).
-    """
-
-    def __init__(
-        self,
-        spec: DataSpec,
-        latent: int,
-        widths: Sequence[int],
-        hidden: int,
-        blocks: int,
-        *,
-        conditional: bool,
-    ) -> None:
-        super().__init__()
-        self.down = Down(widths, blocks)
-        self.dense = nn.Linear(widths[-1] * spec.dims // 4 ** len(widths), hidden)
-        self.labels = nn.Embedding(spec.classes, hidden) if conditional else None
-        self.out = nn.Linear(hidden, 2 * latent)
-
-    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
-        h = self.dense(self.down(x).flatten(1))
-        return self.out(torch.relu(h if self.labels is None else h + self.labels(y)))
-
-
-class _Decoder(nn.Module):
-    """Latents (B, latent) and labels (B,) to pixel parameters (B, H/2, W/2, 4, K)."""
-
-    def __init__(
-        self,
-        spec: DataSpec,
-        latent: int,
-        widths: Sequence[int],
-        hidden: int,
-        blocks: int,
-        head: Head,
-        *,
-        conditional: bool,
-    ) -> None:
-        super().__init__()
-        self.size = (spec.height // 2 ** len(widths), spec.width // 2 ** len(widths))
-        self.first = nn.Linear(latent, hidden)
-        self.labels = nn.Embedding(spec.classes, hidden) if conditional else None
-        self.dense = nn.Linear(hidden, widths[-1] * self.size[0] * self.size[1])
-        self.up = Up(widths, blocks, head)
-
-    def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
-        h = self.first(z)
-        h = self.dense(torch.relu(h if self.labels is None else h + self.labels(y)))
-        return self.up(
-            h.view(len(z), *self.size, -1).permute(0, 3, 1, 2)
-        )  # channels last in memory, the faster layout here
-
-
-def _parts(n: int) -> list[slice]:
-    return [slice(begin, begin + DECODE_CHUNK) for begin in range(0, n, DECODE_CHUNK)]
+        return _draw(mean, log_std, rng=rng)
 
 
 def kl_divergence(
@@ -285,6 +247,11 @@ def kl_divergence(
     """
     ratio = 2 * (log_std - prior_log_std)
     return 0.5 * (((mean - prior_mean) / prior_log_std.exp()).square() + ratio.exp() - ratio - 1)
+
+
+def _draw(mean: Tensor, log_std: Tensor, *, rng: Generator) -> Tensor:
+    """A point of N(mean, std^2), through which the gradient passes to both."""
+    return mean + log_std.exp() * torch.randn(mean.shape, generator=rng, device=mean.device)
 
 
 def _log_density(noise: Tensor, log_std: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -17,31 +16,43 @@ class CVAE(GaussianLatent):
     r"""Conditional variational autoencoder: a second network predicts the Gaussian prior
     :math:`p(z \mid y)` from the label.
 
-    .. math:: P(x \mid y) = \int P(x \mid z, y)\, \mathcal{N}(z; \mu(y), \sigma^2(y))\, dz, \qquad
-        \log P(x \mid y) \ge \mathbb{E}_{q(z|x,y)}[\log P(x \mid z, y)] - \mathrm{KL}(q(z \mid x, y) \,\|\, p(z \mid y))
+    .. math::
+        P(x \mid y) = \int P(x \mid z, y)\, \mathcal{N}(z; \mu(y), \sigma^2(y))\, dz, \qquad
+        \log P(x \mid y) \ge \mathbb{E}_{q(z|x,y)}[\log P(x \mid z, y)]
+            - \mathrm{KL}(q(z \mid x, y) \,\|\, p(z \mid y))
 
     The encoder is matched to that prior by the KL term, which moves both: the prior learns where
     the latents of a class lie. Scoring uses the importance-weighted bound; summed over the classes
     it bounds P(x).
 
+    Symbols:
+        :math:`\mu(y), \log \sigma(y)`: ``prior_of``, the two halves of what ``prior_net`` gives.
+        :math:`q(z \mid x, y)`: ``posterior``, by ``encoder``, which adds its ``labels`` before the
+            last layer.
+        :math:`P(x \mid z, y)`: ``log_p_x_given_z``, by ``decoder``, which adds its ``labels`` after
+            the first layer, and ``head``.
+
     References:
-        Learning Structured Output Representation using Deep Conditional Generative Models, Sohn,
-        Lee, Yan, 2015 Semi-Supervised Learning with Deep Generative Models, Kingma, Rezende,
-        Mohamed, Welling, 2014, https://arxiv.org/abs/1406.5298 Importance Weighted Autoencoders,
-        Burda, Grosse, Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519
+        Sohn, Lee, Yan, "Learning Structured Output Representation using Deep Conditional Generative
+            Models", 2015,
+            https://papers.nips.cc/paper/2015/hash/8d55a249e6baa5c06772297520da2051-Abstract.html.
+        Kingma, Rezende, Mohamed, Welling, "Semi-Supervised Learning with Deep Generative Models",
+            2014, https://arxiv.org/abs/1406.5298.
+        Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", 2016,
+            https://arxiv.org/abs/1509.00519.
 
     Differs: the condition is a label and the output an image, not the other way round; the networks
     are those of the VAE.
 
     Arguments:
-        spec: the data set; height and width divisible by ``2 ** len(widths)``.
+        spec: the images; height and width divisible by ``2 ** len(widths)``.
         latent: dimensions of z.
         widths: channels at half, quarter, ... resolution.
         hidden: width of the dense layers between feature maps and z, and of the prior's network.
         blocks: residual blocks at the lowest resolution, in the encoder and in the decoder.
-        head: pixel distribution, see :func:`genbench.nn.heads.make_head`; by default bernoulli for
-            2 levels, else logistic_mixture.
-        mixtures: components of a logistic mixture.
+        head: distribution of a pixel: bernoulli, categorical or logistic_mixture; by default
+            bernoulli for 2 levels, else logistic_mixture.
+        mixtures: components of the logistic mixture.
         beta: weight of the KL term in training; 1 is the bound that is scored.
         free_bits: nats of KL per latent dimension, averaged over a batch, that cost nothing in
             training.
@@ -49,9 +60,10 @@ class CVAE(GaussianLatent):
             ``beta``.
 
     Example:
-        >>> from torch import Generator
+        >>> import torch
         >>> model = CVAE(DataSpec(28, 28, 256, 10), latent=8)
-        >>> model.sample(3, torch.tensor([0, 1, 2]), rng=Generator().manual_seed(0)).shape
+        >>> y = torch.tensor([0, 1, 2])
+        >>> model.sample(3, y, rng=torch.Generator().manual_seed(0)).shape
         torch.Size([3, 1, 28, 28])
     """
 
@@ -61,35 +73,12 @@ class CVAE(GaussianLatent):
         (DataSpec(2, 2, 4), {"latent": 2, "widths": [8], "hidden": 16, "mixtures": 2}),
     )
 
-    def __init__(
-        self,
-        spec: DataSpec,
-        *,
-        latent: int = 32,
-        widths: Sequence[int] = (32, 64),
-        hidden: int = 256,
-        blocks: int = 1,
-        head: str | None = None,
-        mixtures: int = 5,
-        beta: float = 1.0,
-        free_bits: float = 0.0,
-        kl_warmup: float = 0.0,
-    ) -> None:
-        super().__init__(
-            spec,
-            conditional=True,
-            latent=latent,
-            widths=widths,
-            hidden=hidden,
-            blocks=blocks,
-            head=head,
-            mixtures=mixtures,
-            beta=beta,
-            free_bits=free_bits,
-            kl_warmup=kl_warmup,
-        )
-        self.prior_net = nn.Sequential(
-            nn.Embedding(spec.classes, hidden), nn.ReLU(), nn.Linear(hidden, 2 * latent)
+    prior_net: nn.Sequential
+
+    def make_prior(self, hidden: int) -> nn.Module:
+        """A vector per label, and a dense layer."""
+        return nn.Sequential(
+            nn.Embedding(self.spec.classes, hidden), nn.ReLU(), nn.Linear(hidden, 2 * self.latent)
         )
 
     def prior_of(self, y: Tensor | None, n: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor
@@ -14,37 +13,48 @@ __all__ = ["VAE"]
 
 
 class VAE(GaussianLatent):
-    r"""Variational autoencoder, :math:`P(x) = \int P(x \mid z)\, \mathcal{N}(z; 0, I)\, dz`, pixels
-    independent given z.
+    r"""Variational autoencoder: a decoder turns Gaussian noise z into an image, an encoder guesses
+    which z an image has come from. Pixels are independent given z.
 
     Training maximises the evidence lower bound with one sample, scoring uses the tighter
     importance-weighted bound with K draws:
 
-    .. math:: \mathbb{E}_{q(z|x)}[\log P(x \mid z)] - \mathrm{KL}(q(z \mid x) \,\|\, p(z)) \le
-        \mathbb{E}_{z_k \sim q(z|x)}\left[\log \frac1K \sum_{k=1}^K \frac{P(x \mid z_k)\, p(z_k)}{q(z_k \mid x)}\right] \le \log P(x)
+    .. math::
+        P(x) = \int P(x \mid z)\, \mathcal{N}(z; 0, I)\, dz, \qquad
+        \mathbb{E}_{q(z|x)}[\log P(x \mid z)] - \mathrm{KL}(q(z \mid x) \,\|\, p(z)) \le
+        \mathbb{E}_{z_k \sim q(z|x)}\left[
+            \log \frac1K \sum_{k=1}^K \frac{P(x \mid z_k)\, p(z_k)}{q(z_k \mid x)}
+        \right] \le \log P(x)
 
     where :math:`q(z \mid x)` is a diagonal Gaussian whose mean and log standard deviation the
-    encoder puts out.
+    encoder outputs.
+
+    Symbols:
+        :math:`q(z \mid x)`: ``posterior``, from the two halves of what ``encoder.out`` gives.
+        :math:`P(x \mid z)`: ``log_p_x_given_z``, by ``decoder`` and ``head``.
+        :math:`p(z)`: ``prior_of``.
 
     References:
-        Auto-Encoding Variational Bayes, Kingma, Welling, 2014, https://arxiv.org/abs/1312.6114
-        Importance Weighted Autoencoders, Burda, Grosse, Salakhutdinov, 2016,
-        https://arxiv.org/abs/1509.00519 Free bits: Improved Variational Inference with Inverse
-        Autoregressive Flow, Kingma et al., 2016, https://arxiv.org/abs/1606.04934 KL warm-up:
-        Ladder Variational Autoencoders, Sønderby et al., 2016, https://arxiv.org/abs/1602.02282
+        Kingma, Welling, "Auto-Encoding Variational Bayes", 2014, https://arxiv.org/abs/1312.6114.
+        Burda, Grosse, Salakhutdinov, "Importance Weighted Autoencoders", 2016,
+            https://arxiv.org/abs/1509.00519.
+        Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling, "Improved Variational Inference with
+            Inverse Autoregressive Flow", 2016, https://arxiv.org/abs/1606.04934 (free bits).
+        Sønderby, Raiko, Maaløe, Sønderby, Winther, "Ladder Variational Autoencoders", 2016,
+            https://arxiv.org/abs/1602.02282 (KL warm-up).
 
     Differs: convolutional networks, a discretised logistic mixture for 8-bit pixels, the log
     standard deviation kept in [-7, 2].
 
     Arguments:
-        spec: the data set; height and width divisible by ``2 ** len(widths)``.
+        spec: the images; height and width divisible by ``2 ** len(widths)``.
         latent: dimensions of z.
         widths: channels at half, quarter, ... resolution.
         hidden: width of the dense layers between feature maps and z.
         blocks: residual blocks at the lowest resolution, in the encoder and in the decoder.
-        head: pixel distribution, see :func:`genbench.nn.heads.make_head`; by default bernoulli for
-            2 levels, else logistic_mixture.
-        mixtures: components of a logistic mixture.
+        head: distribution of a pixel: bernoulli, categorical or logistic_mixture; by default
+            bernoulli for 2 levels, else logistic_mixture.
+        mixtures: components of the logistic mixture.
         beta: weight of the KL term in training; 1 is the bound that is scored.
         free_bits: nats of KL per latent dimension, averaged over a batch, that cost nothing in
             training.
@@ -74,34 +84,6 @@ class VAE(GaussianLatent):
             },
         ),
     )
-
-    def __init__(
-        self,
-        spec: DataSpec,
-        *,
-        latent: int = 32,
-        widths: Sequence[int] = (32, 64),
-        hidden: int = 256,
-        blocks: int = 1,
-        head: str | None = None,
-        mixtures: int = 5,
-        beta: float = 1.0,
-        free_bits: float = 0.0,
-        kl_warmup: float = 0.0,
-    ) -> None:
-        super().__init__(
-            spec,
-            conditional=False,
-            latent=latent,
-            widths=widths,
-            hidden=hidden,
-            blocks=blocks,
-            head=head,
-            mixtures=mixtures,
-            beta=beta,
-            free_bits=free_bits,
-            kl_warmup=kl_warmup,
-        )
 
     def prior_of(self, y: Tensor | None, n: int) -> tuple[Tensor, Tensor]:
         """The standard normal distribution."""
