@@ -17,7 +17,7 @@ from genbench.data.datasets import Dataset
 from genbench.errors import UserError
 from genbench.models.vq_vae import VQVAE
 from genbench.nn.autoencoder import to_cells
-from genbench.nn.codebook import DECAY, RARE, Codebook
+from genbench.nn.codebook import DEAD, DECAY, Codebook
 from genbench.training.fit import fit
 
 SPEC = DataSpec(2, 4, 2)
@@ -119,8 +119,22 @@ def test_moving_averages_are_the_formulas() -> None:
         for j in range(4):
             n[j] = DECAY * n[j] + (1 - DECAY) * (codes == j).sum() / even
             m[j] = DECAY * m[j] + (1 - DECAY) * flat[codes == j].sum(0) / even
-        book.follow(z, rng=Generator().manual_seed(0))
+        book.update(z, book.nearest(z), rng=Generator().manual_seed(0))
         torch.testing.assert_close(book.vectors, m / n[:, None])
+
+
+def test_codes_are_chosen_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss, prior and codebook share them; vectors that are parameters have moved in between."""
+    for learned, expected in (("ema", 1), ("loss", 2)):
+        model, x = build(joint=True, codebook=learned).train(), every_image()
+        calls: list[Tensor] = []
+        nearest = model.codebook.nearest
+        monkeypatch.setattr(
+            model.codebook, "nearest", lambda z, f=nearest, n=calls: (n.append(z), f(z))[1]
+        )
+        step = model.training_loss(x, None, rng=Generator(), progress=0.0)
+        model.after_step("loss", step.carry, rng=Generator(), progress=0.0)
+        assert len(calls) == expected
 
 
 def test_the_average_finds_the_centres_of_clusters() -> None:
@@ -131,7 +145,7 @@ def test_the_average_finds_the_centres_of_clusters() -> None:
     for _ in range(1500):
         chosen = torch.randint(3, (64,), generator=g)
         z = (centres[chosen] + 0.1 * torch.randn(64, 2, generator=g)).view(64, 2, 1, 1)
-        book.follow(z, rng=g)
+        book.update(z, book.nearest(z), rng=g)
     nearest = torch.cdist(centres, book.vectors).min(1).values
     assert (nearest < 0.1).all(), book.vectors
 
@@ -145,13 +159,13 @@ def test_a_vector_out_of_use_moves_onto_an_output_and_stays_in_use(learned: str)
     z = torch.randn(32, 2, 1, 1, generator=Generator().manual_seed(0))
     steps = 0
     while (book.vectors[1] > 50).all():
-        book.follow(z, rng=Generator().manual_seed(steps))
+        book.update(z, book.nearest(z), rng=Generator().manual_seed(steps))
         steps += 1
         assert steps < 1000
-    assert DECAY**steps <= RARE < DECAY ** (steps - 1)
+    assert DECAY**steps <= DEAD < DECAY ** (steps - 1)
     assert any(torch.equal(book.vectors[1], row) for row in z.flatten(1))
     moved = book.vectors[1].detach().clone()
-    book.follow(z, rng=Generator().manual_seed(steps))
+    book.update(z, book.nearest(z), rng=Generator().manual_seed(steps))
     assert (
         book.vectors[1] - moved
     ).norm() < 0.1  # it has a whole even part to its name, so one batch moves it little

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Phase, Step
+from genbench.base import Conditioning, DataSpec, Phase, Step
 from genbench.errors import UserError, check_positive
+from genbench.families.discrete_latent import DiscreteLatent
 from genbench.models.pixel_transformer import PixelTransformer
-from genbench.nn.autoencoder import Down, Up, from_cells, to_cells
+from genbench.nn.autoencoder import Down, Up
 from genbench.nn.codebook import Codebook
 from genbench.nn.conv import check_stages
 from genbench.nn.heads import make_head
 
 __all__ = ["VQVAE"]
 
-CHUNK = 250  # images encoded or decoded at once outside training
+_INITIAL_IMAGES = 250
+"""Of the training split, whose outputs the codebook starts on: 12,250 at 7 x 7, for up to 256
+vectors.
+"""
+_TINY = {"codes": 4, "size": 4, "widths": [8], "prior_width": 8, "prior_layers": 1}
 
 
-class VQVAE(GenerativeModel):
-    r"""A grid of discrete codes: the encoder picks the nearest of some vectors at each place, the
-    decoder reads them, a prior scores the grid.
+class VQVAE(DiscreteLatent):
+    r"""A grid of discrete codes: the encoder's output at each place is replaced by the nearest
+    vector of a codebook, the decoder reads these vectors, and a learned prior scores the grid.
 
-    .. math:: \mathcal{L} = -\log P(x \mid e_k) + \beta\, \lVert z(x) - \mathrm{sg}[e_k] \rVert^2, \qquad k_i = \arg\min_j \lVert z_i(x) - e_j \rVert
+    .. math::
+        \mathcal{L} = -\log P(x \mid e_k) + \beta\, \lVert z(x) - \mathrm{sg}[e_k] \rVert^2, \qquad
+        k_i = \arg\min_j \lVert z_i(x) - e_j \rVert
 
     sg stops the gradient; that of the first term passes from :math:`e_k` straight to :math:`z(x)`.
     The vectors e follow the encoder by a moving average, or by the codebook's own loss
@@ -36,15 +44,22 @@ class VQVAE(GenerativeModel):
 
     is the scored bound: one term of the sum, that of the encoder's own codes.
 
+    Symbols:
+        :math:`z(x)`: ``encoder``.
+        :math:`e_j`: ``codebook.vectors``; :math:`k` is what ``codebook.nearest`` gives.
+        :math:`P(x \mid k)`: ``decoder`` and ``head``.
+        :math:`P(k)`: ``code_prior``, for which a grid of codes is an image.
+        :math:`\beta`: ``commitment``.
+
     References:
-        Neural Discrete Representation Learning, van den Oord, Vinyals, Kavukcuoglu, 2017,
-        https://arxiv.org/abs/1711.00937 (moving average: appendix)
+        van den Oord, Vinyals, Kavukcuoglu, "Neural Discrete Representation Learning", 2017,
+            https://arxiv.org/abs/1711.00937 (moving average: appendix).
 
     Differs: the prior is a pixel transformer over the grid in place of a PixelCNN; vectors that
-    fall out of use are moved onto encoder outputs.
+    fall out of use are restarted at encoder outputs.
 
     Arguments:
-        spec: the data set; height and width divisible by ``2 ** len(widths)``.
+        spec: the images; height and width divisible by ``2 ** len(widths)``.
         codes: size of the codebook, at most 256.
         size: length of its vectors.
         widths: channels at half, quarter, ... resolution; the grid of codes has the last one.
@@ -54,8 +69,9 @@ class VQVAE(GenerativeModel):
         prior_width, prior_layers, prior_heads: the prior's transformer.
         joint: train everything in one phase; else the prior in a second one, on the finished codes.
         share: of the training that is the first of two phases.
-        head: pixel distribution; by default bernoulli for 2 levels, else logistic_mixture.
-        mixtures: components of a logistic mixture.
+        head: distribution of a pixel: bernoulli, categorical or logistic_mixture; by default
+            bernoulli for 2 levels, else logistic_mixture.
+        mixtures: components of the logistic mixture.
         conditional: the prior reads the label, P(k|y).
 
     Example:
@@ -65,37 +81,11 @@ class VQVAE(GenerativeModel):
         (torch.Size([3, 7, 7]), torch.Size([3, 1, 28, 28]))
     """
 
-    likelihood: ClassVar = Likelihood.LOWER_BOUND
     conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
-    family: ClassVar = "variational"
     tiny_specs: ClassVar = (
-        (
-            DataSpec(2, 4, 2),
-            {"codes": 3, "size": 4, "widths": [8], "prior_width": 8, "prior_layers": 1},
-        ),
-        (
-            DataSpec(4, 2, 2),
-            {
-                "codes": 4,
-                "size": 4,
-                "widths": [8],
-                "prior_width": 8,
-                "prior_layers": 1,
-                "joint": True,
-            },
-        ),
-        (
-            DataSpec(2, 2, 4),
-            {
-                "codes": 4,
-                "size": 4,
-                "widths": [8],
-                "prior_width": 8,
-                "prior_layers": 1,
-                "codebook": "loss",
-                "mixtures": 2,
-            },
-        ),
+        (DataSpec(2, 4, 2), {**_TINY, "codes": 3}),
+        (DataSpec(4, 2, 2), {**_TINY, "joint": True}),
+        (DataSpec(2, 2, 4), {**_TINY, "codebook": "loss", "mixtures": 2}),
     )
 
     def __init__(
@@ -137,9 +127,8 @@ class VQVAE(GenerativeModel):
         self.encoder = nn.Sequential(Down(widths, blocks), nn.Conv2d(widths[-1], size, 1))
         self.codebook = Codebook(codes, size, learned=codebook)
         self.decoder = nn.Sequential(nn.Conv2d(size, widths[-1], 1), Up(widths, blocks, self.head))
-        self.grid = DataSpec(
-            spec.height // 2 ** len(widths), spec.width // 2 ** len(widths), codes, spec.classes
-        )
+        scale = 2 ** len(widths)
+        self.grid = DataSpec(spec.height // scale, spec.width // scale, codes, spec.classes)
         self.code_prior = PixelTransformer(
             self.grid,
             width=prior_width,
@@ -154,23 +143,19 @@ class VQVAE(GenerativeModel):
     @torch.no_grad()
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
         """Put the codebook onto outputs of the fresh encoder, of images of the training split."""
-        chosen = torch.randint(0, len(x), (CHUNK,), generator=rng, device=x.device)
+        chosen = torch.randint(0, len(x), (_INITIAL_IMAGES,), generator=rng, device=x.device)
         self.codebook.start(self._features(x[chosen]), rng=rng)
 
     def phases(self) -> Sequence[Phase]:
         """One phase, or the autoencoder and then the prior on its finished codes."""
         if self.joint:
             return [Phase("loss", list(self.parameters()), self.training_loss)]
-        autoencoder = [
-            *self.encoder.parameters(),
-            *self.codebook.parameters(),
-            *self.decoder.parameters(),
-        ]
+        parts = (self.encoder, self.codebook, self.decoder)
+        autoencoder = [parameter for part in parts for parameter in part.parameters()]
+        prior = list(self.code_prior.parameters())
         return [
             Phase("autoencoder", autoencoder, self.autoencoder_loss, span=(0.0, self.share)),
-            Phase(
-                "prior", list(self.code_prior.parameters()), self.prior_loss, span=(self.share, 1.0)
-            ),
+            Phase("prior", prior, self.prior_loss, span=(self.share, 1.0)),
         ]
 
     def training_loss(
@@ -179,156 +164,67 @@ class VQVAE(GenerativeModel):
         """Both losses at once; the prior learns the codes as they come, and its gradient does not
         reach them.
         """
-        first = self.autoencoder_loss(x, y, rng=rng, progress=progress)
-        assert isinstance(first.carry, Tensor)
-        prior_nats = self._prior_nats(self.codebook.nearest(first.carry), y)
-        return Step(
-            first.loss + prior_nats, {**first.logs, "prior_nats": prior_nats.detach()}, first.carry
-        )
+        self.check_images(x)
+        self.check_labels(len(x), y)
+        loss, logs, quantised = self._autoencode(x)
+        prior_nats = self._prior_nats(quantised.codes, y)
+        return Step(loss + prior_nats, {**logs, "prior_nats": prior_nats.detach()}, quantised)
 
     def autoencoder_loss(
         self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
     ) -> Step:
-        """Reconstruction and commitment; carries the encoder's outputs to the codebook's update."""
+        """Reconstruction and commitment, in nats per image; hands the encoder's outputs on to the
+        codebook's update.
+        """
         self.check_images(x)
         self.check_labels(len(x), y)
-        z = self._features(x)
-        codes = self.codebook.nearest(z)
-        vectors = self.codebook(codes)
-        rec_nats = -self._log_p(x, z + (vectors - z).detach()).mean()
-        distance = (z - vectors.detach()).square().sum((1, 2, 3)).mean()
-        loss = rec_nats + self.commitment * distance
-        if self.codebook.learned == "loss":
-            loss = loss + (vectors - z.detach()).square().sum((1, 2, 3)).mean()
-        return Step(
-            loss, {"rec_nats": rec_nats.detach(), "distance": distance.detach()}, z.detach()
-        )
+        return Step(*self._autoencode(x))
 
     def prior_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
-        """-log P(k) of the codes of the images."""
+        """-log P(k) of the codes of the images, in nats per image."""
         self.check_images(x)
         self.check_labels(len(x), y)
         return Step(self._prior_nats(self._codes(x), y))
 
     def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
         """The codebook follows the encoder's outputs."""
-        if isinstance(carry, Tensor):
-            self.codebook.follow(carry, rng=rng)
-
-    # ------------------------------------------------------------------ scoring
-
-    @torch.no_grad()
-    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Bound log P(k) + log P(x|k) (B,) at the encoder's codes k; it draws nothing."""
-        self.check_images(x)
-        self.check_labels(len(x), y)
-        prior, pixels = self._bound(x, y, rng=rng)
-        return prior + pixels
-
-    @torch.no_grad()
-    def diagnostics(
-        self, x: Tensor, y: Tensor | None = None, *, rng: Generator
-    ) -> dict[str, float]:
-        """``rate_nats``, the mean of -log P(k), ``distortion_nats``, that of -log P(x|k), whose sum
-        is the bound, and ``code_perplexity``.
-
-        The perplexity is exp of the entropy of the codes' frequencies over the images; at most the
-        size of the codebook.
-        """
-        rate, distortion = (-part.mean().item() for part in self._bound(x, y, rng=rng))
-        codes = self.encode(x, y, rng=rng)
-        shares = (
-            torch.bincount(codes.flatten(), minlength=self.grid.levels).double() / codes.numel()
-        )
-        return {
-            "rate_nats": rate,
-            "distortion_nats": distortion,
-            "code_perplexity": float(torch.special.entr(shares).sum().exp()),
-        }
-
-    @torch.no_grad()
-    def log_p_x_given_codes(self, x: Tensor, codes: Tensor) -> Tensor:
-        """Log P(x|k) in nats, float64 (B,), of images and of codes int64 (B, H / 2^k, W / 2^k) that
-        need not be the encoder's.
-        """
-        return self._log_p(x, self.codebook(codes[:, None]))
-
-    # ------------------------------------------------------------------ sampling and codes
-
-    @torch.no_grad()
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Codes from the prior, then pixels from P(x|k), never its mean."""
-        return self.decode(self.prior(n, y, rng=rng), y, rng=rng)
-
-    @torch.no_grad()
-    def prior(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Codes int64 (n, H / 2^k, W / 2^k) from the prior."""
-        self.check_count(n)
-        self.check_labels(n, y)
-        return self.code_prior.sample(n, y, rng=rng)[:, 0].long()
-
-    @torch.no_grad()
-    def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Pixels drawn from P(x|k), uint8 (n, 1, H, W), of codes int64 (n, H / 2^k, W / 2^k)."""
-        self.check_labels(len(z), y)
-        shape = (self.grid.height, self.grid.width)
-        if z.is_floating_point() or tuple(z.shape[1:]) != shape:
-            raise ValueError(
-                f"z: must be integer codes (n, {shape[0]}, {shape[1]}), got {z.dtype} "
-                f"{tuple(z.shape)}"
-            )
-        if int(z.min()) < 0 or int(z.max()) >= self.grid.levels:
-            raise ValueError(
-                f"z: codes must be 0..{self.grid.levels - 1}, got {int(z.min())}..{int(z.max())}"
-            )
-        parts = [
-            self.head.sample(self.decoder(self.codebook(part[:, None])), rng=rng)
-            for part in z.split(CHUNK)
-        ]
-        return from_cells(torch.cat(parts))
-
-    @torch.no_grad()
-    def encode(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Codes int64 (B, H / 2^k, W / 2^k) of images; deterministic."""
-        self.check_images(x)
-        self.check_labels(len(x), y)
-        return torch.cat([self._codes(part) for part in x.split(CHUNK)])[:, 0].long()
+        if isinstance(carry, _Quantised):
+            codes = carry.codes
+            if self.codebook.learned == "loss":  # the step has moved the vectors
+                codes = self.codebook.nearest(carry.z)
+            self.codebook.update(carry.z, codes, rng=rng)
 
     # ------------------------------------------------------------------ helpers
 
-    def _bound(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> tuple[Tensor, Tensor]:
-        """Log P(k) and log P(x|k) at the encoder's codes k, float64 (B,) each."""
-        prior, pixels = [], []
-        for begin in range(0, len(x), CHUNK):
-            images, labels = (
-                x[begin : begin + CHUNK],
-                None if y is None else y[begin : begin + CHUNK],
-            )
-            codes = self._codes(images)
-            prior.append(self.code_prior.log_likelihood(codes, labels, rng=rng))
-            pixels.append(self._log_p(images, self.codebook(codes)))
-        return torch.cat(prior), torch.cat(pixels)
-
-    def _features(self, x: Tensor) -> Tensor:
-        """The encoder's outputs (B, size, h, w) in float32."""
-        return self.encoder(self.spec.signed(x)).float()
-
-    @torch.no_grad()
-    def _codes(self, x: Tensor) -> Tensor:
-        """Codes as an image of the prior's, uint8 (B, 1, h, w)."""
-        return self.codebook.nearest(self._features(x))
-
-    def _log_p(self, x: Tensor, vectors: Tensor) -> Tensor:
-        """Log P(x|k) in nats, float64 (B,), given the vectors (B, size, h, w)."""
-        return (
-            self.head.log_prob(self.decoder(vectors), to_cells(x))
-            .flatten(1)
-            .sum(1, dtype=torch.float64)
-        )
+    def _autoencode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor], _Quantised]:
+        """The autoencoder's loss, its parts, and the codes."""
+        z = self._features(x)
+        codes = self.codebook.nearest(z)
+        vectors = self.codebook(codes)
+        straight_through = z + (vectors - z).detach()
+        rec_nats = -self._log_p(x, straight_through).mean()
+        distance = (z - vectors.detach()).square().sum((1, 2, 3)).mean()
+        loss = rec_nats + self.commitment * distance
+        if self.codebook.learned == "loss":
+            loss = loss + (vectors - z.detach()).square().sum((1, 2, 3)).mean()
+        logs = {"rec_nats": rec_nats.detach(), "distance": distance.detach()}
+        return loss, logs, _Quantised(z.detach(), codes)
 
     def _prior_nats(self, codes: Tensor, y: Tensor | None) -> Tensor:
         """Mean -log P(k) of codes uint8 (B, 1, h, w)."""
-        logits = self.code_prior.logits(codes, y).float()
-        return F.cross_entropy(logits.flatten(0, 1), codes.flatten().long(), reduction="sum") / len(
-            codes
-        )
+        logits = self.code_prior.logits(codes, y).float().flatten(0, 1)  # (B h w, codes)
+        nats = F.cross_entropy(logits, codes.flatten().long(), reduction="sum")
+        return nats / len(codes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantised:
+    """What the codebook's update needs of a step.
+
+    Attributes:
+        z: the encoder's outputs (B, size, h, w), without gradient.
+        codes: what they were coded by, uint8 (B, 1, h, w).
+    """
+
+    z: Tensor
+    codes: Tensor
