@@ -84,7 +84,7 @@ def test_arguments_are_those_of_the_constructor(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_symbols_stand_for_modules_that_are_there(name: str) -> None:
-    """Each name in double backticks is an attribute of the model or of one of its parts."""
+    """Each name in double backticks is an argument, or an attribute of the model or of a part."""
     symbols = sections(docstring(name)).get("Symbols")
     if symbols is None:
         pytest.skip("a docstring without symbols")
@@ -95,10 +95,11 @@ def test_symbols_stand_for_modules_that_are_there(name: str) -> None:
         spec = DataSpec(spec.height, spec.width, spec.levels, 3)
     torch.manual_seed(0)
     model = cls(spec, **{**arch, **labelled})
+    arguments = inspect.signature(cls).parameters
     named = re.findall(r"``([\w.]+)``", symbols)
     assert named
     for path in named:
-        assert any(_has(part, path) for part in model.modules()), path
+        assert path in arguments or any(_has(part, path) for part in model.modules()), path
 
 
 def _has(part: nn.Module, path: str) -> bool:
@@ -120,7 +121,9 @@ def test_examples_give_what_they_say(module: str) -> None:
 
 
 def test_a_docstring_is_read_as_it_is_meant() -> None:
-    text = "An idea.\n\nDiffers: a little.\n\nArguments:\n    a, b: both.\n    c: one: two\n        d: no."
+    text = (
+        "An idea.\n\nDiffers: a little.\n\nArguments:\n    a, b: both.\n    c: d: e\n        f: g."
+    )
     assert list(sections(text)) == ["", "Differs", "Arguments"]
     assert items(sections(text)["Arguments"]) == ["a", "b", "c"]
     with pytest.raises(AssertionError, match="stands twice"):
