@@ -186,13 +186,13 @@ class VQVAE(DiscreteLatent):
         self.check_labels(len(x), y)
         return Step(self._prior_nats(self._codes(x), y))
 
-    def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
+    def after_step(self, phase: str, aux: object, *, rng: Generator, progress: float) -> None:
         """The codebook follows the encoder's outputs."""
-        if isinstance(carry, _Quantised):
-            codes = carry.codes
+        if isinstance(aux, _Quantised):
+            codes = aux.codes
             if self.codebook.learned == "loss":  # the step has moved the vectors
-                codes = self.codebook.nearest(carry.z)
-            self.codebook.update(carry.z, codes, rng=rng)
+                codes = self.codebook.nearest(aux.z)
+            self.codebook.update(aux.z, codes, rng=rng)
 
     # ------------------------------------------------------------------ helpers
 

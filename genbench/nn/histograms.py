@@ -16,10 +16,10 @@ def log_histograms(x: Tensor, levels: int) -> Tensor:
     H, W), counted from one of each.
     """
     counts = torch.ones(x[0].numel(), levels, dtype=torch.float64, device=x.device)
-    places = torch.arange(len(counts), device=x.device) * levels
+    offsets = torch.arange(len(counts), device=x.device) * levels
     for part in x.flatten(1).split(_PART):
         counts += torch.bincount(
-            (part.long() + places).flatten(), minlength=counts.numel()
+            (part.long() + offsets).flatten(), minlength=counts.numel()
         ).view_as(counts)
     return counts.log() - counts.sum(1, keepdim=True).log()
 
