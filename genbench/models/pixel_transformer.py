@@ -54,7 +54,7 @@ class PixelTransformer(Autoregressive):
         layers: number of blocks.
         heads: attention heads.
         multi_query: share keys and values among the heads.
-        expansion: width of the feed-forward layers over ``width``.
+        expansion: width of the feed-forward layers over ``width``; 4 as in the first paper.
         window: the input also reads the pixels up to this many rows above and columns to either
             side that come before.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.

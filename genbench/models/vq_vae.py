@@ -64,7 +64,8 @@ class VQVAE(DiscreteLatent):
         size: length of its vectors.
         widths: channels at half, quarter, ... resolution; the grid of codes has the last one.
         blocks: residual blocks at the lowest resolution, in the encoder and in the decoder.
-        commitment: weight beta of the encoder's pull to its codes, nats per squared distance.
+        commitment: weight beta of the encoder's pull to its codes, nats per squared distance; 0.25
+            as in the paper.
         codebook: how the vectors are learned, ``ema`` or ``loss``.
         prior_width, prior_layers, prior_heads: the prior's transformer.
         joint: train everything in one phase; else the prior in a second one, on the finished codes.

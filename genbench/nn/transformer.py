@@ -26,7 +26,7 @@ class Transformer(nn.Module):
         layers: number of blocks.
         heads: attention heads.
         multi_query: one key and value for all heads (Shazeer, "Fast Transformer Decoding", 2019).
-        expansion: width of the feed-forward layers over ``width``.
+        expansion: width of the feed-forward layers over ``width``; 4 as in Vaswani et al., 2017.
     """
 
     def __init__(
