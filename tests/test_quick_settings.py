@@ -19,6 +19,7 @@ from genbench.files import read_npz
 from genbench.hardware.precision import resolve
 from genbench.weights import load
 from pipelines import code, features, sample, score_likelihood, score_samples, train, visuals
+from tests.params_factory import protocol_block
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = ("lstm", "gated_pixel_cnn", "ddpm")
@@ -38,7 +39,8 @@ def shortened(project: Path) -> Params:
     raw["entries"] = {name: quick[name] for name in ENTRIES}
     for entry in raw["entries"].values():
         entry["train"] |= {"steps": 3, "validations": 1, "validate_images": 4}
-    raw["protocol"] |= {"samples": 4, "sample_chunk": 4, "likelihood_images": 4}
+    images = {1: 4, 10: 4, 200: 2}
+    raw["protocol"] |= protocol_block(samples=4, sample_chunk=4, images=images, references=100)
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
     return load_params("quick", root=project)
 
