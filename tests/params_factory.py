@@ -1,13 +1,15 @@
-"""The protocol of invented projects: the one place that knows the names of its parameters."""
+"""Blocks of params.yaml for invented projects; the one place that knows the protocol's names."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from genbench.config.params import Protocol
+from genbench.config.params import Entry, Protocol
 
-__all__ = ["IMAGES", "likelihood_images", "protocol", "protocol_block"]
+__all__ = ["IMAGES", "block_of", "likelihood_images", "protocol", "protocol_block"]
 
 IMAGES: Mapping[int, int] = {1: 64, 10: 16, 200: 16}
 """Network passes per image -> test images of a likelihood that takes so many passes or more."""
@@ -23,6 +25,13 @@ def likelihood_images(images: Mapping[int, int]) -> dict[str, Any]:
         "likelihood_images_very_many_passes": very_many,
         "very_many_passes": very_many_passes,
     }
+
+
+def block_of(entry: Entry) -> dict[str, Any]:
+    """The block of params.yaml that an entry can be read from, with all of its keys."""
+    block: dict[str, Any] = json.loads(json.dumps(asdict(entry)))
+    del block["name"]
+    return block
 
 
 def protocol_block(
