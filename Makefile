@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench test test-avx2 lint ui clean lock profiles
+.PHONY: help install bench test test-avx2 check-results lint ui clean lock profiles
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1: /p' Makefile
@@ -40,6 +40,9 @@ test: $(INSTALLED) ## the tests (TESTS="tests/test_cli_run.py -k targets" for so
 
 test-avx2: $(INSTALLED) ## those that depend on the processor, on this one limited to AVX2, where bfloat16 is not native
 	$(RUN) ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist load -m processor $(TESTS)
+
+check-results: $(INSTALLED) ## whether README, reports and committed comparisons agree with params.yaml and each other
+	$(RUN) python -m pytest tests/committed_results/check_*.py
 
 lint: $(INSTALLED) ## style and types
 	$(RUN) ruff check .

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from genbench.config.params import Entry, Params, Protocol, load_params
+from genbench.config.params import Entry, Params, load_params
 from genbench.data.datasets import load
 from genbench.files import read_npz, write_json, write_npz
 from genbench.hardware.compute import Compute
@@ -46,7 +46,9 @@ def project(root: Path, params: Params, n: int, threads: int) -> Params:
     assert data.train_y is not None
     assert data.test_y is not None
     entry = Entry(ENTRY, "made", "mnist", 0, {}, {}, {}, {})
-    protocol = Protocol(n, 500, 10_000, 10_000, 10, 10_000)
+    protocol = dataclasses.replace(
+        params.protocol, samples=n, sample_chunk=500, feature_reference_images=10_000
+    )
     compute = Compute(threads=threads)
     small = dataclasses.replace(
         params,

@@ -1,8 +1,9 @@
 """Train, sample and score entries of `smoke` under ``compute.isa: avx2``, and print the hashes of
-what comes out.
+what comes out, with the settings that they are of.
 
 A process of its own for test_processor.py, since the instruction set is chosen when torch is
-imported; by hand, after a change that is meant to move bits:
+imported; it takes the settings of tests/golden.json, so that an edit of `smoke` alone changes
+nothing. By hand, after a change that is meant to move bits, or of `smoke`:
 
     python -m tests.golden > tests/golden.json
 """
@@ -14,27 +15,38 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-os.environ["GENBENCH_ISA"] = "avx2"
 
 import yaml
 
 from genbench.config.params import Params, load_params
 from genbench.files import read_npz
 from genbench.hardware.isa import set_isa
+from tests.params_factory import block_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = ("train", "sample", "score_likelihood")
 
 
-def project(root: Path) -> Params:
-    """A project whose default profile is `smoke`."""
-    raw = yaml.safe_load(
-        (REPOSITORY / "profiles" / "smoke" / "params.yaml").read_text(encoding="utf-8")
-    )
-    raw |= {"root": ".", "profile": "quick", "params_file": "params.yaml"}
+def settings() -> dict[str, Any]:
+    """What the bits of `smoke` depend on, as JSON reads it."""
+    params = load_params("smoke", root=REPOSITORY)
+    protocol = {key: value for key, value in asdict(params.protocol).items() if value is not None}
+    found = {
+        "datasets": params.datasets,
+        "compute": {"device": params.compute.device, "threads": params.compute.threads},
+        "protocol": protocol,
+        "entries": {name: block_of(entry) for name, entry in params.entries.items()},
+    }
+    return json.loads(json.dumps(found))
+
+
+def project(root: Path, given: dict[str, Any]) -> Params:
+    """A project whose default profile has these settings."""
+    raw = {"root": ".", "profile": "quick", "params_file": "params.yaml", "metrics": ["fid"]}
+    raw |= given
     (root / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     (root / "dvc.yaml").touch()
     (root / "profiles").mkdir()
@@ -63,10 +75,11 @@ def hashes(params: Params, entry: str) -> dict[str, str]:
     return found
 
 
-def main(names: list[str]) -> dict[str, Any]:
-    """The hashes of the named entries, or of all."""
+def main(names: list[str], given: dict[str, Any]) -> dict[str, Any]:
+    """The hashes of the named entries, or of all, with these settings."""
+    os.environ["GENBENCH_ISA"] = "avx2"
     with tempfile.TemporaryDirectory() as folder:
-        params = project(Path(folder))
+        params = project(Path(folder), given)
         set_isa(params.compute.isa)  # before torch is imported, as the command line does
         import torch
 
@@ -80,7 +93,8 @@ def main(names: list[str]) -> dict[str, Any]:
         for dataset in params.datasets:
             prepare.run(params, dataset)
         code.run(params)
-        found: dict[str, Any] = {"torch": torch.__version__.split("+")[0], "entries": {}}
+        torch_version = torch.__version__.split("+")[0]
+        found: dict[str, Any] = {"torch": torch_version, "settings": given, "entries": {}}
         for entry in names or list(params.entries):
             for stage in STAGES:
                 stages[stage].run(params, entry)
@@ -90,4 +104,4 @@ def main(names: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1:]), indent=2))
+    print(json.dumps(main(sys.argv[1:], settings()), indent=2))

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from genbench.base import Conditioning, Likelihood
-from genbench.config.params import Entry, Params, Protocol
+from genbench.config.params import Entry, Params
 from genbench.data.datasets import EXCERPT
 from genbench.errors import UserError
 from genbench.files import write_bytes, write_json, write_npz, write_text
@@ -21,6 +21,7 @@ from genbench.report.rows import leaderboard
 from genbench.results import collect as collecting
 from genbench.scoring.records import Metric, Record, write_record
 from pipelines import report
+from tests.params_factory import protocol
 from tests.toys import weights_of
 
 __all__ = ["LEVELS", "MODELS", "Bench", "everything", "fake_class", "row"]
@@ -53,17 +54,11 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         entries: dict[str, Entry] = {}
-        images = {
-            "likelihood_images": 100,
-            "likelihood_images_many_passes": 10,
-            "many_passes": 10,
-            "feature_reference_images": 100,
-        }
-        images |= {"likelihood_images_very_many_passes": 10, "very_many_passes": 200}
-        protocol = Protocol(samples=100, sample_chunk=50, **images)
-        self.params = Params(
-            root, "quick", entries, ("mnist", "binary_mnist"), ("fid",), protocol, Compute()
+        scoring = protocol(
+            samples=100, sample_chunk=50, images={1: 100, 10: 10, 200: 10}, references=100
         )
+        datasets = ("mnist", "binary_mnist")
+        self.params = Params(root, "quick", entries, datasets, ("fid",), scoring, Compute())
         self.entries = entries
 
     def declare(

@@ -14,6 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from genbench.cli.main import app
+from tests.params_factory import protocol_block
 
 __all__ = ["ENTRY", "PARAMS", "call", "edit_params", "log", "project", "repository"]
 
@@ -34,16 +35,7 @@ PARAMS = {
     "params_file": "params.yaml",
     "datasets": ["mnist", "binary_mnist"],
     "metrics": ["fid"],
-    "protocol": {
-        "samples": 64,
-        "sample_chunk": 64,
-        "likelihood_images": 64,
-        "likelihood_images_many_passes": 16,
-        "many_passes": 10,
-        "likelihood_images_very_many_passes": 16,
-        "very_many_passes": 200,
-        "feature_reference_images": 64,
-    },
+    "protocol": protocol_block(),
     "compute": {"device": "cpu", "threads": 1},
     "entries": {name: dict(ENTRY) for name in ("made", "pixel_cnn", "pixel_marginals", "vae")},
 }

@@ -22,7 +22,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Step
-from genbench.config.params import Entry, Params, Protocol
+from genbench.config.params import Entry, Params
 from genbench.data.datasets import EXCERPT, Dataset
 from genbench.files import write_json, write_npz
 from genbench.hardware.compute import Compute
@@ -33,9 +33,11 @@ from genbench.models.made import MADE
 from genbench.models.rbm import RBM
 from genbench.models.train_copy import TrainCopy
 from pipelines import features, sample, score_likelihood, score_samples, train, visuals
+from tests.params_factory import protocol
 
 __all__ = [
     "ENTRIES",
+    "IMAGES",
     "METRICS",
     "PROTOCOL",
     "SPECS",
@@ -56,16 +58,9 @@ __all__ = [
 
 SPECS = {"mnist": DataSpec(28, 28, 256, 10), "binary_mnist": DataSpec(28, 28, 2)}
 SIZES = {"train": 320, "valid": 90, "test": 610}
-PROTOCOL = Protocol(
-    samples=23,
-    sample_chunk=9,
-    likelihood_images=300,
-    likelihood_images_many_passes=24,
-    many_passes=10,
-    likelihood_images_very_many_passes=8,
-    very_many_passes=200,
-    feature_reference_images=77,
-)
+IMAGES = {1: 300, 10: 24, 200: 8}
+"""Network passes per image -> test images of a likelihood."""
+PROTOCOL = protocol(samples=23, sample_chunk=9, images=IMAGES, references=77)
 METRICS = (
     "fid",
     "inception_score",

@@ -1,20 +1,16 @@
-"""The plain versions of the benchmarks are the same networks, and the committed comparison of
-settings marks those that are in use.
+"""The plain versions of the benchmarks are the same networks, and rows of the comparison of
+settings are told from each other.
 """
 
 from __future__ import annotations
 
 import pytest
 import torch
-import yaml
 from torch import Generator, nn
 
 from benchmarks import autoregressive
-from benchmarks.common import RESULTS
 from benchmarks.settings import alike, with_resolved_precision
 from genbench.base import DataSpec
-from genbench.config.params import load_params
-from genbench.files import read_json
 from genbench.hardware.precision import resolve
 from genbench.models.gated_pixel_cnn import GatedPixelCNN
 from genbench.models.pixel_transformer import PixelTransformer
@@ -72,18 +68,6 @@ def test_plain_gated_pixel_cnn() -> None:
     torch.testing.assert_close(plain.logits(images()), ours.logits(images()), rtol=1e-4, atol=1e-5)
 
 
-def test_the_marked_settings_are_those_in_use() -> None:
-    blocks = yaml.safe_load((load_params("quick").root / "params.yaml").read_text())["entries"]
-    for name, rows in read_json(RESULTS / "settings.json")["candidates"].items():
-        assert [row["chosen"] for row in rows] == [
-            alike(row["settings"], blocks[name]) for row in rows
-        ], name
-        assert any(row["chosen"] for row in rows), (
-            f"{name}: no candidate has its settings; python -m benchmarks.settings {name}"
-        )
-        assert all({"arch", "train"} <= set(row["settings"]) for row in rows)
-
-
 def test_rows_say_what_auto_was_and_are_like_it() -> None:
     block = {
         "train": {"backend": {"cpu": {"precision": "auto", "channels_last": True}}},
@@ -100,11 +84,3 @@ def test_rows_say_what_auto_was_and_are_like_it() -> None:
         "precision": resolve("auto", "cpu"),
         "channels_last": True,
     }
-
-
-def test_all_that_full_trains_has_been_tried() -> None:
-    """It runs nowhere else than on a GPU; that its models train at all is seen by some steps on a
-    CPU.
-    """
-    trained = {name for name, entry in load_params("full").entries.items() if entry.train}
-    assert set(read_json(RESULTS / "full_steps.json")["results"]) == trained

@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood
-from genbench.config.params import Entry, Protocol
+from genbench.config.params import Entry
 from genbench.models.made import MADE
 from genbench.scoring.likelihood import Plan, plan_for, score_chunk, summarise
 from genbench.scoring.metrics.base import FeatureSet
@@ -22,10 +22,11 @@ from genbench.scoring.metrics.class_shares import compute as class_shares
 from genbench.scoring.metrics.label_fidelity import compute as label_fidelity
 from genbench.scoring.records import Metric
 from genbench.scoring.votes import votes
+from tests.params_factory import protocol
 from tests.toys import ToyFVBN, ToyVAE
 
 SPEC = DataSpec(3, 3, 2, 3)
-PROTOCOL = Protocol(10, 10, 40, 20, 1000, 10, 2000, 10)
+PROTOCOL = protocol(images={1: 40, 1000: 20, 2000: 10})
 
 
 def images(n: int = 60) -> Tensor:

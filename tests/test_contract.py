@@ -74,6 +74,10 @@ def test_checkpoint(trained: Trained, tmp_path: Path) -> None:
     contract.check_checkpoint(trained.case, trained.model, tmp_path / "weights.safetensors")
 
 
+def test_samples_are_images(trained: Trained) -> None:
+    contract.check_sample_form(trained.model)
+
+
 def test_probabilities_sum_to_one(trained: Trained) -> None:
     contract.check_mass(trained.model)
 
@@ -94,17 +98,23 @@ def test_bad_input(trained: Trained) -> None:
     contract.check_bad_input(trained.case, trained.model)
 
 
-def test_capabilities(trained: Trained) -> None:
-    contract.check_latent(trained.model)
-    contract.check_encoder(trained.model)
-    contract.check_diagnosed(trained.model)
-    contract.check_traceable(trained.model)
-    contract.check_inpaintable(trained.model)
+CAPABILITIES = {
+    "latent": contract.check_latent,
+    "encoder": contract.check_encoder,
+    "diagnosed": contract.check_diagnosed,
+    "traceable": contract.check_traceable,
+    "inpaintable": contract.check_inpaintable,
+}
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_capabilities(trained: Trained, capability: str) -> None:
+    CAPABILITIES[capability](trained.model)
 
 
 def test_autoregressive_steps_and_causality(trained: Trained) -> None:
     if not isinstance(trained.model, Autoregressive):
-        return
+        pytest.skip("it is not autoregressive")
     x = contract.every_image(trained.case.spec)
     y = contract.labels_of(trained.model, len(x))
     everywhere = list(range(trained.case.spec.dims))

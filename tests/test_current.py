@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from genbench.config.params import Entry, Params, Protocol, load_params
+from genbench.config.params import Entry, Params, load_params
 from genbench.data.datasets import SPECS
 from genbench.errors import UserError
 from genbench.files import sha256, write_bytes
@@ -20,19 +20,11 @@ from genbench.results.staleness import is_conditional, outdated_likelihood
 from genbench.scoring.records import Metric, Record, read_record
 from genbench.weights import save
 from pipelines import code, score_likelihood
+from tests.params_factory import protocol
 from tests.small_project import ENTRIES, untrained
 from tests.toys import weights_of
 
-PROTOCOL = Protocol(
-    samples=100,
-    sample_chunk=50,
-    likelihood_images=100,
-    likelihood_images_many_passes=20,
-    many_passes=10,
-    likelihood_images_very_many_passes=10,
-    very_many_passes=200,
-    feature_reference_images=100,
-)
+PROTOCOL = protocol(samples=100, sample_chunk=50, images={1: 100, 10: 20, 200: 10}, references=100)
 ENTRY = Entry("e", "ddpm", "mnist", 0, {}, {}, {}, {"terms": 5})
 NATS = {"nats": Metric(80.0, 1.0, 20, False, "lower_bound")}
 WITHHELD = {"nats": "annealed importance sampling did not converge"}

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.params_factory import likelihood_images, protocol_block
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 STAGES = ("train", "sample", "visuals", "score_likelihood", "score_samples")
@@ -37,16 +39,9 @@ PARAMS: dict[str, Any] = {
     "params_file": "params.yaml",
     "datasets": ["mnist"],
     "metrics": ["first"],
-    "protocol": {
-        "samples": 4,
-        "sample_chunk": 2,
-        "likelihood_images": 4,
-        "likelihood_images_many_passes": 2,
-        "many_passes": 10,
-        "likelihood_images_very_many_passes": 2,
-        "very_many_passes": 200,
-        "feature_reference_images": 8,
-    },
+    "protocol": protocol_block(
+        samples=4, sample_chunk=2, images={1: 4, 10: 2, 200: 2}, references=8
+    ),
     "compute": {"device": "cpu", "threads": 1},
     "entries": {"alpha": ENTRY, "beta": ENTRY | {"model": "beta"}},
 }
@@ -81,7 +76,10 @@ reads, writes = {{
     "visuals": ([own, data, weights], ["visuals/visuals.json"]),
     "score_likelihood": ([own, data, weights], ["likelihood.json", "nats.npz"]),
     "score_samples": ([own, features, samples], ["quality.json"]),
-    "report": (sorted(run.glob("*/quality.json")), ["metrics/alpha.json", "metrics/beta.json", "leaderboard.csv"]),
+    "report": (
+        sorted(run.glob("*/quality.json")),
+        ["metrics/alpha.json", "metrics/beta.json", "leaderboard.csv"],
+    ),
     "track": ([root / "reports" / profile / "metrics" / "alpha.json"], [f".track/{{profile}}.json"]),
 }}[stage]
 digest = hashlib.sha256((stage + str(key)).encode() + b"".join(path.read_bytes() for path in reads))
@@ -245,7 +243,7 @@ def test_metric_scores_again_and_trains_nothing(finished: Project) -> None:
 
 
 def test_protocol_reaches_the_stages_that_it_concerns(finished: Project) -> None:
-    finished.params(lambda raw: raw["protocol"].update(likelihood_images=3))
+    finished.params(lambda raw: raw["protocol"].update(likelihood_images({1: 3, 10: 2, 200: 2})))
     ran, _ = finished.repro()
     assert (
         ran

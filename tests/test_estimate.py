@@ -7,7 +7,6 @@ import json
 import os
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
@@ -242,19 +241,3 @@ def test_the_sentence_says_what_how_long_and_why(
 )
 def test_durations_have_no_more_digits_than_an_estimate(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-def test_the_committed_costs_are_of_whole_profiles() -> None:
-    from genbench.config.params import load_params
-
-    root = Path(__file__).resolve().parents[1]
-    costs = json.loads((root / REFERENCE).read_text())["profiles"]
-    for profile in ("quick", "smoke"):
-        params = load_params(profile, root=root)
-        assert "float32" in costs[profile], (
-            "which processors without bfloat16 need, and those with it can do with"
-        )
-        for precision, found in costs[profile].items():
-            missing = {f"{stage}@{key}" for stage, key in whole(params)} - found["seconds"].keys()
-            assert missing == set(), f"{profile} in {precision}: python -m benchmarks.costs"
-            assert set(found["speeds"][precision]) == {"convolution", "matrix_product"}

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from genbench.config.params import Entry, Params, Protocol
+from genbench.config.params import Entry, Params
 from genbench.data.datasets import EXCERPT, Dataset
 from genbench.errors import UserError
 from genbench.files import read_npz, write_npz
@@ -24,6 +24,7 @@ from genbench.scoring.features import WEIGHTS, FeatureNet, extract, load_net, re
 from genbench.scoring.records import read_record
 from pipelines import features as features_stage
 from pipelines import score_samples
+from tests.params_factory import protocol
 
 # ---------------------------------------------------------------------- the pinned net
 
@@ -252,7 +253,7 @@ def scored(tmp_path: Path, mnist: Dataset) -> Params:
         {"made": block},
         ("mnist",),
         metrics,
-        Protocol(60, 20, 40, 40, 10, 40, 200, 40),
+        protocol(samples=60, sample_chunk=20, images={1: 40, 10: 40, 200: 40}, references=40),
         Compute(threads=1),
     )
     write_npz(

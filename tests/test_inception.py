@@ -18,7 +18,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from genbench.config.params import Entry, Params, Protocol, load_params
+from genbench.config.params import Entry, Params, load_params
 from genbench.data.datasets import EXCERPT
 from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_npz
@@ -33,6 +33,7 @@ from genbench.scoring.inception import (
 from genbench.scoring.records import read_record
 from pipelines import features as features_stage
 from pipelines import score_samples
+from tests.params_factory import protocol
 
 NAME = "weights-inception-2015-12-05-6726825d.pth"
 
@@ -76,7 +77,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def sampled(tmp_path: Path) -> Params:
     """A project of one entry with ten samples, and of data with four test images."""
-    protocol = Protocol(10, 10, 40, 40, 10, 40, 200, 3)
+    scoring = protocol(samples=10, sample_chunk=10, references=3)
     block = Entry("made", "made", "mnist", 0, {}, {}, {}, {})
     params = Params(
         tmp_path,
@@ -84,7 +85,7 @@ def sampled(tmp_path: Path) -> Params:
         {"made": block},
         ("mnist",),
         ("class_shares",),
-        protocol,
+        scoring,
         Compute(threads=1),
     )
     write_npz(

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood
-from genbench.config.params import Entry, Protocol
+from genbench.config.params import Entry
 from genbench.data.datasets import strided
 from genbench.errors import UserError
 from genbench.scoring.likelihood import (
@@ -25,18 +25,10 @@ from genbench.scoring.likelihood import (
     summarise,
 )
 from genbench.seeding import generator_for
+from tests.params_factory import protocol
 from tests.toys import ToyFVBN, ToyGAN, ToyVAE
 
-PROTOCOL = Protocol(
-    samples=10,
-    sample_chunk=10,
-    likelihood_images=400,
-    likelihood_images_many_passes=40,
-    many_passes=10,
-    likelihood_images_very_many_passes=20,
-    very_many_passes=200,
-    feature_reference_images=100,
-)
+PROTOCOL = protocol(images={1: 400, 10: 40, 200: 20})
 SPEC = DataSpec(3, 3, 2, 3)
 
 

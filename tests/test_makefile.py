@@ -65,6 +65,8 @@ def test_a_folder_with_spaces_is_installed_and_used(folder: Path) -> None:
     for name in ("genbench", "ruff", "mypy"):
         program(venv / name)
     assert make(folder, "lint") == ["check|.|", "format|--check|.|", ""]
+    checks = make(folder, "check-results")[0]
+    assert checks == "-m|pytest|tests/committed_results/check_*.py|"
     assert make(folder, "bench", "PROFILE=smoke") == ["run|--profile|smoke|"]
     assert make(folder, "test", "TESTS=tests/test_cli_run.py -k targets")[0].endswith(
         "|tests/test_cli_run.py|-k|targets|"

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from genbench.config.params import Protocol, load_params, profiles
+from genbench.config.params import load_params, profiles
 from genbench.errors import Mistakes, UserError
 from genbench.hardware.compute import MAX_THREADS, Compute
 from genbench.pipeline.validate import check_params
+from tests.params_factory import protocol, protocol_block
 
 TRAIN = {"steps": 1, "optim": {"loss": {"lr": 0.1}}}
 MADE = {
@@ -36,16 +37,7 @@ COPY = {
     "sample": {},
     "score": {},
 }
-PROTOCOL = {
-    "samples": 64,
-    "sample_chunk": 64,
-    "likelihood_images": 64,
-    "likelihood_images_many_passes": 16,
-    "many_passes": 10,
-    "likelihood_images_very_many_passes": 16,
-    "very_many_passes": 200,
-    "feature_reference_images": 64,
-}
+PROTOCOL = protocol_block()
 PARAMS: dict[str, Any] = {
     "root": ".",
     "profile": "quick",
@@ -207,7 +199,7 @@ def test_threads_of_the_environment_are_bounded(
 
 def test_as_many_threads_as_a_large_machine_has_are_allowed() -> None:
     assert Compute(threads=MAX_THREADS).threads == 1024
-    assert Protocol(**PROTOCOL | {"samples": 1_000_000}).samples == 1_000_000
+    assert protocol(samples=1_000_000).samples == 1_000_000
 
 
 # ---------------------------------------------------------------------- names

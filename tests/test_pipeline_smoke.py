@@ -19,12 +19,13 @@ import pytest
 import torch
 import yaml
 
+from genbench.config.params import load_params
 from genbench.data.datasets import Dataset
 from genbench.scoring.features import load_net
 from genbench.weights import load
 from tests import by_hand
+from tests.trees import REPOSITORY, copy_tree
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 PIPELINE = "profiles/smoke/dvc.yaml"
 GENBENCH = str(Path(sys.executable).parent / "genbench")
 
@@ -128,17 +129,6 @@ class Clone:
         return board
 
 
-def _copy_tree(root: Path) -> None:
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, check=True
-    ).stdout
-    for name in filter(None, listed.split("\0")):
-        if (REPOSITORY / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, root / name, follow_symlinks=False)
-
-
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset, binary_mnist: Dataset) -> Clone:
     """The clone after its first `genbench run`. Without the data this is skipped, as all that asks
@@ -146,7 +136,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset, binary_mnist
     """
     folder = tmp_path_factory.mktemp("smoke")
     root, site = folder / "project", folder / "site-packages"
-    _copy_tree(root)
+    copy_tree(root)
     shutil.rmtree(root / "reports" / "smoke", ignore_errors=True)
     _install_plugin(site, "1.0")
     path = root / "profiles" / "smoke" / "params.yaml"
@@ -230,16 +220,16 @@ def test_every_entry_is_listed_with_sane_values(clone: Clone) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "options"),
-    [("gated_pixel_cnn_cond", "exact", {}), ("cvae", "lower_bound", {"draws": 2})],
+    ("name", "kind"), [("gated_pixel_cnn_cond", "exact"), ("cvae", "lower_bound")]
 )
 def test_conditional_entries_are_scored_with_their_labels(
-    clone: Clone, mnist: Dataset, name: str, kind: str, options: dict[str, Any]
+    clone: Clone, mnist: Dataset, name: str, kind: str
 ) -> None:
     """The columns of a row, from its weights: sixteen test images under each label."""
     (row,) = [row for row in clone.board()["rows"] if row["entry"] == name]
     assert row["conditional"]
     assert row["likelihood_kind"] == row["metrics"]["nats"]["kind"] == kind
+    options = load_params("smoke", root=clone.root).entry(name).score
     assert mnist.test_y is not None
     index = by_hand.spread(10_000, 16)
     x, y = mnist.test_x[index], mnist.test_y[index]

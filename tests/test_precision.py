@@ -20,7 +20,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.base import DataSpec
-from genbench.config.params import load_params
+from genbench.config.params import Entry, Params
 from genbench.data.datasets import Dataset
 from genbench.errors import UserError
 from genbench.hardware import precision
@@ -28,9 +28,10 @@ from genbench.hardware.compute import Compute
 from genbench.models.ddpm import DDPM
 from genbench.models.flow_matching import FlowMatching
 from genbench.models.lstm import PixelLSTM
-from genbench.pipeline.validate import check_entry, check_params, emulating
+from genbench.pipeline.validate import check_entry, emulating
 from genbench.scoring import feature_training
 from genbench.training.fit import fit
+from tests.params_factory import protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITED = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -42,6 +43,15 @@ pytestmark = pytest.mark.processor
 def flags() -> set[str]:
     found = re.search(r"^flags\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return set(found[1].split()) if found else set()
+
+
+def entry_of(model: str) -> Entry:
+    """An entry that leaves the precision to the device."""
+    backend = {"cpu": {"precision": "auto"}}
+    train = {"steps": 3, "optim": {"loss": {"lr": 0.1}}, "backend": backend}
+    if model == "ddpm":
+        return Entry(model, model, "mnist", 0, {}, train, {"precision": "auto"}, {})
+    return Entry(model, model, "binary_mnist", 0, {}, train, {}, {})
 
 
 def asked(code: str, **environment: str) -> str:
@@ -132,7 +142,7 @@ def test_a_missing_operation_makes_auto_float32(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("where", ["train", "sample"])
 def test_an_unknown_precision_is_named(where: str) -> None:
-    entry = load_params("quick", root=ROOT).entry("ddpm")
+    entry = entry_of("ddpm")
     wrong = {
         "train": dataclasses.replace(
             entry, train={**entry.train, "backend": {"cpu": {"precision": "bfloat61"}}}
@@ -147,9 +157,7 @@ def test_an_unknown_precision_is_named(where: str) -> None:
 
 
 def test_the_former_name_says_the_new_one() -> None:
-    entry = dataclasses.replace(
-        load_params("quick", root=ROOT).entry("ddpm"), sample={"bfloat16": True}
-    )
+    entry = dataclasses.replace(entry_of("ddpm"), sample={"bfloat16": True})
     with pytest.raises(
         UserError,
         match=(
@@ -255,7 +263,7 @@ def test_full_precision_holds_inside_of_autocast() -> None:
 
 
 def lstm_in_bfloat16() -> Any:
-    entry = load_params("quick", root=ROOT).entry("lstm")
+    entry = entry_of("lstm")
     return dataclasses.replace(
         entry, train={**entry.train, "backend": {"cpu": {"precision": "bfloat16"}}}
     )
@@ -292,9 +300,8 @@ def test_other_models_and_auto_are_no_error_there(monkeypatch: pytest.MonkeyPatc
         precision, "_failure", lambda layer: "could not create it" if layer == "LSTM" else None
     )
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: False)
-    quick = load_params("quick", root=ROOT)
-    check_entry(quick.entry("lstm"), Compute())
-    made = quick.entry("made")
+    check_entry(entry_of("lstm"), Compute())
+    made = entry_of("made")
     check_entry(
         dataclasses.replace(
             made, train={**made.train, "backend": {"cpu": {"precision": "bfloat16"}}}
@@ -311,15 +318,14 @@ def test_the_lstm_of_a_processor_with_avx2_alone_is_refused_and_auto_trains_it()
     code = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from tests.test_precision import ROOT, lstm_in_bfloat16
+from tests.test_precision import entry_of, lstm_in_bfloat16
 from genbench.pipeline.validate import check_entry
-from genbench.config.params import load_params
 from genbench.hardware.compute import Compute
 try:
     check_entry(lstm_in_bfloat16(), Compute())
 except ValueError as error:
     print(error)
-check_entry(load_params("quick", root=ROOT).entry("lstm"), Compute())
+check_entry(entry_of("lstm"), Compute())
 print("auto is checked")
 """
     out = asked(code, **LIMITED)
@@ -327,13 +333,12 @@ print("auto is checked")
     assert out.endswith("auto is checked")
 
 
-def _with(entry: str, **blocks: Mapping[str, Any]) -> Any:
-    params = load_params("quick", root=ROOT)
-    changed = dataclasses.replace(
-        params.entry(entry),
-        **{key: {**getattr(params.entry(entry), key), **value} for key, value in blocks.items()},
-    )
-    return dataclasses.replace(params, entries={**params.entries, entry: changed})
+def _with(name: str = "made", **blocks: Mapping[str, Any]) -> Params:
+    """A project of three entries, with these blocks in one of them."""
+    entries = {entry: entry_of(entry) for entry in ("made", "ddpm", "lstm")}
+    changed = {key: {**getattr(entries[name], key), **value} for key, value in blocks.items()}
+    entries[name] = dataclasses.replace(entries[name], **changed)
+    return Params(ROOT, "quick", entries, ("mnist",), ("fid",), protocol(), Compute())
 
 
 def test_entries_that_emulate_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,19 +346,8 @@ def test_entries_that_emulate_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     sampled = _with("ddpm", sample={"precision": "bfloat16"})
     monkeypatch.setattr("genbench.pipeline.validate.computes_bfloat16", lambda device: False)
     assert emulating(trained) == ["made"]
-    assert emulating(trained, ["vae"]) == []
+    assert emulating(trained, ["ddpm"]) == []
     assert emulating(sampled) == ["ddpm"]
-    assert emulating(load_params("quick", root=ROOT)) == []
+    assert emulating(_with()) == []
     monkeypatch.setattr("genbench.pipeline.validate.computes_bfloat16", lambda device: True)
     assert emulating(trained) == []
-
-
-@pytest.mark.parametrize("profile", ["quick", "full"])
-def test_the_profiles_leave_the_precision_to_the_device(profile: str) -> None:
-    params = load_params(profile, root=ROOT)
-    assert check_params(params) == {}
-    for entry in params.entries.values():
-        found = [block.get("precision") for block in entry.train.get("backend", {}).values()] + [
-            entry.sample.get("precision")
-        ]
-        assert "bfloat16" not in found, entry.name

@@ -240,7 +240,7 @@ def test_the_square_root_is_one() -> None:
     torch.__version__.split("+")[0] != GOLDEN["torch"],
     reason=f"the golden hashes are those of torch {GOLDEN['torch']}",
 )
-def test_weights_samples_and_nats_of_smoke_are_the_golden_ones(
+def test_weights_samples_and_nats_are_the_golden_ones(
     mnist: Dataset, binary_mnist: Dataset
 ) -> None:
     """On whatever x86-64 processor this runs; the data are asked for only to skip without them."""
@@ -249,12 +249,15 @@ def test_weights_samples_and_nats_of_smoke_are_the_golden_ones(
         "GENBENCH_RAW": str(raw),
         **{k: v for k, v in os.environ.items() if k == "GENBENCH_MIRROR"},
     }
-    found = json.loads(
-        python(
-            "from tests.golden import main; import json; print(json.dumps(main([])))", **environment
-        )
-    )
-    assert found["entries"].keys() == load_params("smoke", root=ROOT).entries.keys()
+    code = """
+import json
+from pathlib import Path
+from tests.golden import main
+golden = json.loads(Path("tests/golden.json").read_text())
+print(json.dumps(main([], golden["settings"])))
+"""
+    found = json.loads(python(code, **environment))
+    assert found["entries"].keys() == GOLDEN["entries"].keys()
     different = {
         name: [k for k in kinds if kinds[k] != GOLDEN["entries"][name][k]]
         for name, kinds in found["entries"].items()

@@ -1,12 +1,11 @@
-"""Entries of `quick` through their stages with their own settings, only shorter: in whatever
-precision this processor gives them.
+"""Networks of `quick` through their stages, trained for some steps, in whatever precision this
+processor gives them.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from genbench.files import read_npz
 from genbench.hardware.precision import resolve
 from genbench.weights import load
 from pipelines import code, features, sample, score_likelihood, score_samples, train, visuals
+from tests.params_factory import block_of, protocol_block
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = ("lstm", "gated_pixel_cnn", "ddpm")
@@ -31,14 +31,19 @@ pytestmark = pytest.mark.processor
 
 @pytest.fixture
 def shortened(project: Path) -> Params:
-    """The small project with these entries as they are in `quick`, but for the number of steps."""
+    """The small project with these entries as they are in `quick`, but for the number of steps, the
+    precision and the sampler of diffusion.
+    """
     path = project / "params.yaml"
     raw = yaml.safe_load(path.read_text())
-    quick: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())["entries"]
-    raw["entries"] = {name: quick[name] for name in ENTRIES}
+    quick = load_params("quick", root=ROOT)
+    raw["entries"] = {name: block_of(quick.entry(name)) for name in ENTRIES}
     for entry in raw["entries"].values():
         entry["train"] |= {"steps": 3, "validations": 1, "validate_images": 4}
-    raw["protocol"] |= {"samples": 4, "sample_chunk": 4, "likelihood_images": 4}
+        entry["train"]["backend"] = {"cpu": {"precision": "auto", "channels_last": True}}
+    raw["entries"]["ddpm"]["sample"] = {"ddim_steps": 20, "precision": "auto"}
+    images = {1: 4, 10: 4, 200: 2}
+    raw["protocol"] |= protocol_block(samples=4, sample_chunk=4, images=images, references=100)
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
     return load_params("quick", root=project)
 

@@ -175,13 +175,13 @@ def test_of_ours_one_line_per_group_of_seeds_stands_among_the_published(bench: B
 
 
 def test_published_results_stand_beside_the_models_of_their_family() -> None:
-    """Both write a family's name alike; ``circuit`` has no model here."""
-    ours = {model_class(name).family for name in model_names()} - {"control"}
-    assert {
-        row["family"]
-        for block in ("mnist", "binary_mnist", "fid")
-        for row in literature()[block]["rows"]
-    } == ours | {"circuit"}
+    """Both write a family's name alike; ``circuit`` has no model here. That each family has results
+    is looked at by `make check-results`.
+    """
+    ours = {model_class(name).family for name in model_names()}
+    blocks = ("mnist", "binary_mnist", "fid")
+    listed = {row["family"] for block in blocks for row in literature()[block]["rows"]}
+    assert listed <= ours | {"circuit"}
 
 
 def test_literature_is_whole() -> None:

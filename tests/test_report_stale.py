@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from genbench.files import read_json, sha256, write_bytes, write_json, write_npz
 from genbench.scoring.records import Metric, Record, read_record, write_record
 from tests.invented_results import Bench, row
+from tests.params_factory import likelihood_images
 from tests.toys import weights_of
 
 
@@ -50,30 +52,30 @@ def test_results_of_another_entry_block_do_not_count(
 
 
 @pytest.mark.parametrize(
-    ("key", "kept", "said"),
+    ("change", "kept", "said"),
     [
         (
-            "samples",
+            {"samples": 50},
             {"bits_per_dim", "nats"},
             "sample is out of date: protocol.samples was 100 and is now 50",
         ),
         (
-            "likelihood_images",
+            likelihood_images({1: 50, 10: 10, 200: 10}),
             {"fid_mnist", "is_mnist"},
             "score_likelihood is out of date: test images was 100 and is now 50",
         ),
         (
-            "feature_reference_images",
+            {"feature_reference_images": 50},
             {"bits_per_dim", "nats"},
             "score_samples is out of date: test images was 100 and is now 50",
         ),
     ],
 )
 def test_scores_of_another_protocol_do_not_count(
-    bench: Bench, key: str, kept: set[str], said: str
+    bench: Bench, change: dict[str, Any], kept: set[str], said: str
 ) -> None:
     bench.add("alpha", "alpha", bits=1.2)
-    bench.params = replace(bench.params, protocol=replace(bench.params.protocol, **{key: 50}))
+    bench.params = replace(bench.params, protocol=replace(bench.params.protocol, **change))
     board = bench.board()
     assert row(board, "alpha")["status"] == "partial"
     assert row(board, "alpha")["metrics"].keys() == kept
@@ -131,9 +133,8 @@ def test_more_test_images_than_there_are_change_nothing(bench: Bench) -> None:
         run / "likelihood.json",
         Record("alpha", {"nats": Metric(80.0, 1.0, 10_000, False, "exact")}),
     )
-    bench.params = replace(
-        bench.params, protocol=replace(bench.params.protocol, likelihood_images=20_000)
-    )
+    images = likelihood_images({1: 20_000, 10: 10, 200: 10})
+    bench.params = replace(bench.params, protocol=replace(bench.params.protocol, **images))
     assert bench.board()["missing"] == []
 
 

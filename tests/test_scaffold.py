@@ -20,6 +20,7 @@ from genbench.config import yaml12
 from genbench.config.params import load_params
 from genbench.errors import UserError
 from tests import contract
+from tests.params_factory import protocol_block
 
 HEAD = """\
 # A comment at the top.
@@ -28,17 +29,9 @@ profile: {profile}
 params_file: {file}
 datasets: [mnist, binary_mnist]
 metrics: [fid]
-protocol:
-  samples: 64
-  sample_chunk: 64
-  likelihood_images: 64
-  likelihood_images_many_passes: 16
-  many_passes: 10
-  likelihood_images_very_many_passes: 16
-  very_many_passes: 200
-  feature_reference_images: 64
-compute: {{device: cpu, threads: 1}}
+{protocol}compute: {{device: cpu, threads: 1}}
 """
+PROTOCOL = yaml.safe_dump({"protocol": protocol_block()}, sort_keys=False)
 ENTRIES = """\
 entries:
   # Controls
@@ -59,13 +52,16 @@ entries:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     (tmp_path / "params.yaml").write_text(
-        HEAD.format(root=".", profile="quick", file="params.yaml") + ENTRIES
+        HEAD.format(protocol=PROTOCOL, root=".", profile="quick", file="params.yaml") + ENTRIES
     )
     for name in ("smoke", "full"):
         folder = tmp_path / "profiles" / name
         folder.mkdir(parents=True)
         (folder / "params.yaml").write_text(
-            HEAD.format(root="../..", profile=name, file=f"profiles/{name}/params.yaml") + ENTRIES
+            HEAD.format(
+                protocol=PROTOCOL, root="../..", profile=name, file=f"profiles/{name}/params.yaml"
+            )
+            + ENTRIES
         )
     (tmp_path / "genbench" / "models").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -374,7 +370,10 @@ def test_a_profile_that_cannot_be_edited_changes_nothing(root: Path) -> None:
         "{}, score: {}}}\n"
     )
     path.write_text(
-        HEAD.format(root="../..", profile="smoke", file="profiles/smoke/params.yaml") + entries
+        HEAD.format(
+            protocol=PROTOCOL, root="../..", profile="smoke", file="profiles/smoke/params.yaml"
+        )
+        + entries
     )
     before = contents(root)
     with pytest.raises(UserError, match=r"smoke/params\.yaml: entries"):

@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 
 from genbench.config.dependencies import entry_settings, shared_settings
-from genbench.config.params import Entry, Params, Protocol
+from genbench.config.params import Entry, Params
 from genbench.hardware.compute import Compute
 from genbench.pipeline.fingerprints import ENTRY_STAGES
+from tests.params_factory import likelihood_images, protocol
 
+IMAGES = {1: 4, 10: 2, 200: 1}
 PARAMS = Params(
     root=Path(),
     profile="quick",
     entries={},
     datasets=("mnist",),
     metrics=("fid",),
-    protocol=Protocol(4, 2, 4, 2, 10, 1, 200, 8),
+    protocol=protocol(samples=4, sample_chunk=2, images=IMAGES, references=8),
     compute=Compute(),
 )
 ENTRY = Entry(
@@ -58,16 +60,16 @@ def test_edit_of_an_entry_concerns_the_stages_that_read_it(
     [
         ({"samples": 5}, {"sample"}),
         ({"sample_chunk": 3}, {"sample"}),
-        ({"likelihood_images": 3}, {"score_likelihood"}),
-        ({"likelihood_images_many_passes": 1}, {"score_likelihood"}),
-        ({"many_passes": 9}, {"score_likelihood"}),
-        ({"likelihood_images_very_many_passes": 2}, {"score_likelihood"}),
-        ({"very_many_passes": 100}, {"score_likelihood"}),
+        (likelihood_images(IMAGES | {1: 3}), {"score_likelihood"}),
+        (likelihood_images(IMAGES | {10: 1}), {"score_likelihood"}),
+        (likelihood_images({1: 4, 9: 2, 200: 1}), {"score_likelihood"}),
+        (likelihood_images(IMAGES | {200: 2}), {"score_likelihood"}),
+        (likelihood_images({1: 4, 10: 2, 100: 1}), {"score_likelihood"}),
         ({"feature_reference_images": 9}, set()),
     ],
 )
 def test_edit_of_the_protocol_concerns_the_stages_that_read_it(
-    change: dict[str, int], stages: set[str]
+    change: dict[str, Any], stages: set[str]
 ) -> None:
     params = replace(PARAMS, protocol=replace(PARAMS.protocol, **change))
     assert _concerned(params) == stages

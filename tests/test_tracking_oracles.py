@@ -22,6 +22,7 @@ from genbench.pictures.grids import grid, png
 from genbench.scoring.records import Metric, Record, read_record, write_record
 from genbench.tracking.mirror import sync
 from genbench.tracking.runs import RECORDS, read
+from tests.params_factory import protocol_block
 from tests.test_tracking import client_of, runs_of, write_entry
 from tests.toys import weights_of
 
@@ -54,18 +55,6 @@ def make_project(root: Path) -> Params:
         }
         for name, entry in ENTRIES.items()
     }
-    protocol = {
-        "samples": 120,
-        "sample_chunk": 60,
-        "likelihood_images": 100,
-        "likelihood_images_many_passes": 10,
-        "many_passes": 10,
-    }
-    protocol |= {
-        "likelihood_images_very_many_passes": 10,
-        "very_many_passes": 200,
-        "feature_reference_images": 100,
-    }
     raw = {
         "root": ".",
         "profile": "quick",
@@ -77,7 +66,16 @@ def make_project(root: Path) -> Params:
     write_text(root / "dvc.yaml", "stages: {}\n")
     write_text(
         root / "params.yaml",
-        yaml.safe_dump({**raw, "protocol": protocol, "compute": {}, "entries": entries}),
+        yaml.safe_dump(
+            {
+                **raw,
+                "protocol": protocol_block(
+                    samples=120, sample_chunk=60, images={1: 100, 10: 10, 200: 10}, references=100
+                ),
+                "compute": {},
+                "entries": entries,
+            }
+        ),
     )
     params = load_params("quick", root=root)
     for name in entries:

@@ -1,7 +1,7 @@
 """Apply each patch of this folder to a copy of the project and run the tests that it names: one of
 them must fail, and none may without it.
 
-python -m tests.mutants [NAME ...] [--list]
+python -m tests.mutants [NAME ...] [--list | --check]
 """
 
 from __future__ import annotations
@@ -91,6 +91,12 @@ def outcomes(mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, str]]:
             subprocess.run([*apply, "--reverse"], cwd=project, check=True)
 
 
+def applies(mutant: Mutant) -> bool:
+    """Whether the patch still fits the sources."""
+    check = ["git", "apply", "--check", str(mutant.patch)]
+    return subprocess.run(check, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print a line for each, and return 1 unless all were noticed."""
     parser = argparse.ArgumentParser(
@@ -99,6 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", default=["*"], help="names or wildcards")
     parser.add_argument(
         "--list", action="store_true", help="print what each of them breaks, and run nothing"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="name those that no longer apply, and run nothing"
     )
     options = parser.parse_args(arguments)
     mutants = [
@@ -112,6 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for mutant in mutants:
             print(f"{mutant.patch.stem}: {mutant.breaks}")
         return 0
+    if options.check:
+        broken = [mutant.patch.stem for mutant in mutants if not applies(mutant)]
+        print("\n".join(broken) or f"all {len(mutants)} apply")
+        return 1 if broken else 0
     noticed = 0
     for mutant, outcome in outcomes(mutants):
         noticed += outcome == "noticed"
