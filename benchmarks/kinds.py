@@ -35,7 +35,7 @@ def measure(threads: int) -> dict[str, dict[str, float]]:
     import torch
     from torch.nn import functional as F
 
-    from genbench.hardware.capacity import speeds
+    from genbench.hardware.speed import speeds
     from genbench.nn.attention import _Blocks
 
     found = speeds(threads, emulated=True)
@@ -65,7 +65,7 @@ def measure(threads: int) -> dict[str, dict[str, float]]:
 
 def _seconds(forward: Callable[[], Any]) -> float:
     """The shortest time of a forward and a backward pass."""
-    from genbench.hardware.capacity import _seconds as shortest
+    from genbench.hardware.speed import shortest
 
     def work() -> None:
         out = forward()

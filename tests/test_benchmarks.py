@@ -86,7 +86,7 @@ def test_the_marked_settings_are_those_in_use() -> None:
 
 def test_rows_say_what_auto_was_and_are_like_it() -> None:
     block = {
-        "train": {"backend": {"cpu": {"precision": "auto", "channels_last": True}}},
+        "train": {"arithmetic": {"cpu": {"precision": "auto", "channels_last": True}}},
         "sample": {"precision": "auto"},
         "arch": {},
     }
@@ -96,7 +96,7 @@ def test_rows_say_what_auto_was_and_are_like_it() -> None:
     assert not alike({**block, "sample": {"precision": "auto", "ddim_steps": 5}}, block)
     assert not alike({**block, "arch": {"width": 1}}, block)
     kept = with_resolved_precision(block)
-    assert kept["train"]["backend"]["cpu"] == {
+    assert kept["train"]["arithmetic"]["cpu"] == {
         "precision": resolve("auto", "cpu"),
         "channels_last": True,
     }

@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood
 from genbench.config.params import Entry, Protocol
-from genbench.data.datasets import strided
+from genbench.data.splits import strided
 from genbench.errors import UserError
 from genbench.scoring.likelihood import (
     Plan,

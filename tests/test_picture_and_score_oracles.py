@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from genbench.config.params import Params
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.files import read_npz
 from genbench.pictures import grids, kinds
 from genbench.pictures.term_chart import term_chart

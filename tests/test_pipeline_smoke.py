@@ -19,7 +19,7 @@ import pytest
 import torch
 import yaml
 
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.scoring.features import load_net
 from genbench.weights import load
 from tests import by_hand

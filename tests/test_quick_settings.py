@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from genbench.config.params import Params, load_params
-from genbench.data.datasets import load_split
+from genbench.data.splits import load_split
 from genbench.files import read_npz
 from genbench.hardware.precision import resolve
 from genbench.weights import load

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from genbench import weights
 from genbench.base import GenerativeModel
 from genbench.config.params import Entry, Params, load_params
-from genbench.data import datasets
+from genbench.data.splits import load_split
 from genbench.errors import UserError
 from genbench.files import write_bytes
 from genbench.hardware import device as devices
@@ -262,7 +262,7 @@ def _with_digits(x: Tensor, y: Tensor | None, text: str) -> tuple[Tensor, Tensor
 
 def _test_images(params: Params, block: Entry, seed: int) -> tuple[Tensor, Tensor | None]:
     """The test split in an order of its own for each seed, as it is for seed 0."""
-    x, y = datasets.load_split(params.data(block.dataset), block.dataset, "test")
+    x, y = load_split(params.data(block.dataset), block.dataset, "test")
     if seed == 0:
         return x, y
     order = torch.randperm(len(x), generator=generator_for("picture", "order", seed))
