@@ -25,7 +25,7 @@ from genbench.config.params import Params, load_params
 from genbench.data.datasets import spec_of
 from genbench.errors import UserError
 from genbench.files import read_json
-from genbench.pictures import kinds
+from genbench.pictures.interpolation import interpolation
 from genbench.pipeline import stage_process
 from genbench.pipeline.clean import clean
 from genbench.pipeline.validate import check_params
@@ -339,4 +339,4 @@ def test_messages_of_what_a_model_cannot_do_leave_broken_ones_out(
     use(models, "raise SystemExit\n")
     made = model_class("made")(spec_of("mnist"), head="categorical")
     with pytest.raises(UserError, match=r"cannot .*Models that can: .*vae"):
-        kinds.interpolation(made, rng=torch.Generator())
+        interpolation(made, rng=torch.Generator())
