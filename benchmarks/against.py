@@ -32,9 +32,8 @@ WORKER = """
 import json, sys, torch
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from benchmarks.training import synthetic
+from benchmarks.training import fit, synthetic
 from genbench.hardware.device import setup
-from genbench.training.fit import fit
 from genbench.config.params import load_params
 from genbench.registry import build
 params = load_params("quick", root=Path(sys.argv[1]))

@@ -24,9 +24,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.common import publish
 from benchmarks.training import synthetic
 from genbench.config.params import Entry, load_params
-from genbench.hardware.capacity import speeds
 from genbench.hardware.device import setup
 from genbench.hardware.kind import in_words, kind_of
+from genbench.hardware.speed import speeds
 from genbench.registry import build
 
 SAMPLED = (
@@ -51,7 +51,7 @@ def stepper(entry: Entry) -> Callable[[], None]:
     labels = data.train_y if model.conditional else None
     rng = torch.Generator().manual_seed(0)
     model.init_from_data(data.train_x, labels, rng=rng)
-    if entry.train["backend"]["cpu"].get("channels_last"):
+    if entry.train["arithmetic"]["cpu"].get("channels_last"):
         model.to(memory_format=torch.channels_last)
     model.train()
     batch = entry.train["batch_size"]

@@ -31,14 +31,14 @@ from benchmarks.common import interleaved, median, publish
 from benchmarks.processes import VERSIONS, Workers
 from genbench.base import DataSpec
 from genbench.config.params import load_params
-from genbench.data.datasets import SPECS
+from genbench.data.datasets import spec_of
 from genbench.families.autoregressive import Autoregressive
 from genbench.models.gated_pixel_cnn import GatedPixelCNN
 from genbench.models.pixel_transformer import PixelTransformer
 from genbench.nn.attention import causal_attention
 from genbench.training.arithmetic import Backend
 
-SPEC = SPECS["binary_mnist"]
+SPEC = spec_of("binary_mnist")
 
 
 class _Masked(nn.Conv2d):

@@ -14,11 +14,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from genbench.base import GenerativeModel
+from genbench.data.splits import Dataset
 from genbench.files import write_json
 from genbench.hardware.device import hardware
 from genbench.nn.unet import UNet
+from genbench.training import fit as loop
+from genbench.training.history import Fitted
+from genbench.training.options import TrainOptions
+from genbench.training.randomness import RunIdentity
 
-__all__ = ["contiguous", "interleaved", "machine", "median", "publish"]
+__all__ = ["contiguous", "fit", "interleaved", "machine", "median", "publish"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -32,6 +38,20 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def fit(
+    model: GenerativeModel,
+    data: Dataset,
+    *,
+    entry: str,
+    seed: int,
+    device: torch.device | str = "cpu",
+    **block: Any,
+) -> Fitted:
+    """Train a model by the keys of a block `train`."""
+    options = TrainOptions.of(model, block, device, where=f"entries.{entry}.train")
+    return loop.fit(model, data, options, RunIdentity(entry, seed), device=device)
 
 
 def contiguous(model: nn.Module) -> nn.Module:

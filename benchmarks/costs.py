@@ -20,9 +20,9 @@ import torch
 from benchmarks.common import RESULTS, publish
 from genbench.config.params import load_params
 from genbench.files import read_json
-from genbench.hardware.capacity import speeds
 from genbench.hardware.kind import in_words, kind_of
 from genbench.hardware.precision import resolve
+from genbench.hardware.speed import speeds
 from genbench.pipeline.costs import read_costs
 from genbench.pipeline.estimate import whole
 

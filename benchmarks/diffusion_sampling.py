@@ -24,7 +24,7 @@ from torch import Generator
 from benchmarks.common import contiguous, median, publish
 from benchmarks.processes import VERSIONS, Workers
 from genbench.config.params import load_params
-from genbench.data.datasets import SPECS
+from genbench.data.datasets import spec_of
 from genbench.registry import build
 
 SAMPLERS: dict[str, Callable[[int], dict[str, Any]]] = {
@@ -38,7 +38,7 @@ def measure(version: str, name: str, steps: int, images: int) -> float:
     """What a worker runs: milliseconds per image of one draw."""
     entry = load_params("quick").entry(name)
     torch.manual_seed(0)
-    model = build(entry, SPECS[entry.dataset]).eval()
+    model = build(entry, spec_of(entry.dataset)).eval()
     if version != "ours":
         contiguous(model)
     start = time.perf_counter()

@@ -35,7 +35,7 @@ def measure(threads: int) -> dict[str, dict[str, float]]:
     import torch
     from torch.nn import functional as F
 
-    from genbench.hardware.capacity import speeds
+    from genbench.hardware.speed import speeds
     from genbench.nn.attention import _Blocks
 
     found = speeds(threads, emulated=True)
@@ -52,20 +52,20 @@ def measure(threads: int) -> dict[str, dict[str, float]]:
         )
         speed["convolution_contiguous"] = (
             3 * 2 * 8 * 28 * 28 * 32 * 64 * 9 / _seconds(lambda: conv(x)) / 1e9
-        )  # noqa: B023 (called at once)
+        )
         speed["attention_blocks_ms"] = 1000 * _seconds(lambda: _Blocks.apply(q, k, v))  # noqa: B023
         library = _seconds(
             lambda: F.scaled_dot_product_attention(
                 q, k.expand_as(q), v.expand_as(q), is_causal=True
             )
-        )  # noqa: B023
+        )
         speed["attention_library_ms"] = 1000 * library
     return found
 
 
 def _seconds(forward: Callable[[], Any]) -> float:
     """The shortest time of a forward and a backward pass."""
-    from genbench.hardware.capacity import _seconds as shortest
+    from genbench.hardware.speed import shortest
 
     def work() -> None:
         out = forward()

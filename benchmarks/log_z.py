@@ -22,7 +22,7 @@ import torch
 import genbench
 from benchmarks.common import RESULTS, publish
 from genbench.config.params import Params, load_params
-from genbench.data import datasets
+from genbench.data import splits
 from genbench.families.energy import EnergyBased
 from genbench.files import read_json
 from genbench.hardware.device import setup
@@ -40,11 +40,11 @@ def measure(params: Params, name: str, times: int) -> dict[str, dict[str, float]
     way.
     """
     entry = params.entry(name)
-    dataset = datasets.load(params.data(entry.dataset), entry.dataset)
+    dataset = splits.load(params.data(entry.dataset), entry.dataset)
     model: EnergyBased[Any] = genbench.load(params.run(name))  # type: ignore[assignment]
     if not isinstance(model, EnergyBased):
         raise SystemExit(f"{name} is no energy-based model")
-    x = dataset.valid_x[torch.from_numpy(datasets.strided(len(dataset.valid_x), IMAGES))]
+    x = dataset.valid_x[torch.from_numpy(splits.strided(len(dataset.valid_x), IMAGES))]
     energy = -float(model.log_f(model.from_images(x)).mean())
     chains, temperatures, zero = (
         entry.score["chains"],

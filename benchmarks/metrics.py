@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from genbench.config.params import Entry, Params, load_params
-from genbench.data.datasets import load
+from genbench.data.splits import load
 from genbench.files import read_npz, write_json, write_npz
 from genbench.hardware.compute import Compute
 from genbench.hardware.device import hardware, peak_memory_mb

@@ -3,7 +3,7 @@ eager, batches from a DataLoader.
 
 The plain loop is what a tutorial has: a data set that makes a tensor of a PIL image at each access,
 a shuffling DataLoader, Adam, one optimiser per phase. Ours are the steps of ``fit`` with the
-entry's backend, clipping, weight average and checks; validation is in neither. Each has a process
+entry's arithmetic, clipping, weight average and checks; validation is in neither. Each has a process
 of its own, and runs are taken in turn: ours, set up as a stage is; the plain one as a script is;
 and the plain one with the allocator set as ours. Writes benchmarks/results/plain_loop.json, with
 the operations that take most of the time of ours, and with what the precision alone brings a
@@ -31,13 +31,12 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms.functional import pil_to_tensor
 
-from benchmarks.common import RESULTS, contiguous, median, publish
+from benchmarks.common import RESULTS, contiguous, fit, median, publish
 from benchmarks.processes import VERSIONS, Workers
 from benchmarks.training import IMAGES, synthetic
 from genbench.config.params import Entry, load_params
 from genbench.files import read_json
 from genbench.registry import build
-from genbench.training.fit import fit
 
 
 class _Images(TorchDataset[tuple[Tensor, int]]):

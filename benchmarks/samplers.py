@@ -17,7 +17,7 @@ import torch
 import genbench
 from benchmarks.common import publish
 from genbench.config.params import load_params
-from genbench.data import datasets
+from genbench.data import splits
 from genbench.families.diffusion import GaussianDiffusion
 from genbench.hardware.device import setup
 from genbench.scoring import features
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_params("quick")
     setup(params.compute)
     entry = params.entry(options.entry)
-    dataset = datasets.load(params.data(entry.dataset), entry.dataset)
+    dataset = splits.load(params.data(entry.dataset), entry.dataset)
     model = genbench.load(params.run(options.entry))
     if not isinstance(model, GaussianDiffusion):
         raise SystemExit(f"{options.entry} is no diffusion model")

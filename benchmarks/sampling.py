@@ -24,7 +24,7 @@ import torch
 from benchmarks.common import RESULTS, median, publish
 from genbench.base import GenerativeModel
 from genbench.config.params import load_params
-from genbench.data.datasets import SPECS
+from genbench.data.datasets import spec_of
 from genbench.families.autoregressive import Autoregressive
 from genbench.files import read_json
 from genbench.hardware.compute import Compute
@@ -65,7 +65,7 @@ MEMORY_IMAGES = 1_200
 
 def _peak_memory(model: str, dataset: str, arch: dict[str, Any], compute: Compute) -> float:
     setup(compute)
-    drawn = model_class(model)(SPECS[dataset], **arch).eval()
+    drawn = model_class(model)(spec_of(dataset), **arch).eval()
     drawn.sample(MEMORY_IMAGES, _labels(drawn, MEMORY_IMAGES), rng=torch.Generator().manual_seed(0))
     return peak_memory_mb(torch.device("cpu"))
 
@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cls = model_class(model)
         if issubclass(cls, Autoregressive) and fnmatch(name, options.models):
             torch.manual_seed(0)
-            results[name] = speedup(cls(SPECS[dataset], **arch), options.n, options.repeats)
+            results[name] = speedup(cls(spec_of(dataset), **arch), options.n, options.repeats)
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
                 results[name]["peak_memory_mb"] = fresh.submit(
                     _peak_memory, model, dataset, arch, params.compute

@@ -25,11 +25,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import RESULTS, machine
+from benchmarks.common import RESULTS, fit, machine
 from genbench.base import GenerativeModel, Likelihood
 from genbench.config import yaml12
 from genbench.config.params import Entry, Params, Protocol, load_params
-from genbench.data import datasets
+from genbench.data import splits
 from genbench.files import read_json, write_json
 from genbench.hardware import device
 from genbench.hardware.precision import resolve
@@ -41,7 +41,6 @@ from genbench.scoring.likelihood import bits_per_dim, score_options
 from genbench.scoring.metrics import score
 from genbench.scoring.metrics.base import FeatureSet
 from genbench.seeding import generator_for, seed_for
-from genbench.training.fit import fit
 
 LIKELIHOOD_IMAGES = 1000
 CHUNK = 100
@@ -52,7 +51,7 @@ FIELDS = ("model", "arch", "train", "sample", "score")
 
 
 def figures(
-    model: GenerativeModel, dataset: datasets.Dataset, entry: Entry, protocol: Protocol
+    model: GenerativeModel, dataset: splits.Dataset, entry: Entry, protocol: Protocol
 ) -> dict[str, float]:
     """The figure by which the candidates are compared, lower is better, and behind it what the
     samples show of models that are not autoregressive.
@@ -66,7 +65,7 @@ def figures(
             rng=generator_for("settings", entry.name, "prepare"), **preparing
         )
         images = min(LIKELIHOOD_IMAGES, protocol.images_for(model.likelihood_passes(**options)))
-        chosen = torch.from_numpy(datasets.strided(len(dataset.valid_x), images))
+        chosen = torch.from_numpy(splits.strided(len(dataset.valid_x), images))
         x = dataset.valid_x[chosen]
         y = dataset.valid_y[chosen] if model.conditional and dataset.valid_y is not None else None
         if "draws" in options:
@@ -198,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if any((row["settings"], row.get("code")) == (settings, code) for row in done):
             continue
         entry = Entry(name=name, **block)
-        dataset = datasets.load(params.data(entry.dataset), entry.dataset)
+        dataset = splits.load(params.data(entry.dataset), entry.dataset)
         torch.manual_seed(seed_for("init", name, entry.seed))
         model = build(entry, dataset.spec)
         start = time.monotonic()

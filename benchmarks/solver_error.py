@@ -18,7 +18,7 @@ from torch import Tensor
 import genbench
 from benchmarks.common import publish
 from genbench.config.params import load_params
-from genbench.data import datasets
+from genbench.data import splits
 from genbench.hardware.device import setup
 from genbench.models.flow_matching import FlowMatching
 from genbench.seeding import generator_for
@@ -36,11 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_params("quick")
     setup(params.compute)
     entry = params.entry(options.entry)
-    dataset = datasets.load(params.data(entry.dataset), entry.dataset)
+    dataset = splits.load(params.data(entry.dataset), entry.dataset)
     model = genbench.load(params.run(options.entry))
     if not isinstance(model, FlowMatching) or model.conditional:
         raise SystemExit(f"{options.entry} is no unconditional flow matching")
-    x = dataset.valid_x[torch.from_numpy(datasets.strided(len(dataset.valid_x), options.images))]
+    x = dataset.valid_x[torch.from_numpy(splits.strided(len(dataset.valid_x), options.images))]
     steps, found = model.ode_steps, []
     for model.ode_steps in (steps, options.times * steps):
         parts: list[Tensor] = []

@@ -3,7 +3,7 @@ each entry.
 
 Writes benchmarks/results/training.json. The bare loop has the same batches, optimiser, clipping and
 weight average, and nothing else: no schedule, no seeding, no log, no check for finite values, no
-checkpoints. The choice of ``backend`` in params.yaml is made from the second table. Entries of one
+checkpoints. The choice of ``arithmetic`` in params.yaml is made from the second table. Entries of one
 phase, or of phases that take turns; the others keep their rows.
 
     python -m benchmarks.training [--entries made,pixel_cnn,vae,dcgan] [--steps 60] [--compile]
@@ -20,14 +20,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.common import RESULTS, median, publish
+from benchmarks.common import RESULTS, fit, median, publish
 from genbench.base import GenerativeModel
 from genbench.config.params import Entry, load_params
-from genbench.data.datasets import Dataset, spec_of
+from genbench.data.datasets import spec_of
+from genbench.data.splits import Dataset
 from genbench.files import read_json
 from genbench.hardware.device import setup
 from genbench.registry import build
-from genbench.training.fit import fit
 
 IMAGES = 4096
 
@@ -106,7 +106,7 @@ def overhead(entry: Entry, steps: int, repeats: int) -> dict[str, float]:
     }
 
 
-def backends(entry: Entry, steps: int, compiled: bool) -> dict[str, float]:
+def arithmetics(entry: Entry, steps: int, compiled: bool) -> dict[str, float]:
     """Images per second of each way to compute; the first steps, with compilation, are not
     counted.
     """
@@ -115,7 +115,7 @@ def backends(entry: Entry, steps: int, compiled: bool) -> dict[str, float]:
     for precision in ("float32", "bfloat16"):
         for channels_last in (False, True):
             for compile_ in (False, True) if compiled else (False,):
-                backend = {
+                arithmetic = {
                     "cpu": {
                         "precision": precision,
                         "channels_last": channels_last,
@@ -137,7 +137,7 @@ def backends(entry: Entry, steps: int, compiled: bool) -> dict[str, float]:
                     steps=steps,
                     validations=1,
                     validate_images=1,
-                    backend=backend,
+                    arithmetic=arithmetic,
                     **train,
                 )
                 later = [
@@ -169,7 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     setup(params.compute)
     names = options.entries.split(",")
     costs = {name: overhead(params.entry(name), options.steps, options.repeats) for name in names}
-    speeds = {name: backends(params.entry(name), options.steps, options.compile) for name in names}
+    speeds = {
+        name: arithmetics(params.entry(name), options.steps, options.compile) for name in names
+    }
     path = RESULTS / "training.json"
     if path.is_file():  # entries that are not measured now keep their rows
         before = read_json(path)

@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 import genbench
 from benchmarks.common import median, publish
 from genbench.config.params import load_params
-from genbench.data import datasets
+from genbench.data import splits
 from genbench.hardware.device import setup
 from genbench.models.vq_vae import VQVAE
 
@@ -65,14 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     params = load_params("quick")
     setup(params.compute)
-    dataset = datasets.load(
+    dataset = splits.load(
         params.data(params.entry(options.entry).dataset), params.entry(options.entry).dataset
     )
     model = genbench.load(params.run(options.entry))
     if not isinstance(model, VQVAE):
         raise SystemExit(f"{options.entry} is no VQ-VAE")
     found = []
-    for i in datasets.strided(len(dataset.valid_x), options.images):
+    for i in splits.strided(len(dataset.valid_x), options.images):
         each = terms(model, dataset.valid_x[i : i + 1])
         found.append(
             {

@@ -23,7 +23,7 @@ from genbench.pipeline.fingerprints import (
     entry_fingerprint,
     shared_fingerprint,
 )
-from genbench.processes.heartbeat import hold
+from genbench.processes.lock import hold
 
 __all__ = ["run", "wanted"]
 
@@ -101,9 +101,8 @@ def wanted(params: Params, sources: Sources | None = None) -> dict[Path, dict[st
     result: dict[Path, dict[str, Any]] = {}
     for stage in SHARED_STAGES:
         settings = shared_settings(params, stage)
-        result[params.fingerprint("_stages", stage)] = asdict(
-            shared_fingerprint(sources, stage)
-        ) | {"settings": settings}
+        fingerprint = shared_fingerprint(sources, stage, params.datasets)
+        result[params.fingerprint("_stages", stage)] = asdict(fingerprint) | {"settings": settings}
     for entry in params.entries.values():
         for stage in ENTRY_STAGES:
             settings = entry_settings(params, stage, entry)

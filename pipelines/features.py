@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from genbench.config.params import Params
-from genbench.data import datasets
+from genbench.data import splits
+from genbench.data.datasets import spec_of
 from genbench.files import sha256, write_bytes, write_json, write_npz
 from genbench.hardware import device
 from genbench.scoring import features
@@ -22,10 +23,10 @@ def run(params: Params, dataset: str) -> None:
     Raises:
         FileNotFoundError, UserError: no prepared data, or corrupt; names the file.
     """
-    x, _ = datasets.load_split(params.data(dataset), dataset, "test")
+    x, _ = splits.load_split(params.data(dataset), dataset, "test")
     x = features.reference_images(x, params.protocol.feature_reference_images)
     place = device.setup(params.compute)
-    values, logits = features.extract(x, datasets.spec_of(dataset).levels, device=place)
+    values, logits = features.extract(x, spec_of(dataset).levels, device=place)
     write_npz(params.features(dataset), {"features": values.numpy(), "logits": logits.numpy()})
 
 
@@ -49,11 +50,9 @@ def retrain(params: Params, *, seed: int = 0) -> dict[str, Any]:
     from genbench.scoring.feature_training import test_accuracies, train_feature_net
 
     device.setup(params.compute)
-    mnist = datasets.load(params.data("mnist"), "mnist")
+    mnist = splits.load(params.data("mnist"), "mnist")
     path = params.data("binary_mnist")
-    binary, _ = (
-        datasets.load_split(path, "binary_mnist", "test") if path.is_file() else (None, None)
-    )
+    binary, _ = splits.load_split(path, "binary_mnist", "test") if path.is_file() else (None, None)
     trained = train_feature_net(mnist, seed=seed)
     weights = safetensors.torch.save(trained.net.state_dict())
     nets = {"shipped": features.load_net(), "retrained": trained.net}

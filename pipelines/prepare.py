@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from genbench.config.params import Params
-from genbench.data.datasets import prepare
+from genbench.data.download import prepare
 from genbench.data.mirror import mirror
 from genbench.files import write_npz
 

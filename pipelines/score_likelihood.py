@@ -11,7 +11,7 @@ import torch
 from genbench.base import GenerativeModel, Likelihood
 from genbench.config.dependencies import shared_settings
 from genbench.config.params import Entry, Params
-from genbench.data.datasets import load_split
+from genbench.data.splits import load_split
 from genbench.files import read_json, sha256, write_npz
 from genbench.hardware import device as devices
 from genbench.progress import Progress

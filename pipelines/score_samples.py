@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from genbench.config.params import Params
-from genbench.data import datasets
+from genbench.data.datasets import spec_of
+from genbench.data.splits import load_split
 from genbench.errors import UserError
 from genbench.files import read_npz, sha256
 from genbench.hardware import device
@@ -50,7 +51,7 @@ def run(
         if inception or inception_weights is not None
         else None
     )
-    levels = datasets.spec_of(block.dataset).levels
+    levels = spec_of(block.dataset).levels
     place = device.setup(params.compute)
     path = params.run(entry) / "samples.npz"
     images, labels = _samples(path)
@@ -124,7 +125,7 @@ def _inception_sets(
     from genbench.scoring.inception import EXTRACTOR, inception_features, load_inception
 
     net = load_inception(weights)
-    x, _ = datasets.load_split(params.data(dataset), dataset, "test")
+    x, _ = load_split(params.data(dataset), dataset, "test")
     real = features.reference_images(x, params.protocol.feature_reference_images)
     generated, reference = (
         FeatureSet(EXTRACTOR, *inception_features(batch, levels, net, device=place))

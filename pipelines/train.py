@@ -12,17 +12,17 @@ import torch
 
 import genbench
 from genbench.config.params import Params
-from genbench.data.datasets import load
-from genbench.errors import bind_options
+from genbench.data.splits import load
 from genbench.files import read_json, sha256, write_json, write_text
 from genbench.hardware import device as devices
 from genbench.pipeline.git import commit_of
 from genbench.registry import blamed, build
 from genbench.seeding import seed_for
-from genbench.training.arithmetic import Backend
 from genbench.training.checkpoints import workspace
 from genbench.training.fit import fit
 from genbench.training.history import to_csv
+from genbench.training.options import TrainOptions
+from genbench.training.randomness import RunIdentity
 from genbench.weights import save
 
 __all__ = ["run"]
@@ -33,17 +33,13 @@ def run(params: Params, entry: str) -> None:
     entry; resumes a killed run.
     """
     block, out = params.entry(entry), params.run(entry)
-    options = bind_options(
-        fit,
-        block.train,
-        where=f"entries.{entry}.train",
-        skip=("model", "data", "entry", "seed", "device", "resume"),
-    )
     device = devices.setup(params.compute)
-    precision = Backend.of(
-        block.train.get("backend", {}), device, where=f"entries.{entry}.train.backend"
-    ).precision
     data = load(params.data(block.dataset), block.dataset)
+    torch.manual_seed(seed_for("init", entry, block.seed))
+    model = build(block, data.spec)
+    with blamed(block.model):  # its phases are asked for here and in fit; a mistake is the model's
+        options = TrainOptions.of(model, block.train, device, where=f"entries.{entry}.train")
+    precision = options.arithmetic.precision
     identity = {
         "entry": entry,
         "code": read_json(params.fingerprint(entry, "train"))["hash"],
@@ -56,18 +52,13 @@ def run(params: Params, entry: str) -> None:
         **devices.identity(params.compute, device),
     }
     with workspace(params.checkpoints, f"{params.profile}-{entry}-train", identity) as work:
-        torch.manual_seed(seed_for("init", entry, block.seed))
-        model = build(block, data.spec)
-        with blamed(block.model):  # fit calls it too; here a mistake in it is told as the model's
-            model.phases()
-        fitted = fit(
-            model, data, entry=entry, seed=block.seed, device=device, resume=work, **options
-        )
+        run_identity = RunIdentity(entry, block.seed)
+        fitted = fit(model, data, options, run_identity, device=device, checkpoints=work)
         save(model, out / "weights.safetensors", entry=block)
         write_text(out / "history.csv", to_csv(fitted.history))
         cost = {
             "parameters": sum(p.numel() for p in model.parameters()),
-            "steps": block.train.get("steps", 0),
+            "steps": options.steps,
             "train_seconds": fitted.seconds,
             "train_images_per_second": fitted.images_per_second,
             "peak_memory_mb": devices.peak_memory_mb(device),
@@ -79,13 +70,14 @@ def run(params: Params, entry: str) -> None:
 def _provenance(
     params: Params, device: torch.device, precision: str, train: Mapping[str, Any]
 ) -> dict[str, object]:
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "genbench": genbench.__version__,
+    }
     return {
         "git": _version(params.root),
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "genbench": genbench.__version__,
-        },
+        "versions": versions,
         "hardware": devices.hardware(device),
         **devices.identity(params.compute, device),
         "precision": precision,

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from genbench import weights
 from genbench.config.params import Params
-from genbench.data import datasets
+from genbench.data.splits import load_split
 from genbench.files import replace_directory, write_bytes, write_json
 from genbench.hardware import device
 from genbench.pictures import gallery
@@ -25,7 +25,7 @@ def run(params: Params, entry: str) -> None:
     block = params.entry(entry)
     place = device.setup(params.compute)
     model = weights.load(params.run(entry), device=place)
-    x, y = datasets.load_split(params.data(block.dataset), block.dataset, "test")
+    x, y = load_split(params.data(block.dataset), block.dataset, "test")
     rng_for = functools.partial(generator_for, "visuals", entry, block.seed, device=place)
     with replace_directory(params.run(entry) / "visuals") as folder:
         listed = []

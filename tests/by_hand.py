@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import GenerativeModel, Likelihood, Phase, Step
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 
 __all__ = ["Training", "independent_pixels", "rate", "rng", "seed", "spread"]
 

@@ -19,7 +19,8 @@ import torch
 import yaml
 
 from genbench.config.params import Params, load_params
-from genbench.data import datasets
+from genbench.data import splits
+from genbench.data.download import prepare
 from genbench.data.mirror import mirror
 from genbench.errors import UserError
 from genbench.files import write_npz
@@ -78,7 +79,7 @@ def _global_state() -> Iterator[None]:
 def _real(dataset: str) -> dict[str, np.ndarray]:
     place = mirror()
     try:
-        return datasets.prepare(dataset, raw=REPOSITORY / "data" / "raw", mirror=place)
+        return prepare(dataset, raw=REPOSITORY / "data" / "raw", mirror=place)
     except UserError as error:
         if place:  # a mirror that was asked for and does not work is a failure
             raise
@@ -88,30 +89,30 @@ def _real(dataset: str) -> dict[str, np.ndarray]:
         )
 
 
-def _dataset(name: str, folder: Path) -> datasets.Dataset:
+def _dataset(name: str, folder: Path) -> splits.Dataset:
     path = folder / f"{name}.npz"
     write_npz(path, _real(name))
     try:
-        return datasets.load(path, name)
+        return splits.load(path, name)
     finally:
         path.unlink()
 
 
 @pytest.fixture(scope="session")
-def mnist(tmp_path_factory: pytest.TempPathFactory) -> datasets.Dataset:
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> splits.Dataset:
     """The real MNIST, or a skip with the reason when there is neither mirror nor network."""
     return _dataset("mnist", tmp_path_factory.mktemp("mnist"))
 
 
 @pytest.fixture(scope="session")
-def binary_mnist(tmp_path_factory: pytest.TempPathFactory) -> datasets.Dataset:
+def binary_mnist(tmp_path_factory: pytest.TempPathFactory) -> splits.Dataset:
     """The real static binarization, or a skip as for ``mnist``."""
     return _dataset("binary_mnist", tmp_path_factory.mktemp("binary_mnist"))
 
 
-def _small(dataset: datasets.Dataset) -> dict[str, np.ndarray]:
+def _small(dataset: splits.Dataset) -> dict[str, np.ndarray]:
     """The first images of each split, in the layout of ``data.prepare``."""
-    arrays = dict(datasets.EXCERPT)
+    arrays = dict(splits.EXCERPT)
     for split, n in SMALL.items():
         arrays[f"{split}_x"] = getattr(dataset, f"{split}_x")[:n, 0].numpy()
         labels = getattr(dataset, f"{split}_y")
@@ -121,7 +122,7 @@ def _small(dataset: datasets.Dataset) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, mnist: datasets.Dataset, binary_mnist: datasets.Dataset) -> Path:
+def project(tmp_path: Path, mnist: splits.Dataset, binary_mnist: splits.Dataset) -> Path:
     """The root of a project with the entries of ``smoke`` as its default profile, five steps each,
     on 300/100/100 real images.
 
@@ -158,8 +159,8 @@ def params(project: Path) -> Params:
 @pytest.fixture(scope="session")
 def finished(
     tmp_path_factory: pytest.TempPathFactory,
-    mnist: datasets.Dataset,
-    binary_mnist: datasets.Dataset,
+    mnist: splits.Dataset,
+    binary_mnist: splits.Dataset,
 ) -> Params:
     """The project of tests/small_project.py after all of its stages, to be read; a test that
     changes something takes a copy.

@@ -13,7 +13,7 @@ from PIL import Image
 
 from genbench.base import Conditioning, Likelihood
 from genbench.config.params import Entry, Params
-from genbench.data.datasets import EXCERPT
+from genbench.data.splits import EXCERPT
 from genbench.errors import UserError
 from genbench.files import write_bytes, write_json, write_npz, write_text
 from genbench.hardware.compute import Compute

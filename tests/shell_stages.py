@@ -8,15 +8,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 import yaml
 from typer.testing import CliRunner
 
 from genbench.cli.main import app
 from tests.params_factory import protocol_block
 
-__all__ = ["ENTRY", "PARAMS", "call", "edit_params", "log", "project", "repository"]
+__all__ = ["ENTRY", "PARAMS", "call", "commands", "edit_params", "log", "project", "repository"]
 
 ENTRY = {
     "model": "train_copy",
@@ -135,6 +137,11 @@ def call(*arguments: str) -> tuple[int, str, str]:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout, result.stderr
+
+
+def commands() -> dict[str, Any]:
+    """All commands by name, hidden ones too, as Typer hands them to Click."""
+    return dict(typer.main.get_group(app).commands)
 
 
 def log(root: Path) -> list[str]:

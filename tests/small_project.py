@@ -23,7 +23,7 @@ from torch import Generator, Tensor, nn
 
 from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Step
 from genbench.config.params import Entry, Params
-from genbench.data.datasets import EXCERPT, Dataset
+from genbench.data.splits import EXCERPT, Dataset
 from genbench.files import write_json, write_npz
 from genbench.hardware.compute import Compute
 from genbench.models.cvae import CVAE

@@ -70,7 +70,7 @@ def test_plain_gated_pixel_cnn() -> None:
 
 def test_rows_say_what_auto_was_and_are_like_it() -> None:
     block = {
-        "train": {"backend": {"cpu": {"precision": "auto", "channels_last": True}}},
+        "train": {"arithmetic": {"cpu": {"precision": "auto", "channels_last": True}}},
         "sample": {"precision": "auto"},
         "arch": {},
     }
@@ -80,7 +80,7 @@ def test_rows_say_what_auto_was_and_are_like_it() -> None:
     assert not alike({**block, "sample": {"precision": "auto", "ddim_steps": 5}}, block)
     assert not alike({**block, "arch": {"width": 1}}, block)
     kept = with_resolved_precision(block)
-    assert kept["train"]["backend"]["cpu"] == {
+    assert kept["train"]["arithmetic"]["cpu"] == {
         "precision": resolve("auto", "cpu"),
         "channels_last": True,
     }

@@ -17,14 +17,15 @@ import yaml
 
 import genbench.models
 from genbench import registry
-from genbench.cli import show
 from genbench.cli.doctor import checks
+from genbench.cli.info import print_info
+from genbench.cli.models import print_models
 from genbench.cli.scaffold import add_seeds
 from genbench.config.params import Params, load_params
-from genbench.data.datasets import SPECS
+from genbench.data.datasets import spec_of
 from genbench.errors import UserError
 from genbench.files import read_json
-from genbench.pictures import kinds
+from genbench.pictures.interpolation import interpolation
 from genbench.pipeline import stage_process
 from genbench.pipeline.clean import clean
 from genbench.pipeline.validate import check_params
@@ -121,7 +122,7 @@ LATER = {
     ),
     "no phases": (
         MODEL + "    def phases(self):\n        return None\n",
-        "optim.py:66): TypeError: 'NoneType' object is not iterable",
+        "): TypeError: 'NoneType' object is not iterable",
     ),
     "passes": (
         MODEL + "    def likelihood_passes(self):\n        return [][0]\n",
@@ -197,7 +198,7 @@ def test_a_file_that_cannot_be_imported_costs_its_own_entries(
     classes, broken = model_classes()
     assert "made" in classes
     assert broken.keys() == {"bad"}
-    show.print_info("quick", "broken")
+    print_info("quick", "broken")
     printed = capsys.readouterr().out
     assert said in printed
     assert "fid_mnist: 12.5" in printed, "what is known of the entry is shown all the same"
@@ -243,11 +244,11 @@ def test_the_commands_go_on(
     params: Params, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use(models, "import sys\nsys.exit(1)\n")
-    show.print_models()
+    print_models()
     printed = capsys.readouterr()
     assert "made" in printed.out
     assert "bad: genbench/models/bad.py:2: SystemExit: 1 (model 'bad')" in printed.err
-    show.print_info("quick", "made")
+    print_info("quick", "made")
     assert "nats: 400" in capsys.readouterr().out
     assert add_seeds("quick", 2) == ["made-s1", "broken-s1"]
     (params.checkpoints / "quick-broken-train-0123456789abcdef").mkdir(parents=True)
@@ -336,6 +337,6 @@ def test_messages_of_what_a_model_cannot_do_leave_broken_ones_out(
     params: Params, models: Path
 ) -> None:
     use(models, "raise SystemExit\n")
-    made = model_class("made")(SPECS["mnist"], head="categorical")
+    made = model_class("made")(spec_of("mnist"), head="categorical")
     with pytest.raises(UserError, match=r"cannot .*Models that can: .*vae"):
-        kinds.interpolation(made, rng=torch.Generator())
+        interpolation(made, rng=torch.Generator())

@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 
 from genbench.config.params import Entry
-from genbench.data.datasets import SPECS
+from genbench.data.datasets import spec_of
 from genbench.errors import UserError
 from genbench.registry import build
 from genbench.weights import load, save
@@ -34,7 +34,7 @@ ENTRY = Entry(
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """The weights of a small model."""
-    save(build(ENTRY, SPECS["mnist"]), tmp_path / "weights.safetensors", entry=ENTRY)
+    save(build(ENTRY, spec_of("mnist")), tmp_path / "weights.safetensors", entry=ENTRY)
     return tmp_path / "weights.safetensors"
 
 
@@ -111,7 +111,7 @@ def test_options_that_json_changes_are_no_damage(tmp_path: Path) -> None:
         {},
         {},
     )
-    save(build(entry, SPECS["mnist"]), tmp_path / "weights.safetensors", entry=entry)
+    save(build(entry, spec_of("mnist")), tmp_path / "weights.safetensors", entry=entry)
     load(tmp_path)
 
 
@@ -123,7 +123,7 @@ def test_a_checksum_is_of_any_type(tmp_path: Path, dtype: torch.dtype) -> None:
         "none": torch.ones(0, 3).to(dtype),
         "one": torch.tensor(1.0).to(dtype),
     }
-    model = SimpleNamespace(spec=SPECS["mnist"], state_dict=lambda: state)
+    model = SimpleNamespace(spec=spec_of("mnist"), state_dict=lambda: state)
     save(model, tmp_path / "weights.safetensors", entry=ENTRY)  # type: ignore[arg-type]
     found = read_weights(tmp_path / "weights.safetensors").arrays
     assert {name: (array.shape, array.tobytes()) for name, array in found.items()} == {

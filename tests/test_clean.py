@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from genbench.pipeline import clean
-from genbench.processes.heartbeat import hold
+from genbench.processes.lock import hold
 
 
 @pytest.fixture

@@ -48,10 +48,10 @@ def test_mistakes_in_params_are_named(root: Path, old: str, new: str, message: s
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        ({"backend": {"tpu": {}}}, "entries.made.train.backend.tpu: unknown device type"),
+        ({"arithmetic": {"tpu": {}}}, "entries.made.train.arithmetic.tpu: unknown device type"),
         (
-            {"backend": {"cpu": {"precision": "float8"}}},
-            "entries.made.train.backend.cpu.precision: unknown 'float8'",
+            {"arithmetic": {"cpu": {"precision": "float8"}}},
+            "entries.made.train.arithmetic.cpu.precision: unknown 'float8'",
         ),
         ({"ema": 1.0}, "entries.made.train.ema: must be in [0, 1), got 1.0"),
         ({"validations": 0}, "entries.made.train.validations: must be at least 1, got 0"),

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
 
-from genbench.cli.call import call as call_
+from genbench.cli.command import command
 from genbench.errors import UserError
-from genbench.pipeline import run
 from tests import shell_stages
-from tests.shell_stages import call
+from tests.shell_stages import call, commands
 
 
 @pytest.fixture
@@ -79,9 +79,9 @@ def test_outside_a_project_the_error_says_so(
     assert "not inside a genbench project" in stderr
 
 
-def module_with(monkeypatch: pytest.MonkeyPatch, function: Callable[[], object]) -> str:
-    monkeypatch.setattr(run, "probe", function, raising=False)
-    return "genbench.pipeline.run:probe"
+def made(function: Callable[[], int | None], **options: bool) -> Callable[..., None]:
+    """A function as a command."""
+    return command(typer.Typer(), **options)(function)
 
 
 @pytest.mark.parametrize(
@@ -94,40 +94,78 @@ def test_expected_errors_are_told_without_a_traceback(
     def fail() -> None:
         raise error
 
-    name = module_with(monkeypatch, fail)
     monkeypatch.delenv("GENBENCH_DEBUG", raising=False)
     with pytest.raises(typer.Exit) as stop:
-        call_(name)
+        made(fail)()
     assert stop.value.exit_code == 1
     assert capsys.readouterr().err == f"error: {error}\n"
     monkeypatch.setenv("GENBENCH_DEBUG", "1")
     with pytest.raises(type(error)):
-        call_(name)
+        made(fail)()
 
 
-def test_unexpected_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unexpected_errors_keep_their_traceback() -> None:
     def fail() -> None:
         raise KeyError("a mistake in genbench")
 
     with pytest.raises(KeyError):
-        call_(module_with(monkeypatch, fail))
+        made(fail)()
 
 
-def test_ctrl_c_is_exit_code_130(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_is_exit_code_130(capsys: pytest.CaptureFixture[str]) -> None:
     def stop() -> None:
         raise KeyboardInterrupt
 
     for resumes in (False, True):
         with pytest.raises(typer.Exit) as exit_:
-            call_(module_with(monkeypatch, stop), resumes=resumes)
+            made(stop, resumes=resumes)()
         assert exit_.value.exit_code == 130
         assert ("goes on from the last checkpoint" in capsys.readouterr().err) is resumes
 
 
-def test_a_number_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("png", "goes_on"), [(None, True), ("x.png", False)])
+def test_an_option_may_say_that_nothing_goes_on(
+    png: str | None, goes_on: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(png: str | None) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit):
+        command(typer.Typer(), resumes=True, except_with="png")(stop)(png=png)
+    assert ("goes on from the last checkpoint" in capsys.readouterr().err) is goes_on
+
+
+def test_a_number_is_the_exit_code() -> None:
     with pytest.raises(typer.Exit) as exit_:
-        call_(module_with(monkeypatch, lambda: 7))
+        made(lambda: 7)()
     assert exit_.value.exit_code == 7
-    assert call_(module_with(monkeypatch, lambda: 0)) == 0
+    made(lambda: 0)()
+    made(lambda: None)()
+
+
+def test_a_usage_error_inside_stays_one_of_usage() -> None:
+    def fail() -> None:
+        raise typer.BadParameter("goes with --png", param_hint="--n")
+
+    with pytest.raises(typer.BadParameter):
+        made(fail)()
+
+
+def test_device_and_threads_go_to_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of every command that takes them, before it does anything."""
+    monkeypatch.setenv("GENBENCH_DEVICE", "")
+    monkeypatch.setenv("GENBENCH_THREADS", "")
+    monkeypatch.chdir(tmp_path)  # no project: each ends with an error after that
+    for name, shown in commands().items():
+        options = {option for parameter in shown.params for option in parameter.opts}
+        if "--device" not in options:
+            assert "--threads" not in options
+            continue
+        monkeypatch.setenv("GENBENCH_DEVICE", "")
+        argument = [] if name in ("run", "features", "doctor") else ["made"]
+        code, _, _ = call(name, *argument, "--device", f"cpu-{name}", "--threads", "3")
+        assert code == 1
+        assert os.environ["GENBENCH_DEVICE"] == f"cpu-{name}"
+        assert os.environ["GENBENCH_THREADS"] == "3"

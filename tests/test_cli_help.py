@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 import genbench.models
-from genbench.cli.main import app
-from tests.shell_stages import call
+from tests.shell_stages import call, commands
 
 
 @pytest.mark.parametrize(
@@ -57,9 +56,7 @@ def test_what_the_locale_cannot_print_is_no_error() -> None:
 def test_every_command_explains_itself_in_a_line() -> None:
     code, text, _ = call("--help")
     assert code == 0
-    for command in app.registered_commands:
-        assert command.callback is not None
-        name = command.name or command.callback.__name__
+    for name, command in commands().items():
         summary = (command.callback.__doc__ or "").splitlines()[0]
         assert summary.endswith(".")
         assert (f"  {name} " in text) is not command.hidden
@@ -85,11 +82,7 @@ def test_every_command_explains_itself_in_a_line() -> None:
     ],
 )
 def test_the_verbs_of_the_pipeline_exist(verb: str) -> None:
-    assert verb in {
-        command.name or command.callback.__name__
-        for command in app.registered_commands
-        if command.callback
-    }
+    assert verb in commands()
 
 
 def test_the_pipeline_calls_only_verbs_that_exist() -> None:

@@ -55,10 +55,16 @@ TREE = {
     "genbench/scoring/metrics/__init__.py": "",
     "genbench/scoring/metrics/fid.py": "scale = 1\n",
     "genbench/scoring/metrics/kid.py": "scale = 1\n",
+    "genbench/data/__init__.py": "",
+    "genbench/data/datasets.py": "names = 1\n",
+    "genbench/data/mnist.py": "levels = 256\n",
+    "genbench/data/letters.py": "levels = 2\n",
     "pipelines/__init__.py": "",
-    "pipelines/prepare.py": "import genbench.files\n",
+    "pipelines/prepare.py": "import genbench.files, genbench.data.datasets\n",
     "pipelines/features.py": "import genbench.scoring.features\n",
-    "pipelines/train.py": "import genbench.base, genbench.files as files\n",
+    "pipelines/train.py": (
+        "import genbench.base, genbench.files as files\nfrom genbench.data import datasets\n"
+    ),
     "pipelines/sample.py": "import genbench.base\n",
     "pipelines/visuals.py": "import genbench.base\n",
     "pipelines/score_likelihood.py": "import genbench.base\n",
@@ -85,7 +91,9 @@ def _hashes(root: Path, metrics: tuple[str, ...] = ("fid",)) -> dict[str, str]:
         for e in ENTRIES.values()
         for s in ENTRY_STAGES
     }
-    return own | {s: shared_fingerprint(sources, s).hash for s in fingerprints.SHARED_STAGES}
+    return own | {
+        s: shared_fingerprint(sources, s, ("mnist",)).hash for s in fingerprints.SHARED_STAGES
+    }
 
 
 def _changed(root: Path, path: str, text: str) -> set[str]:
@@ -114,6 +122,8 @@ MADE = {name.replace("nice", "made") for name in NICE}
             {"score_samples@nice", "score_samples@made"},
         ),
         ("genbench/scoring/metrics/kid.py", "scale = 2\n", set()),
+        ("genbench/data/mnist.py", "levels = 4\n", {"train@nice", "train@made", "prepare"}),
+        ("genbench/data/letters.py", "levels = 4\n", set()),
         ("genbench/weights/net.bin", "others", {"features"}),
         ("genbench/weights/other.bin", "others", set()),
         ("pipelines/sample.py", "import genbench.files\n", {"sample@nice", "sample@made"}),
@@ -172,6 +182,9 @@ def test_closure_names_files_by_relative_path(tree: Path) -> None:
     assert set(fingerprint.files) == {
         "genbench/__init__.py",
         "genbench/base.py",
+        "genbench/data/__init__.py",
+        "genbench/data/datasets.py",
+        "genbench/data/mnist.py",
         "genbench/families/__init__.py",
         "genbench/families/masks.py",
         "genbench/files.py",
@@ -273,7 +286,7 @@ def copied(params: Params) -> Params:
 
 
 def test_stage_runs_in_a_copy_of_the_installed_project(copied: Params) -> None:
-    path = copied.root / "genbench" / "fit.py"
+    path = copied.root / "genbench" / "training" / "fit.py"
     path.write_text(
         path.read_text(encoding="utf-8") + "# an edit that no result depends on\n", encoding="utf-8"
     )
@@ -424,7 +437,7 @@ def test_what_a_stage_loads_is_in_its_fingerprint(params: Params) -> None:
                 entry_fingerprint(sources, name, params.entries[key], params.metrics).files
             )
         else:
-            known |= set(shared_fingerprint(sources, name).files)
+            known |= set(shared_fingerprint(sources, name, params.datasets).files)
         if (
             name == "report"
         ):  # it looks models up by name; their fingerprints are among the files that it depends on

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.models.pixel_marginals import PixelMarginals
 from genbench.models.train_copy import TrainCopy
 from tests import by_hand

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from genbench.config.params import Entry, Params, load_params
-from genbench.data.datasets import SPECS
+from genbench.data.datasets import spec_of
 from genbench.errors import UserError
 from genbench.files import sha256, write_bytes
 from genbench.hardware.compute import Compute
@@ -102,7 +102,7 @@ def test_the_stage_tells_its_options(project: Path) -> None:
     found = load_params("quick", root=project)
     entry = found.entry("binary-rbm")
     save(
-        build(entry, SPECS[entry.dataset]),
+        build(entry, spec_of(entry.dataset)),
         found.run(entry.name) / "weights.safetensors",
         entry=entry,
     )

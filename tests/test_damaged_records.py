@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from genbench.cli import show
+from genbench.cli.info import print_info
 from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.files import (
@@ -87,7 +87,7 @@ def check_left_out(params: Params, file: str) -> None:
 def test_the_example_is_whole(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(params) == ({"made", "vae"}, {})
     assert {one.entry.name for one in find(params)[0]} == {"made", "vae"}
-    show.print_info("quick", "made")
+    print_info("quick", "made")
     assert "nats: 400" in capsys.readouterr().out
 
 
@@ -112,7 +112,7 @@ def test_a_damaged_file(
     path = params.run("made") / file
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     check_left_out(params, file)
-    show.print_info("quick", "made")
+    print_info("quick", "made")
     printed = capsys.readouterr().out
     assert (file in printed) == (
         file in ("likelihood.json", "quality.json", "cost.json", "provenance.json")
@@ -305,7 +305,7 @@ def test_no_value_anywhere_is_in_the_way_of_another_entry(params: Params, file: 
             found, skipped = find(params)
             assert "vae" in {one.entry.name for one in found}
             assert skipped.keys() <= {"made"}
-            show.print_info("quick", "made")
+            print_info("quick", "made")
             left_out += bool(made.reasons)
     assert left_out > 10, "hardly any of them was noticed, so this test looks at the wrong places"
 

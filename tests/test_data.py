@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import http.server
 import struct
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -14,11 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 
-from genbench.cli.call import call
-from genbench.data import datasets
-from genbench.data.datasets import Dataset, RawFile
+import genbench.data
+from genbench.base import DataSpec
+from genbench.cli.command import command
+from genbench.data import datasets, download, splits
+from genbench.data.binary_mnist import parse_amat
 from genbench.data.mirror import mirror
+from genbench.data.mnist import SIZES, parse_idx, raw_files
+from genbench.data.raw_file import RawFile
+from genbench.data.splits import Dataset
 from genbench.errors import UserError
 from genbench.files import write_npz
 
@@ -45,7 +52,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 def test_idx_round_trip() -> None:
     array = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
-    assert np.array_equal(datasets.parse_idx(idx(array), "x"), array)
+    assert np.array_equal(parse_idx(idx(array), "x"), array)
 
 
 @pytest.mark.parametrize(
@@ -59,25 +66,25 @@ def test_idx_round_trip() -> None:
 )
 def test_damaged_idx_is_named(damage: object) -> None:
     with pytest.raises(UserError, match="labels-file"):
-        datasets.parse_idx(damage(idx(np.zeros((2, 3), np.uint8))), "labels-file")  # type: ignore[operator]
+        parse_idx(damage(idx(np.zeros((2, 3), np.uint8))), "labels-file")  # type: ignore[operator]
 
 
 def test_amat_parses_each_digit() -> None:
     bits = np.random.default_rng(0).integers(0, 2, (3, 784))
     text = "".join(" ".join(map(str, row)) + " \n"[1:] for row in bits)
-    assert np.array_equal(datasets.parse_amat(text.encode(), "x").reshape(3, -1), bits)
+    assert np.array_equal(parse_amat(text.encode(), "x").reshape(3, -1), bits)
     with pytest.raises(UserError, match="truncated"):
-        datasets.parse_amat(text.encode()[:-3], "x")
+        parse_amat(text.encode()[:-3], "x")
     with pytest.raises(UserError, match="other values"):
-        datasets.parse_amat(text.replace("1", "2").encode(), "x")
+        parse_amat(text.replace("1", "2").encode(), "x")
 
 
 def test_download_is_verified_and_kept(tmp_path: Path, server: str) -> None:
     (tmp_path / "file.gz").write_bytes(b"content")
     file, raw = published(b"content", f"{server}/file.gz"), tmp_path / "raw"
-    assert datasets.fetch(file, raw=raw, mirror=None) == b"content"
+    assert download.fetch(file, raw=raw, mirror=None) == b"content"
     (tmp_path / "file.gz").unlink()
-    assert datasets.fetch(file, raw=raw, mirror=None) == b"content", (
+    assert download.fetch(file, raw=raw, mirror=None) == b"content", (
         "the second time comes from the cache"
     )
 
@@ -94,13 +101,13 @@ def test_second_address_serves_when_the_first_is_dead_or_corrupt(
         "md5",
         hashlib.md5(b"content").hexdigest(),
     )
-    assert datasets.fetch(file, raw=tmp_path / "raw", mirror=None) == b"content"
+    assert download.fetch(file, raw=tmp_path / "raw", mirror=None) == b"content"
 
 
 def test_corrupt_download_leaves_nothing(tmp_path: Path, server: str) -> None:
     (tmp_path / "file.gz").write_bytes(b"conten")
     with pytest.raises(UserError, match=r"file\.gz.*\n.*md5.*6 bytes.*\n.*GENBENCH_MIRROR"):
-        datasets.fetch(
+        download.fetch(
             published(b"content", f"{server}/file.gz"), raw=tmp_path / "raw", mirror=None
         )
     assert not (tmp_path / "raw").exists()
@@ -108,7 +115,7 @@ def test_corrupt_download_leaves_nothing(tmp_path: Path, server: str) -> None:
 
 def test_offline_names_address_and_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)http://127\.0\.0\.1:9/f.*set GENBENCH_MIRROR"):
-        datasets.fetch(published(b"x", "http://127.0.0.1:9/f"), raw=tmp_path, mirror=None)
+        download.fetch(published(b"x", "http://127.0.0.1:9/f"), raw=tmp_path, mirror=None)
 
 
 def test_truncated_cache_is_downloaded_again(tmp_path: Path, server: str) -> None:
@@ -116,7 +123,7 @@ def test_truncated_cache_is_downloaded_again(tmp_path: Path, server: str) -> Non
     cached = tmp_path / "raw" / "mnist" / "file.gz"
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"cont")
-    datasets.fetch(published(b"content", f"{server}/file.gz"), raw=tmp_path / "raw", mirror=None)
+    download.fetch(published(b"content", f"{server}/file.gz"), raw=tmp_path / "raw", mirror=None)
     assert cached.read_bytes() == b"content"
 
 
@@ -125,13 +132,13 @@ def test_mirror_replaces_the_official_addresses(tmp_path: Path, server: str, sch
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / "file.gz").write_bytes(b"content")
     place = str(tmp_path) if scheme == "folder" else server
-    assert datasets.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place) == b"content"
+    assert download.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place) == b"content"
     (tmp_path / "mnist" / "file.gz").write_bytes(b"corrupt")
     with pytest.raises(UserError, match=r"corrupt.*md5"):
-        datasets.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place)
+        download.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place)
     (tmp_path / "mnist" / "file.gz").unlink()
     with pytest.raises(UserError, match="GENBENCH_MIRROR: cannot read"):
-        datasets.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place)
+        download.fetch(published(b"content"), raw=tmp_path / "raw", mirror=place)
 
 
 def test_a_mirror_may_be_laid_out_as_torchvision_does(tmp_path: Path, server: str) -> None:
@@ -156,12 +163,12 @@ def test_a_mirror_may_be_laid_out_as_torchvision_does(tmp_path: Path, server: st
     (raw / "f").write_bytes(plain)
     for left, content in (("f.gz", packed), ("f", plain)):
         for place in (str(tmp_path), f"{tmp_path}/", server):
-            assert datasets.fetch(file, raw=tmp_path / "no", mirror=place) == content
-        assert np.array_equal(datasets.parse_idx(content, "f"), array)
+            assert download.fetch(file, raw=tmp_path / "no", mirror=place) == content
+        assert np.array_equal(parse_idx(content, "f"), array)
         (raw / left).write_bytes(b"corrupt")
         for place in (str(tmp_path), server):
             with pytest.raises(UserError, match=rf"MNIST/raw/{left} is corrupt"):
-                datasets.fetch(file, raw=tmp_path / "no", mirror=place)
+                download.fetch(file, raw=tmp_path / "no", mirror=place)
         (raw / left).unlink()
     for place in (str(tmp_path), server):
         with pytest.raises(
@@ -171,7 +178,7 @@ def test_a_mirror_may_be_laid_out_as_torchvision_does(tmp_path: Path, server: st
                 r".*unset it to download"
             ),
         ):
-            datasets.fetch(file, raw=tmp_path / "no", mirror=place)
+            download.fetch(file, raw=tmp_path / "no", mirror=place)
 
 
 def test_mnist_is_the_same_from_every_layout(tmp_path: Path) -> None:
@@ -183,15 +190,15 @@ def test_mnist_is_the_same_from_every_layout(tmp_path: Path) -> None:
         pytest.skip("GENBENCH_MIRROR names no folder")
     raw, expected = (
         tmp_path / "MNIST" / "raw",
-        datasets.prepare("mnist", raw=tmp_path, mirror=given),
+        download.prepare("mnist", raw=tmp_path, mirror=given),
     )
     raw.mkdir(parents=True)
-    for file in datasets.raw_files("mnist"):
-        packed = datasets.from_mirror(file, given)
+    for file in raw_files():
+        packed = download.from_mirror(file, given)
         (raw / file.name.removesuffix(".gz")).write_bytes(
             gzip.decompress(packed) if packed.startswith(b"\x1f\x8b") else packed
         )
-    found = datasets.prepare("mnist", raw=tmp_path / "no", mirror=str(tmp_path))
+    found = download.prepare("mnist", raw=tmp_path / "no", mirror=str(tmp_path))
     assert found.keys() == expected.keys()
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
@@ -202,7 +209,7 @@ def test_a_dead_mirror_is_asked_once(tmp_path: Path) -> None:
         UserError,
         match=r"cannot read http://127\.0\.0\.1:9/mnist/f \([^;]*\); correct GENBENCH_MIRROR",
     ):
-        datasets.fetch(file, raw=tmp_path, mirror="http://127.0.0.1:9")
+        download.fetch(file, raw=tmp_path, mirror="http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +237,7 @@ def test_a_mirror_is_absolute_before_a_stage_starts(
         monkeypatch.delenv("GENBENCH_MIRROR")
     expected = found and found.format(home=tmp_path / "home", here=tmp_path / "here")
     assert mirror() == expected
-    call("genbench.data.mirror:mirror")
+    command(typer.Typer())(lambda: None)()
     monkeypatch.chdir(tmp_path)
     assert mirror() == expected
 
@@ -244,6 +251,56 @@ def test_a_home_that_is_nobodys_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_unknown_data_set_lists_near_matches() -> None:
     with pytest.raises(UserError, match="did you mean 'mnist'"):
         datasets.spec_of("mnits")
+    for plumbing in ("download", "splits", "mnist.", "os"):
+        with pytest.raises(UserError, match="is no data set"):
+            datasets.source(plumbing)
+
+
+def test_every_module_that_is_no_plumbing_is_a_data_set() -> None:
+    assert datasets.dataset_names() == ["binary_mnist", "mnist"]
+    for name in datasets.dataset_names():
+        assert datasets.sizes_of(name).keys() == {"train", "valid", "test"}
+        assert all(isinstance(file, RawFile) for file in datasets.source(name).raw_files())
+
+
+NEW = """
+import numpy as np
+from genbench.base import DataSpec
+from genbench.data.raw_file import RawFile
+SPEC = DataSpec(height=2, width=3, levels=256)
+SIZES = {"train": 3, "valid": 2, "test": 1}
+def raw_files():
+    return [RawFile("bars", "bars.bin", (), "sha1", %r)]
+def splits(contents):
+    (data,) = contents.values()
+    x = np.frombuffer(data, np.uint8).reshape(6, 2, 3)
+    return {"train_x": x[:3], "valid_x": x[3:5], "test_x": x[5:]}
+"""
+
+
+def test_a_new_data_set_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(genbench.data, "__path__", [*genbench.data.__path__, str(tmp_path)])
+    content = bytes(range(36))
+    (tmp_path / "bars.py").write_text(NEW % hashlib.sha1(content).hexdigest())
+    (tmp_path / "bars").mkdir()
+    (tmp_path / "bars" / "bars.bin").write_bytes(content)
+    (tmp_path / "empty.py").write_text("SPEC = None\n")
+    try:
+        assert "bars" in datasets.dataset_names()
+        arrays = download.prepare("bars", raw=tmp_path / "raw", mirror=str(tmp_path))
+        write_npz(tmp_path / "bars.npz", arrays)
+        data = splits.load(tmp_path / "bars.npz", "bars")
+        assert data.spec == DataSpec(2, 3, 256)
+        assert data.test_x.flatten().tolist() == list(range(30, 36))
+        assert data.train_y is None
+        write_npz(tmp_path / "bars.npz", arrays | {"valid_x": arrays["valid_x"][:1]})
+        with pytest.raises(UserError, match=r"valid_x must be uint8 \(2, 2, 3\)"):
+            splits.load(tmp_path / "bars.npz", "bars")
+        with pytest.raises(UserError, match=r"empty\.py: .* must define SIZES, raw_files, splits"):
+            datasets.spec_of("empty")
+    finally:
+        for name in ("bars", "empty"):
+            sys.modules.pop(f"genbench.data.{name}", None)
 
 
 @pytest.mark.parametrize(
@@ -267,12 +324,12 @@ def test_unknown_data_set_lists_near_matches() -> None:
             r"test_x must be uint8 \(10000, 28, 28\), got uint8 \(100, 28, 28\)",
         ),
         (
-            {"test_x": np.zeros((0, 28, 28), np.uint8), **datasets.EXCERPT},
+            {"test_x": np.zeros((0, 28, 28), np.uint8), **splits.EXCERPT},
             r"test_x must be uint8 .* with N >= 1, got uint8 \(0, 28, 28\)",
         ),
         ({"test_x": np.uint8(0)}, r"test_x must be uint8 .*, got uint8 \(\)"),
         (
-            {"test_x": np.full((2, 28, 28), 2, np.uint8), **datasets.EXCERPT},
+            {"test_x": np.full((2, 28, 28), 2, np.uint8), **splits.EXCERPT},
             "test_x must hold levels below 2, got 2",
         ),
     ],
@@ -284,7 +341,7 @@ def test_a_wrong_prepared_file_is_named(
     with pytest.raises(
         UserError, match=rf"b\.npz: {message}; delete the file and run `genbench prepare` again"
     ):
-        datasets.load_split(tmp_path / "b.npz", "binary_mnist", "test")
+        splits.load_split(tmp_path / "b.npz", "binary_mnist", "test")
 
 
 @pytest.mark.parametrize(
@@ -306,7 +363,7 @@ def test_wrong_labels_are_named(tmp_path: Path, labels: np.ndarray | None, messa
     images = np.zeros((3, 28, 28), np.uint8)
     arrays = {
         f"{split}_{part}": value
-        for split in datasets.SIZES
+        for split in SIZES
         for part, value in (("x", images), ("y", np.arange(3)))
     }
     write_npz(tmp_path / "m.npz", arrays)
@@ -317,16 +374,16 @@ def test_wrong_labels_are_named(tmp_path: Path, labels: np.ndarray | None, messa
             r"the file"
         ),
     ):
-        datasets.load(tmp_path / "m.npz", "mnist")
-    arrays |= datasets.EXCERPT
+        splits.load(tmp_path / "m.npz", "mnist")
+    arrays |= splits.EXCERPT
     write_npz(tmp_path / "m.npz", arrays)
-    loaded = datasets.load(tmp_path / "m.npz", "mnist")
+    loaded = splits.load(tmp_path / "m.npz", "mnist")
     assert loaded.valid_y is not None
     assert loaded.valid_y.tolist() == [0, 1, 2]
     del arrays["valid_y"]
     write_npz(tmp_path / "m.npz", arrays | ({} if labels is None else {"valid_y": labels}))
     with pytest.raises(UserError, match=rf"m\.npz: {message}; delete the file"):
-        datasets.load(tmp_path / "m.npz", "mnist")
+        splits.load(tmp_path / "m.npz", "mnist")
 
 
 def test_a_truncated_prepared_file_is_named(tmp_path: Path) -> None:
@@ -334,7 +391,7 @@ def test_a_truncated_prepared_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "b.npz"
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(ValueError, match=r"b\.npz is corrupt or truncated"):
-        datasets.load_split(path, "binary_mnist", "test")
+        splits.load_split(path, "binary_mnist", "test")
 
 
 # Of the splits as prepared; a change of any pixel, label or split changes them.
@@ -368,7 +425,7 @@ def test_real_binarization_is_the_one_that_was_meant(binary_mnist: Dataset) -> N
 
 
 def check(dataset: Dataset) -> None:
-    for split, size in datasets.SIZES.items():
+    for split, size in SIZES.items():
         x = getattr(dataset, f"{split}_x")
         assert tuple(x.shape) == (size, 1, 28, 28)
         assert digest(x) == SHA256[dataset.name][f"{split}_x"]
@@ -395,5 +452,5 @@ def test_a_connection_that_breaks_off_is_an_error_that_names_the_address(tmp_pat
         threading.Thread(target=running.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{running.server_port}/f"
         with pytest.raises(UserError, match=r"(?s)/f: IncompleteRead.*set GENBENCH_MIRROR"):
-            datasets.fetch(published(b"content", url), raw=tmp_path, mirror=None)
+            download.fetch(published(b"content", url), raw=tmp_path, mirror=None)
         running.shutdown()

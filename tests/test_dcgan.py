@@ -10,10 +10,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.base import DataSpec
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.errors import UserError
 from genbench.models.dcgan import DCGAN
-from genbench.training.fit import fit
+from tests.training import fit
 
 SPEC = DataSpec(8, 8, 256)
 

@@ -19,7 +19,7 @@ import yaml
 from typer.testing import CliRunner
 
 from genbench import disk
-from genbench.cli.doctor import _writable
+from genbench.cli.doctor_project import permission
 from genbench.cli.main import app
 from genbench.config.params import Params, load_params
 from genbench.disk import ExplainedError, check_writable, explain, explained, shortage, told
@@ -326,14 +326,14 @@ def test_a_run_that_cannot_write_does_not_begin(
 
 
 def test_doctor_tries_to_write(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [(check.level, check.what) for check in _writable(params)] == [("ok", "permission")]
+    assert [(check.level, check.what) for check in permission(params)] == [("ok", "permission")]
     temporary = tempfile.TemporaryFile
 
     def some(dir: Path) -> Any:
         return failing(errno.EACCES)() if Path(dir) == params.runs else temporary(dir=dir)
 
     monkeypatch.setattr(tempfile, "TemporaryFile", some)
-    (check,) = _writable(params)
+    (check,) = permission(params)
     assert (check.level, check.what) == ("fail", "permission")
     assert check.found.startswith(f"cannot write in {params.runs}: no permission: it belongs to")
 

@@ -10,27 +10,27 @@ from typing import Any
 
 import pytest
 
-from genbench.cli import doctor
+from genbench.cli import doctor, doctor_data, doctor_installation, doctor_machine, doctor_project
 from genbench.config.params import Params, load_params
-from genbench.data import datasets
+from genbench.data import splits
 from genbench.errors import UserError
 from genbench.files import write_bytes
 from genbench.pipeline import dvc_files
 
 CHECKS = {
-    "entries": "_entries",
-    "aliases": "_aliases",
-    "dvc": "_dvc",
-    "dvc files": "_dvc_files",
-    "outputs": "_outputs",
-    "git": "_git",
-    "disk": "_disk",
-    "permission": "_writable",
-    "mnist": "_data",
-    "feature net": "_weights",
-    "compiler": "_compiler",
-    "compute": "_compute",
-    "speed": "_speed",
+    "entries": (doctor_project, "entries"),
+    "aliases": (doctor_project, "aliases"),
+    "dvc": (doctor_project, "dvc"),
+    "dvc files": (doctor_project, "dvc_files"),
+    "outputs": (doctor_project, "outputs"),
+    "git": (doctor_project, "git"),
+    "disk": (doctor_project, "disk"),
+    "permission": (doctor_project, "permission"),
+    "mnist": (doctor_data, "data_set"),
+    "feature net": (doctor_installation, "feature_net"),
+    "compiler": (doctor_installation, "compiler"),
+    "compute": (doctor_machine, "compute"),
+    "speed": (doctor_machine, "speed"),
 }
 
 
@@ -50,8 +50,8 @@ def test_a_check_that_cannot_be_made_fails_and_the_others_go_on(
         raise error
 
     monkeypatch.chdir(params.root)
-    for function in CHECKS.values():
-        monkeypatch.setattr(doctor, function, fails)
+    for module, function in CHECKS.values():
+        monkeypatch.setattr(module, function, fails)
     found = [
         (check.level, check.what)
         for check in doctor.checks("quick")
@@ -83,8 +83,8 @@ def test_data_that_cannot_be_read_are_told(params: Params, monkeypatch: pytest.M
     def fails(path: Path, name: str) -> None:
         raise OSError(errno.EIO, "Input/output error", str(path))
 
-    monkeypatch.setattr(datasets, "load", fails)
-    (check,) = doctor._attempt("mnist", lambda: doctor._data(params, "mnist"))
+    monkeypatch.setattr(splits, "load", fails)
+    (check,) = doctor.attempt("mnist", lambda: doctor_data.data_set(params, "mnist"))
     assert check.level == "fail"
     assert check.found.startswith(f"cannot use {params.data('mnist')}: the disk reports a fault")
 
@@ -113,7 +113,7 @@ def test_outputs_that_dvc_cannot_be_asked_about_are_told(
     write_bytes(project / "dvc.lock", LOCK)
     write_bytes(project / "runs" / "quick" / "made" / "weights.safetensors", b"other")
     params = load_params(root=project)
-    (check,) = doctor._attempt("outputs", lambda: doctor._outputs(params))
+    (check,) = doctor.attempt("outputs", lambda: doctor_project.outputs(params))
     assert check.level == "fail"
     assert check.found.startswith(f"DVC cannot open the project in {project}: ")
 
@@ -123,7 +123,7 @@ def test_a_lock_that_is_held_is_told(params: Params, monkeypatch: pytest.MonkeyP
         raise UserError("it is held by process 7, which is stopped")
 
     monkeypatch.setattr(dvc_files, "problems", held)
-    (check,) = doctor._attempt("dvc files", lambda: doctor._dvc_files(params.root))
+    (check,) = doctor.attempt("dvc files", lambda: doctor_project.dvc_files(params.root))
     assert (check.level, check.what, check.found) == (
         "fail",
         "dvc files",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from genbench.config.params import Entry, Params
-from genbench.data.datasets import EXCERPT, Dataset
+from genbench.data.splits import EXCERPT, Dataset
 from genbench.errors import UserError
 from genbench.files import read_npz, write_npz
 from genbench.hardware.compute import Compute

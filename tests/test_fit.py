@@ -13,13 +13,14 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Phase, Step
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.errors import UserError
 from genbench.seeding import generator_for
-from genbench.training.arithmetic import Backend
+from genbench.training.arithmetic import Arithmetic
 from genbench.training.checkpoints import Workspace, workspace
-from genbench.training.fit import fit
-from genbench.training.optim import OptimOptions
+from genbench.training.options import OptimOptions, TrainOptions
+from genbench.training.schedule import learning_rate
+from tests.training import fit
 
 SPEC = DataSpec(2, 2, 2)
 PLAIN = {"lr": 0.05, "warmup": 0.0, "final_lr": 1.0, "clip": None}
@@ -109,7 +110,7 @@ def test_gradients_are_clipped_to_the_stated_norm() -> None:
 
 def test_schedule_is_linear_then_cosine() -> None:
     options, steps = OptimOptions(lr=2.0, warmup=0.1, final_lr=0.25), 1000
-    rates = [options.rate(step / steps, steps) for step in range(steps)]
+    rates = [learning_rate(options, step / steps, steps) for step in range(steps)]
     assert max(rates) <= 2.0
     assert rates[0] == pytest.approx(2.0 * 0.5 / 100.5)
     assert rates[50] == pytest.approx(1.0, rel=0.02)
@@ -262,8 +263,8 @@ def test_a_diverging_loss_is_named_with_model_phase_and_step() -> None:
         ({"validations": 0}, "validations"),
         ({"steps": 0}, "steps: must be at least 1"),
         ({"batch_size": 0}, "batch_size: must be at least 1"),
-        ({"backend": {"cpu": {"precision": "float16"}}}, "precision: unknown 'float16'"),
-        ({"backend": {"gpu": {}}}, "unknown device type"),
+        ({"arithmetic": {"cpu": {"precision": "float16"}}}, "precision: unknown 'float16'"),
+        ({"arithmetic": {"gpu": {}}}, "unknown device type"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
@@ -271,10 +272,31 @@ def test_bad_options_are_named(options: dict[str, Any], message: str) -> None:
         run(Linear(), **options)
 
 
+def test_a_former_option_is_refused_with_its_new_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block's keys are checked where all options are."""
+    former = {"rounds": ("steps", "a number"), "speed": ("lr", "a number")}
+    monkeypatch.setattr("genbench.errors._RENAMED", former)
+    for options, message in (
+        ({"rounds": 3}, r"entries\.toy\.train\.rounds: is now called 'steps'; it takes a number"),
+        ({"optim": {"loss": PLAIN | {"speed": 1.0}}}, r"train\.optim\.loss\.speed: .* 'lr'"),
+        ({"stepz": 3}, r"train\.stepz: unknown parameter; did you mean 'steps'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run(Linear(), **options)
+
+
+def test_options_are_checked_also_where_they_are_made_by_hand() -> None:
+    assert TrainOptions().steps == 0  # of a model that has nothing to train
+    with pytest.raises(UserError, match="steps: must be at least 1, got 0"):
+        TrainOptions(optim={"loss": OptimOptions(lr=1.0)})
+    with pytest.raises(UserError, match="ema: must be in"):
+        TrainOptions(ema=-0.1)
+
+
 def test_compile_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="needs a C\\+\\+ compiler"):
-        run(Linear(), backend={"cpu": {"compile": True}})
+        run(Linear(), arithmetic={"cpu": {"compile": True}})
 
 
 def test_autocast_is_in_force_and_weights_stay_float32() -> None:
@@ -286,17 +308,17 @@ def test_autocast_is_in_force_and_weights_stay_float32() -> None:
             return super().training_loss(x, y, rng=rng, progress=progress)
 
     model = Records()
-    run(model, backend={"cpu": {"precision": "bfloat16"}})
+    run(model, arithmetic={"cpu": {"precision": "bfloat16"}})
     assert model.dtype == torch.bfloat16
     assert model.w.dtype == torch.float32
 
 
 def test_channels_last_is_undone() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3))
-    backend = Backend(channels_last=True)
-    backend.prepare(model)
+    arithmetic = Arithmetic(channels_last=True)
+    arithmetic.prepare(model)
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
-    backend.release(model)
+    arithmetic.release(model)
     assert model[0].weight.is_contiguous()
 
 
@@ -326,10 +348,10 @@ def test_a_stopped_run_resumes_to_the_same_bits(
 
     monkeypatch.setattr(Workspace, "save", save)
     with workspace(tmp_path, "w", {}) as work, pytest.raises(Stopped):
-        run(make(), optim=optim, resume=work)
+        run(make(), optim=optim, checkpoints=work)
     resumed = make()
     with workspace(tmp_path, "w", {}) as work:
-        history = run(resumed, optim=optim, resume=work).history
+        history = run(resumed, optim=optim, checkpoints=work).history
     for (name, value), other in zip(
         whole.state_dict().items(), resumed.state_dict().values(), strict=True
     ):
@@ -465,7 +487,7 @@ def test_labels_dropout_batch_norm_and_carried_state_resume_to_the_same_bits(
     monkeypatch.setenv("GENBENCH_CHECKPOINT_SECONDS", "0")
     options = {
         "optim": FIRST_SECOND,
-        "backend": {"cpu": {"precision": "bfloat16", "channels_last": True}},
+        "arithmetic": {"cpu": {"precision": "bfloat16", "channels_last": True}},
         "data": labelled(),
     }
     torch.manual_seed(0)
@@ -484,9 +506,9 @@ def test_labels_dropout_batch_norm_and_carried_state_resume_to_the_same_bits(
 
     monkeypatch.setattr(Workspace, "save", save)
     with workspace(tmp_path, "w", {}) as work, pytest.raises(Stopped):
-        run(fresh, resume=work, **options)
+        run(fresh, checkpoints=work, **options)
     with workspace(tmp_path, "w", {}) as work:
-        run(resumed, resume=work, **options)
+        run(resumed, checkpoints=work, **options)
     for (name, value), other in zip(
         whole.state_dict().items(), resumed.state_dict().values(), strict=True
     ):

@@ -26,12 +26,14 @@ pytestmark = pytest.mark.skipif(
 
 STAGE = """
 import json, os, sys, time
+
 BEFORE = sorted(name for name in sys.modules if name.split(".")[0] in ("genbench", "pipelines"))
 def main():
     what = sys.argv[1]
     if what == "tell":
-        given = {"argv": sys.argv, "folder": os.getcwd(), "variable": os.environ.get("VARIABLE"), "input": sys.stdin.read()}
-        print(json.dumps(given | {"modules": BEFORE, "torch": "torch" in sys.modules}))
+        given = {"argv": sys.argv, "folder": os.getcwd(), "input": sys.stdin.read()}
+        given |= {"variable": os.environ.get("VARIABLE"), "modules": BEFORE}
+        print(json.dumps(given | {"torch": "torch" in sys.modules}))
     if what == "fail":
         sys.exit("no good")
     if what == "raise":
@@ -53,7 +55,9 @@ CLIENT = """
 import sys
 from genbench.pipeline.forkserver import delegate
 sys.path.insert(0, {stage!r})
-code = delegate()
+def main(): pass
+main.__module__ = "genbench.stand_in"
+code = delegate(main)
 print("by itself") if code is None else sys.exit(code)
 """
 
@@ -71,10 +75,11 @@ def server() -> Iterator[dict[str, str]]:
 def start(tmp_path: Path, server: dict[str, str]) -> Iterator[Start]:
     """Starts the stage as DVC would."""
     stage = tmp_path / "stage"
-    (stage / "genbench").mkdir(parents=True)
-    (stage / "genbench" / "__init__.py").touch()
-    shutil.copy(tether.__file__, stage / "genbench")
-    (stage / "genbench" / "cli.py").write_text(STAGE)
+    (stage / "genbench" / "processes").mkdir(parents=True)
+    for folder in ("genbench", "genbench/processes"):
+        (stage / folder / "__init__.py").touch()
+    shutil.copy(tether.__file__, stage / "genbench" / "processes")
+    (stage / "genbench" / "stand_in.py").write_text(STAGE)
     started = []
 
     def run(*args: str, **more: str | None) -> subprocess.Popen[str]:
@@ -130,11 +135,13 @@ def test_a_stage_gets_what_it_was_started_with_and_libraries_but_no_module_of_ou
         "the input\n",
     )
     assert given["torch"]
+    # Its own; the server's own module would be one of another state of the code.
     assert given["modules"] == [
         "genbench",
-        "genbench.cli.main",
+        "genbench.processes",
         "genbench.processes.tether",
-    ]  # its own; the server's own module would be one of another state of the code
+        "genbench.stand_in",
+    ]
 
 
 def test_exit_codes_and_errors_arrive(start: Start) -> None:

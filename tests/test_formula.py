@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from genbench.cli.formula import plain_docstring, plain_formula
+from genbench.cli.info import family_in_short
 from genbench.cli.main import app
-from genbench.cli.show import family_in_short
 from genbench.registry import model_class, model_names
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -19,7 +19,7 @@ import yaml
 from torch import Tensor, nn
 
 from genbench.config.params import Entry, Params, load_params
-from genbench.data.datasets import EXCERPT
+from genbench.data.splits import EXCERPT
 from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_npz
 from genbench.hardware.compute import Compute

@@ -22,7 +22,7 @@ import pytest
 import yaml
 
 from genbench.config.params import load_params
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.pipeline.dvc_files import mend
 from genbench.results.collect import collect
 from genbench.results.status import in_words

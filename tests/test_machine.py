@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from genbench.hardware import capacity, precision
+from genbench.hardware import capacity, precision, speed
 
 
 def files(folder: Path, **content: str) -> Path:
@@ -115,9 +115,9 @@ def test_speeds_are_those_of_the_precisions_that_are_native(
 ) -> None:
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: native)
     times = iter([1.0, 0.5, 0.25, 2.0])
-    monkeypatch.setattr(capacity, "_seconds", lambda work: next(times))
+    monkeypatch.setattr(speed, "shortest", lambda work: next(times))
     before = torch.get_num_threads()
-    found = capacity.speeds(2)
+    found = speed.speeds(2)
     assert torch.get_num_threads() == before
     assert list(found) == (["float32", "bfloat16"] if native else ["float32"])
     assert found["float32"]["matrix_product"] == pytest.approx(2 * 1024**3 / 0.5 / 1e9)
@@ -126,22 +126,22 @@ def test_speeds_are_those_of_the_precisions_that_are_native(
 
 def test_emulated_speeds_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: False)
-    monkeypatch.setattr(capacity, "_seconds", lambda work: 1.0)
-    found = capacity.speeds(1, emulated=True)
+    monkeypatch.setattr(speed, "shortest", lambda work: 1.0)
+    found = speed.speeds(1, emulated=True)
     assert found["bfloat16"]["matrix_product"] == pytest.approx(2 * 256**3 / 1e9)
 
 
 def test_half_as_fast_takes_twice_as_long() -> None:
     reference = {"convolution": 100.0, "matrix_product": 200.0}
-    assert capacity.ratio(
+    assert speed.relative_time(
         {"convolution": 50.0, "matrix_product": 100.0}, reference
     ) == pytest.approx(2)
-    assert capacity.ratio(
+    assert speed.relative_time(
         {"convolution": 50.0, "matrix_product": 200.0}, reference
     ) == pytest.approx(2**0.5)
 
 
 def test_a_time_is_the_shortest_of_some() -> None:
     calls: list[None] = []
-    assert 0 < capacity._seconds(lambda: calls.append(None), least=0.01) < 0.01
+    assert 0 < speed.shortest(lambda: calls.append(None), least=0.01) < 0.01
     assert len(calls) > 2

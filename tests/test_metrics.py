@@ -17,7 +17,7 @@ from torch import Tensor
 
 import genbench.scoring.metrics
 from benchmarks.metric_behaviour import DAMAGES, digits, features_of
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.errors import UserError
 from genbench.scoring.metrics import (
     density_coverage,

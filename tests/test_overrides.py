@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from genbench.cli import doctor
+from genbench.cli import doctor_project
 from genbench.cli.scaffold import add_seeds
 from genbench.config.params import load_params, params_path, profiles
 from genbench.errors import UserError
@@ -137,7 +137,7 @@ def test_a_run_and_doctor_warn_of_aliases_beforehand(
     monkeypatch.setattr(validate, "check_params", lambda *_: {})
     monkeypatch.setattr(validate, "emulating", lambda *_: [])
     assert run._check(load_params(), []) == {}
-    assert list(doctor._aliases([load_params(name) for name in profiles(root)])) == []
+    assert list(doctor_project.aliases([load_params(name) for name in profiles(root)])) == []
     assert capsys.readouterr().err == ""
     with (root / "params.yaml").open("a", encoding="utf-8") as file:
         file.write(SHARED)
@@ -149,5 +149,5 @@ def test_a_run_and_doctor_warn_of_aliases_beforehand(
     warned = capsys.readouterr().err
     assert warned.startswith(f"warning: {said}")
     assert "`genbench seeds`" in warned
-    (warning,) = doctor._aliases([load_params(name) for name in profiles(root)])
+    (warning,) = doctor_project.aliases([load_params(name) for name in profiles(root)])
     assert (warning.level, f"warning: {warning.found}\n") == ("warn", warned)

@@ -90,9 +90,9 @@ def train(raw: dict[str, Any]) -> dict[str, Any]:
         (lambda raw: train(raw)["optim"]["loss"].update(weight_decay=float("nan")), f"{LOSS}.weight_decay: must be a finite number, got .nan"),
         (lambda raw: train(raw)["optim"]["loss"].update(clip=float("inf")), (f"{LOSS}.clip: must be "
                                                                             "a finite number, got .inf")),
-        (lambda raw: train(raw).update(backend=None), ("entries.made.train.backend: must be a "
+        (lambda raw: train(raw).update(arithmetic=None), ("entries.made.train.arithmetic: must be a "
                                                       "mapping (write {} for an empty one), got None")),
-        (lambda raw: train(raw).update(backend={"cpu": None}), ("entries.made.train.backend.cpu: "
+        (lambda raw: train(raw).update(arithmetic={"cpu": None}), ("entries.made.train.arithmetic.cpu: "
                                                                "must be a mapping")),
         (lambda raw: train(raw).update(optim=None), "entries.made.train.optim: must be a mapping"),
         (lambda raw: train(raw)["optim"].update(loss=None), ("entries.made.train.optim.loss: must "

@@ -15,10 +15,18 @@ import pytest
 import torch
 
 from genbench.config.params import Params
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.files import read_npz
-from genbench.pictures import grids, kinds
-from genbench.pictures.term_chart import term_chart
+from genbench.pictures import (
+    classes,
+    completion,
+    grids,
+    interpolation,
+    reconstruction,
+    sampling_process,
+    traversal,
+)
+from genbench.pictures.terms import term_chart
 from genbench.scoring.features import load_net
 from genbench.scoring.metrics import metric
 from genbench.scoring.metrics.base import FeatureSet
@@ -121,28 +129,40 @@ def pictures(finished: Params, name: str, data: Dataset) -> dict[str, bytes]:
     noise = functools.partial(by_hand.rng, "visuals", name, entry.seed)
     if name == "made":
         return {
-            "process.gif": grids.gif(kinds.process(model, rng=noise("process"))),
-            "process.png": grids.png(kinds.strip(model, rng=noise("strip"))),
-            "completion.png": grids.png(kinds.completions(model, x, y, rng=noise("completion"))),
+            "process.gif": grids.gif(sampling_process.process(model, rng=noise("process"))),
+            "process.png": grids.png(sampling_process.strip(model, rng=noise("strip"))),
+            "completion.png": grids.png(
+                completion.completions(model, x, y, rng=noise("completion"))
+            ),
         }
     found = {
-        "interpolation.png": grids.png(kinds.interpolation(model, rng=noise("interpolation"))),
+        "interpolation.png": grids.png(
+            interpolation.interpolation(model, rng=noise("interpolation"))
+        ),
         "interpolation-images.png": grids.png(
-            kinds.interpolation(model, x, y, rng=noise("interpolation-images"), mode="images")
+            interpolation.interpolation(
+                model, x, y, rng=noise("interpolation-images"), mode="images"
+            )
         ),
         "reconstruction.png": grids.png(
-            kinds.reconstructions(model, x, y, rng=noise("reconstruction"))
+            reconstruction.reconstructions(model, x, y, rng=noise("reconstruction"))
         ),
-        "classes.png": grids.png(kinds.classes(model, rng=noise("classes"))),
+        "classes.png": grids.png(classes.classes(model, rng=noise("classes"))),
     }
     if name == "cvae":
-        return found | {"traversal.png": grids.png(kinds.traversal(model, rng=noise("traversal")))}
+        return found | {
+            "traversal.png": grids.png(traversal.traversal(model, rng=noise("traversal")))
+        }
     assert y is not None
     chosen = torch.tensor([int((y == label).nonzero()[0]) for label in range(10)])
     terms = model.bound_terms(x[chosen], y[chosen], rng=noise("terms"))
     return found | {
-        "process.gif": grids.gif(kinds.process(model, rng=noise("process"), sampler=entry.sample)),
-        "process.png": grids.png(kinds.strip(model, rng=noise("strip"), sampler=entry.sample)),
+        "process.gif": grids.gif(
+            sampling_process.process(model, rng=noise("process"), sampler=entry.sample)
+        ),
+        "process.png": grids.png(
+            sampling_process.strip(model, rng=noise("strip"), sampler=entry.sample)
+        ),
         "terms.png": term_chart(terms.numpy()),
     }
 

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from genbench import weights
 from genbench.cli.main import app
 from genbench.config.params import Params
-from genbench.data.datasets import load_split, spec_of
+from genbench.data.datasets import spec_of
+from genbench.data.splits import load_split
 from genbench.files import write_bytes
 from genbench.pictures import grids
 from genbench.registry import build

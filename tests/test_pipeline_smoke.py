@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from genbench.config.params import load_params
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.scoring.features import load_net
 from genbench.weights import load
 from tests import by_hand

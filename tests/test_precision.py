@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 
 from genbench.base import DataSpec
 from genbench.config.params import Entry, Params
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.errors import UserError
 from genbench.hardware import precision
 from genbench.hardware.compute import Compute
@@ -30,8 +30,8 @@ from genbench.models.flow_matching import FlowMatching
 from genbench.models.lstm import PixelLSTM
 from genbench.pipeline.validate import check_entry, emulating
 from genbench.scoring import feature_training
-from genbench.training.fit import fit
 from tests.params_factory import protocol
+from tests.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITED = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -47,8 +47,8 @@ def flags() -> set[str]:
 
 def entry_of(model: str) -> Entry:
     """An entry that leaves the precision to the device."""
-    backend = {"cpu": {"precision": "auto"}}
-    train = {"steps": 3, "optim": {"loss": {"lr": 0.1}}, "backend": backend}
+    arithmetic = {"cpu": {"precision": "auto"}}
+    train = {"steps": 3, "optim": {"loss": {"lr": 0.1}}, "arithmetic": arithmetic}
     if model == "ddpm":
         return Entry(model, model, "mnist", 0, {}, train, {"precision": "auto"}, {})
     return Entry(model, model, "binary_mnist", 0, {}, train, {}, {})
@@ -145,7 +145,7 @@ def test_an_unknown_precision_is_named(where: str) -> None:
     entry = entry_of("ddpm")
     wrong = {
         "train": dataclasses.replace(
-            entry, train={**entry.train, "backend": {"cpu": {"precision": "bfloat61"}}}
+            entry, train={**entry.train, "arithmetic": {"cpu": {"precision": "bfloat61"}}}
         ),
         "sample": dataclasses.replace(entry, sample={"precision": "bfloat61"}),
     }[where]
@@ -200,7 +200,7 @@ def test_training_computes_in_what_auto_is(native: bool, monkeypatch: pytest.Mon
         steps=2,
         batch_size=4,
         optim={"loss": {"lr": 0.1}},
-        backend={"cpu": {"precision": "auto"}},
+        arithmetic={"cpu": {"precision": "auto"}},
     )
     assert seen.types == {torch.bfloat16 if native else torch.float32}
 
@@ -265,7 +265,7 @@ def test_full_precision_holds_inside_of_autocast() -> None:
 def lstm_in_bfloat16() -> Any:
     entry = entry_of("lstm")
     return dataclasses.replace(
-        entry, train={**entry.train, "backend": {"cpu": {"precision": "bfloat16"}}}
+        entry, train={**entry.train, "arithmetic": {"cpu": {"precision": "bfloat16"}}}
     )
 
 
@@ -277,7 +277,7 @@ def test_an_operation_that_a_processor_lacks_is_an_error_before_training(
     )
     entry = lstm_in_bfloat16()
     place = (
-        r"entries\.lstm\.train\.backend\.cpu\.precision: this processor has no LSTM in "
+        r"entries\.lstm\.train\.arithmetic\.cpu\.precision: this processor has no LSTM in "
         r"bfloat16 \(could not create it\); set it to auto"
     )
     with pytest.raises(UserError, match=place):
@@ -288,7 +288,7 @@ def test_an_operation_that_a_processor_lacks_is_an_error_before_training(
     train = {
         "steps": 1,
         "optim": {"loss": {"lr": 0.1}},
-        "backend": {"cpu": {"precision": "bfloat16"}},
+        "arithmetic": {"cpu": {"precision": "bfloat16"}},
     }
     with pytest.raises(UserError, match=place):
         fit(model, Dataset("tiny", SPEC, x, None, x, None, x, None), entry="lstm", seed=0, **train)
@@ -304,7 +304,7 @@ def test_other_models_and_auto_are_no_error_there(monkeypatch: pytest.MonkeyPatc
     made = entry_of("made")
     check_entry(
         dataclasses.replace(
-            made, train={**made.train, "backend": {"cpu": {"precision": "bfloat16"}}}
+            made, train={**made.train, "arithmetic": {"cpu": {"precision": "bfloat16"}}}
         ),
         Compute(),
     )
@@ -329,7 +329,9 @@ check_entry(entry_of("lstm"), Compute())
 print("auto is checked")
 """
     out = asked(code, **LIMITED)
-    assert "entries.lstm.train.backend.cpu.precision: this processor has no LSTM in bfloat16" in out
+    assert (
+        "entries.lstm.train.arithmetic.cpu.precision: this processor has no LSTM in bfloat16" in out
+    )
     assert out.endswith("auto is checked")
 
 
@@ -342,7 +344,7 @@ def _with(name: str = "made", **blocks: Mapping[str, Any]) -> Params:
 
 
 def test_entries_that_emulate_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = _with("made", train={"backend": {"cpu": {"precision": "bfloat16"}}})
+    trained = _with("made", train={"arithmetic": {"cpu": {"precision": "bfloat16"}}})
     sampled = _with("ddpm", sample={"precision": "bfloat16"})
     monkeypatch.setattr("genbench.pipeline.validate.computes_bfloat16", lambda device: False)
     assert emulating(trained) == ["made"]

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from genbench.config.params import load_params
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.errors import UserError
 from genbench.hardware import isa
 from genbench.hardware.compute import Compute

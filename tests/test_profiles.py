@@ -13,11 +13,12 @@ from torch import Generator
 
 from genbench.base import Likelihood
 from genbench.config.params import load_params
-from genbench.data.datasets import SPECS, Dataset
+from genbench.data.datasets import spec_of
+from genbench.data.splits import Dataset
 from genbench.pipeline.validate import check_params
 from genbench.registry import build
 from genbench.scoring.likelihood import score_options
-from genbench.training.fit import fit
+from tests.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK, SMOKE, FULL = (load_params(profile, root=ROOT) for profile in ("quick", "smoke", "full"))
@@ -57,7 +58,7 @@ def test_an_entry_trains_with_its_own_settings(profile: str, name: str, precisio
     run must not pass. Batches are cut.
     """
     entry = {"quick": QUICK, "full": FULL}[profile].entry(name)
-    given = entry.train.get("backend", {}).get("cpu", {}).get("precision", "float32")
+    given = entry.train.get("arithmetic", {}).get("cpu", {}).get("precision", "float32")
     if (given == "float32" and precision == "auto") or (
         profile == "full" and precision == "float32" and given != "float32"
     ):
@@ -66,7 +67,7 @@ def test_an_entry_trains_with_its_own_settings(profile: str, name: str, precisio
             if given == "float32"
             else "one precision of the large networks is enough"
         )
-    spec = SPECS[entry.dataset]
+    spec = spec_of(entry.dataset)
     torch.manual_seed(0)
     x = torch.randint(0, spec.levels, (256, 1, 28, 28), dtype=torch.uint8)
     y = torch.arange(256) % 10 if spec.classes else None
@@ -83,9 +84,9 @@ def test_an_entry_trains_with_its_own_settings(profile: str, name: str, precisio
     arch = {**entry.arch, **({"chains": 4, "moves": 2} if entry.arch.get("chains") else {})}
     train = {**entry.train, "steps": 2, "validations": 1, "validate_images": 2}
     train["batch_size"] = min(4 if profile == "quick" else 2, train["batch_size"])
-    train["backend"] = {
+    train["arithmetic"] = {
         "cpu": {
-            **train.get("backend", {}).get("cpu", {}),
+            **train.get("arithmetic", {}).get("cpu", {}),
             "precision": precision if profile == "quick" else given,
         }
     }
@@ -98,7 +99,7 @@ def test_an_entry_trains_with_its_own_settings(profile: str, name: str, precisio
 @pytest.mark.parametrize("name", SMOKE.entries)
 def test_an_entry_of_smoke_trains_samples_and_scores(name: str) -> None:
     entry = SMOKE.entry(name)
-    spec = SPECS[entry.dataset]
+    spec = spec_of(entry.dataset)
     torch.manual_seed(0)
     x = torch.randint(0, spec.levels, (64, 1, 28, 28), dtype=torch.uint8)
     y = torch.arange(64) % 10 if spec.classes else None

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from genbench.config.params import Params, load_params
-from genbench.data.datasets import load_split
+from genbench.data.splits import load_split
 from genbench.files import read_npz
 from genbench.hardware.precision import resolve
 from genbench.weights import load
@@ -40,7 +40,7 @@ def shortened(project: Path) -> Params:
     raw["entries"] = {name: block_of(quick.entry(name)) for name in ENTRIES}
     for entry in raw["entries"].values():
         entry["train"] |= {"steps": 3, "validations": 1, "validate_images": 4}
-        entry["train"]["backend"] = {"cpu": {"precision": "auto", "channels_last": True}}
+        entry["train"]["arithmetic"] = {"cpu": {"precision": "auto", "channels_last": True}}
     raw["entries"]["ddpm"]["sample"] = {"ddim_steps": 20, "precision": "auto"}
     images = {1: 4, 10: 4, 200: 2}
     raw["protocol"] |= protocol_block(samples=4, sample_chunk=4, images=images, references=100)

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from genbench.files import read_json, write_bytes, write_json, write_npz, write_text
-from genbench.pictures.term_chart import term_chart
+from genbench.pictures.terms import term_chart
 from genbench.report import charts
 from genbench.report.build import _costs
 from genbench.report.charts import SERIES, Chart, Point, curves, scatter

@@ -78,4 +78,4 @@ def test_charts_without_points() -> None:
 
 
 def test_the_real_schema_of_a_data_set_is_the_one_drawn() -> None:
-    assert collecting.SPECS["mnist"] == DataSpec(28, 28, 256, 10)
+    assert collecting.spec_of("mnist") == DataSpec(28, 28, 256, 10)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from genbench.base import GenerativeModel
 from genbench.config.params import Params
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.files import read_npz
 from pipelines import score_likelihood, train
 from tests import by_hand
@@ -237,7 +237,7 @@ def spied(tmp_path: Path, mnist: Dataset, monkeypatch: pytest.MonkeyPatch) -> It
     """A project with an entry whose model notes down its calls, trained in bfloat16."""
     install_models(tmp_path / "site", monkeypatch)
     params = with_spy(
-        project(tmp_path, mnist), train={**TRAIN, "backend": {"cpu": {"precision": "bfloat16"}}}
+        project(tmp_path, mnist), train={**TRAIN, "arithmetic": {"cpu": {"precision": "bfloat16"}}}
     )
     train.run(params, "spy")
     assert {call.precision for call in Spy.calls if call.method == "training_loss"} == {

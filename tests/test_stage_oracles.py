@@ -24,8 +24,9 @@ import torch
 
 import genbench
 from genbench.config.params import Params
-from genbench.data import datasets as data
-from genbench.data.datasets import Dataset, RawFile
+from genbench.data import mnist as mnist_source
+from genbench.data.raw_file import RawFile
+from genbench.data.splits import Dataset
 from genbench.files import read_npz
 from genbench.hardware import precision
 from genbench.training.fit import fit
@@ -89,8 +90,8 @@ def test_prepare_splits_the_published_files(
         RawFile("mnist", name, (), "md5", hashlib.md5(content).hexdigest())
         for name, content in files.items()
     ]
-    monkeypatch.setattr(data, "raw_files", lambda dataset: published if dataset == "mnist" else [])
-    monkeypatch.setitem(data.SIZES, "train", 9)
+    monkeypatch.setattr(mnist_source, "raw_files", lambda: published)
+    monkeypatch.setitem(mnist_source.SIZES, "train", 9)
     params = project(tmp_path)
     folder = {
         "mirror": tmp_path / "mirror" / "mnist",
@@ -209,7 +210,7 @@ def test_provenance_tells_precision_versions_and_machine(
     spied: Params, monkeypatch: pytest.MonkeyPatch, given: str, native: bool, resolved: str
 ) -> None:
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: native)
-    options = {**spied.entries["spy"].train, "backend": {"cpu": {"precision": given}}}
+    options = {**spied.entries["spy"].train, "arithmetic": {"cpu": {"precision": given}}}
     params = with_spy(spied, train=options)
     train.run(params, "spy")
     provenance = read(params.run("spy") / "provenance.json")

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.families.diffusion import GaussianDiffusion
 from genbench.models import ebm as ebm_file
 from genbench.models.ddpm import DDPM
@@ -21,8 +21,8 @@ from genbench.models.ebm import EBM
 from genbench.models.rbm import RBM
 from genbench.models.vq_vae import VQVAE
 from genbench.nn.codebook import DECAY
-from genbench.training.fit import fit
 from tests.contract import every_image, rng
+from tests.training import fit
 
 # ---------------------------------------------------------------------- labels that are hidden
 

@@ -15,10 +15,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Phase, Step
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.training.checkpoints import Workspace, workspace
-from genbench.training.fit import fit
 from tests import by_hand
+from tests.training import fit
 
 SPEC = DataSpec(2, 2, 4, 3)
 SIZES = {"train": 53, "valid": 23, "test": 31}
@@ -266,8 +266,8 @@ def test_the_best_average_is_kept_and_not_the_last() -> None:
 def test_batch_norm_passes_are_over_training_images_with_their_labels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("genbench.training.fit._STATISTICS_IMAGES", 40)
-    monkeypatch.setattr("genbench.training.fit._STATISTICS_CHUNK", 20)
+    monkeypatch.setattr("genbench.training.batch_norm._IMAGES", 40)
+    monkeypatch.setattr("genbench.training.batch_norm._CHUNK", 20)
 
     class Normed(Regression):
         def __init__(self) -> None:
@@ -340,13 +340,25 @@ def test_seconds_add_up_over_kills(
         monkeypatch.setattr(Workspace, "save", stop)
         with workspace(tmp_path, "w", {}) as work, pytest.raises(Stopped):
             fit(
-                Timed(), dataset(), entry="toy", seed=2, resume=work, **OPTIONS, optim={"loss": ODD}
+                Timed(),
+                dataset(),
+                entry="toy",
+                seed=2,
+                checkpoints=work,
+                **OPTIONS,
+                optim={"loss": ODD},
             )
         Clock.now += 3600.0
     monkeypatch.setattr(Workspace, "save", save)
     with workspace(tmp_path, "w", {}) as work:
         fitted = fit(
-            Timed(), dataset(), entry="toy", seed=2, resume=work, **OPTIONS, optim={"loss": ODD}
+            Timed(),
+            dataset(),
+            entry="toy",
+            seed=2,
+            checkpoints=work,
+            **OPTIONS,
+            optim={"loss": ODD},
         )
     assert fitted.seconds == pytest.approx(37 + 6 * 2 * 10)
     assert fitted.images_per_second == pytest.approx(7)
@@ -376,11 +388,25 @@ def test_work_that_a_kill_undid_is_not_counted(
             return super().training_loss(x, y, rng=rng, progress=progress)
 
     with workspace(tmp_path, "w", {}) as work, pytest.raises(Stopped):
-        fit(Killed(), dataset(), entry="toy", seed=2, resume=work, **OPTIONS, optim={"loss": ODD})
+        fit(
+            Killed(),
+            dataset(),
+            entry="toy",
+            seed=2,
+            checkpoints=work,
+            **OPTIONS,
+            optim={"loss": ODD},
+        )
     Clock.now += 3600.0
     with workspace(tmp_path, "w", {}) as work:
         fitted = fit(
-            Timed(), dataset(), entry="toy", seed=2, resume=work, **OPTIONS, optim={"loss": ODD}
+            Timed(),
+            dataset(),
+            entry="toy",
+            seed=2,
+            checkpoints=work,
+            **OPTIONS,
+            optim={"loss": ODD},
         )
     assert fitted.seconds == pytest.approx(37 + 6 * 2 * 10)
     assert fitted.images_per_second == pytest.approx(7)

@@ -199,7 +199,7 @@ class Case:
 
 
 AUTO_TRAIN, AUTO_SAMPLE = (
-    block(train={"backend": {"cpu": {"precision": "auto"}}}),
+    block(train={"arithmetic": {"cpu": {"precision": "auto"}}}),
     block(sample={"precision": "auto"}),
 )
 LOSS = TRAIN["optim"]["loss"]  # type: ignore[index]
@@ -213,7 +213,7 @@ CASES = [
             "arch": block(arch={"hidden": [11]}),
             "learning rate": block(train={"optim": {"loss": {**LOSS, "lr": 0.03}}}),
             "average": block(train={"ema": 0.3}),
-            "layout": block(train={"backend": {"cpu": {"channels_last": True}}}),
+            "layout": block(train={"arithmetic": {"cpu": {"channels_last": True}}}),
             "data": images,
             "threads": threads,
             "kind": kind,

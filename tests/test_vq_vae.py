@@ -13,12 +13,12 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from genbench.base import DataSpec, Step
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.errors import UserError
 from genbench.models.vq_vae import VQVAE
 from genbench.nn.autoencoder import to_cells
 from genbench.nn.codebook import DEAD, DECAY, Codebook
-from genbench.training.fit import fit
+from tests.training import fit
 
 SPEC = DataSpec(2, 4, 2)
 

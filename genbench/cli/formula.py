@@ -10,16 +10,20 @@ from collections.abc import Mapping
 
 __all__ = ["plain_docstring", "plain_formula"]
 
+_SMALL = (
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "mu", "nu", "xi",
+    "pi", "rho", "sigma", "tau", "phi", "chi", "psi", "omega",
+)  # fmt: skip
+_CAPITAL = ("Delta", "Theta", "Pi", "Sigma", "Phi", "Psi", "Omega")
 _SYMBOLS: Mapping[str, str] = {
-    **{name: unicodedata.lookup(f"GREEK SMALL LETTER {name.upper()}") for name in (
-        "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "phi",
-        "chi", "psi", "omega",
-    )},
+    **{name: unicodedata.lookup(f"GREEK SMALL LETTER {name.upper()}") for name in _SMALL},
     "lambda": "λ",
-    **{name: unicodedata.lookup(f"GREEK CAPITAL LETTER {name.upper()}") for name in ("Delta", "Theta", "Pi", "Sigma", "Phi", "Psi", "Omega")},
-    "approx": "≈", "cdot": "·", "dots": "…", "ge": "≥", "in": "∈", "infty": "∞", "int": "∫", "le": "≤", "leftarrow": "←", "mid": "|",
-    "nabla": "∇", "ne": "≠", "odot": "⊙", "prod": "∏", "propto": "∝", "sim": "~", "sum": "∑", "times": "×", "to": "→",
-    "|": "‖", "{": "{", "}": "}", ",": " ", ";": " ", ":": " ", " ": " ", "!": "", "quad": "\u2003", "qquad": "\u2003",
+    **{name: unicodedata.lookup(f"GREEK CAPITAL LETTER {name.upper()}") for name in _CAPITAL},
+    "approx": "≈", "cdot": "·", "dots": "…", "ge": "≥", "in": "∈", "infty": "∞", "int": "∫",
+    "le": "≤", "leftarrow": "←", "mid": "|", "nabla": "∇", "ne": "≠", "odot": "⊙", "prod": "∏",
+    "propto": "∝", "sim": "~", "sum": "∑", "times": "×", "to": "→",
+    "|": "‖", "{": "{", "}": "}", ",": " ", ";": " ", ":": " ", " ": " ", "!": "",
+    "quad": "\u2003", "qquad": "\u2003",
 }  # fmt: skip
 _WORDS = ("arg", "cosh", "det", "exp", "inf", "ln", "log", "max", "min", "sinh", "sup", "tanh")
 _ACCENTS: Mapping[str, str] = {"bar": "\u0304", "dot": "\u0307", "hat": "\u0302", "tilde": "\u0303"}

@@ -1,13 +1,12 @@
-"""Options and examples that commands share."""
+"""Options that commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-__all__ = ["DatasetName", "Device", "EntryName", "Labels", "Profile", "Seed", "Threads", "examples"]
+__all__ = ["DatasetName", "Device", "EntryName", "Labels", "Profile", "Seed", "Threads"]
 
 Profile = Annotated[
     str,
@@ -26,7 +25,9 @@ Threads = Annotated[
 EntryName = Annotated[
     str, typer.Argument(metavar="ENTRY", help="Name under `entries` in params.yaml.")
 ]
-DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="mnist or binary_mnist.")]
+DatasetName = Annotated[
+    str, typer.Argument(metavar="DATASET", help="Name in `datasets` of params.yaml, e.g. mnist.")
+]
 Labels = Annotated[
     str | None,
     typer.Option(
@@ -34,9 +35,3 @@ Labels = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Another seed draws other images.")]
-
-
-def examples(*lines: str) -> Mapping[str, Any]:
-    """The keywords of a command that show examples below its help."""
-    # Typer wraps the epilog as one paragraph unless a \b line stands before it.
-    return {"epilog": "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)}

@@ -31,7 +31,7 @@ from genbench.config.params import Entry, find_root, load_params, params_path, p
 from genbench.config.yaml12 import write_flow
 from genbench.errors import UserError
 from genbench.files import write_text
-from genbench.processes.heartbeat import hold
+from genbench.processes.lock import hold
 
 __all__ = ["add_entries", "add_seeds", "new_model"]
 

@@ -319,7 +319,7 @@ def _entry(name: str, block: Any, datasets: Any) -> Entry:
         _check_mapping(block[key], f"{where}.{key}")
     for key in (
         "optim",
-        "backend",
+        "arithmetic",
     ):  # of their blocks each is one of its own: of a phase, of a type of device
         for inner, value in _check_mapping(
             block["train"].get(key, {}), f"{where}.train.{key}"

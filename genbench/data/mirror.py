@@ -24,7 +24,9 @@ def mirror() -> str | None:
     try:
         return str(Path(given).expanduser().absolute())
     except RuntimeError as error:  # ~name, and there is no such user
-        raise UserError(f"{_NAME}: cannot expand {given!r} ({error}); write the folder in full") from error
+        raise UserError(
+            f"{_NAME}: cannot expand {given!r} ({error}); write the folder in full"
+        ) from error
 
 
 def pin_mirror() -> None:

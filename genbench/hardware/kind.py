@@ -15,16 +15,11 @@ from genbench.hardware.isa import LIMITS, cpuinfo, onednn_limit
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["IDENTITY", "MACHINE", "Kind", "in_words", "kind_of"]
-
-IDENTITY = "identity.json"
-"""File in each folder of unfinished work (:mod:`genbench.training.checkpoints`): what it is the
-beginning of.
-"""
+__all__ = ["MACHINE", "Kind", "in_words", "kind_of"]
 
 MACHINE = ("device", "threads", "kind", "precision")
-"""What of such an identity is the machine's: as :func:`genbench.hardware.device.identity` gives it,
-and the precision that ``auto`` is there.
+"""What of a record, or of the identity of unfinished work, is the machine's: the keys of
+:func:`genbench.hardware.device.identity`, and the precision that ``auto`` is there.
 """
 
 

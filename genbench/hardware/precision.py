@@ -145,7 +145,7 @@ def check_operations(
         precision: as given.
         device: where it would run.
         where: place of the precision, for the message, e.g.
-            ``entries.lstm.train.backend.cpu.precision``.
+            ``entries.lstm.train.arithmetic.cpu.precision``.
     """
     if torch.device(device).type != "cpu" or precision != "bfloat16":  # auto asks for what is there
         return

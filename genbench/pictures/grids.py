@@ -1,5 +1,5 @@
-"""Pictures of images: grids as uint8 arrays, and their PNG and GIF bytes. Equal input gives equal
-bytes.
+"""Images side by side on one picture, as a uint8 array, and its PNG or GIF bytes. Equal input gives
+equal bytes.
 """
 
 from __future__ import annotations
@@ -94,17 +94,16 @@ def decode(
         raise UserError(f"{path} is no picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path} has more pixels than the {_MAX_PIXELS} that are read") from error
-    except (
-        Exception
-    ) as error:  # pillow raises a dozen kinds for a damaged file, a SyntaxError among them
+    # Pillow raises a dozen kinds for a damaged file, a SyntaxError among them.
+    except Exception as error:
         raise UserError(f"{path} is damaged: {error}") from error
 
 
 def _array(images: torch.Tensor | np.ndarray) -> np.ndarray:
     """``images`` as a numpy array (N, H, W), after the checks of a public edge."""
-    array = (
-        images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
-    )
+    if isinstance(images, torch.Tensor):
+        images = images.detach().cpu().numpy()
+    array = np.asarray(images)
     if array.dtype != np.uint8:
         raise ValueError(f"images: dtype must be uint8, got {array.dtype}")
     if array.ndim == 4 and array.shape[1] == 1:
@@ -166,13 +165,10 @@ def grid(
     n, height, width = array.shape
     columns = min(columns, n)
     rows = -(-n // columns)
-    tiles = np.full((rows * columns, height * scale + gap, width * scale + gap), GAP_GREY, np.uint8)
+    tall, wide = height * scale + gap, width * scale + gap
+    tiles = np.full((rows * columns, tall, wide), GAP_GREY, np.uint8)
     tiles[:n, : height * scale, : width * scale] = array.repeat(scale, axis=1).repeat(scale, axis=2)
-    page = (
-        tiles.reshape(rows, columns, *tiles.shape[1:])
-        .swapaxes(1, 2)
-        .reshape(rows * tiles.shape[1], -1)
-    )
+    page = tiles.reshape(rows, columns, tall, wide).swapaxes(1, 2).reshape(rows * tall, -1)
     return np.ascontiguousarray(page[: page.shape[0] - gap, : page.shape[1] - gap])
 
 

@@ -5,15 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from genbench.base import Latent
+from genbench.base import GenerativeModel, Latent
+from genbench.pictures.subject import labels_for
 
-__all__ = ["Scale", "between", "prior_scale", "turned"]
+__all__ = ["Scale", "a_latent", "between", "is_real_valued", "prior_scale", "turned"]
 
 DRAWS = 1024
 """Latents from which the prior's mean and standard deviation are taken."""
 
 Scale = tuple[Tensor, Tensor]
 """Mean and standard deviation of the prior, (n, ...) each."""
+
+
+@torch.no_grad()
+def a_latent(model: GenerativeModel, *, rng: Generator) -> Tensor:
+    """One latent (1, ...) of the prior, for its form."""
+    assert isinstance(model, Latent)
+    return model.prior(1, labels_for(model, None, 1), rng=rng)
+
+
+def is_real_valued(model: GenerativeModel, *, rng: Generator) -> bool:
+    """Whether latents are real numbers, not codes."""
+    return a_latent(model, rng=rng).is_floating_point()
 
 
 @torch.no_grad()
@@ -33,9 +46,8 @@ def prior_scale(model: Latent, labels: Tensor | None, n: int, *, rng: Generator)
     for label in labels.unique().tolist():
         z = model.prior(DRAWS, torch.full((DRAWS,), label, device=labels.device), rng=rng)
         found[label] = z.mean(0), z.std(0)
-    return torch.stack([found[label][0] for label in labels.tolist()]), torch.stack(
-        [found[label][1] for label in labels.tolist()]
-    )
+    means, deviations = zip(*(found[label] for label in labels.tolist()), strict=True)
+    return torch.stack(means), torch.stack(deviations)
 
 
 def between(a: Tensor, b: Tensor, steps: int, scale: Scale | None) -> Tensor:
@@ -52,10 +64,8 @@ def between(a: Tensor, b: Tensor, steps: int, scale: Scale | None) -> Tensor:
         path = torch.where(position < t[:, None], v, u)
     else:
         mean, std = (part.flatten(1)[:, None] for part in scale)
-        path = (
-            _along_the_sphere((u - mean) / std, (v - mean) / std, t[:, None].to(a.dtype)) * std
-            + mean
-        )
+        first, last = (u - mean) / std, (v - mean) / std
+        path = _along_the_sphere(first, last, t[:, None].to(a.dtype)) * std + mean
     path = path.clone()
     path[:, 0], path[:, -1] = u[:, 0], v[:, 0]
     return path.unflatten(-1, a.shape[1:])
@@ -80,7 +90,6 @@ def turned(z: Tensor, coordinates: Tensor, values: Tensor, scale: Scale | None) 
     mean, std = (part.flatten(1)[0, coordinates].repeat_interleave(len(values)) for part in scale)
     n = len(coordinates) * len(values)
     latents = z.flatten(1).repeat(n, 1)
-    latents[torch.arange(n), coordinates.repeat_interleave(len(values))] = (
-        values.repeat(len(coordinates)).to(z) * std + mean
-    )
+    places = torch.arange(n), coordinates.repeat_interleave(len(values))
+    latents[places] = values.repeat(len(coordinates)).to(z) * std + mean
     return latents.unflatten(-1, z.shape[1:])

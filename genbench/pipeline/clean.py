@@ -18,9 +18,10 @@ from genbench.config.params import Params, find_root, load_params, profiles
 from genbench.disk import explained, told
 from genbench.errors import UserError
 from genbench.files import read_json
-from genbench.hardware.kind import IDENTITY, MACHINE
+from genbench.hardware.kind import MACHINE
 from genbench.pipeline.dvc_files import mend
-from genbench.processes.heartbeat import claim, in_use
+from genbench.processes.lock import claim, in_use
+from genbench.training.unfinished import IDENTITY
 
 __all__ = ["Leftover", "clean", "leftovers"]
 

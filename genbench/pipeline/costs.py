@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from genbench.config.params import Params
-from genbench.hardware.kind import IDENTITY, kind_of
+from genbench.hardware.kind import kind_of
 from genbench.pipeline.fingerprints import ENTRY_STAGES
+from genbench.training.unfinished import IDENTITY
 
 __all__ = ["costs_path", "read_costs", "record_cost"]
 

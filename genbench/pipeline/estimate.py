@@ -15,8 +15,8 @@ from typing import Any
 
 from genbench.config.params import Params
 from genbench.files import as_json, read_json
-from genbench.hardware.capacity import ratio, speeds
 from genbench.hardware.kind import in_words, kind_of
+from genbench.hardware.speed import relative_time, speeds
 from genbench.pipeline.costs import read_costs
 from genbench.pipeline.dvc_files import lock_of
 from genbench.pipeline.dvc_lock import files_in, stages_in
@@ -154,7 +154,7 @@ def estimate(
     Arguments:
         params: the profile.
         stages: which ones.
-        own_speeds: this machine's :func:`genbench.hardware.capacity.speeds` in the precisions that
+        own_speeds: this machine's :func:`genbench.hardware.speed.speeds` in the precisions that
             it computes natively.
     """
     before = _own_costs(params)
@@ -162,7 +162,9 @@ def estimate(
     scale = (
         0.0
         if recorded is None
-        else ratio(own_speeds[recorded["precision"]], recorded["speeds"][recorded["precision"]])
+        else relative_time(
+            own_speeds[recorded["precision"]], recorded["speeds"][recorded["precision"]]
+        )
     )
     theirs: Mapping[str, float] = {} if recorded is None else recorded["seconds"]
     seconds, unknown = 0.0, []

@@ -42,6 +42,9 @@ ENTRY_STAGES: Mapping[str, bool] = {
 SHARED_STAGES = ("prepare", "features", "report", "track")
 """Stages of no entry."""
 
+_DATASETS = "genbench/data/datasets.py"
+"""Imports data sets by their names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
@@ -250,12 +253,14 @@ def entry_fingerprint(
         modules += own
     if stage == "score_samples":
         modules += [_metric(sources, name) for name in metrics]
+    modules += _datasets(sources, modules, [entry.dataset])
     return sources.fingerprint(modules, plugin=plugin)
 
 
-def shared_fingerprint(sources: Sources, stage: str) -> Fingerprint:
-    """What a stage of no entry runs."""
-    return sources.fingerprint([f"pipelines.{stage}"])
+def shared_fingerprint(sources: Sources, stage: str, datasets: Sequence[str]) -> Fingerprint:
+    """What a stage of no entry runs, with the data sets of the profile."""
+    modules = [f"pipelines.{stage}"]
+    return sources.fingerprint([*modules, *_datasets(sources, modules, datasets)])
 
 
 def check_unchanged(params: Params, stage: str, key: str) -> None:
@@ -275,7 +280,7 @@ def check_unchanged(params: Params, stage: str, key: str) -> None:
     now = (
         entry_fingerprint(sources, stage, params.entry(key), params.metrics)
         if own
-        else shared_fingerprint(sources, stage)
+        else shared_fingerprint(sources, stage, params.datasets)
     )
     if now.hash != written["hash"]:
         before = written["files"]
@@ -350,6 +355,16 @@ def _model(sources: Sources, entry: Entry) -> tuple[list[str], str | None]:
             f"model{near(entry.model, model_names())}"
         )
     return [], version
+
+
+def _datasets(sources: Sources, modules: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The modules of data sets, which are imported by name, for code that looks them up; an unknown
+    one has none, and the stage that needs it says so.
+    """
+    if _DATASETS not in sources.closure(modules):
+        return []
+    folder = sources.root / "genbench" / "data"
+    return [f"genbench.data.{name}" for name in names if (folder / f"{name}.py").is_file()]
 
 
 def _metric(sources: Sources, name: str) -> str:

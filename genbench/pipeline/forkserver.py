@@ -4,7 +4,8 @@ importing them for each stage.
 A stage of a small profile takes less time than ``import torch``, and there are five per entry. So
 `genbench run` starts a server that imports the libraries, never genbench itself, and DVC's stages
 ask it to fork: the fork takes the stage's arguments, environment, folder and standard streams,
-imports genbench anew and goes on as if it had been started by itself. The process that asked waits,
+imports genbench anew and calls the function that the stage names, as if it had been started by
+itself. The process that asked waits,
 forwards signals, tells of a fork that dies without a word, and ends as the fork does; if it is
 killed, so is the fork. Without a server (`dvc repro` alone) the process that DVC starts forks
 itself, and waits in the same way; on other systems than Linux it is the stage. The result is the
@@ -35,7 +36,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -77,31 +78,31 @@ def forkserver() -> Iterator[dict[str, str]]:
             stack.callback(listener.close)
             address = str(Path(folder) / "socket")
             listener.bind(address)
-        except (
-            AttributeError,
-            OSError,
-        ):  # another system, an old kernel, a sandbox, or a temporary folder that takes no sockets
+        except (AttributeError, OSError):
+            # Another system, an old kernel, a sandbox, or a temporary folder that takes no sockets.
             yield {}
             return
         listener.listen()
-        from genbench.processes.tether import (
-            tethered,
-        )  # here, as this file is also the server's, which holds no module of genbench
+        # Here, as this file is also the server's, which holds no module of genbench.
+        from genbench.processes.tether import tethered
 
         # By its path, so that the forks find no module of genbench imported before the stage's own
         # time. It ends when its input does.
-        command = tethered(__file__, [str(listener.fileno())])
-        stack.enter_context(
-            subprocess.Popen(
-                command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True
-            )
+        descriptor = listener.fileno()
+        command = tethered(__file__, [str(descriptor)])
+        server = subprocess.Popen(
+            command, stdin=subprocess.PIPE, pass_fds=[descriptor], start_new_session=True
         )
+        stack.enter_context(server)
         listener.close()  # if the server dies, who connects is told so, and does not wait
         yield {ADDRESS: address}
 
 
-def delegate() -> int | None:
+def delegate(main: Callable[[], object]) -> int | None:
     """Let another process do what this one was started for, and wait for it.
+
+    Arguments:
+        main: what to call there, with this process's arguments; a function that can be imported.
 
     Returns:
         The exit code; None if this process must do it itself.
@@ -116,24 +117,23 @@ def delegate() -> int | None:
     watched = awaited_by(os.getpid())
     if not all(map(alive, watched)):
         print(
-            (
-                "error: the `genbench run` or `dvc repro` that this stage belongs to was killed; run "
-                "again, and the work resumes"
-            ),
+            "error: the `genbench run` or `dvc repro` that this stage belongs to was killed; run "
+            "again, and the work resumes",
             file=sys.stderr,
         )
         return 1
-    code = _served(watched) if ADDRESS in os.environ else None
+    code = _served(main, watched) if ADDRESS in os.environ else None
     return _forked(watched) if code is None else code
 
 
-def _served(watched: list[str]) -> int | None:
+def _served(main: Callable[[], object], watched: list[str]) -> int | None:
     """The exit code of the server's fork; None if the server has died before there was one."""
     from genbench.processes.alive import process_id
 
     with socket.socket(socket.AF_UNIX) as connection:
         environment = os.environ | {CLIENT: str(os.getpid())}
         request = {
+            "main": [main.__module__, main.__qualname__],
             "argv": sys.argv,
             "path": sys.path,
             "environment": dict(environment),
@@ -177,8 +177,8 @@ def _forked(watched: list[str]) -> int | None:
     child = os.fork()
     if child == 0:
         end_with(waiting)
-        # as the server's forks: a terminal's signals come through the process that waits, and only
-        # once
+        # As the server's forks: a terminal's signals come through the process that waits, and only
+        # once.
         os.setsid()
         os.environ[CLIENT] = str(waiting)
         return None
@@ -275,18 +275,14 @@ def _serve(listener: socket.socket) -> dict[str, object] | None:
                             os.dup2(stream, target)
                         for descriptor in (*streams, *clients):
                             os.close(descriptor)
-                        for other in (
-                            connection,
-                            listener,
-                            *(client for client, _ in clients.values()),
-                        ):
+                        others = [client for client, _ in clients.values()]
+                        for other in (connection, listener, *others):
                             other.close()
                         return request
                     for stream in streams:
                         os.close(stream)
-                    with contextlib.suppress(
-                        OSError
-                    ):  # a client that has died already ends its fork below
+                    # A client that has died already ends its fork below.
+                    with contextlib.suppress(OSError):
                         connection.sendall(b"%d\n" % child)
                     process = os.pidfd_open(child)
                     clients[process] = connection, child
@@ -330,9 +326,8 @@ def _become(request: dict[str, object]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])  # type: ignore[call-overload]
     os.chdir(str(request["folder"]))
-    importlib.import_module("genbench.processes.tether").end_with(
-        request["server"]
-    )  # this one too is the stage's own
+    # This module too is the stage's own.
+    importlib.import_module("genbench.processes.tether").end_with(request["server"])
     # Input ended the server's reader, and outputs may be files now: open all anew on the
     # descriptors.
     sys.stdin = open(0, closefd=False)
@@ -341,7 +336,8 @@ def _become(request: dict[str, object]) -> None:
     )
     code: object = None
     try:
-        importlib.import_module("genbench.cli.main").main()
+        module, name = (str(part) for part in request["main"])  # type: ignore[attr-defined]
+        getattr(importlib.import_module(module), name)()
     except SystemExit as stop:
         code = stop.code
     except BaseException:

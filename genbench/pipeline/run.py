@@ -28,7 +28,7 @@ from genbench.pipeline.fingerprints import ENTRY_STAGES, outdated_plugins
 from genbench.pipeline.forkserver import forkserver
 from genbench.pipeline.integrity import mend_outputs
 from genbench.processes.alive import RUN, process_id
-from genbench.processes.heartbeat import hold
+from genbench.processes.lock import hold
 from genbench.processes.tether import tethered
 
 __all__ = ["check_workspace", "match_entries", "pipeline_targets", "run_pipeline"]

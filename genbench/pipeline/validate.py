@@ -21,9 +21,7 @@ from genbench.mcmc.ais import check_ais
 from genbench.registry import BrokenModel, blamed, build
 from genbench.scoring import metrics
 from genbench.scoring.likelihood import score_options
-from genbench.training.arithmetic import Backend
-from genbench.training.fit import fit
-from genbench.training.optim import check_optim
+from genbench.training.options import TrainOptions
 
 __all__ = ["check_entry", "check_params", "emulating"]
 
@@ -34,7 +32,7 @@ def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
 
     Arguments:
         entry: the entry.
-        compute: whose device chooses among the backends of training.
+        compute: whose device chooses among the arithmetics of training.
 
     Raises:
         UserError: names the key, what it got and what is legal.
@@ -47,17 +45,8 @@ def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
 
 def _checked(entry: Entry, compute: Compute) -> GenerativeModel:
     model, where = build(entry, spec_of(entry.dataset)), f"entries.{entry.name}"
-    bind_options(
-        fit,
-        entry.train,
-        where=f"{where}.train",
-        skip=("model", "data", "entry", "seed", "device", "resume"),
-    )
-    check_optim(model, entry.train, where=f"{where}.train")
     device = torch.device(compute.device)
-    Backend.of(entry.train.get("backend", {}), device, where=f"{where}.train.backend").check(
-        model, where=f"{where}.train.backend"
-    )
+    TrainOptions.of(model, entry.train, device, where=f"{where}.train")
     bind_options(model.sample, entry.sample, where=f"{where}.sample", skip=("n", "y", "rng"))
     check_operations(
         model, entry.sample.get("precision", "float32"), device, where=f"{where}.sample.precision"
@@ -148,7 +137,7 @@ def emulating(params: Params, names: Iterable[str] | None = None) -> list[str]:
     for name in params.entries if names is None else names:
         entry = params.entries[name]
         asked[name] = (
-            entry.train.get("backend", {}).get(device.type, {}).get("precision"),
+            entry.train.get("arithmetic", {}).get(device.type, {}).get("precision"),
             entry.sample.get("precision"),
         )
     return [name for name, precisions in asked.items() if "bfloat16" in precisions]

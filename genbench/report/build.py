@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from genbench.config.params import Params
-from genbench.data.datasets import SPECS
+from genbench.data.datasets import spec_of
 from genbench.files import write_bytes, write_json, write_text
 from genbench.report.charts import Chart, Point, curves, scatter
 from genbench.report.grids import real_grids, sample_grid
@@ -33,7 +33,7 @@ def write_report(params: Params, folder: Path) -> None:
         real={
             name: grids
             for name in datasets
-            if (grids := real_grids(params.data(name), name, SPECS[name]))
+            if (grids := real_grids(params.data(name), name, spec_of(name)))
         },
         curves={
             o.entry.name: chart
@@ -57,7 +57,7 @@ def write_report(params: Params, folder: Path) -> None:
 def _samples(outcome: Outcome) -> bytes:
     assert outcome.sampling is not None
     labels = outcome.sampling.labels if outcome.conditional else None
-    return sample_grid(outcome.sampling.images, labels, SPECS[outcome.entry.dataset])
+    return sample_grid(outcome.sampling.images, labels, spec_of(outcome.entry.dataset))
 
 
 def _curves(history: Sequence[Mapping[str, float | None]], entry: str) -> Chart | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from genbench.base import DataSpec
-from genbench.data.datasets import load_split
+from genbench.data.splits import load_split
 from genbench.pictures.grids import grid, png
 
 __all__ = ["pick", "real_grids", "sample_grid"]

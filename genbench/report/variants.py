@@ -18,7 +18,7 @@ __all__ = ["Variant", "Variants", "inside", "variants"]
 
 Row = Mapping[str, Any]
 
-_UNSAID = ("train.validations", "train.validate_images", "train.backend.")
+_UNSAID = ("train.validations", "train.validate_images", "train.arithmetic.")
 """What changes no comparison of interest."""
 _SHOWN = ("bits_per_dim", "conditional_nats", "fid_mnist", "label_fidelity")
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from genbench.base import GenerativeModel
 from genbench.config.params import Entry, Params
-from genbench.data.datasets import SPECS
+from genbench.data.datasets import spec_of
 from genbench.disk import told
 from genbench.registry import model_class
 from genbench.results.reader import (
@@ -102,7 +102,7 @@ class _Collector:
         if training is not None:
             sampling = self.stage(
                 "sample",
-                lambda: read_sampling(self.run, SPECS[self.entry.dataset]),
+                lambda: read_sampling(self.run, spec_of(self.entry.dataset)),
                 self.outdated_sampling,
             )
             visuals = self.stage("visuals", lambda: read_visuals(self.run))

@@ -11,7 +11,7 @@ from typing import Any
 
 from genbench.base import Conditioning, GenerativeModel
 from genbench.config.params import Entry, Params
-from genbench.data.datasets import SIZES
+from genbench.data.datasets import sizes_of
 from genbench.errors import UserError
 from genbench.files import sha256
 from genbench.scoring.records import Record
@@ -81,7 +81,8 @@ def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | N
             params.protocol.images_for(passes)
             for passes in (1, params.protocol.many_passes, params.protocol.very_many_passes)
         }
-        allowed = [min(limit, SIZES["test"]) for limit in limits]
+        test = sizes_of(entry.dataset)["test"]
+        allowed = [min(limit, test) for limit in limits]
         pairs = {"test images": (nats.n, nats.n if nats.n in allowed else max(allowed)), **pairs}
     return _difference(pairs) or _other_file(
         record.made_from, "weights", params.run(entry.name) / "weights.safetensors"
@@ -114,7 +115,8 @@ def outdated_quality(params: Params, record: Record) -> str | None:
     if "metrics" in record.made_from and list(params.metrics) != record.made_from["metrics"]:
         return _difference({"metrics": (record.made_from["metrics"], list(params.metrics))})
     compared = [metric for metric in record.metrics.values() if "reference_n" in metric.detail]
-    reference = min(params.protocol.feature_reference_images, SIZES["test"])
+    test = sizes_of(params.entry(record.entry).dataset)["test"]
+    reference = min(params.protocol.feature_reference_images, test)
     for metric in compared:
         pairs = {
             "protocol.samples": (metric.n, params.protocol.samples),

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from genbench.data.datasets import Dataset
+from genbench.data.splits import Dataset
 from genbench.errors import UserError
 from genbench.hardware.precision import autocast
 from genbench.scoring.features import BATCH, FeatureNet

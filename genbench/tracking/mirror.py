@@ -25,7 +25,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, Run, ViewType
 
 from genbench.config.params import Params
-from genbench.data.datasets import SPECS
+from genbench.data.datasets import spec_of
 from genbench.errors import UserError
 from genbench.files import sha256, write_bytes, write_json
 from genbench.pictures.grids import decode, grid, png
@@ -213,7 +213,7 @@ def _log_pictures(client: MlflowClient, run: str, finished: Finished) -> None:
     """Sample grid and visuals as files, and as logged images, which MLflow shows side by side for
     several runs.
     """
-    samples = grid(finished.samples, levels=SPECS[finished.entry.dataset].levels)
+    samples = grid(finished.samples, levels=spec_of(finished.entry.dataset).levels)
     with tempfile.TemporaryDirectory() as temporary:
         write_bytes(Path(temporary) / "samples.png", png(samples))
         client.log_artifact(run, str(Path(temporary) / "samples.png"))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from genbench.config.params import Entry, Params
-from genbench.data.datasets import SPECS
+from genbench.data.datasets import spec_of
 from genbench.disk import told
 from genbench.errors import UserError
 from genbench.files import sha256
@@ -112,7 +112,7 @@ class _Outputs:
         run = params.run(entry.name)
         visuals = read_visuals(run) if (run / "visuals" / "visuals.json").is_file() else ()
         scores = {name: read_scores(run, name, entry) for name in _SCORED}
-        return cls(read_training(run), read_sampling(run, SPECS[entry.dataset]), visuals, scores)
+        return cls(read_training(run), read_sampling(run, spec_of(entry.dataset)), visuals, scores)
 
 
 def find(params: Params) -> tuple[list[Finished], dict[str, str]]:

@@ -35,7 +35,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from genbench.disk import explained
 from genbench.errors import UserError
-from genbench.processes.heartbeat import hold
+from genbench.processes.lock import hold
 from genbench.tracking.errors import explanation, is_failure, of_sqlite, shown
 
 __all__ = ["Store", "default_uri"]

@@ -8,7 +8,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,11 +17,13 @@ from torch import nn
 from genbench.errors import UserError, bind_options, near
 from genbench.hardware import precision as precisions
 
-__all__ = ["Backend"]
+__all__ = ["Arithmetic", "check_compiler"]
+
+_DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
+class Arithmetic:
     """Precision, layout and compilation of training.
 
     Attributes:
@@ -39,28 +41,31 @@ class Backend:
     device: str = "cpu"
 
     @classmethod
-    def of(cls, backend: Mapping[str, Any], device: torch.device, *, where: str) -> Backend:
-        """The block of the device's type; UserError for unknown keys and values, and for what is no
-        mapping.
+    def of(cls, block: Mapping[str, Any], device: torch.device, *, where: str) -> Arithmetic:
+        """What the block `train.arithmetic` says of a device.
+
+        Arguments:
+            block: the fields above but the last, by type of device: ``cpu`` or ``cuda``.
+            device: where it is to be trained.
+            where: the block's place, for messages.
+
+        Raises:
+            UserError: no mapping, an unknown key or value, or no compiler where one is needed.
         """
-        if not isinstance(backend, Mapping):
+        if not isinstance(block, Mapping):
             raise UserError(
-                f"{where}: must be a mapping (write {{}} for an empty one), got {backend!r}"
+                f"{where}: must be a mapping (write {{}} for an empty one), got {block!r}"
             )
-        for name in backend:
-            if name not in ("cpu", "cuda"):
-                raise UserError(f"{where}.{name}: unknown device type{near(name, ('cpu', 'cuda'))}")
-        options = bind_options(
-            cls, backend.get(device.type, {}), where=f"{where}.{device.type}", skip=("device",)
-        )
-        given = options.get("precision", cls.__dataclass_fields__["precision"].default)
-        precisions.check_precision(given, where=f"{where}.{device.type}.precision")
-        result = cls(
-            **{**options, "precision": precisions.resolve(given, device)}, device=device.type
-        )
+        for name in block:
+            if name not in _DEVICES:
+                raise UserError(f"{where}.{name}: unknown device type{near(name, _DEVICES)}")
+        own = f"{where}.{device.type}"
+        options = bind_options(cls, block.get(device.type, {}), where=own, skip=("device",))
+        result = cls(**options, device=device.type)
+        precisions.check_precision(result.precision, where=f"{own}.precision")
         if result.compile:
-            check_compiler(f"{where}.{device.type}.compile")
-        return result
+            check_compiler(f"{own}.compile")
+        return replace(result, precision=precisions.resolve(result.precision, device))
 
     def check(self, model: nn.Module, *, where: str) -> None:
         """Raise UserError if the device lacks one of the model's operations in this precision."""
@@ -73,19 +78,17 @@ class Backend:
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
         if self.compile:
-            torch.use_deterministic_algorithms(
-                torch.are_deterministic_algorithms_enabled()
-            )  # tells the compiler too
+            # It is in force already; this call tells the compiler too.
+            torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())
             for part in model.children():
                 part.compile()
 
     def release(self, model: nn.Module) -> None:
         """Undo :meth:`prepare`, so that scoring runs the plain model."""
         if self.compile:
+            # What Module.compile sets; there is no public way back.
             for part in model.children():
-                part._compiled_call_impl = (
-                    None  # what Module.compile sets; there is no public way back
-                )
+                part._compiled_call_impl = None
         if self.channels_last:
             model.to(memory_format=torch.contiguous_format)
 

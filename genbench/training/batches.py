@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from genbench.seeding import generator_for
+from genbench.training.randomness import RunIdentity
 
 __all__ = ["Batches"]
 
@@ -18,11 +18,11 @@ class Batches:
     Arguments:
         x: images uint8 (N, 1, H, W).
         y: labels int64 (N,), or None.
-        size: images per batch.
+        size: images per batch; at most N.
         identity: of the run.
     """
 
-    def __init__(self, x: Tensor, y: Tensor | None, size: int, *identity: str | int) -> None:
+    def __init__(self, x: Tensor, y: Tensor | None, size: int, identity: RunIdentity) -> None:
         self.x, self.y, self.size, self.identity = x, y, min(size, len(x)), identity
         self._orders: dict[str, tuple[int, Tensor]] = {}
 
@@ -30,9 +30,8 @@ class Batches:
         """Batch ``number`` of a phase: a fresh permutation each epoch, whole batches only."""
         epoch, position = divmod(number, len(self.x) // self.size)
         if self._orders.get(phase, (-1,))[0] != epoch:
-            order = torch.randperm(
-                len(self.x), generator=generator_for("order", *self.identity, phase, epoch)
-            )
+            rng = self.identity.generator_for("order", phase, epoch)
+            order = torch.randperm(len(self.x), generator=rng)
             self._orders[phase] = (epoch, order.to(self.x.device))
         chosen = self._orders[phase][1][position * self.size : (position + 1) * self.size]
         return self.x[chosen], None if self.y is None else self.y[chosen]

@@ -28,16 +28,12 @@ import torch
 
 from genbench.errors import Stopped
 from genbench.files import read_json, write_bytes, write_json
-from genbench.hardware.kind import IDENTITY, MACHINE, in_words
+from genbench.hardware.kind import MACHINE, in_words
 from genbench.processes.alive import alive, awaited_by
-from genbench.processes.heartbeat import INTERVAL, PATIENCE, hold
+from genbench.processes.lock import INTERVAL, PATIENCE, hold
+from genbench.training.unfinished import DONE, IDENTITY, LOCK
 
-__all__ = ["DONE", "Workspace", "workspace"]
-
-DONE = "done"
-"""File in a folder whose work was finished; it is kept, for it saves the work if the stage is run
-again.
-"""
+__all__ = ["Workspace", "workspace"]
 
 _SEAL = b"\ngenbench-sha256 "
 """Comes before the checksum at the end of a file. Archives may have something behind them, so numpy
@@ -99,11 +95,9 @@ class Workspace:
         error.
         """
         data = _unsealed(self.folder / name)
-        return (
-            None
-            if data is None
-            else torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-        )
+        if data is None:
+            return None
+        return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
 
     def chunk(
         self, name: str, compute: Callable[[], Mapping[str, np.ndarray]]
@@ -116,7 +110,8 @@ class Workspace:
                 return dict(file)
         arrays = compute()
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub takes the keyword allow_pickle for an array
+        # The stub takes the keyword allow_pickle for an array.
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
         write_bytes(path, _seal(buffer.getvalue()))
         self.stop_if_orphaned()
         return arrays
@@ -147,7 +142,7 @@ def workspace(
     as `genbench run --force` sets it.
 
     Where another process works on the same, this one waits for as long as that lives, and says so
-    (:mod:`genbench.processes.heartbeat`).
+    (:mod:`genbench.processes.lock`).
 
     Arguments:
         checkpoints: parent of all such folders.
@@ -165,7 +160,7 @@ def workspace(
     watched = awaited_by(int(os.environ.get("GENBENCH_FORKSERVER_CLIENT", os.getpid())))
     work = Workspace(checkpoints / f"{name}-{digest}", seconds, watched, time.monotonic())
     with hold(
-        work.folder / "lock",
+        work.folder / LOCK,
         name,
         check=work.stop_if_orphaned,
         interval=interval,
@@ -181,9 +176,8 @@ def _begin(folder: Path, name: str, identity: Mapping[str, Any]) -> None:
     """Note what the work in a folder is the beginning of."""
     if os.environ.get("GENBENCH_FRESH") == "1":
         _clear(folder)
-    if _read_identity(folder) != json.loads(
-        json.dumps(identity)
-    ):  # absent or damaged; else its age tells when the work began
+    # One that is there and right stays, for its age tells when the work began.
+    if _read_identity(folder) != json.loads(json.dumps(identity)):
         write_json(folder / IDENTITY, identity)
     if not _holds_work(folder):
         for told in _begun_elsewhere(folder, name, identity):
@@ -201,7 +195,7 @@ def _read_identity(folder: Path) -> dict[str, Any] | None:
 
 def _holds_work(folder: Path) -> bool:
     """Whether a folder holds some work, not only its lock and its identity."""
-    return any(path.name not in ("lock", IDENTITY) for path in folder.iterdir())
+    return any(path.name not in (LOCK, IDENTITY) for path in folder.iterdir())
 
 
 def _begun_elsewhere(folder: Path, name: str, identity: Mapping[str, Any]) -> Iterator[str]:
@@ -213,39 +207,37 @@ def _begun_elsewhere(folder: Path, name: str, identity: Mapping[str, Any]) -> It
         theirs = None if other == folder else _read_identity(other)
         if theirs is None or not _holds_work(other) or (other / DONE).is_file():
             continue
-        differ = [key for key in MACHINE if theirs.get(key) != mine.get(key)]
-        if differ and {k: v for k, v in theirs.items() if k not in MACHINE} == {
-            k: v for k, v in mine.items() if k not in MACHINE
-        }:
-            with contextlib.suppress(
-                KeyError, TypeError, AttributeError
-            ):  # a damaged identity, which nothing goes on from
-                yield (
-                    f"{name}: work that was begun {_circumstances(theirs)} is not continued "
-                    f"{_circumstances(mine)}{_versions(theirs, mine)}, "
-                    "since the result would be neither's; starting anew. The same command where "
-                    f"it was begun goes on from {other}"
-                )
+        if not _differ_by_machine(theirs, mine):
+            continue
+        # A damaged identity lacks what is told of it; nothing goes on from that one.
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            yield (
+                f"{name}: work that was begun {_circumstances(theirs)} is not continued "
+                f"{_circumstances(mine)}{_versions(theirs, mine)}, "
+                "since the result would be neither's; starting anew. The same command where "
+                f"it was begun goes on from {other}"
+            )
+
+
+def _differ_by_machine(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> bool:
+    """Whether two identities differ by the machine's part in them, and by nothing else."""
+    differ = {key for key in theirs.keys() | mine.keys() if theirs.get(key) != mine.get(key)}
+    return bool(differ) and differ <= set(MACHINE)
 
 
 def _circumstances(identity: Mapping[str, Any]) -> str:
     """``in bfloat16 on AMD, AVX512_BF16 with 2 threads``, from an identity."""
     precision = f"in {identity['precision']} " if "precision" in identity else ""
-    kind = (
-        in_words(identity["kind"])
-        if "kind" in identity
-        else identity.get("device", "another machine")
-    )
-    return (
-        f"{precision}on {kind}, with {identity.get('threads', '?')} "
-        f"thread{'s' if identity.get('threads') != 1 else ''}"
-    )
+    if "kind" in identity:
+        kind = in_words(identity["kind"])
+    else:
+        kind = identity.get("device", "another machine")
+    threads = identity.get("threads", "?")
+    return f"{precision}on {kind}, with {threads} thread{'s' if threads != 1 else ''}"
 
 
 def _versions(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
-    """``, with torch 2.15.0 instead of 2.14.0``: what of two kinds their words do not tell
-    apart.
-    """
+    """``, with torch 2.15.0 instead of 2.14.0``: what the words of two kinds do not tell apart."""
     pairs = []
     for part in ("libraries", "limits"):
         before, now = (identity.get("kind", {}).get(part, {}) for identity in (theirs, mine))
@@ -259,5 +251,5 @@ def _versions(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
 def _clear(folder: Path) -> None:
     """Remove what earlier runs left, but not the lock that is held."""
     for path in folder.iterdir():
-        if path.name != "lock":
+        if path.name != LOCK:
             path.unlink()

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from benchmarks.readme import BLOCK, block
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -46,7 +46,7 @@ def test_all_that_full_trains_has_been_tried() -> None:
 def test_the_profiles_leave_the_precision_to_the_device(profile: str) -> None:
     params = load_params(profile, root=ROOT)
     for entry in params.entries.values():
-        found = [block.get("precision") for block in entry.train.get("backend", {}).values()] + [
+        found = [block.get("precision") for block in entry.train.get("arithmetic", {}).values()] + [
             entry.sample.get("precision")
         ]
         assert "bfloat16" not in found, entry.name

@@ -24,13 +24,13 @@ import pytest
 from genbench.cli.scaffold import add_seeds, new_model
 from genbench.config.params import load_params
 from genbench.errors import UserError
-from genbench.processes.heartbeat import claim, hold, in_use
+from genbench.processes.lock import claim, hold, in_use
 from pipelines import code as code_stage
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from genbench.processes.heartbeat import hold
+from genbench.processes.lock import hold
 with hold(Path(sys.argv[1]), "the first", interval=0.05):
     print("held", flush=True)
     sys.stdin.readline()
@@ -309,7 +309,7 @@ def test_a_holder_elsewhere_is_taken_for_alive_for_a_day_whatever_its_clock(
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from genbench.processes.heartbeat import hold
+from genbench.processes.lock import hold
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 with hold(Path(sys.argv[1]), "me"):

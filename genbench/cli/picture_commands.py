@@ -1,28 +1,25 @@
-"""Commands that draw pictures of one trained entry. Like the others they hold no logic and import
-nothing heavy.
-"""
+"""Commands that draw pictures of one trained entry."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from genbench.cli.call import call
-from genbench.cli.options import Device, EntryName, Labels, Profile, Seed, Threads, examples
+from genbench.cli.command import command, set_isa_of
+from genbench.cli.options import Device, EntryName, Labels, Profile, Seed, Threads
 
 __all__ = ["app"]
 
 app = typer.Typer()
 
 
-@app.command(
-    **examples(
-        "genbench interpolate vae --out between.png",
-        "genbench interpolate vae --real --rows 8",
-        "genbench interpolate cvae --classes",
-    )
+@command(
+    app,
+    "genbench interpolate vae --out between.png",
+    "genbench interpolate vae --real --rows 8",
+    "genbench interpolate cvae --classes",
 )
 def interpolate(
     entry: EntryName,
@@ -48,25 +45,13 @@ def interpolate(
     threads: Threads = None,
 ) -> None:
     """Draw ways between images through the latent space."""
-    call(
-        "genbench.pictures.commands:interpolate",
-        profile,
-        entry,
-        out,
-        real=real,
-        classes=classes,
-        rows=rows,
-        steps=steps,
-        seed=seed,
-        device=device,
-        threads=threads,
-        isa_of=profile,
-    )
+    set_isa_of(profile)
+    from genbench.pictures.commands import interpolate as draw
+
+    draw(profile, entry, out, real=real, classes=classes, rows=rows, steps=steps, seed=seed)
 
 
-@app.command(
-    **examples("genbench traverse vae", "genbench traverse hinge_gan_cond --rows 10 --seed 3")
-)
+@command(app, "genbench traverse vae", "genbench traverse hinge_gan_cond --rows 10 --seed 3")
 def traverse(
     entry: EntryName,
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path("traversal.png"),
@@ -81,21 +66,13 @@ def traverse(
     threads: Threads = None,
 ) -> None:
     """Draw one latent coordinate after another from low to high."""
-    call(
-        "genbench.pictures.commands:traverse",
-        profile,
-        entry,
-        out,
-        rows=rows,
-        steps=steps,
-        seed=seed,
-        device=device,
-        threads=threads,
-        isa_of=profile,
-    )
+    set_isa_of(profile)
+    from genbench.pictures.commands import traverse as draw
+
+    draw(profile, entry, out, rows=rows, steps=steps, seed=seed)
 
 
-@app.command(**examples("genbench reconstruct vae --out pairs.png --n 50"))
+@command(app, "genbench reconstruct vae --out pairs.png --n 50")
 def reconstruct(
     entry: EntryName,
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture.")] = Path(
@@ -108,20 +85,13 @@ def reconstruct(
     threads: Threads = None,
 ) -> None:
     """Draw test images above their reconstructions."""
-    call(
-        "genbench.pictures.commands:reconstruct",
-        profile,
-        entry,
-        out,
-        n=n,
-        seed=seed,
-        device=device,
-        threads=threads,
-        isa_of=profile,
-    )
+    set_isa_of(profile)
+    from genbench.pictures.commands import reconstruct as draw
+
+    draw(profile, entry, out, n=n, seed=seed)
 
 
-@app.command(**examples("genbench animate pixel_cnn --out drawing.gif"))
+@command(app, "genbench animate pixel_cnn --out drawing.gif")
 def animate(
     entry: EntryName,
     out: Annotated[Path, typer.Option("--out", "-o", help="The animation, a GIF.")] = Path(
@@ -135,26 +105,17 @@ def animate(
     threads: Threads = None,
 ) -> None:
     """Animate how an entry draws its samples."""
-    call(
-        "genbench.pictures.commands:animate",
-        profile,
-        entry,
-        out,
-        n=n,
-        labels=labels,
-        seed=seed,
-        device=device,
-        threads=threads,
-        isa_of=profile,
-    )
+    set_isa_of(profile)
+    from genbench.pictures.commands import animate as draw
+
+    draw(profile, entry, out, n=n, labels=labels, seed=seed)
 
 
-@app.command(
-    **examples(
-        "genbench inpaint pixel_cnn",
-        "genbench inpaint made --digits 3,8 --rows 10 --draws 12",
-        "genbench inpaint made --mask known.png",
-    )
+@command(
+    app,
+    "genbench inpaint pixel_cnn",
+    "genbench inpaint made --digits 3,8 --rows 10 --draws 12",
+    "genbench inpaint made --mask known.png",
 )
 def inpaint(
     entry: EntryName,
@@ -185,21 +146,7 @@ def inpaint(
     """Draw completions of test images of which a part is hidden."""
     if rows is not None and mask is not None:
         raise typer.BadParameter("does not go with --mask", param_hint="--rows")
-    asked: dict[str, Any] = {
-        "rows": rows,
-        "mask": mask,
-        "digits": digits,
-        "n": n,
-        "draws": draws,
-        "seed": seed,
-    }
-    call(
-        "genbench.pictures.commands:inpaint",
-        profile,
-        entry,
-        out,
-        **asked,
-        device=device,
-        threads=threads,
-        isa_of=profile,
-    )
+    set_isa_of(profile)
+    from genbench.pictures.commands import inpaint as draw
+
+    draw(profile, entry, out, rows=rows, mask=mask, digits=digits, n=n, draws=draws, seed=seed)

@@ -1,0 +1,138 @@
+"""Commands about the whole benchmark: run it, report on it, track it, compare two of its runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from genbench.cli.command import command
+from genbench.cli.options import Device, Profile, Threads
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@command(
+    app,
+    "genbench run",
+    "genbench run --profile smoke",
+    "genbench run --entries 'vae,pixel*' --threads 4",
+    resumes=True,
+)
+def run(
+    profile: Profile = "quick",
+    entries: Annotated[
+        str | None,
+        typer.Option(
+            "--entries", "-e", help="Names or wildcards of the entries to run, e.g. 'vae,pixel*'."
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            "-f",
+            help=(
+                "Run stages again that are up to date, from their beginning; if killed, go on "
+                "without --force."
+            ),
+        ),
+    ] = False,
+    device: Device = None,
+    threads: Threads = None,
+) -> int:
+    """Bring training, scores, report and tracking up to date."""
+    from genbench.pipeline.run import run_pipeline
+
+    return run_pipeline(profile, entries, force=force)
+
+
+@command(app, "genbench report --open")
+def report(
+    profile: Profile = "quick",
+    open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Write the comparison report of what is finished."""
+    import webbrowser
+
+    from genbench.config.params import load_params
+    from genbench.pipeline.stage_process import run_stage
+
+    run_stage(profile, "report")
+    if open_:
+        page = load_params(profile).report / "index.html"
+        print(page)
+        webbrowser.open(page.as_uri())
+
+
+@command(app, "genbench track", "genbench track --uri http://localhost:5000")
+def track(
+    profile: Profile = "quick",
+    uri: Annotated[
+        str | None,
+        typer.Option(
+            "--uri",
+            help="MLflow tracking address; default: MLFLOW_TRACKING_URI, else mlflow.db here.",
+        ),
+    ] = None,
+) -> None:
+    """Mirror the finished entries into MLflow."""
+    from genbench.pipeline.stage_process import run_stage
+
+    run_stage(profile, "track", **({} if uri is None else {"tracking_uri": uri}))
+
+
+@command(
+    app,
+    "genbench ui",
+    "genbench ui --port 5001",
+    "genbench ui --host 0.0.0.0 --allowed-hosts my.host.org",
+)
+def ui(
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=65535, help="Port of the web page.")
+    ] = 5000,
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host", help="Address to listen on; 0.0.0.0 for other machines to reach it."
+        ),
+    ] = "127.0.0.1",
+    allowed_hosts: Annotated[
+        str | None,
+        typer.Option(
+            "--allowed-hosts",
+            help="How other machines call this one: names or addresses, with commas between.",
+        ),
+    ] = None,
+) -> None:
+    """Open the tracked runs in the MLflow web page."""
+    from genbench.config.params import find_root
+
+    root = find_root()
+    from genbench.tracking.ui import ui as serve  # imports mlflow
+
+    serve(root, port=port, host=host, allowed_hosts=allowed_hosts)
+
+
+@command(
+    app,
+    "genbench diff ../before .",
+    "genbench diff runs/quick /elsewhere/runs/quick",
+    "genbench diff ../before . -p smoke --json",
+)
+def diff(
+    first: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A folder runs/<profile>, or a project that has it."),
+    ],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="Another one.")],
+    profile: Profile = "quick",
+    as_json: Annotated[bool, typer.Option("--json", help="All differences, as JSON.")] = False,
+) -> int:
+    """Compare the results of two runs, bit by bit."""
+    from genbench.results.diff import print_diff
+
+    return print_diff(first, second, profile, as_json=as_json)
