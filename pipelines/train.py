@@ -28,52 +28,72 @@ from genbench.weights import save
 __all__ = ["run"]
 
 
-def run(params: Params, entry: str) -> None:
-    """Write ``weights.safetensors``, ``history.csv``, ``cost.json`` and ``provenance.json`` of an
-    entry; resumes a killed run.
+def run(
+    params: Params,
+    name: str,
+    *,
+    fingerprint: Path,
+    unfinished: Path,
+    data: Path,
+    weights: Path,
+    history: Path,
+    cost: Path,
+    provenance: Path,
+) -> None:
+    """Train an entry; a killed run goes on from its last checkpoint.
+
+    Arguments:
+        params: the profile.
+        name: the entry.
+        fingerprint: read: that of this stage.
+        unfinished: where checkpoints are kept meanwhile.
+        data: read: the arrays of its data set.
+        weights: written: the trained weights.
+        history: written: losses and learning rates.
+        cost: written: size, time and memory.
+        provenance: written: commit, versions and hardware.
     """
-    block, out = params.entry(entry), params.run(entry)
+    entry = params.entry(name)
     options = bind_options(
         fit,
-        block.train,
-        where=f"entries.{entry}.train",
+        entry.train,
+        where=f"entries.{name}.train",
         skip=("model", "data", "entry", "seed", "device", "resume"),
     )
     device = devices.setup(params.compute)
-    precision = Backend.of(
-        block.train.get("backend", {}), device, where=f"entries.{entry}.train.backend"
-    ).precision
-    data = load(params.data(block.dataset), block.dataset)
+    where = f"entries.{name}.train.backend"
+    precision = Backend.of(entry.train.get("backend", {}), device, where=where).precision
+    dataset = load(data, entry.dataset)
     identity = {
-        "entry": entry,
-        "code": read_json(params.fingerprint(entry, "train"))["hash"],
-        "model": block.model,
-        "seed": block.seed,
-        "arch": block.arch,
-        "train": block.train,
-        "data": sha256(params.data(block.dataset)),
+        "entry": name,
+        "code": read_json(fingerprint)["hash"],
+        "model": entry.model,
+        "seed": entry.seed,
+        "arch": entry.arch,
+        "train": entry.train,
+        "data": sha256(data),
         "precision": precision,
         **devices.identity(params.compute, device),
     }
-    with workspace(params.checkpoints, f"{params.profile}-{entry}-train", identity) as work:
-        torch.manual_seed(seed_for("init", entry, block.seed))
-        model = build(block, data.spec)
-        with blamed(block.model):  # fit calls it too; here a mistake in it is told as the model's
+    with workspace(unfinished.parent, unfinished.name, identity) as work:
+        torch.manual_seed(seed_for("init", name, entry.seed))
+        model = build(entry, dataset.spec)
+        with blamed(entry.model):  # fit calls it too; here a mistake in it is told as the model's
             model.phases()
         fitted = fit(
-            model, data, entry=entry, seed=block.seed, device=device, resume=work, **options
+            model, dataset, entry=name, seed=entry.seed, device=device, resume=work, **options
         )
-        save(model, out / "weights.safetensors", entry=block)
-        write_text(out / "history.csv", to_csv(fitted.history))
-        cost = {
+        save(model, weights, entry=entry)
+        write_text(history, to_csv(fitted.history))
+        costs = {
             "parameters": sum(p.numel() for p in model.parameters()),
-            "steps": block.train.get("steps", 0),
+            "steps": entry.train.get("steps", 0),
             "train_seconds": fitted.seconds,
             "train_images_per_second": fitted.images_per_second,
             "peak_memory_mb": devices.peak_memory_mb(device),
         }
-        write_json(out / "cost.json", cost)
-        write_json(out / "provenance.json", _provenance(params, device, precision, block.train))
+        write_json(cost, costs)
+        write_json(provenance, _provenance(params, device, precision, entry.train))
 
 
 def _provenance(

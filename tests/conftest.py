@@ -36,7 +36,7 @@ SMALL = {"train": 300, "valid": 100, "test": 100}
 _LONG = (
     "pipeline_smoke",
     "contract",
-    "code",
+    "fingerprints",
     "processor",
     "resume",
     "cli",

@@ -21,9 +21,11 @@ os.environ["GENBENCH_ISA"] = "avx2"
 
 import yaml
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params, load_params
 from genbench.files import read_npz
 from genbench.hardware.isa import set_isa
+from genbench.pipeline.stage_runner import call_stage
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = ("train", "sample", "score_likelihood")
@@ -47,7 +49,7 @@ def hashes(params: Params, entry: str) -> dict[str, str]:
     """
     import safetensors.numpy
 
-    folder = params.run(entry)
+    folder = Layout.of(params).run_dir(entry).path
     arrays = {
         "weights": safetensors.numpy.load_file(folder / "weights.safetensors"),
         "samples": read_npz(folder / "samples.npz"),
@@ -70,7 +72,7 @@ def main(names: list[str]) -> dict[str, Any]:
         set_isa(params.compute.isa)  # before torch is imported, as the command line does
         import torch
 
-        from pipelines import code, prepare, sample, score_likelihood, train
+        from pipelines import sample, score_likelihood, train
 
         stages = {"train": train, "sample": sample, "score_likelihood": score_likelihood}
         raw = Path(os.environ.get("GENBENCH_RAW", REPOSITORY / "data" / "raw"))
@@ -78,8 +80,8 @@ def main(names: list[str]) -> dict[str, Any]:
         if raw.is_dir():
             (params.root / "data" / "raw").symlink_to(raw)
         for dataset in params.datasets:
-            prepare.run(params, dataset)
-        code.run(params)
+            call_stage("prepare", params, dataset)
+        call_stage("fingerprints", params)
         found: dict[str, Any] = {"torch": torch.__version__.split("+")[0], "entries": {}}
         for entry in names or list(params.entries):
             for stage in STAGES:

@@ -28,11 +28,13 @@ from typer.testing import CliRunner
 import genbench.models
 from genbench.cli.call import call as call_
 from genbench.cli.main import app
+from genbench.config.layout import Layout
 from genbench.config.params import load_params
 from genbench.errors import UserError
 from genbench.files import write_bytes, write_json
-from genbench.pipeline import clean, run
-from genbench.pipeline.fingerprints import Sources, entry_fingerprint
+from genbench.pipeline import clean, run, targets
+from genbench.pipeline.fingerprints import entry_fingerprint
+from genbench.pipeline.sources import Sources
 from genbench.pipeline.validate import check_params
 
 BLOCK = {
@@ -76,13 +78,13 @@ stages:
         test "$(cat broken)" != ${key} && mkdir -p runs/${profile}/${key} && echo 1 > runs/${profile}/${key}/weights
       params: [{"${params_file}": ["entries.${key}.seed"]}]
       outs: ["runs/${profile}/${key}/weights"]
-  visuals:
+  pictures:
     foreach: ${entries}
     do:
       wdir: ${root}
-      cmd: echo visuals ${key} >> log; echo $GENBENCH_DEVICE $GENBENCH_THREADS $GENBENCH_FRESH > runs/${profile}/${key}/visuals
+      cmd: echo pictures ${key} >> log; echo $GENBENCH_DEVICE $GENBENCH_THREADS $GENBENCH_FRESH > runs/${profile}/${key}/pictures
       deps: ["runs/${profile}/${key}/weights"]
-      outs: ["runs/${profile}/${key}/visuals"]
+      outs: ["runs/${profile}/${key}/pictures"]
   score_likelihood:
     foreach: ${entries}
     do:
@@ -221,12 +223,12 @@ def test_every_command_explains_itself_in_a_line() -> None:
 @pytest.mark.parametrize(
     "verb",
     [
-        "code",
+        "fingerprints",
         "prepare",
         "features",
         "train",
         "sample",
-        "visuals",
+        "pictures",
         "score-likelihood",
         "score-samples",
         "report",
@@ -376,10 +378,10 @@ def test_a_number_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def calls(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Replaces the stages `code` and `train`; `train` raises what stands under `error`."""
+    """Replaces the stages `fingerprints` and `train`; `train` raises what stands under `error`."""
     seen: list[object] = []
 
-    def train(params: object, entry: str) -> None:
+    def train(params: object, entry: str, **places: Path) -> None:
         seen.append(
             ("train", entry, os.environ.get("GENBENCH_DEVICE"), os.environ.get("GENBENCH_THREADS"))
         )
@@ -388,7 +390,9 @@ def calls(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
                 raise wanted
 
     monkeypatch.setattr(
-        importlib.import_module("pipelines.code"), "run", lambda params: seen.append("code")
+        importlib.import_module("pipelines.fingerprints"),
+        "run",
+        lambda params: seen.append("fingerprints"),
     )
     monkeypatch.setattr(importlib.import_module("pipelines.train"), "run", train)
     return seen
@@ -431,7 +435,7 @@ def test_a_stage_refuses_sources_other_than_those_of_its_fingerprint(
     monkeypatch.setenv("DVC_STAGE", "train@made")
     entry = load_params().entry("made")
     written = asdict(entry_fingerprint(Sources(), "train", entry, ()))
-    path = root / "runs" / "quick" / "code" / "made" / "train.json"
+    path = root / "runs" / "quick" / "fingerprints" / "made" / "train.json"
     write_json(path, written)
     assert call("train", "made")[0] == 0
     write_json(
@@ -523,7 +527,7 @@ def test_outside_dvc_the_fingerprints_are_written_first(
     root: Path, calls: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call("train", "made")
-    assert [c if isinstance(c, str) else c[0] for c in calls] == ["code", "train"]  # type: ignore[index]
+    assert [c if isinstance(c, str) else c[0] for c in calls] == ["fingerprints", "train"]  # type: ignore[index]
     calls.clear()
     monkeypatch.setenv("DVC_STAGE", "train@made")
     call("train", "made")
@@ -541,22 +545,22 @@ def test_device_and_threads_reach_the_stage(root: Path, calls: list[object]) -> 
 
 def test_entries_are_matched_by_wildcard_in_the_order_of_the_file(root: Path) -> None:
     params = load_params()
-    assert run.match_entries(params, None) == ["made", "pixel_cnn", "pixel_marginals", "vae"]
-    assert run.match_entries(params, "vae, pixel*") == ["pixel_cnn", "pixel_marginals", "vae"]
+    assert targets.match_entries(params, None) == ["made", "pixel_cnn", "pixel_marginals", "vae"]
+    assert targets.match_entries(params, "vae, pixel*") == ["pixel_cnn", "pixel_marginals", "vae"]
     with pytest.raises(UserError, match="matches no entry"):
-        run.match_entries(params, "vae,flow*")
+        targets.match_entries(params, "vae,flow*")
 
 
 def test_targets_of_dvc(root: Path) -> None:
     quick, smoke = load_params("quick"), load_params("smoke")
-    assert run.pipeline_targets(quick, None) == ["dvc.yaml"]
-    assert run.pipeline_targets(smoke, None) == ["profiles/smoke/dvc.yaml"]
-    assert run.pipeline_targets(quick, ["vae"]) == [
-        "visuals@vae",
+    assert targets.pipeline_targets(quick, None) == ["dvc.yaml"]
+    assert targets.pipeline_targets(smoke, None) == ["profiles/smoke/dvc.yaml"]
+    assert targets.pipeline_targets(quick, ["vae"]) == [
+        "pictures@vae",
         "score_likelihood@vae",
         "score_samples@vae",
     ]
-    assert run.pipeline_targets(smoke, ["vae"])[0] == "profiles/smoke/dvc.yaml:visuals@vae"
+    assert targets.pipeline_targets(smoke, ["vae"])[0] == "profiles/smoke/dvc.yaml:pictures@vae"
 
 
 def test_a_run_finishes_the_others_and_reports_when_one_fails(repository: Path) -> None:
@@ -580,12 +584,12 @@ def test_a_run_finishes_the_others_and_reports_when_one_fails(repository: Path) 
     assert done.returncode not in (0, 1), done.stderr  # DVC's own code
     assert "vae: train: no good" in done.stderr
     lines = log(repository)
-    assert {"train vae", "samples made", "likelihood pixel_cnn", "visuals pixel_marginals"} <= set(
+    assert {"train vae", "samples made", "likelihood pixel_cnn", "pictures pixel_marginals"} <= set(
         lines
     )
     assert "samples vae" not in lines
     assert lines[-2:] == ["report", "track"]
-    assert (repository / "runs" / "smoke" / "made" / "visuals").read_text() == "cpu 5\n"
+    assert (repository / "runs" / "smoke" / "made" / "pictures").read_text() == "cpu 5\n"
 
     (repository / "broken").write_text("none")
     (repository / "board").write_text(json.dumps({"missing": []}))
@@ -598,7 +602,7 @@ def test_a_run_finishes_the_others_and_reports_when_one_fails(repository: Path) 
         "samples vae",
         "track",
         "train vae",
-        "visuals vae",
+        "pictures vae",
     ]
     assert "missing" not in done.stderr
     assert "reports/smoke/index.html" in done.stdout
@@ -612,13 +616,13 @@ def test_a_run_of_some_entries_runs_only_these(repository: Path) -> None:
         "likelihood pixel_cnn",
         "samples pixel_cnn",
         "train pixel_cnn",
-        "visuals pixel_cnn",
+        "pictures pixel_cnn",
     ]
     assert once[-2:] == ["report", "track"]
-    assert (repository / "runs" / "quick" / "pixel_cnn" / "visuals").read_text().strip() == ""
+    assert (repository / "runs" / "quick" / "pixel_cnn" / "pictures").read_text().strip() == ""
     subprocess.run([*command, "--force"], cwd=repository, capture_output=True, check=True)
     again = log(repository)[len(once) :]
-    assert (repository / "runs" / "quick" / "pixel_cnn" / "visuals").read_text().strip() == "1", (
+    assert (repository / "runs" / "quick" / "pixel_cnn" / "pictures").read_text().strip() == "1", (
         "checkpoints would be resumed"
     )
     assert "train pixel_cnn" in again
@@ -971,7 +975,7 @@ def test_pictures_depend_on_the_seed_alone(root: Path) -> None:
         entry = load_params().entry(name)
         checkpoint_.save(
             registry.build(entry, data.SPECS["mnist"]),
-            params.run(name) / "weights.safetensors",
+            Layout.of(params).run_dir(name).weights,
             entry=entry,
         )
     pictures = {}

@@ -22,6 +22,7 @@ import pytest
 from PIL import Image
 
 from genbench.base import Conditioning, DataSpec, Likelihood
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params, Protocol
 from genbench.data.datasets import EXCERPT
 from genbench.errors import UserError
@@ -29,15 +30,16 @@ from genbench.files import read_json, sha256, write_bytes, write_json, write_npz
 from genbench.hardware.compute import Compute
 from genbench.pictures.grids import png
 from genbench.registry import model_class, model_names
-from genbench.report import leaderboard_schema, validate
-from genbench.report.charts import Point, curves, scatter
+from genbench.report.curves import curves
 from genbench.report.grids import pick
 from genbench.report.page import MAX_BYTES, Material, page
 from genbench.report.published import literature, merged, published
 from genbench.report.rows import KINDS, headlines, leaderboard
+from genbench.report.scatter import Point, scatter
 from genbench.report.tables import csv_table, markdown
 from genbench.report.text import number, plus_minus
-from genbench.results import collect as collecting
+from genbench.results import entry as reading
+from genbench.results.schema import leaderboard_schema, validate
 from genbench.scoring.records import Metric, Record, read_record, write_record
 from pipelines import report
 from tests.toys import weights_of
@@ -84,7 +86,7 @@ class Bench:
         self, name: str, model: str, dataset: str = "mnist", seed: int = 0, **arch: object
     ) -> Path:
         self.entries[name] = Entry(name, model, dataset, seed, arch, {"steps": 10}, {}, {})
-        return self.params.run(name)
+        return Layout.of(self.params).run_dir(name).path
 
     def add(
         self,
@@ -135,7 +137,7 @@ class Bench:
         write_npz(run / "samples.npz", {"images": images, **labels})
         matches = None if MODELS[model][0] is Likelihood.NONE else True
         self.sampling(name, matches=matches)
-        write_json(run / "visuals" / "visuals.json", [])
+        write_json(run / "pictures" / "pictures.json", [])
         kind = MODELS[model][0].value
         scores = {} if bits is None else {
             "bits_per_dim": Metric(bits, 0.01, 100, False, kind, {"draws": 1}),
@@ -164,7 +166,7 @@ class Bench:
             "peak_memory_mb": 9.0,
             "device": "cpu",
         }
-        write_json(self.params.run(name) / "sampling.json", info)
+        write_json(Layout.of(self.params).run_dir(name).sampling, info)
 
     def data(self, dataset: str) -> None:
         rng = np.random.default_rng(1)
@@ -173,7 +175,7 @@ class Bench:
             arrays[f"{split}_x"] = rng.integers(0, LEVELS[dataset], (200, 28, 28), dtype=np.uint8)
             if dataset == "mnist":
                 arrays[f"{split}_y"] = (np.arange(200) % 10).astype(np.uint8)
-        write_npz(self.params.data(dataset), arrays)
+        write_npz(Layout.of(self.params).data(dataset), arrays)
 
     def fail(self, name: str, stage: str, error: str) -> None:
         status = {
@@ -184,24 +186,24 @@ class Bench:
             "time": "2026-01-01T00:00:00",
             "log": "Traceback (most recent call last):",
         }
-        write_json(self.params.status(name, stage), status)
+        write_json(Layout.of(self.params).status(name, stage), status)
 
     def board(self) -> dict:
         """The leaderboard's content alone, which needs no drawing."""
-        return leaderboard(self.params, collecting.collect(self.params))
+        return leaderboard(self.params, reading.read_entries(self.params))
 
     def write(self) -> dict:
         """The stage."""
         report.run(self.params)
-        return json.loads((self.params.report / "leaderboard.json").read_text())
+        return json.loads(Layout.of(self.params).report.leaderboard.read_text())
 
     def page(self) -> str:
-        return (self.params.report / "index.html").read_text()
+        return Layout.of(self.params).report.page.read_text()
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(collecting, "model_class", fake_class)
+    monkeypatch.setattr(reading, "model_class", fake_class)
     return Bench(tmp_path)
 
 
@@ -274,7 +276,7 @@ def test_score_hash_depends_on_scores_and_weights_alone(bench: Bench) -> None:
     bench.add("alpha-s1", "alpha", bits=1.2, seed=1)
     mean = row(bench.board(), "alpha*")["score_hash"]
     write_bytes(
-        bench.params.run("alpha-s1") / "weights.safetensors",
+        Layout.of(bench.params).run_dir("alpha-s1").weights,
         weights_of(bench.entries["alpha-s1"], 1.0),
     )
     assert row(bench.board(), "alpha*")["score_hash"] != mean
@@ -287,7 +289,7 @@ def test_headlines_are_the_main_scores_with_five_digits_a_file_for_each_entry(be
     bench.write()
     written = {
         path.stem: json.loads(path.read_text())
-        for path in (bench.params.report / "metrics").iterdir()
+        for path in (Layout.of(bench.params).report.path / "metrics").iterdir()
     }
     assert written == headlines(bench.board())
     assert written.keys() == {"alpha", "alpha-s1", "gamma"}
@@ -398,9 +400,10 @@ def test_a_failed_fingerprint_is_the_reason(bench: Bench) -> None:
     run = bench.add("alpha", "alpha", bits=1.2)
     (run / "quality.json").unlink()
     (run / "likelihood.json").unlink()
-    bench.fail("all", "code", "genbench/training/fit.py:3: invalid syntax")
+    bench.fail("all", "fingerprints", "genbench/training/fit.py:3: invalid syntax")
     reason = (
-        "code failed: genbench/training/fit.py:3: invalid syntax (log: .status/quick/all-code.json)"
+        "fingerprints failed: genbench/training/fit.py:3: invalid syntax "
+        "(log: .status/quick/all-fingerprints.json)"
     )
     assert [gap["reason"] for gap in bench.board()["missing"]] == [reason, reason]
 
@@ -545,10 +548,10 @@ def test_more_test_images_than_there_are_change_nothing(bench: Bench) -> None:
 
 def test_why_a_stage_that_is_out_of_date_failed(bench: Bench) -> None:
     bench.add("alpha", "alpha", bits=1.2)
-    bench.fail("all", "code", "invalid syntax")
+    bench.fail("all", "fingerprints", "invalid syntax")
     bench.entries["alpha"] = replace(bench.entries["alpha"], seed=1)
     assert bench.board()["missing"][0]["reason"].startswith(
-        "train is out of date: seed was 0 and is now 1; code failed: invalid syntax"
+        "train is out of date: seed was 0 and is now 1; fingerprints failed: invalid syntax"
     )
 
 
@@ -628,9 +631,9 @@ NAN = b'{"value": NaN, "stderr": null, "n": 1, "higher_is_better": false}'
         ("history.csv", b"step,loss/loss\n1,abc\n"),
         ("samples.npz", b"PK"),
         ("sampling.json", b"{}"),
-        ("visuals/visuals.json", (b'[{"file": "../../weights.png", "kind": "process", "title": "t", '
+        ("pictures/pictures.json", (b'[{"file": "../../weights.png", "kind": "process", "title": "t", '
                                  b'"caption": "c"}]')),
-        ("visuals/visuals.json", (b'[{"file": "gone.png", "kind": "process", "title": "t", '
+        ("pictures/pictures.json", (b'[{"file": "gone.png", "kind": "process", "title": "t", '
                                  b'"caption": "c"}]')),
     ],
 )  # fmt: skip
@@ -664,7 +667,7 @@ def test_a_model_that_cannot_be_imported_costs_its_own_entries_only(
 
     bench.add("alpha", "alpha", bits=1.2)
     bench.add("beta", "beta", bits=1.3)
-    monkeypatch.setattr(collecting, "model_class", broken)
+    monkeypatch.setattr(reading, "model_class", broken)
     board = bench.board()
     assert [r["entry"] for r in board["rows"]] == ["alpha"]
     assert "line 3" in board["missing"][0]["reason"]
@@ -680,7 +683,7 @@ def test_a_failing_report_leaves_the_former_one(
     with pytest.raises(ZeroDivisionError):
         report.run(bench.params)
     assert bench.page() == before
-    assert [p.name for p in bench.params.report.parent.iterdir()] == ["quick"]
+    assert [p.name for p in Layout.of(bench.params).report.path.parent.iterdir()] == ["quick"]
 
 
 # ---------------------------------------------------------------------- seeds
@@ -770,7 +773,7 @@ def kind(isa: str) -> dict[str, object]:
 
 def on(bench: Bench, name: str, trained: str, **later: str) -> None:
     """Say on which kind of processor the stages of an entry ran."""
-    run = bench.params.run(name)
+    run = Layout.of(bench.params).run_dir(name).path
     files = {"provenance.json": trained, "sampling.json": later.get("sampled", trained)}
     for file, isa in files.items():
         write_json(run / file, json.loads((run / file).read_text()) | {"kind": kind(isa)})
@@ -793,7 +796,7 @@ def test_the_processor_is_named_for_each_row_as_soon_as_rows_differ(bench: Bench
         "AMD, AVX2, torch 2.9",
     ]
     assert "processor" not in markdown(board)
-    assert "· AMD, AVX2" not in page(board, collecting.collect(bench.params), Material())[0]
+    assert "· AMD, AVX2" not in page(board, reading.read_entries(bench.params), Material())[0]
     on(bench, "beta", "AVX512_BF16", quality="AVX2")
     board = bench.board()
     text = markdown(board)
@@ -805,7 +808,7 @@ def test_the_processor_is_named_for_each_row_as_soon_as_rows_differ(bench: Bench
     assert lines["`beta`"].endswith(
         "| AMD, AVX512_BF16, torch 2.9; samples scored on AMD, AVX2, torch 2.9 |"
     )
-    html = page(board, collecting.collect(bench.params), Material())[0]
+    html = page(board, reading.read_entries(bench.params), Material())[0]
     assert "· AMD, AVX2, torch 2.9</small>" in html
     assert "· AMD, AVX512_BF16, torch 2.9; samples scored on AMD, AVX2, torch 2.9</small>" in html
     rows = {line["entry"]: line for line in csv.DictReader(io.StringIO(csv_table(board)))}
@@ -903,7 +906,7 @@ class Reader(HTMLParser):
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A written report with one of everything; tests only read it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collecting, "model_class", fake_class)
+        patch.setattr(reading, "model_class", fake_class)
         bench = everything(Bench(tmp_path_factory.mktemp("full")))
         bench.write()
         yield bench
@@ -915,14 +918,14 @@ def everything(bench: Bench) -> Bench:
     run = bench.add("beta_cond", "beta", bits=1.25, conditional=True)
     image = io.BytesIO()
     Image.new("L", (8, 8)).save(image, "PNG")
-    write_bytes(run / "visuals" / "walk.png", image.getvalue())
-    visual = {
+    write_bytes(run / "pictures" / "walk.png", image.getvalue())
+    picture = {
         "file": "walk.png",
         "kind": "interpolation",
         "title": "A <walk>",
         "caption": "from a to b",
     }
-    write_json(run / "visuals" / "visuals.json", [visual])
+    write_json(run / "pictures" / "pictures.json", [picture])
     bench.add("delta", "delta", bits=1.0)
     bench.add("gamma", "gamma", fid=3.0)
     bench.add("floor", "floor", fid=0.5)
@@ -952,7 +955,7 @@ def test_the_page_stands_alone(full: Bench) -> None:
         "board-mnist",
         "missing",
         "samples",
-        "visuals",
+        "pictures",
         "curves",
         "cost",
         "published",
@@ -977,8 +980,8 @@ def test_equal_inputs_give_equal_files(bench: Bench, full: Bench) -> None:
         }
 
     everything(bench).write()
-    first = files(full.params.report)
-    assert first == files(bench.params.report)
+    first = files(Layout.of(full.params).report.path)
+    assert first == files(Layout.of(bench.params).report.path)
     names = {
         "alpha-samples.png",
         "alpha-curves.png",
@@ -1002,12 +1005,12 @@ def test_groups_are_apart_and_controls_last(full: Bench) -> None:
 
 def test_marks_and_notes_of_the_table(bench: Bench) -> None:
     everything(bench).sampling("beta_cond", matches=False, sampler="ddim-20")
-    run = bench.params.run("delta")
+    run = Layout.of(bench.params).run_dir("delta").path
     write_record(
         run / "likelihood.json",
         Record("delta", {}, {"nats": "ESS 3 is below 10", "bits_per_dim": "ESS 3 is below 10"}),
     )
-    text, _ = page(bench.board(), collecting.collect(bench.params), Material())
+    text, _ = page(bench.board(), reading.read_entries(bench.params), Material())
     section = text.split('id="board-mnist"')[1].split("</section>")[0]
     notes = re.findall(r"<li>(.*?)</li>", section.split('<ol class="notes">')[1])
     row_of = {
@@ -1091,16 +1094,16 @@ def test_pictures_beyond_the_budget_become_files(bench: Bench) -> None:
     items = []
     for i in range(40):
         write_bytes(
-            run / "visuals" / f"v{i}.png", png(noise.integers(0, 256, (300, 500), dtype=np.uint8))
+            run / "pictures" / f"v{i}.png", png(noise.integers(0, 256, (300, 500), dtype=np.uint8))
         )  # 150 kB, as noise stays
         items.append({"file": f"v{i}.png", "kind": "process", "title": f"title {i}", "caption": ""})
-    write_json(run / "visuals" / "visuals.json", items)
+    write_json(run / "pictures" / "pictures.json", items)
     bench.write()
     text = bench.page()
     assert len(text.encode()) <= MAX_BYTES
     beside = re.findall(r'src="(figures/alpha-v\d+\.png)"', text)
     assert 0 < len(beside) < 40
-    assert all((bench.params.report / name).is_file() for name in beside)
+    assert all((Layout.of(bench.params).report.path / name).is_file() for name in beside)
     assert sum(f"title {i} of alpha" in text for i in range(40)) == 40
 
 
@@ -1109,7 +1112,7 @@ def test_a_page_above_its_limit_has_its_pictures_beside_it_or_is_refused(
 ) -> None:
     everything(bench)
     outcomes, pictures = (
-        collecting.collect(bench.params),
+        reading.read_entries(bench.params),
         Material(samples={"alpha": bytes(100_000)}),
     )
     board = bench.board()
@@ -1178,7 +1181,7 @@ def test_literature_is_whole() -> None:
 
 
 def test_our_rows_stand_at_their_place(full: Bench) -> None:
-    board = json.loads((full.params.report / "leaderboard.json").read_text())
+    board = json.loads(Layout.of(full.params).report.leaderboard.read_text())
     validate(board)
     rows = [r for r in board["rows"] if r["dataset"] == "mnist" and not r["control"]]
     selection, whole = merged(published("mnist"), rows)
@@ -1278,4 +1281,4 @@ def test_charts_without_points() -> None:
 
 
 def test_the_real_schema_of_a_data_set_is_the_one_drawn() -> None:
-    assert collecting.SPECS["mnist"] == DataSpec(28, 28, 256, 10)
+    assert reading.spec_of("mnist") == DataSpec(28, 28, 256, 10)

@@ -15,7 +15,7 @@ import yaml
 from genbench.report.page import Material, page
 from genbench.report.published import best_of_family, merged, published
 from genbench.report.text import MARKS
-from genbench.results import collect as collecting
+from genbench.results import entry as reading
 from tests.pages import leaderboard_of, section_of, tables_of
 from tests.test_report import Bench, fake_class
 
@@ -52,7 +52,7 @@ def families(dataset: str) -> list[str]:
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(collecting, "model_class", fake_class)
+    monkeypatch.setattr(reading, "model_class", fake_class)
     return Bench(tmp_path)
 
 
@@ -126,7 +126,7 @@ def test_the_leaderboard_shows_each_familys_best_beside_its_entries(bench: Bench
     for name in ("alpha", "beta", "delta", "gamma", "ceiling", "floor"):
         bench.add(name, name, bits=1.0)
         bench.add(f"binary-{name}", name, bits=0.2, dataset="binary_mnist")
-    text = page(bench.board(), collecting.collect(bench.params), Material())[0]
+    text = page(bench.board(), reading.read_entries(bench.params), Material())[0]
     family = {
         "alpha": "autoregressive",
         "beta": "variational",
@@ -155,7 +155,7 @@ def test_of_ours_one_line_per_group_of_seeds_stands_among_the_published(bench: B
     bench.add("beta", "beta", bits=1.123)
     bench.add("gamma", "gamma")
     bench.add("ceiling", "ceiling", bits=1.2)
-    text = page(bench.board(), collecting.collect(bench.params), Material())[0]
+    text = page(bench.board(), reading.read_entries(bench.params), Material())[0]
     for table in tables_of(section_of(text, "published"))[:2]:  # a selection, and everything
         _, *rows = table
         ours = [

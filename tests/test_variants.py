@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from genbench.config.layout import Layout
 from genbench.report.text import columns, diagnostics
 from genbench.report.variants import inside, variants
-from genbench.results import collect as collecting
+from genbench.results import entry as reading
 from genbench.scoring.records import Metric, read_record, write_record
 from tests.test_report import Bench, fake_class
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(collecting, "model_class", fake_class)
+    monkeypatch.setattr(reading, "model_class", fake_class)
     bench = Bench(tmp_path)
     bench.add("one", "beta", bits=1.4, fid=7.0, size=8, joint=True)
     bench.add("two", "beta", bits=1.2, fid=4.0, size=8, joint=False)
@@ -27,7 +28,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     bench.add("floor", "floor", fid=0.5)
     bench.add("floor_again", "floor", fid=0.6, size=1)
     for name, rate in (("one", 120.25), ("two", 100.0)):
-        path = bench.params.run(name) / "likelihood.json"
+        path = Layout.of(bench.params).run_dir(name).likelihood
         record = read_record(path)
         write_record(
             path,
@@ -98,7 +99,7 @@ def test_entries_that_differ_in_scoring_alone_are_variants_too(bench: Bench) -> 
 
 
 def test_what_is_withheld_says_why(bench: Bench) -> None:
-    path = bench.params.run("one") / "likelihood.json"
+    path = Layout.of(bench.params).run_dir("one").likelihood
     record = read_record(path)
     kept = {name: metric for name, metric in record.metrics.items() if name != "bits_per_dim"}
     write_record(

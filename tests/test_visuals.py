@@ -14,16 +14,17 @@ from torch import Generator, Tensor, nn
 
 from genbench import weights
 from genbench.base import DataSpec, GenerativeModel, Likelihood
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.files import read_json
 from genbench.models.ddpm import DDPM
 from genbench.models.ebm import EBM
 from genbench.pictures import gallery, grids
-from genbench.pictures import kinds as visuals
+from genbench.pictures import kinds as pictures
 from genbench.registry import build, model_class
 from genbench.seeding import generator_for
-from pipelines import visuals as stage
+from pipelines import pictures as stage
 from tests.toys import ToyFVBN, ToyGAN, ToyRBM, ToyVAE, ToyVQ
 
 SPEC = DataSpec(4, 4, 2, 2)
@@ -113,7 +114,7 @@ def greys(x: Tensor) -> np.ndarray:
 
 def test_interpolation_starts_and_ends_at_the_random_latents() -> None:
     model = Sheet()
-    shown = tiles(visuals.interpolation(model, rng=rng(3), rows=2, steps=5), columns=5)
+    shown = tiles(pictures.interpolation(model, rng=rng(3), rows=2, steps=5), columns=5)
     again = rng(3)
     a, b = (model.prior(2, rng=again) for _ in range(2))
     np.testing.assert_array_equal(shown[:, 0], greys((a > 0).byte()))
@@ -123,7 +124,7 @@ def test_interpolation_starts_and_ends_at_the_random_latents() -> None:
 def test_interpolation_of_images_has_the_real_ones_outside() -> None:
     x, y = digits()
     shown = tiles(
-        visuals.interpolation(Sheet(), x, y, rng=rng(), rows=3, steps=4, mode="images"), columns=6
+        pictures.interpolation(Sheet(), x, y, rng=rng(), rows=3, steps=4, mode="images"), columns=6
     )
     np.testing.assert_array_equal(
         shown[:, 0], shown[:, 1]
@@ -139,7 +140,7 @@ def test_conditional_models_interpolate_within_a_class() -> None:
     x[:, 0, 0] = y[:, None].to(torch.uint8)
     model = ToyVAE(DataSpec(3, 3, 2, 2), conditional=True)
     shown = tiles(
-        visuals.interpolation(model, x, y, rng=rng(), rows=4, steps=3, mode="images"),
+        pictures.interpolation(model, x, y, rng=rng(), rows=4, steps=3, mode="images"),
         columns=5,
         size=3,
     )
@@ -157,7 +158,7 @@ def test_classes_decode_one_latent_under_each_label() -> None:
             model.dec.weight[3 * label : 3 * label + 3, 2 + label] = (
                 100  # row `label` is light under that label
             )
-    shown = tiles(visuals.classes(model, rng=rng(), rows=2), columns=3, size=3)
+    shown = tiles(pictures.classes(model, rng=rng(), rows=2), columns=3, size=3)
     for label in range(3):
         expected = np.zeros((3, 3))
         expected[label] = 255
@@ -182,7 +183,7 @@ def test_classes_draw_from_the_prior_of_each_label_by_the_same_random_numbers() 
             return shown
 
     shown = tiles(
-        visuals.classes(Shifted(DataSpec(3, 3, 2, 3), conditional=True), rng=rng(), rows=8),
+        pictures.classes(Shifted(DataSpec(3, 3, 2, 3), conditional=True), rng=rng(), rows=8),
         columns=3,
         size=3,
     )
@@ -193,7 +194,7 @@ def test_classes_draw_from_the_prior_of_each_label_by_the_same_random_numbers() 
 
 
 def test_traversal_begins_with_the_coordinate_that_matters() -> None:
-    shown = tiles(visuals.traversal(OnePixel(), rng=rng(), rows=3, steps=6), columns=6)
+    shown = tiles(pictures.traversal(OnePixel(), rng=rng(), rows=3, steps=6), columns=6)
     last_rows = shown[0, :, 3, 0]
     assert last_rows.tolist() == [0, 0, 0, 255, 255, 255]
     assert (shown[1:] == shown[1:, :1]).all()  # no other coordinate changes anything
@@ -207,7 +208,7 @@ def test_a_coordinate_that_darkens_matters_as_much_as_one_that_brightens() -> No
             return super().decode(-z, y, rng=rng)
 
     rising, sinking = (
-        tiles(visuals.traversal(model, rng=rng(), rows=3, steps=6), columns=6)
+        tiles(pictures.traversal(model, rng=rng(), rows=3, steps=6), columns=6)
         for model in (OnePixel(), Sinking())
     )
     assert not (sinking[0] == sinking[0, :1]).all()
@@ -216,7 +217,7 @@ def test_a_coordinate_that_darkens_matters_as_much_as_one_that_brightens() -> No
 
 def test_reconstructions_stand_below_their_originals() -> None:
     x, y = digits()
-    shown = tiles(visuals.reconstructions(Sheet(), x, y, rng=rng(), n=8, columns=4), columns=4)
+    shown = tiles(pictures.reconstructions(Sheet(), x, y, rng=rng(), n=8, columns=4), columns=4)
     np.testing.assert_array_equal(shown[[0, 2]], shown[[1, 3]])
     np.testing.assert_array_equal(shown[[0, 2]].reshape(8, 4, 4), greys(x[:8]))
 
@@ -226,7 +227,7 @@ def test_reconstructions_stand_below_their_originals() -> None:
 
 def test_process_ends_with_the_samples_and_starts_with_the_first_state() -> None:
     model = Sheet()
-    frames = visuals.process(model, 6, rng=rng(4), columns=3)
+    frames = pictures.process(model, 6, rng=rng(4), columns=3)
     sample = model.sample(6, rng=rng(4))
     assert len(frames) == 4
     np.testing.assert_array_equal(frames[-1], grids.grid(sample, levels=2, columns=3))
@@ -237,7 +238,7 @@ def test_process_ends_with_the_samples_and_starts_with_the_first_state() -> None
 
 def test_strip_shows_one_image_a_row_and_time_from_left_to_right() -> None:
     model = Sheet()
-    shown = tiles(visuals.strip(model, 2, rng=rng(4), columns=3), columns=3)
+    shown = tiles(pictures.strip(model, 2, rng=rng(4), columns=3), columns=3)
     sample = greys(model.sample(2, rng=rng(4)))
     np.testing.assert_array_equal(shown[:, -1], sample)
     np.testing.assert_array_equal(shown[:, 0, 0], sample[:, 0])
@@ -247,25 +248,25 @@ def test_strip_shows_one_image_a_row_and_time_from_left_to_right() -> None:
 def test_long_processes_are_thinned() -> None:
     torch.manual_seed(0)
     model = ToyRBM(DataSpec(3, 3, 2))
-    assert len(visuals.trace(model, 2, rng=rng())) == 200
-    assert len(visuals.process(model, 2, rng=rng())) == visuals.FRAMES
+    assert len(pictures.trace(model, 2, rng=rng())) == 200
+    assert len(pictures.process(model, 2, rng=rng())) == pictures.FRAMES
 
 
 def test_a_sampler_that_goes_on_from_other_chains_is_shown_from_its_beginning() -> None:
     torch.manual_seed(0)
     model = EBM(DataSpec(4, 4, 2), widths=[8], hidden=8, chains=8, burn_in=30).eval()
     model.chain.fill_(1.0)
-    shown = visuals.trace(
+    shown = pictures.trace(
         model, 2, rng=rng(), sampler={"sampler": "langevin", "start": "buffer", "burn_in": 3}
     )
     assert len(shown) == 30
-    assert torch.equal(shown, visuals.trace(model, 2, rng=rng(), sampler={"sampler": "langevin"}))
+    assert torch.equal(shown, pictures.trace(model, 2, rng=rng(), sampler={"sampler": "langevin"}))
     assert 0 < shown[0].float().mean() < 1  # the chains of training are white
 
 
 def test_completions_show_the_image_its_known_part_and_the_draws() -> None:
     x, y = digits()
-    shown = tiles(visuals.completions(Sheet(), x, y, rng=rng(), rows=3, draws=2), columns=4)
+    shown = tiles(pictures.completions(Sheet(), x, y, rng=rng(), rows=3, draws=2), columns=4)
     np.testing.assert_array_equal(shown[:, 0], greys(x[:3]))
     for column in (1, 2, 3):
         np.testing.assert_array_equal(shown[:, column, :2], shown[:, 0, :2])
@@ -277,11 +278,11 @@ def test_completions_take_any_mask() -> None:
     x, y = digits()
     mask = torch.zeros(4, 4, dtype=torch.bool)
     mask[:, 0] = True
-    shown = tiles(visuals.completions(Sheet(), x, y, mask, rng=rng(), rows=2, draws=1), columns=3)
+    shown = tiles(pictures.completions(Sheet(), x, y, mask, rng=rng(), rows=2, draws=1), columns=3)
     np.testing.assert_array_equal(shown[:, 2, :, 0], shown[:, 0, :, 0])
     assert (shown[:, 2, :, 1:] == 255).all()
     with pytest.raises(UserError, match=r"mask: must be bool \(4, 4\), got torch.uint8 \(4, 4\)"):
-        visuals.completions(Sheet(), x, y, mask.byte(), rng=rng(), rows=2)
+        pictures.completions(Sheet(), x, y, mask.byte(), rng=rng(), rows=2)
 
 
 def test_the_known_half_of_a_model_with_an_order_is_what_it_draws_first() -> None:
@@ -289,7 +290,7 @@ def test_the_known_half_of_a_model_with_an_order_is_what_it_draws_first() -> Non
         def pixel_order(self) -> Tensor:
             return torch.arange(8, -1, -1)
 
-    mask = visuals._first_half(Backwards(DataSpec(3, 3, 2)))
+    mask = pictures._first_half(Backwards(DataSpec(3, 3, 2)))
     assert mask.flatten().tolist() == [False] * 5 + [True] * 4
 
 
@@ -298,22 +299,22 @@ def test_the_known_half_of_a_model_with_an_order_is_what_it_draws_first() -> Non
 
 def test_exemplars_take_every_class_in_turn() -> None:
     x, y = torch.zeros(9, 1, 4, 4, dtype=torch.uint8), torch.tensor([2, 2, 0, 2, 1, 0, 2, 2, 2])
-    assert y[visuals.exemplars(x, y, 7)].tolist() == [0, 1, 2, 0, 2, 2, 2]
-    assert visuals.exemplars(x, None, 4).tolist() == [0, 2, 4, 6]
+    assert y[pictures.exemplars(x, y, 7)].tolist() == [0, 1, 2, 0, 2, 2, 2]
+    assert pictures.exemplars(x, None, 4).tolist() == [0, 2, 4, 6]
     with pytest.raises(UserError, match="10 images are needed, got 9"):
-        visuals.exemplars(x, y, 10)
+        pictures.exemplars(x, y, 10)
 
 
 def test_a_model_without_the_capability_is_refused_with_those_that_have_it() -> None:
     model = model_class("train_copy")(SPEC, size=2)
     x, y = digits()
     for call, able in (
-        (lambda: visuals.interpolation(model, rng=rng()), "vae"),
-        (lambda: visuals.interpolation(model, x, y, rng=rng(), mode="images"), "vae"),
-        (lambda: visuals.reconstructions(model, x, y, rng=rng()), "vae"),
-        (lambda: visuals.traversal(model, rng=rng()), "dcgan"),
-        (lambda: visuals.process(model, rng=rng()), "pixel_cnn"),
-        (lambda: visuals.completions(model, x, y, rng=rng()), "made"),
+        (lambda: pictures.interpolation(model, rng=rng()), "vae"),
+        (lambda: pictures.interpolation(model, x, y, rng=rng(), mode="images"), "vae"),
+        (lambda: pictures.reconstructions(model, x, y, rng=rng()), "vae"),
+        (lambda: pictures.traversal(model, rng=rng()), "dcgan"),
+        (lambda: pictures.process(model, rng=rng()), "pixel_cnn"),
+        (lambda: pictures.completions(model, x, y, rng=rng()), "made"),
     ):
         with pytest.raises(
             UserError, match=rf"TrainCopy cannot .*Models that can: .*{able}"
@@ -324,22 +325,22 @@ def test_a_model_without_the_capability_is_refused_with_those_that_have_it() -> 
 
 def test_bad_options_are_named() -> None:
     with pytest.raises(UserError, match="mode: must be 'prior' or 'images', got 'both'"):
-        visuals.interpolation(Sheet(), rng=rng(), mode="both")
+        pictures.interpolation(Sheet(), rng=rng(), mode="both")
     with pytest.raises(UserError, match="steps must be at least 2"):
-        visuals.interpolation(Sheet(), rng=rng(), steps=1)
+        pictures.interpolation(Sheet(), rng=rng(), steps=1)
     with pytest.raises(UserError, match="needs images"):
-        visuals.interpolation(Sheet(), rng=rng(), mode="images")
+        pictures.interpolation(Sheet(), rng=rng(), mode="images")
     with pytest.raises(UserError, match="unconditional"):
-        visuals.classes(Sheet(), rng=rng())
+        pictures.classes(Sheet(), rng=rng())
     with pytest.raises(UserError, match="codes"):
-        visuals.traversal(ToyVQ(DataSpec(3, 3, 2)), rng=rng())
+        pictures.traversal(ToyVQ(DataSpec(3, 3, 2)), rng=rng())
 
 
 # ---------------------------------------------------------------------- all of them
 
 
 def seeded(kind: str) -> Generator:
-    return generator_for("visuals", "toy", 0, kind)
+    return generator_for("pictures", "toy", 0, kind)
 
 
 @pytest.mark.parametrize(
@@ -381,7 +382,7 @@ def test_everything_shows_what_a_model_can(model: GenerativeModel, files: set[st
     x = torch.randint(0, 2, (60, 1, 3, 3), dtype=torch.uint8, generator=rng(9))
     y = torch.arange(60) % 2
     made = list(gallery.everything(model.eval(), x, y, rng_for=seeded))
-    assert {visual.file for visual in made} == files
+    assert {picture.file for picture in made} == files
     assert made == list(gallery.everything(model, x, y, rng_for=seeded))  # same bytes again
 
 
@@ -391,7 +392,7 @@ def _save_untrained(params: Params, entry: str) -> None:
     model = build(
         block, DataSpec(28, 28, 2) if block.dataset == "binary_mnist" else DataSpec(28, 28, 256, 10)
     )
-    weights.save(model, params.run(entry) / "weights.safetensors", entry=block)
+    weights.save(model, Layout.of(params).run_dir(entry).weights, entry=block)
 
 
 def _content(folder: Path) -> dict[str, bytes]:
@@ -401,13 +402,13 @@ def _content(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("entry", ["vae", "binary-made", "train_copy"])
 def test_stage_writes_and_lists_its_pictures(params: Params, entry: str) -> None:
     _save_untrained(params, entry)
-    folder = params.run(entry) / "visuals"
+    folder = Layout.of(params).run_dir(entry).pictures
     folder.mkdir()
     (folder / "old.png").write_bytes(b"from an earlier version of the model")
     stage.run(params, entry)
     first = _content(folder)
-    listed = read_json(folder / "visuals.json")
-    assert {item["file"] for item in listed} | {"visuals.json"} == set(first)
+    listed = read_json(folder / "pictures.json")
+    assert {item["file"] for item in listed} | {"pictures.json"} == set(first)
     assert all(len(data) <= grids.MAX_BYTES for data in first.values())
     kinds = {
         "vae": {"interpolation", "reconstruction", "traversal"},
@@ -425,7 +426,7 @@ def test_a_failing_stage_leaves_the_old_pictures(
 ) -> None:
     _save_untrained(params, "vae")
     stage.run(params, "vae")
-    folder = params.run("vae") / "visuals"
+    folder = Layout.of(params).run_dir("vae").pictures
     before = _content(folder)
 
     def broken(*args: object, **kwargs: object) -> bytes:

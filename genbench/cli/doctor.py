@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genbench.config.aliases import alias_warning
+from genbench.config.layout import Layout
 from genbench.config.params import Params, find_root, load_params, params_path, profiles
 from genbench.data.mirror import mirror
 from genbench.disk import check_writable, told
@@ -155,11 +156,10 @@ def _entries(params: Params) -> str:
 
 
 def _dvc(root: Path) -> str:
-    from genbench.pipeline.dvc_files import lock_of
-    from genbench.pipeline.run import check_workspace
+    from genbench.pipeline.repro import check_workspace
 
     check_workspace(root)
-    locked = [name for name in profiles(root) if lock_of(root, name).is_file()]
+    locked = [name for name in profiles(root) if Layout(root, name).dvc_lock.is_file()]
     return f"{root / '.dvc'}; dvc.lock of {', '.join(locked) if locked else 'no profile yet'}"
 
 
@@ -232,13 +232,14 @@ def _disk(root: Path) -> Check:
 
 
 def _writable(params: Params) -> Iterator[Check]:
+    layout = Layout.of(params)
     folders = [
-        params.runs,
-        params.report,
-        params.checkpoints,
-        params.status("x", "x").parent,
-        params.root / "data",
-        params.root / ".dvc",
+        layout.runs,
+        layout.report.path,
+        layout.unfinished,
+        layout.status_folder,
+        layout.raw.parent,
+        layout.root / ".dvc",
     ]
     locked = False
     for folder in folders:
@@ -254,8 +255,8 @@ def _writable(params: Params) -> Iterator[Check]:
 def _data(params: Params, dataset: str) -> Check:
     from genbench.data.datasets import load, raw_files
 
-    what, place, raw = dataset, mirror(), params.root / "data" / "raw"
-    path = params.data(dataset)
+    layout, what, place = Layout.of(params), dataset, mirror()
+    path, raw = layout.data(dataset), layout.raw
     if path.is_file():
         try:
             images = load(path, dataset)

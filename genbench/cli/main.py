@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 import genbench
-from genbench.cli import pictures
+from genbench.cli import pictures as picture_commands
 from genbench.cli.call import call
 from genbench.cli.options import DatasetName, Device, EntryName, Labels, Profile, Threads, examples
+from genbench.config.stages import STAGES
 from genbench.pipeline.forkserver import delegate
 
 __all__ = ["app", "main"]
@@ -39,15 +40,14 @@ def _stage(
     threads: int | None = None,
     **options: Any,
 ) -> None:
-    resumes = stage in ("train", "sample", "score_likelihood")
     call(
-        "genbench.pipeline.stage_process:run_stage",
+        "genbench.pipeline.stage_runner:run_stage",
         profile,
         stage,
         key,
         device=device,
         threads=threads,
-        resumes=resumes,
+        resumes=STAGES[stage].resumes,
         **options,
     )
 
@@ -187,7 +187,7 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="All differences, as JSON.")] = False,
 ) -> None:
     """Compare the results of two runs, bit by bit."""
-    call("genbench.results.diff:print_diff", first, second, profile, as_json=as_json)
+    call("genbench.results.run_diff:print_diff", first, second, profile, as_json=as_json)
 
 
 # ---------------------------------------------------------------------- one data set
@@ -222,7 +222,7 @@ def features(
         )
     if retrain:
         call(
-            "genbench.pipeline.stage_process:retrain_features",
+            "genbench.pipeline.stage_runner:retrain_features",
             profile,
             device=device,
             threads=threads,
@@ -321,7 +321,7 @@ def score(
         raise typer.BadParameter("goes with --inception", param_hint="--inception-weights")
     weights: dict[str, Any] = {"inception": inception, "inception_weights": inception_weights}
     call(
-        "genbench.pipeline.stage_process:score",
+        "genbench.pipeline.stage_runner:score",
         profile,
         entry,
         **weights,
@@ -331,24 +331,24 @@ def score(
     )
 
 
-app.add_typer(pictures.app)
+app.add_typer(picture_commands.app)
 
 
 # ------------------------------------------------------------------ stages that users need not call
 
 
 @app.command(hidden=True)
-def code(profile: Profile = "quick") -> None:
-    """Write the fingerprints of the code behind each stage."""
-    _stage("code", None, profile)
+def fingerprints(profile: Profile = "quick") -> None:
+    """Write what each stage depends on besides files."""
+    _stage("fingerprints", None, profile)
 
 
 @app.command(hidden=True)
-def visuals(
+def pictures(
     entry: EntryName, profile: Profile = "quick", device: Device = None, threads: Threads = None
 ) -> None:
     """Draw what the model of an entry is capable of."""
-    _stage("visuals", entry, profile, device, threads)
+    _stage("pictures", entry, profile, device, threads)
 
 
 @app.command("score-likelihood", hidden=True)
@@ -365,6 +365,27 @@ def score_samples(
 ) -> None:
     """Score the samples against the test images."""
     _stage("score_samples", entry, profile, device, threads)
+
+
+# ------------------------------------------------------------------- commands under former names
+
+
+_ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+def _renamed(former: str, name: str) -> None:
+    """A hidden command that says what it is called now, whatever arguments it is given."""
+
+    def command() -> None:
+        typer.echo(f"error: `genbench {former}` is called `genbench {name}` now", err=True)
+        raise typer.Exit(2)
+
+    command.__doc__ = f"Called `genbench {name}` now."
+    app.command(former, hidden=True, context_settings=_ANYTHING)(command)
+
+
+_renamed("code", "fingerprints")
+_renamed("visuals", "pictures")
 
 
 # --------------------------------------------------------------------- about models and the project

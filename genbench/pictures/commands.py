@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from genbench import weights
 from genbench.base import GenerativeModel
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params, load_params
 from genbench.data import datasets
 from genbench.errors import UserError
@@ -33,7 +34,7 @@ def _load(
     params = load_params(profile)
     block = params.entry(entry)
     place = devices.setup(params.compute)
-    model = weights.load(params.run(entry) / "weights.safetensors", device=place)
+    model = weights.load(Layout.of(params).run_dir(entry).weights, device=place)
     return params, block, model, generator_for("picture", purpose, entry, seed, device=place)
 
 
@@ -262,7 +263,7 @@ def _with_digits(x: Tensor, y: Tensor | None, text: str) -> tuple[Tensor, Tensor
 
 def _test_images(params: Params, block: Entry, seed: int) -> tuple[Tensor, Tensor | None]:
     """The test split in an order of its own for each seed, as it is for seed 0."""
-    x, y = datasets.load_split(params.data(block.dataset), block.dataset, "test")
+    x, y = datasets.load_split(Layout.of(params).data(block.dataset), block.dataset, "test")
     if seed == 0:
         return x, y
     order = torch.randperm(len(x), generator=generator_for("picture", "order", seed))

@@ -22,7 +22,7 @@ from genbench.pictures.kinds import (
     strip,
     traversal,
 )
-from genbench.scoring.records import Visual
+from genbench.pictures.picture import Picture
 
 __all__ = ["everything"]
 
@@ -36,7 +36,7 @@ def everything(
     *,
     rng_for: Callable[[str], Generator],
     sampler: Mapping[str, Any] = MappingProxyType({}),
-) -> Iterator[Visual]:
+) -> Iterator[Picture]:
     """All pictures that the model is capable of.
 
     Arguments:
@@ -48,10 +48,10 @@ def everything(
             process.
     """
     if isinstance(model, Latent):
-        yield from _latent_visuals(model, x, y, rng_for)
+        yield from _latent_pictures(model, x, y, rng_for)
     if isinstance(model, Traceable):
         data = grids.gif(process(model, rng=rng_for("process"), sampler=sampler))
-        yield Visual(
+        yield Picture(
             "process.gif",
             "process",
             "How it samples",
@@ -59,7 +59,7 @@ def everything(
             data,
         )
         caption = "The same at evenly spread moments, one image a row, from left to right."
-        yield Visual(
+        yield Picture(
             "process.png",
             "process",
             "How it samples, step by step",
@@ -76,7 +76,7 @@ def everything(
             f"What each step of the bound costs, on average over {TERM_IMAGES} test images, "
             "and the sum up to each step."
         )
-        yield Visual(
+        yield Picture(
             "terms.png", "terms", "Where the nats go", caption, term_chart(terms.cpu().numpy())
         )
     if isinstance(model, Inpaintable):
@@ -85,19 +85,19 @@ def everything(
             "grey), then completions that it draws."
         )
         picture = completions(model, x, y, rng=rng_for("completion"))
-        yield Visual("completion.png", "completion", "Completions", caption, grids.png(picture))
+        yield Picture("completion.png", "completion", "Completions", caption, grids.png(picture))
 
 
-def _latent_visuals(
+def _latent_pictures(
     model: GenerativeModel, x: Tensor, y: Tensor | None, rng_for: Callable[[str], Generator]
-) -> Iterator[Visual]:
+) -> Iterator[Picture]:
     of_one_class = ", both of one class" if model.conditional else ""
     probe = _probe(model, rng_for("probe"))
     real_valued = probe.is_floating_point()
     way = "along the sphere" if real_valued else "one code after another"
     caption = f"Each row joins two random latents{of_one_class}, {way}."
     picture = interpolation(model, rng=rng_for("interpolation"))
-    yield Visual(
+    yield Picture(
         "interpolation.png", "interpolation", "Between random images", caption, grids.png(picture)
     )
     if isinstance(model, Encoder):
@@ -106,7 +106,7 @@ def _latent_visuals(
             "them are decoded latents."
         )
         picture = interpolation(model, x, y, rng=rng_for("interpolation-images"), mode="images")
-        yield Visual(
+        yield Picture(
             "interpolation-images.png",
             "interpolation",
             "Between real images",
@@ -115,7 +115,7 @@ def _latent_visuals(
         )
         caption = "Test images, and below each of them what encoding and decoding makes of it."
         picture = reconstructions(model, x, y, rng=rng_for("reconstruction"))
-        yield Visual(
+        yield Picture(
             "reconstruction.png", "reconstruction", "Reconstructions", caption, grids.png(picture)
         )
     if model.conditional:
@@ -124,7 +124,7 @@ def _latent_visuals(
             "what is alike in it is not told by the label."
         )
         picture = classes(model, rng=rng_for("classes"))
-        yield Visual(
+        yield Picture(
             "classes.png",
             "interpolation",
             "The same random numbers under every label",
@@ -140,7 +140,7 @@ def _latent_visuals(
             "coordinates that change the image most."
         )
         picture = traversal(model, rng=rng_for("traversal"))
-        yield Visual(
+        yield Picture(
             "traversal.png", "traversal", "Latent coordinates", caption, grids.png(picture)
         )
 
