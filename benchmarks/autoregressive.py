@@ -36,7 +36,7 @@ from genbench.families.autoregressive import Autoregressive
 from genbench.models.gated_pixel_cnn import GatedPixelCNN
 from genbench.models.pixel_transformer import PixelTransformer
 from genbench.nn.attention import causal_attention
-from genbench.training.arithmetic import Backend
+from genbench.training.arithmetic import Arithmetic
 
 SPEC = spec_of("binary_mnist")
 
@@ -202,7 +202,7 @@ def _trainer(
         0, SPEC.levels, (batch, 1, SPEC.height, SPEC.width), dtype=torch.uint8, generator=rng
     )
     adam = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
-    autocast: contextlib.AbstractContextManager[Any] = Backend(precision=precision).autocast()
+    autocast: contextlib.AbstractContextManager[Any] = Arithmetic(precision=precision).autocast()
 
     def step() -> None:
         with autocast:

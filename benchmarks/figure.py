@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params, load_params
 from genbench.data.datasets import spec_of
 from genbench.files import read_npz, write_bytes
@@ -36,11 +37,11 @@ def panel(params: Params, name: str) -> np.ndarray:
     split.
     """
     if name == "real digits":
-        x, levels = read_npz(params.data("mnist"))["test_x"], 256
+        x, levels = read_npz(Layout.of(params).data("mnist"))["test_x"], 256
         x = x[np.random.default_rng(0).permutation(len(x))]
     else:
         x, levels = (
-            read_npz(params.run(name) / "samples.npz")["images"],
+            read_npz(Layout.of(params).run_dir(name).samples)["images"],
             spec_of(params.entry(name).dataset).levels,
         )
     shown = torch.from_numpy(np.ascontiguousarray(x[:SHOWN].reshape(-1, 1, *x.shape[-2:])))

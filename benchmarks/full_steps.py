@@ -19,11 +19,12 @@ from typing import Any
 import torch
 
 from benchmarks.common import RESULTS, fit, publish
+from genbench.config.layout import Layout
 from genbench.config.params import load_params
 from genbench.data import splits
 from genbench.files import read_json
 from genbench.hardware.device import setup
-from genbench.pipeline.run import match_entries
+from genbench.pipeline.targets import match_entries
 from genbench.registry import build
 from genbench.seeding import seed_for
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in match_entries(params, options.entries):
         entry = params.entry(name)
         torch.manual_seed(seed_for("init", name, entry.seed))
-        path = params.data(entry.dataset)
+        path = Layout.of(params).data(entry.dataset)
         dataset = splits.load(path if path.is_file() else quick.data(entry.dataset), entry.dataset)
         few = None if dataset.train_y is None else dataset.train_y[: options.batch]
         dataset = dataclasses.replace(

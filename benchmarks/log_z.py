@@ -21,6 +21,7 @@ import torch
 
 import genbench
 from benchmarks.common import RESULTS, publish
+from genbench.config.layout import Layout
 from genbench.config.params import Params, load_params
 from genbench.data import splits
 from genbench.families.energy import EnergyBased
@@ -40,8 +41,8 @@ def measure(params: Params, name: str, times: int) -> dict[str, dict[str, float]
     way.
     """
     entry = params.entry(name)
-    dataset = splits.load(params.data(entry.dataset), entry.dataset)
-    model: EnergyBased[Any] = genbench.load(params.run(name))  # type: ignore[assignment]
+    dataset = splits.load(Layout.of(params).data(entry.dataset), entry.dataset)
+    model: EnergyBased[Any] = genbench.load(Layout.of(params).run_dir(name).path)  # type: ignore[assignment]
     if not isinstance(model, EnergyBased):
         raise SystemExit(f"{name} is no energy-based model")
     x = dataset.valid_x[torch.from_numpy(splits.strided(len(dataset.valid_x), IMAGES))]

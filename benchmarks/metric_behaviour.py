@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genbench.config.layout import Layout
 from genbench.config.params import find_root, load_params
 from genbench.data.splits import Dataset, load
 from genbench.hardware.device import set_threads
@@ -200,7 +201,7 @@ def main() -> None:
     arguments = parser.parse_args()
     set_threads(arguments.threads)
     params = load_params()
-    data = load(params.data("mnist"), "mnist")
+    data = load(Layout.of(params).data("mnist"), "mnist")
     path = find_root() / "docs" / "figures" / "metric_behaviour.png"
     draw(data, measure(data, arguments.images), path, arguments.images)
     print(f"wrote {path}")

@@ -17,14 +17,15 @@ from pathlib import Path
 
 import torch
 
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params, load_params
 from genbench.data.splits import load
 from genbench.files import read_npz, write_json, write_npz
 from genbench.hardware.compute import Compute
 from genbench.hardware.device import hardware, peak_memory_mb
+from genbench.pipeline.stage_runner import call_stage
 from genbench.scoring.features import extract
 from genbench.scoring.records import read_record
-from pipelines import features, score_samples
 
 METRICS = (
     "fid",
@@ -42,7 +43,7 @@ def project(root: Path, params: Params, n: int, threads: int) -> Params:
     """A project below ``root`` of one entry, whose samples are ``n`` training digits with their
     labels.
     """
-    data = load(params.data("mnist"), "mnist")
+    data = load(Layout.of(params).data("mnist"), "mnist")
     assert data.train_y is not None
     assert data.test_y is not None
     entry = Entry(ENTRY, "made", "mnist", 0, {}, {}, {}, {})
@@ -59,10 +60,11 @@ def project(root: Path, params: Params, n: int, threads: int) -> Params:
         compute=compute,
     )
     write_npz(
-        small.data("mnist"), {"test_x": data.test_x[:, 0].numpy(), "test_y": data.test_y.numpy()}
+        Layout.of(small).data("mnist"),
+        {"test_x": data.test_x[:, 0].numpy(), "test_y": data.test_y.numpy()},
     )
     write_npz(
-        small.run(ENTRY) / "samples.npz",
+        Layout.of(small).run_dir(ENTRY).samples,
         {"images": data.train_x[:n, 0].numpy(), "labels": data.train_y[:n].numpy()},
     )
     return small
@@ -72,15 +74,15 @@ def measure(params: Params, n: int) -> dict[str, object]:
     """Seconds of the whole stage (by the clock and of the processors), of extraction alone, and the
     peak memory of this process.
     """
-    features.run(params, "mnist")
+    call_stage("features", params, "mnist")
     wall, processor = time.perf_counter(), time.process_time()
-    score_samples.run(params, ENTRY)
+    call_stage("score_samples", params, ENTRY)
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    images = torch.from_numpy(read_npz(params.run(ENTRY) / "samples.npz")["images"])[:, None]
+    images = torch.from_numpy(read_npz(Layout.of(params).run_dir(ENTRY).samples)["images"])[:, None]
     start = time.perf_counter()
     extract(images, 256)
     extraction = time.perf_counter() - start
-    record = read_record(params.run(ENTRY) / "quality.json")
+    record = read_record(Layout.of(params).run_dir(ENTRY).quality)
     return {
         "images": n,
         "seconds": round(wall, 2),

@@ -16,6 +16,7 @@ import torch
 
 import genbench
 from benchmarks.common import publish
+from genbench.config.layout import Layout
 from genbench.config.params import load_params
 from genbench.hardware.device import setup
 from genbench.models.ebm import EBM
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     params = load_params("quick")
     setup(params.compute)
-    model = genbench.load(params.run(options.entry))
+    model = genbench.load(Layout.of(params).run_dir(options.entry).path)
     if not isinstance(model, EBM):
         raise SystemExit(f"{options.entry} is no ebm")
     results = {block: accepted(model, int(block)) for block in options.blocks.split(",")}

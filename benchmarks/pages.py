@@ -47,7 +47,9 @@ def leaders() -> str:
 
 def _leaders_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line of the table: a family's name, and who leads it."""
-    family = "*control*" if rows[0]["control"] else f"[{rows[0]['family']}](docs/{rows[0]['family']}.md)"
+    family = (
+        "*control*" if rows[0]["control"] else f"[{rows[0]['family']}](docs/{rows[0]['family']}.md)"
+    )
     return [family, *_leader(rows, "bits_per_dim"), *_leader(rows, "fid_mnist")]
 
 
@@ -55,12 +57,18 @@ def _leader(rows: Sequence[Mapping[str, Any]], metric: str) -> list[str]:
     """The entry with the lowest value of a metric, and that value with what it means."""
     scored = [row for row in rows if metric in row["metrics"]]
     if not scored:
-        return ["", "withheld" if any(metric in row["withheld"] for row in rows) else "no likelihood"]
+        return [
+            "",
+            "withheld" if any(metric in row["withheld"] for row in rows) else "no likelihood",
+        ]
     best = min(scored, key=lambda row: row["metrics"][metric]["value"])
     value = best["metrics"][metric]
     if metric == "bits_per_dim":
         mark = MARKS[value["kind"]].replace("=", "")
-        return [f"`{best['entry']}`", f"{mark} {plus_minus(value['value'], value['stderr'])}".strip()]
+        return [
+            f"`{best['entry']}`",
+            f"{mark} {plus_minus(value['value'], value['stderr'])}".strip(),
+        ]
     cheaper = " †" if best["matches_likelihood"] is False else ""
     return [f"`{best['entry']}`{cheaper}", number(value["value"], 3)]
 

@@ -16,6 +16,7 @@ import torch
 
 import genbench
 from benchmarks.common import publish
+from genbench.config.layout import Layout
 from genbench.config.params import load_params
 from genbench.data import splits
 from genbench.families.diffusion import GaussianDiffusion
@@ -45,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_params("quick")
     setup(params.compute)
     entry = params.entry(options.entry)
-    dataset = splits.load(params.data(entry.dataset), entry.dataset)
-    model = genbench.load(params.run(options.entry))
+    dataset = splits.load(Layout.of(params).data(entry.dataset), entry.dataset)
+    model = genbench.load(Layout.of(params).run_dir(options.entry).path)
     if not isinstance(model, GaussianDiffusion):
         raise SystemExit(f"{options.entry} is no diffusion model")
     reference = FeatureSet(

@@ -28,12 +28,14 @@ import torch
 from benchmarks.common import RESULTS, fit, machine
 from genbench.base import GenerativeModel, Likelihood
 from genbench.config import yaml12
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params, Protocol, load_params
 from genbench.data import splits
 from genbench.files import read_json, write_json
 from genbench.hardware import device
 from genbench.hardware.precision import resolve
-from genbench.pipeline.fingerprints import Sources, entry_fingerprint
+from genbench.pipeline.fingerprints import entry_fingerprint
+from genbench.pipeline.sources import Sources
 from genbench.pipeline.validate import check_params
 from genbench.registry import build
 from genbench.scoring import features
@@ -197,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if any((row["settings"], row.get("code")) == (settings, code) for row in done):
             continue
         entry = Entry(name=name, **block)
-        dataset = splits.load(params.data(entry.dataset), entry.dataset)
+        dataset = splits.load(Layout.of(params).data(entry.dataset), entry.dataset)
         torch.manual_seed(seed_for("init", name, entry.seed))
         model = build(entry, dataset.spec)
         start = time.monotonic()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 import genbench
 from benchmarks.common import publish
+from genbench.config.layout import Layout
 from genbench.config.params import load_params
 from genbench.data import splits
 from genbench.hardware.device import setup
@@ -36,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_params("quick")
     setup(params.compute)
     entry = params.entry(options.entry)
-    dataset = splits.load(params.data(entry.dataset), entry.dataset)
-    model = genbench.load(params.run(options.entry))
+    dataset = splits.load(Layout.of(params).data(entry.dataset), entry.dataset)
+    model = genbench.load(Layout.of(params).run_dir(options.entry).path)
     if not isinstance(model, FlowMatching) or model.conditional:
         raise SystemExit(f"{options.entry} is no unconditional flow matching")
     x = dataset.valid_x[torch.from_numpy(splits.strided(len(dataset.valid_x), options.images))]

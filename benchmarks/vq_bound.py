@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 
 import genbench
 from benchmarks.common import median, publish
+from genbench.config.layout import Layout
 from genbench.config.params import load_params
 from genbench.data import splits
 from genbench.hardware.device import setup
@@ -66,9 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_params("quick")
     setup(params.compute)
     dataset = splits.load(
-        params.data(params.entry(options.entry).dataset), params.entry(options.entry).dataset
+        Layout.of(params).data(params.entry(options.entry).dataset),
+        params.entry(options.entry).dataset,
     )
-    model = genbench.load(params.run(options.entry))
+    model = genbench.load(Layout.of(params).run_dir(options.entry).path)
     if not isinstance(model, VQVAE):
         raise SystemExit(f"{options.entry} is no VQ-VAE")
     found = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from genbench.config.params import Params
 from genbench.data.download import prepare
 from genbench.data.mirror import mirror
@@ -10,8 +12,13 @@ from genbench.files import write_npz
 __all__ = ["run"]
 
 
-def run(params: Params, dataset: str) -> None:
-    """Write ``runs/<profile>/data/<dataset>.npz``; downloads are kept in ``data/raw``."""
-    write_npz(
-        params.data(dataset), prepare(dataset, raw=params.root / "data" / "raw", mirror=mirror())
-    )
+def run(params: Params, dataset: str, *, data: Path, raw: Path) -> None:
+    """Write the arrays of a data set.
+
+    Arguments:
+        params: the profile.
+        dataset: name of the data set.
+        data: written: the file of its arrays.
+        raw: the folder in which downloads are kept.
+    """
+    write_npz(data, prepare(dataset, raw=raw, mirror=mirror()))

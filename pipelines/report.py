@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.files import replace_directory
-from genbench.report import write_report
+from genbench.report.build import write_report
 
 __all__ = ["run"]
 
 
 def run(params: Params) -> None:
     """Write the report; the former one stays in place until the new one is whole."""
-    with replace_directory(params.report) as folder:
+    with replace_directory(Layout.of(params).report.path) as folder:
         write_report(params, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,22 +29,16 @@ def draw_chunk(
     """One chunk of an entry's samples, drawn whole: ``images`` uint8 (size, H, W), ``seconds`` (),
     and ``labels`` 0..classes-1 repeated.
     """
-    labels = (
-        torch.arange(number * size, (number + 1) * size) % model.spec.classes
-        if model.conditional
-        else None
-    )
+    labels = None
+    if model.conditional:
+        labels = torch.arange(number * size, (number + 1) * size) % model.spec.classes
     rng = generator_for("sample", entry.name, entry.seed, number, device=model.device)
     begun = time.monotonic()
-    images = model.sample(
-        size, None if labels is None else labels.to(model.device), rng=rng, **entry.sample
-    ).cpu()
+    y = None if labels is None else labels.to(model.device)
+    images = model.sample(size, y, rng=rng, **entry.sample).cpu()
     shape = (size, 1, model.spec.height, model.spec.width)
-    if (
-        images.dtype != torch.uint8
-        or tuple(images.shape) != shape
-        or int(images.max()) >= model.spec.levels
-    ):
+    is_right = images.dtype == torch.uint8 and tuple(images.shape) == shape
+    if not is_right or int(images.max()) >= model.spec.levels:
         raise ValueError(
             f"{entry.model}.sample must return uint8 {shape} below {model.spec.levels}, got "
             f"{images.dtype} {tuple(images.shape)} up to {int(images.max())}"
@@ -52,53 +47,72 @@ def draw_chunk(
     return arrays if labels is None else {**arrays, "labels": labels.numpy()}
 
 
-def run(params: Params, entry: str) -> None:
-    """Write ``samples.npz`` and ``sampling.json`` of an entry; a killed run goes on with the chunks
-    that it has.
+def run(
+    params: Params,
+    name: str,
+    *,
+    fingerprint: Path,
+    unfinished: Path,
+    weights: Path,
+    samples: Path,
+    sampling: Path,
+) -> None:
+    """Draw an entry's samples; a killed run goes on with the chunks that it has.
+
+    Arguments:
+        params: the profile.
+        name: the entry.
+        fingerprint: read: that of this stage.
+        unfinished: where chunks are kept meanwhile.
+        weights: read: its weights.
+        samples: written: ``images`` uint8 (n, H, W), and ``labels`` int64 (n,) of conditional
+            entries.
+        sampling: written: how they were drawn.
     """
-    block, out, protocol = params.entry(entry), params.run(entry), params.protocol
+    entry, protocol = params.entry(name), params.protocol
     device = devices.setup(params.compute)
-    model = load(out, device=device)
-    bind_options(
-        model.sample, block.sample, where=f"entries.{entry}.sample", skip=("n", "y", "rng")
-    )
-    precision = resolve(block.sample.get("precision", "float32"), device)
-    check_operations(model, precision, device, where=f"entries.{entry}.sample.precision")
-    name, matches = model.describe_sampler(**block.sample)
+    model = load(weights, device=device)
+    where = f"entries.{name}.sample"
+    bind_options(model.sample, entry.sample, where=where, skip=("n", "y", "rng"))
+    precision = resolve(entry.sample.get("precision", "float32"), device)
+    check_operations(model, precision, device, where=f"{where}.precision")
+    sampler, matches = model.describe_sampler(**entry.sample)
     size = protocol.sample_chunk if model.independent_draws else protocol.samples
     count = -(-protocol.samples // size)
+    machine = devices.identity(params.compute, device)
     identity = {
-        "entry": entry,
-        "code": read_json(params.fingerprint(entry, "sample"))["hash"],
-        "weights": sha256(out / "weights.safetensors"),
-        "sample": block.sample,
-        "seed": block.seed,
+        "entry": name,
+        "code": read_json(fingerprint)["hash"],
+        "weights": sha256(weights),
+        "sample": entry.sample,
+        "seed": entry.seed,
         "chunk": size,
         "precision": precision,
-        **devices.identity(params.compute, device),
+        **machine,
     }
-    with workspace(params.checkpoints, f"{params.profile}-{entry}-sample", identity) as work:
+    with workspace(unfinished.parent, unfinished.name, identity) as work:
         chunks = []
-        with Progress(f"sample {entry}", count, unit="chunks") as progress:
+        with Progress(f"sample {name}", count, unit="chunks") as progress:
             for number in range(count):
-                compute = partial(draw_chunk, model, block, number, size)
+                compute = partial(draw_chunk, model, entry, number, size)
                 chunks.append(work.chunk(str(number), compute))
                 progress.update(number + 1)
         joined = {
-            key: np.concatenate([c[key] for c in chunks])[: protocol.samples]
+            key: np.concatenate([chunk[key] for chunk in chunks])[: protocol.samples]
             for key in chunks[0]
             if key != "seconds"
         }
-        write_npz(out / "samples.npz", joined)
+        write_npz(samples, joined)
+        seconds = sum(float(chunk["seconds"]) for chunk in chunks)
         about = {
-            "sampler": name,
+            "sampler": sampler,
             "matches_likelihood": None if model.likelihood is Likelihood.NONE else matches,
             "n": protocol.samples,
-            "options": dict(block.sample),
+            "options": dict(entry.sample),
             "weights": identity["weights"],
-            "sample_ms_per_image": 1000 * sum(float(c["seconds"]) for c in chunks) / (count * size),
+            "sample_ms_per_image": 1000 * seconds / (count * size),
             "peak_memory_mb": devices.peak_memory_mb(device),
             "precision": precision,
-            **devices.identity(params.compute, device),
+            **machine,
         }
-        write_json(out / "sampling.json", about)
+        write_json(sampling, about)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from genbench.base import GenerativeModel, Likelihood
-from genbench.config.dependencies import shared_settings
 from genbench.config.params import Entry, Params
 from genbench.data.splits import load_split
 from genbench.files import read_json, sha256, write_npz
@@ -23,58 +23,83 @@ from genbench.weights import load
 
 __all__ = ["run"]
 
+_PROTOCOL = (
+    "likelihood_images",
+    "likelihood_images_many_passes",
+    "many_passes",
+    "likelihood_images_very_many_passes",
+    "very_many_passes",
+)
+"""What of the protocol decides how many images are scored."""
 
-def run(params: Params, entry: str) -> None:
-    """Write ``likelihood.json`` and ``nats.npz`` of an entry; a killed run goes on with the chunks
-    that it has.
+
+def run(
+    params: Params,
+    name: str,
+    *,
+    fingerprint: Path,
+    unfinished: Path,
+    data: Path,
+    weights: Path,
+    likelihood: Path,
+    nats: Path,
+) -> None:
+    """Score the likelihood of test images; a killed run goes on with the chunks that it has.
+
+    Arguments:
+        params: the profile.
+        name: the entry.
+        fingerprint: read: that of this stage.
+        unfinished: where chunks are kept meanwhile.
+        data: read: the arrays of its data set.
+        weights: read: its weights.
+        likelihood: written: the record of scores.
+        nats: written: the likelihood of each image.
     """
-    block, out = params.entry(entry), params.run(entry)
+    entry = params.entry(name)
     device = devices.setup(params.compute)
-    model = load(out, device=device)
+    model = load(weights, device=device)
     model.to(memory_format=torch.channels_last)  # the faster layout for convolutions
     machine = devices.identity(params.compute, device)
     made_from = {
-        "weights": sha256(out / "weights.safetensors"),
-        "options": dict(block.score),
+        "weights": sha256(weights),
+        "options": dict(entry.score),
         "kind": machine["kind"],
     }
     if model.likelihood is Likelihood.NONE:
-        write_npz(out / "nats.npz", {})
-        write_record(out / "likelihood.json", Record(entry, {}, made_from=made_from))
+        write_npz(nats, {})
+        write_record(likelihood, Record(name, {}, made_from=made_from))
         return
-    x, y = load_split(params.data(block.dataset), block.dataset, "test")
+    x, y = load_split(data, entry.dataset, "test")
     identity = {
-        "entry": entry,
-        "code": read_json(params.fingerprint(entry, "score_likelihood"))["hash"],
+        "entry": name,
+        "code": read_json(fingerprint)["hash"],
         **made_from,
-        "data": sha256(params.data(block.dataset)),
-        "score": block.score,
-        "seed": block.seed,
-        "protocol": shared_settings(params, "score_likelihood"),
+        "data": sha256(data),
+        "score": entry.score,
+        "seed": entry.seed,
+        "protocol": {key: getattr(params.protocol, key) for key in _PROTOCOL},
         **machine,
     }
-    with workspace(
-        params.checkpoints, f"{params.profile}-{entry}-score_likelihood", identity
-    ) as work:
-        prepared = _prepare(model, block, work)
-        plans = plan_for(model, block, params.protocol, len(x))
+    with workspace(unfinished.parent, unfinished.name, identity) as work:
+        prepared = _prepare(model, entry, work)
+        plans = plan_for(model, entry, params.protocol, len(x))
         results, total, done = {}, sum(len(plan.chunks) for plan in plans), 0
-        with Progress(f"score {entry}", total, unit="chunks") as progress:
+        with Progress(f"score {name}", total, unit="chunks") as progress:
             for plan in plans:
                 parts = []
                 for number in range(len(plan.chunks)):
-                    compute = partial(score_chunk, model, plan, number, x, y, block)
+                    compute = partial(score_chunk, model, plan, number, x, y, entry)
                     chunk = work.chunk(f"{plan.purpose}-{number}", compute)
                     parts.append(chunk["log_p"])
                     done += 1
                     progress.update(done)
                 results[plan.purpose] = plan, np.concatenate(parts)
-        record, arrays = summarise(
-            model, block, results, None if y is None else y.numpy(), prepared
-        )
-        metrics = {**record.metrics, **diagnose(model, x, y, block, params.protocol)}
-        write_npz(out / "nats.npz", arrays)
-        write_record(out / "likelihood.json", replace(record, metrics=metrics, made_from=made_from))
+        labels = None if y is None else y.numpy()
+        record, arrays = summarise(model, entry, results, labels, prepared)
+        metrics = {**record.metrics, **diagnose(model, x, y, entry, params.protocol)}
+        write_npz(nats, arrays)
+        write_record(likelihood, replace(record, metrics=metrics, made_from=made_from))
 
 
 def _prepare(model: GenerativeModel, entry: Entry, work: Workspace) -> dict[str, float]:

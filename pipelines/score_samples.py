@@ -1,4 +1,4 @@
-"""Stage ``score_samples@entry``: samples and reference features in, sample scores out."""
+"""Stage ``score_samples``: samples and reference features in, sample scores out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from genbench.data.splits import load_split
 from genbench.errors import UserError
 from genbench.files import read_npz, sha256
 from genbench.hardware import device
-from genbench.scoring import features
+from genbench.scoring.features import EXTRACTOR, extract, reference_images
 from genbench.scoring.metrics import score
 from genbench.scoring.metrics.base import FeatureSet
 from genbench.scoring.records import Record, write_record
@@ -27,14 +27,26 @@ __all__ = ["run"]
 
 
 def run(
-    params: Params, entry: str, *, inception: bool = False, inception_weights: Path | None = None
+    params: Params,
+    name: str,
+    *,
+    features: Path,
+    samples: Path,
+    quality: Path,
+    data: Path,
+    inception: bool = False,
+    inception_weights: Path | None = None,
 ) -> None:
-    """Write ``quality.json`` of an entry: every metric family of ``metrics:``, against the test
-    split of the entry's data set.
+    """Score the samples of an entry by every metric family of ``metrics:``, against the test split
+    of its data set.
 
     Arguments:
         params: the profile.
-        entry: the entry.
+        name: the entry.
+        features: read: the reference features of its data set.
+        samples: read: its samples.
+        quality: written: the record of scores.
+        data: read for Inception scores: the arrays of its data set.
         inception: also compute ``fid_inception`` and ``is_inception``; slow.
         inception_weights: weights file for that, which implies ``inception``; None downloads it. A
             file of another content than the published one must be named by
@@ -45,43 +57,32 @@ def run(
         UserError: files of another content; an unknown metric; Inception weights that cannot be
             had.
     """
-    block = params.entry(entry)
-    weights = (
-        _inception_weights(params, inception_weights)
-        if inception or inception_weights is not None
-        else None
-    )
-    levels = spec_of(block.dataset).levels
+    entry = params.entry(name)
+    net_weights = None
+    if inception or inception_weights is not None:
+        net_weights = _inception_weights(params, inception_weights)
+    levels = spec_of(entry.dataset).levels
     place = device.setup(params.compute)
-    path = params.run(entry) / "samples.npz"
-    images, labels = _samples(path)
-    generated = FeatureSet(
-        features.EXTRACTOR, *features.extract(images, levels, device=place), labels
-    )
+    images, labels = _samples(samples)
+    generated = FeatureSet(EXTRACTOR, *extract(images, levels, device=place), labels)
     # One seed for all entries of a data set: they are compared on the same random subsets.
-    seed = seed_for("metrics", block.dataset)
-    metrics, withheld = score(
-        params.metrics, generated, _reference(params.features(block.dataset)), seed=seed
-    )
+    seed = seed_for("metrics", entry.dataset)
+    metrics, withheld = score(params.metrics, generated, _reference(features), seed=seed)
     made_from = {
-        "samples": sha256(path),
+        "samples": sha256(samples),
         "metrics": list(params.metrics),
         "kind": device.identity(params.compute, place)["kind"],
     }
-    if weights is not None:
+    if net_weights is not None:
         from genbench.scoring.inception import METRICS
 
-        more, reasons = score(
-            METRICS,
-            *_inception_sets(params, block.dataset, images, levels, weights, place),
-            seed=seed,
-        )
-        metrics, withheld, made_from["inception"] = (
-            metrics | more,
-            withheld | reasons,
-            weights.sha256,
-        )
-    write_record(params.run(entry) / "quality.json", Record(entry, metrics, withheld, made_from))
+        x, _ = load_split(data, entry.dataset, "test")
+        real = reference_images(x, params.protocol.feature_reference_images)
+        sets = _inception_sets(images, real, levels, net_weights, place)
+        more, reasons = score(METRICS, *sets, seed=seed)
+        metrics, withheld = metrics | more, withheld | reasons
+        made_from["inception"] = net_weights.sha256
+    write_record(quality, Record(name, metrics, withheld, made_from))
 
 
 def _samples(path: Path) -> tuple[Tensor, Tensor | None]:
@@ -103,9 +104,8 @@ def _reference(path: Path) -> FeatureSet:
             f"{path}: must hold features and logits, got {got}; delete it and run `genbench "
             "features` again"
         )
-    return FeatureSet(
-        features.EXTRACTOR, torch.from_numpy(arrays["features"]), torch.from_numpy(arrays["logits"])
-    )
+    values, logits = (torch.from_numpy(arrays[key]) for key in ("features", "logits"))
+    return FeatureSet(EXTRACTOR, values, logits)
 
 
 def _inception_weights(params: Params, path: Path | None) -> InceptionWeights:
@@ -115,18 +115,12 @@ def _inception_weights(params: Params, path: Path | None) -> InceptionWeights:
 
 
 def _inception_sets(
-    params: Params,
-    dataset: str,
-    images: Tensor,
-    levels: int,
-    weights: InceptionWeights,
-    place: torch.device,
+    images: Tensor, real: Tensor, levels: int, weights: InceptionWeights, place: torch.device
 ) -> tuple[FeatureSet, FeatureSet]:
+    """Inception features of samples and of test images, each uint8 (n, 1, H, W)."""
     from genbench.scoring.inception import EXTRACTOR, inception_features, load_inception
 
     net = load_inception(weights)
-    x, _ = load_split(params.data(dataset), dataset, "test")
-    real = features.reference_images(x, params.protocol.feature_reference_images)
     generated, reference = (
         FeatureSet(EXTRACTOR, *inception_features(batch, levels, net, device=place))
         for batch in (images, real)

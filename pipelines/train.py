@@ -28,43 +28,64 @@ from genbench.weights import save
 __all__ = ["run"]
 
 
-def run(params: Params, entry: str) -> None:
-    """Write ``weights.safetensors``, ``history.csv``, ``cost.json`` and ``provenance.json`` of an
-    entry; resumes a killed run.
+def run(
+    params: Params,
+    name: str,
+    *,
+    fingerprint: Path,
+    unfinished: Path,
+    data: Path,
+    weights: Path,
+    history: Path,
+    cost: Path,
+    provenance: Path,
+) -> None:
+    """Train an entry; a killed run goes on from its last checkpoint.
+
+    Arguments:
+        params: the profile.
+        name: the entry.
+        fingerprint: read: that of this stage.
+        unfinished: where checkpoints are kept meanwhile.
+        data: read: the arrays of its data set.
+        weights: written: the trained weights.
+        history: written: losses and learning rates.
+        cost: written: size, time and memory.
+        provenance: written: commit, versions and hardware.
     """
-    block, out = params.entry(entry), params.run(entry)
+    entry = params.entry(name)
     device = devices.setup(params.compute)
-    data = load(params.data(block.dataset), block.dataset)
-    torch.manual_seed(seed_for("init", entry, block.seed))
-    model = build(block, data.spec)
-    with blamed(block.model):  # its phases are asked for here and in fit; a mistake is the model's
-        options = TrainOptions.of(model, block.train, device, where=f"entries.{entry}.train")
+    dataset = load(data, entry.dataset)
+    torch.manual_seed(seed_for("init", name, entry.seed))
+    model = build(entry, dataset.spec)
+    with blamed(entry.model):  # its phases are asked for here and in fit; a mistake is the model's
+        options = TrainOptions.of(model, entry.train, device, where=f"entries.{name}.train")
     precision = options.arithmetic.precision
     identity = {
-        "entry": entry,
-        "code": read_json(params.fingerprint(entry, "train"))["hash"],
-        "model": block.model,
-        "seed": block.seed,
-        "arch": block.arch,
-        "train": block.train,
-        "data": sha256(params.data(block.dataset)),
+        "entry": name,
+        "code": read_json(fingerprint)["hash"],
+        "model": entry.model,
+        "seed": entry.seed,
+        "arch": entry.arch,
+        "train": entry.train,
+        "data": sha256(data),
         "precision": precision,
         **devices.identity(params.compute, device),
     }
-    with workspace(params.checkpoints, f"{params.profile}-{entry}-train", identity) as work:
-        run_identity = RunIdentity(entry, block.seed)
-        fitted = fit(model, data, options, run_identity, device=device, checkpoints=work)
-        save(model, out / "weights.safetensors", entry=block)
-        write_text(out / "history.csv", to_csv(fitted.history))
-        cost = {
+    with workspace(unfinished.parent, unfinished.name, identity) as work:
+        run_identity = RunIdentity(name, entry.seed)
+        fitted = fit(model, dataset, options, run_identity, device=device, checkpoints=work)
+        save(model, weights, entry=entry)
+        write_text(history, to_csv(fitted.history))
+        costs = {
             "parameters": sum(p.numel() for p in model.parameters()),
             "steps": options.steps,
             "train_seconds": fitted.seconds,
             "train_images_per_second": fitted.images_per_second,
             "peak_memory_mb": devices.peak_memory_mb(device),
         }
-        write_json(out / "cost.json", cost)
-        write_json(out / "provenance.json", _provenance(params, device, precision, block.train))
+        write_json(cost, costs)
+        write_json(provenance, _provenance(params, device, precision, entry.train))
 
 
 def _provenance(

@@ -24,7 +24,7 @@ from genbench.data.download import prepare
 from genbench.data.mirror import mirror
 from genbench.errors import UserError
 from genbench.files import write_npz
-from genbench.results import collect as collecting
+from genbench.results import entry as reading
 from tests.invented_results import Bench, everything, fake_class
 from tests.params_factory import protocol_block
 
@@ -40,7 +40,7 @@ SMALL = {"train": 300, "valid": 100, "test": 100}
 _LONG = (
     "pipeline_smoke",
     "contract",
-    "code",
+    "fingerprints",
     "processor",
     "resume",
     "cli_run",
@@ -175,7 +175,7 @@ def finished(
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """A project whose results are invented, without any yet."""
-    monkeypatch.setattr(collecting, "model_class", fake_class)
+    monkeypatch.setattr(reading, "model_class", fake_class)
     return Bench(tmp_path)
 
 
@@ -183,7 +183,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 def full_report(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A written report with one of everything; tests only read it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collecting, "model_class", fake_class)
+        patch.setattr(reading, "model_class", fake_class)
         bench = everything(Bench(tmp_path_factory.mktemp("full_report")))
         bench.write()
     return bench

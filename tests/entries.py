@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params, load_params
 from genbench.files import write_bytes, write_json, write_npz, write_text
 from genbench.pictures.grids import grid, png
@@ -39,7 +40,7 @@ HISTORY = """step,seconds,images_per_second,loss/loss,loss/lr,loss/grad_norm,los
 
 def write_entry(params: Params, name: str, *, nats: float = 400.0, seconds: float = 1.0) -> None:
     """The files of a finished entry."""
-    entry, folder = params.entry(name), params.run(name)
+    entry, folder = params.entry(name), Layout.of(params).run_dir(name).path
     levels = 2 if entry.dataset == "binary_mnist" else 256
     images = np.random.default_rng(0).integers(0, levels, (120, 28, 28), dtype=np.uint8)
     write_bytes(folder / "weights.safetensors", weights_of(entry))
@@ -100,8 +101,8 @@ def write_entry(params: Params, name: str, *, nats: float = 400.0, seconds: floa
             "caption": "A line in latent space.",
         }
     ]
-    write_json(folder / "visuals" / "visuals.json", shown)
-    write_bytes(folder / "visuals" / "interpolation.png", png(grid(images[:10], levels=levels)))
+    write_json(folder / "pictures" / "pictures.json", shown)
+    write_bytes(folder / "pictures" / "interpolation.png", png(grid(images[:10], levels=levels)))
 
 
 def finished_project(

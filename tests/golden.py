@@ -21,9 +21,11 @@ from typing import Any
 
 import yaml
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params, load_params
 from genbench.files import read_npz
 from genbench.hardware.isa import set_isa
+from genbench.pipeline.stage_runner import call_stage
 from tests.params_factory import block_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -59,7 +61,7 @@ def hashes(params: Params, entry: str) -> dict[str, str]:
     """
     import safetensors.numpy
 
-    folder = params.run(entry)
+    folder = Layout.of(params).run_dir(entry).path
     arrays = {
         "weights": safetensors.numpy.load_file(folder / "weights.safetensors"),
         "samples": read_npz(folder / "samples.npz"),
@@ -83,7 +85,7 @@ def main(names: list[str], given: dict[str, Any]) -> dict[str, Any]:
         set_isa(params.compute.isa)  # before torch is imported, as the command line does
         import torch
 
-        from pipelines import code, prepare, sample, score_likelihood, train
+        from pipelines import sample, score_likelihood, train
 
         stages = {"train": train, "sample": sample, "score_likelihood": score_likelihood}
         raw = Path(os.environ.get("GENBENCH_RAW", REPOSITORY / "data" / "raw"))
@@ -91,8 +93,8 @@ def main(names: list[str], given: dict[str, Any]) -> dict[str, Any]:
         if raw.is_dir():
             (params.root / "data" / "raw").symlink_to(raw)
         for dataset in params.datasets:
-            prepare.run(params, dataset)
-        code.run(params)
+            call_stage("prepare", params, dataset)
+        call_stage("fingerprints", params)
         torch_version = torch.__version__.split("+")[0]
         found: dict[str, Any] = {"torch": torch_version, "settings": given, "entries": {}}
         for entry in names or list(params.entries):

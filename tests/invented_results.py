@@ -12,13 +12,14 @@ import numpy as np
 from PIL import Image
 
 from genbench.base import Conditioning, Likelihood
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params
 from genbench.data.splits import EXCERPT
 from genbench.errors import UserError
 from genbench.files import write_bytes, write_json, write_npz, write_text
 from genbench.hardware.compute import Compute
 from genbench.report.rows import leaderboard
-from genbench.results import collect as collecting
+from genbench.results import entry as reading
 from genbench.scoring.records import Metric, Record, write_record
 from pipelines import report
 from tests.params_factory import protocol
@@ -65,7 +66,7 @@ class Bench:
         self, name: str, model: str, dataset: str = "mnist", seed: int = 0, **arch: object
     ) -> Path:
         self.entries[name] = Entry(name, model, dataset, seed, arch, {"steps": 10}, {}, {})
-        return self.params.run(name)
+        return Layout.of(self.params).run_dir(name).path
 
     def add(
         self,
@@ -116,7 +117,7 @@ class Bench:
         write_npz(run / "samples.npz", {"images": images, **labels})
         matches = None if MODELS[model][0] is Likelihood.NONE else True
         self.sampling(name, matches=matches)
-        write_json(run / "visuals" / "visuals.json", [])
+        write_json(run / "pictures" / "pictures.json", [])
         kind = MODELS[model][0].value
         scores = {} if bits is None else {
             "bits_per_dim": Metric(bits, 0.01, 100, False, kind, {"draws": 1}),
@@ -145,7 +146,7 @@ class Bench:
             "peak_memory_mb": 9.0,
             "device": "cpu",
         }
-        write_json(self.params.run(name) / "sampling.json", info)
+        write_json(Layout.of(self.params).run_dir(name).sampling, info)
 
     def data(self, dataset: str) -> None:
         rng = np.random.default_rng(1)
@@ -154,7 +155,7 @@ class Bench:
             arrays[f"{split}_x"] = rng.integers(0, LEVELS[dataset], (200, 28, 28), dtype=np.uint8)
             if dataset == "mnist":
                 arrays[f"{split}_y"] = (np.arange(200) % 10).astype(np.uint8)
-        write_npz(self.params.data(dataset), arrays)
+        write_npz(Layout.of(self.params).data(dataset), arrays)
 
     def fail(self, name: str, stage: str, error: str) -> None:
         status = {
@@ -165,19 +166,19 @@ class Bench:
             "time": "2026-01-01T00:00:00",
             "log": "Traceback (most recent call last):",
         }
-        write_json(self.params.status(name, stage), status)
+        write_json(Layout.of(self.params).status(name, stage), status)
 
     def board(self) -> dict:
         """The leaderboard's content alone, which needs no drawing."""
-        return leaderboard(self.params, collecting.collect(self.params))
+        return leaderboard(self.params, reading.read_entries(self.params))
 
     def write(self) -> dict:
         """The stage."""
         report.run(self.params)
-        return json.loads((self.params.report / "leaderboard.json").read_text())
+        return json.loads(Layout.of(self.params).report.leaderboard.read_text())
 
     def page(self) -> str:
-        return (self.params.report / "index.html").read_text()
+        return Layout.of(self.params).report.page.read_text()
 
 
 def row(board: dict, entry: str) -> dict:
@@ -190,14 +191,14 @@ def everything(bench: Bench) -> Bench:
     run = bench.add("beta_cond", "beta", bits=1.25, conditional=True)
     image = io.BytesIO()
     Image.new("L", (8, 8)).save(image, "PNG")
-    write_bytes(run / "visuals" / "walk.png", image.getvalue())
+    write_bytes(run / "pictures" / "walk.png", image.getvalue())
     visual = {
         "file": "walk.png",
         "kind": "interpolation",
         "title": "A <walk>",
         "caption": "from a to b",
     }
-    write_json(run / "visuals" / "visuals.json", [visual])
+    write_json(run / "pictures" / "pictures.json", [visual])
     bench.add("delta", "delta", bits=1.0)
     bench.add("gamma", "gamma", fid=3.0)
     bench.add("floor", "floor", fid=0.5)

@@ -56,15 +56,15 @@ stages:
         echo 1 > runs/${profile}/${key}/weights
       params: [{"${params_file}": ["entries.${key}.seed"]}]
       outs: ["runs/${profile}/${key}/weights"]
-  visuals:
+  pictures:
     foreach: ${entries}
     do:
       wdir: ${root}
       cmd: >-
-        echo visuals ${key} >> log;
-        echo $GENBENCH_DEVICE $GENBENCH_THREADS $GENBENCH_FRESH > runs/${profile}/${key}/visuals
+        echo pictures ${key} >> log;
+        echo $GENBENCH_DEVICE $GENBENCH_THREADS $GENBENCH_FRESH > runs/${profile}/${key}/pictures
       deps: ["runs/${profile}/${key}/weights"]
-      outs: ["runs/${profile}/${key}/visuals"]
+      outs: ["runs/${profile}/${key}/pictures"]
   score_likelihood:
     foreach: ${entries}
     do:

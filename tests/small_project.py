@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Step
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params
 from genbench.data.splits import EXCERPT, Dataset
 from genbench.files import write_json, write_npz
@@ -32,7 +32,7 @@ from genbench.models.hinge_gan import HingeGAN
 from genbench.models.made import MADE
 from genbench.models.rbm import RBM
 from genbench.models.train_copy import TrainCopy
-from pipelines import features, sample, score_likelihood, score_samples, train, visuals
+from genbench.pipeline.stage_runner import call_stage
 from tests.params_factory import protocol
 
 __all__ = [
@@ -70,11 +70,8 @@ METRICS = (
     "label_fidelity",
     "class_shares",
 )
-STAGES: dict[str, ModuleType] = {
-    "train": train,
-    "sample": sample,
-    "score_likelihood": score_likelihood,
-}
+STAGES = ("train", "sample", "score_likelihood")
+"""Stages of an entry that resume."""
 OPTIM = {
     "lr": 0.02,
     "betas": [0.8, 0.95],
@@ -187,10 +184,10 @@ def project(root: Path, *datasets: Dataset) -> Params:
             arrays[f"{split}_x"] = x[:, 0].numpy()
             if y is not None:
                 arrays[f"{split}_y"] = y.numpy().astype(np.uint8)
-        write_npz(params.data(data.name), arrays)
+        write_npz(Layout.of(params).data(data.name), arrays)
     for name in [*ENTRIES, "spy"]:
         for stage in STAGES:
-            write_json(params.fingerprint(name, stage), {"hash": f"{stage} of {name}"})
+            write_json(Layout.of(params).fingerprint(name, stage), {"hash": f"{stage} of {name}"})
     return params
 
 
@@ -198,10 +195,10 @@ def finish(params: Params) -> Params:
     """Run all stages of all entries."""
     with stage_settings():
         for dataset in params.datasets:
-            features.run(params, dataset)
+            call_stage("features", params, dataset)
         for name in params.entries:
-            for stage in (*STAGES.values(), score_samples, visuals):
-                stage.run(params, name)
+            for stage in (*STAGES, "score_samples", "pictures"):
+                call_stage(stage, params, name)
     return params
 
 
@@ -234,7 +231,7 @@ def untrained(entry: Entry) -> GenerativeModel:
 def trained(params: Params, name: str) -> GenerativeModel:
     """The model of an entry with the weights in its file, put together without genbench.weights."""
     model = untrained(ENTRIES[name])
-    model.load_state_dict(safetensors.torch.load_file(params.run(name) / "weights.safetensors"))
+    model.load_state_dict(safetensors.torch.load_file(Layout.of(params).run_dir(name).weights))
     return model.eval()
 
 

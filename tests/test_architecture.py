@@ -53,7 +53,11 @@ def place(module: str) -> str:
     """The line of the page that a module belongs to."""
     path = MODULES[module].relative_to(ROOT)
     parts = path.parts
-    return path.as_posix() if parts[0] == "genbench" and len(parts) == 2 else "/".join(parts[: 2 if parts[0] == "genbench" else 1]) + "/"
+    return (
+        path.as_posix()
+        if parts[0] == "genbench" and len(parts) == 2
+        else "/".join(parts[: 2 if parts[0] == "genbench" else 1]) + "/"
+    )
 
 
 GRAPH = {module: {name for name in imports(module) if name in MODULES} for module in MODULES}
@@ -73,7 +77,10 @@ def upward() -> list[str]:
         for module, names in GRAPH.items()
         for name in sorted(names)
         if place(module) not in ENTRANCES
-        and (place(name) in ENTRANCES - {"genbench/__init__.py"} or rank.get(place(name), 0) > rank[place(module)])
+        and (
+            place(name) in ENTRANCES - {"genbench/__init__.py"}
+            or rank.get(place(name), 0) > rank[place(module)]
+        )
     ]
 
 
@@ -95,7 +102,9 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         visit(module, ())
 
 
-@pytest.mark.parametrize("package", sorted({m for m, p in MODULES.items() if p.name == "__init__.py"}))
+@pytest.mark.parametrize(
+    "package", sorted({m for m, p in MODULES.items() if p.name == "__init__.py"})
+)
 def test_packages_import_nothing_when_they_are_imported(package: str) -> None:
     if package not in ("genbench", "genbench.scoring.metrics"):
         body = ast.parse(MODULES[package].read_text("utf-8")).body
@@ -129,7 +138,12 @@ def test_each_change_has_a_place_and_the_place_is_there() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    pages = [
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        ROOT / "CONTRIBUTING.md",
+        *(ROOT / "docs").glob("*.md"),
+    ]
     for page in pages:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
             if "://" not in target:

@@ -21,18 +21,19 @@ from genbench.cli.doctor import checks
 from genbench.cli.info import print_info
 from genbench.cli.models import print_models
 from genbench.cli.scaffold import add_seeds
+from genbench.config.layout import Layout
 from genbench.config.params import Params, load_params
 from genbench.data.datasets import spec_of
 from genbench.errors import UserError
 from genbench.files import read_json
 from genbench.pictures.interpolation import interpolation
-from genbench.pipeline import stage_process
+from genbench.pipeline import stage_runner
 from genbench.pipeline.clean import clean
 from genbench.pipeline.validate import check_params
 from genbench.registry import BrokenModel, model_class, model_classes
 from genbench.report.rows import leaderboard
-from genbench.results.collect import collect
-from genbench.tracking.runs import find
+from genbench.results.entry import read_entries
+from genbench.tracking.runs import tracked_runs
 from tests.entries import finished_project
 
 HEAD = """
@@ -167,7 +168,7 @@ def use(models: Path, content: str) -> None:
 
 def statuses(params: Params) -> tuple[set[str], dict[str, str]]:
     """The entries that the report shows whole, and the reasons for the others."""
-    board = leaderboard(params, collect(params))
+    board = leaderboard(params, read_entries(params))
     return {row["entry"] for row in board["rows"] if row["status"] == "ok"}, {
         gap["entry"]: gap["reason"] for gap in board["missing"]
     }
@@ -176,7 +177,7 @@ def statuses(params: Params) -> tuple[set[str], dict[str, str]]:
 def test_the_example_can_be_used(params: Params) -> None:
     assert check_params(params) == {}
     assert statuses(params) == ({"made", "broken"}, {})
-    assert {one.entry.name for one in find(params)[0]} == {"made", "broken"}
+    assert {one.entry.name for one in tracked_runs(params)[0]} == {"made", "broken"}
 
 
 @pytest.mark.parametrize(("content", "said"), AT_IMPORT.values(), ids=AT_IMPORT)
@@ -184,7 +185,7 @@ def test_a_file_that_cannot_be_imported_costs_its_own_entries(
     params: Params, models: Path, capsys: pytest.CaptureFixture[str], content: str, said: str
 ) -> None:
     use(models, content)
-    for reason in (check_params(params), statuses(params)[1], find(params)[1]):
+    for reason in (check_params(params), statuses(params)[1], tracked_runs(params)[1]):
         assert reason.keys() == {"broken"}
         assert (
             reason["broken"]
@@ -194,7 +195,7 @@ def test_a_file_that_cannot_be_imported_costs_its_own_entries(
         assert said in reason["broken"]
         assert "(model 'bad')" in reason["broken"]
     assert statuses(params)[0] == {"made"}
-    assert [one.entry.name for one in find(params)[0]] == ["made"]
+    assert [one.entry.name for one in tracked_runs(params)[0]] == ["made"]
     classes, broken = model_classes()
     assert "made" in classes
     assert broken.keys() == {"bad"}
@@ -251,9 +252,9 @@ def test_the_commands_go_on(
     print_info("quick", "made")
     assert "nats: 400" in capsys.readouterr().out
     assert add_seeds("quick", 2) == ["made-s1", "broken-s1"]
-    (params.checkpoints / "quick-broken-train-0123456789abcdef").mkdir(parents=True)
+    (Layout.of(params).unfinished / "quick-broken-train-0123456789abcdef").mkdir(parents=True)
     clean(everything=True)
-    assert [path for path in params.checkpoints.iterdir() if path.is_dir()] == []
+    assert [path for path in Layout.of(params).unfinished.iterdir() if path.is_dir()] == []
 
 
 def test_doctor_names_it_and_checks_the_rest(params: Params, models: Path) -> None:
@@ -279,12 +280,12 @@ def test_a_stage_of_it_fails_with_the_reason(
     monkeypatch.chdir(project)
     monkeypatch.setenv("DVC_STAGE", "train@broken")
     params = load_params("quick")
-    params.fingerprint("broken", "train").parent.mkdir(parents=True)
-    monkeypatch.setattr(stage_process, "check_unchanged", lambda *_: None)
-    params.fingerprint("broken", "train").write_text('{"hash": "x"}')
+    Layout.of(params).fingerprint("broken", "train").parent.mkdir(parents=True)
+    monkeypatch.setattr(stage_runner, "check_unchanged", lambda *_: None)
+    Layout.of(params).fingerprint("broken", "train").write_text('{"hash": "x"}')
     with pytest.raises(BrokenModel):
-        stage_process.run_stage("quick", "train", "broken")
-    assert said in read_json(params.status("broken", "train"))["error"]
+        stage_runner.run_stage("quick", "train", "broken")
+    assert said in read_json(Layout.of(params).status("broken", "train"))["error"]
 
 
 PLUGINS = {

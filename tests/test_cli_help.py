@@ -69,12 +69,12 @@ def test_every_command_explains_itself_in_a_line() -> None:
 @pytest.mark.parametrize(
     "verb",
     [
-        "code",
+        "fingerprints",
         "prepare",
         "features",
         "train",
         "sample",
-        "visuals",
+        "pictures",
         "score-likelihood",
         "score-samples",
         "report",

@@ -17,7 +17,7 @@ import pytest
 
 from genbench.config.params import load_params
 from genbench.errors import UserError
-from genbench.pipeline import run
+from genbench.pipeline import targets
 from tests import shell_stages
 from tests.shell_stages import call, log
 
@@ -36,22 +36,22 @@ def repository(root: Path) -> Path:
 
 def test_entries_are_matched_by_wildcard_in_the_order_of_the_file(root: Path) -> None:
     params = load_params()
-    assert run.match_entries(params, None) == ["made", "pixel_cnn", "pixel_marginals", "vae"]
-    assert run.match_entries(params, "vae, pixel*") == ["pixel_cnn", "pixel_marginals", "vae"]
+    assert targets.match_entries(params, None) == ["made", "pixel_cnn", "pixel_marginals", "vae"]
+    assert targets.match_entries(params, "vae, pixel*") == ["pixel_cnn", "pixel_marginals", "vae"]
     with pytest.raises(UserError, match="matches no entry"):
-        run.match_entries(params, "vae,flow*")
+        targets.match_entries(params, "vae,flow*")
 
 
 def test_targets_of_dvc(root: Path) -> None:
     quick, smoke = load_params("quick"), load_params("smoke")
-    assert run.pipeline_targets(quick, None) == ["dvc.yaml"]
-    assert run.pipeline_targets(smoke, None) == ["profiles/smoke/dvc.yaml"]
-    assert run.pipeline_targets(quick, ["vae"]) == [
-        "visuals@vae",
+    assert targets.pipeline_targets(quick, None) == ["dvc.yaml"]
+    assert targets.pipeline_targets(smoke, None) == ["profiles/smoke/dvc.yaml"]
+    assert targets.pipeline_targets(quick, ["vae"]) == [
+        "pictures@vae",
         "score_likelihood@vae",
         "score_samples@vae",
     ]
-    assert run.pipeline_targets(smoke, ["vae"])[0] == "profiles/smoke/dvc.yaml:visuals@vae"
+    assert targets.pipeline_targets(smoke, ["vae"])[0] == "profiles/smoke/dvc.yaml:pictures@vae"
 
 
 def test_a_run_finishes_the_others_and_reports_when_one_fails(repository: Path) -> None:
@@ -75,12 +75,12 @@ def test_a_run_finishes_the_others_and_reports_when_one_fails(repository: Path) 
     assert done.returncode not in (0, 1), done.stderr  # DVC's own code
     assert "vae: train: no good" in done.stderr
     lines = log(repository)
-    assert {"train vae", "samples made", "likelihood pixel_cnn", "visuals pixel_marginals"} <= set(
+    assert {"train vae", "samples made", "likelihood pixel_cnn", "pictures pixel_marginals"} <= set(
         lines
     )
     assert "samples vae" not in lines
     assert lines[-2:] == ["report", "track"]
-    assert (repository / "runs" / "smoke" / "made" / "visuals").read_text() == "cpu 5\n"
+    assert (repository / "runs" / "smoke" / "made" / "pictures").read_text() == "cpu 5\n"
 
     (repository / "broken").write_text("none")
     (repository / "board").write_text(json.dumps({"missing": []}))
@@ -93,7 +93,7 @@ def test_a_run_finishes_the_others_and_reports_when_one_fails(repository: Path) 
         "samples vae",
         "track",
         "train vae",
-        "visuals vae",
+        "pictures vae",
     ]
     assert "missing" not in done.stderr
     assert "reports/smoke/index.html" in done.stdout
@@ -107,13 +107,13 @@ def test_a_run_of_some_entries_runs_only_these(repository: Path) -> None:
         "likelihood pixel_cnn",
         "samples pixel_cnn",
         "train pixel_cnn",
-        "visuals pixel_cnn",
+        "pictures pixel_cnn",
     ]
     assert once[-2:] == ["report", "track"]
-    assert (repository / "runs" / "quick" / "pixel_cnn" / "visuals").read_text().strip() == ""
+    assert (repository / "runs" / "quick" / "pixel_cnn" / "pictures").read_text().strip() == ""
     subprocess.run([*command, "--force"], cwd=repository, capture_output=True, check=True)
     again = log(repository)[len(once) :]
-    assert (repository / "runs" / "quick" / "pixel_cnn" / "visuals").read_text().strip() == "1", (
+    assert (repository / "runs" / "quick" / "pixel_cnn" / "pictures").read_text().strip() == "1", (
         "checkpoints would be resumed"
     )
     assert "train pixel_cnn" in again

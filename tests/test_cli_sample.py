@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from genbench import weights
+from genbench.config.layout import Layout
 from genbench.config.params import load_params
 from genbench.data.datasets import spec_of
 from genbench.registry import build
@@ -28,7 +29,7 @@ def test_pictures_depend_on_the_seed_alone(root: Path) -> None:
     for name in ("made", "vae"):
         edit_params(root, name, model="made", arch=arch if name == "made" else small)
         entry = load_params().entry(name)
-        path = params.run(name) / "weights.safetensors"
+        path = Layout.of(params).run_dir(name).weights
         weights.save(build(entry, spec_of("mnist")), path, entry=entry)
     pictures = {}
     for name, options in {"a": (), "b": (), "c": ("--seed", "1"), "d": ("--labels", "3,4")}.items():

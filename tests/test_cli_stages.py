@@ -34,10 +34,10 @@ def repository(root: Path) -> Path:
 
 @pytest.fixture
 def calls(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Replaces the stages `code` and `train`; `train` raises what stands under `error`."""
+    """Replaces the stages `fingerprints` and `train`; `train` raises what stands under `error`."""
     seen: list[object] = []
 
-    def train(params: object, entry: str) -> None:
+    def train(params: object, entry: str, **places: Path) -> None:
         seen.append(
             ("train", entry, os.environ.get("GENBENCH_DEVICE"), os.environ.get("GENBENCH_THREADS"))
         )
@@ -46,7 +46,9 @@ def calls(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
                 raise wanted
 
     monkeypatch.setattr(
-        importlib.import_module("pipelines.code"), "run", lambda params: seen.append("code")
+        importlib.import_module("pipelines.fingerprints"),
+        "run",
+        lambda params: seen.append("fingerprints"),
     )
     monkeypatch.setattr(importlib.import_module("pipelines.train"), "run", train)
     return seen
@@ -89,7 +91,7 @@ def test_a_stage_refuses_sources_other_than_those_of_its_fingerprint(
     monkeypatch.setenv("DVC_STAGE", "train@made")
     entry = load_params().entry("made")
     written = asdict(entry_fingerprint(Sources(), "train", entry, ()))
-    path = root / "runs" / "quick" / "code" / "made" / "train.json"
+    path = root / "runs" / "quick" / "fingerprints" / "made" / "train.json"
     write_json(path, written)
     assert call("train", "made")[0] == 0
     write_json(
@@ -128,7 +130,7 @@ def test_outside_dvc_the_fingerprints_are_written_first(
     root: Path, calls: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call("train", "made")
-    assert [c if isinstance(c, str) else c[0] for c in calls] == ["code", "train"]  # type: ignore[index]
+    assert [c if isinstance(c, str) else c[0] for c in calls] == ["fingerprints", "train"]  # type: ignore[index]
     calls.clear()
     monkeypatch.setenv("DVC_STAGE", "train@made")
     call("train", "made")

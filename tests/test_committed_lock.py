@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from genbench.config.layout import Layout
 from genbench.errors import UserError
 from genbench.pipeline import git
-from genbench.pipeline.dvc_files import copy_of, mend, problems
+from genbench.pipeline.dvc_files import mend, problems
 
 STAGE = """\
   {name}:
@@ -41,7 +42,11 @@ class Clone:
     """A project in a git repository."""
 
     def __init__(self, root: Path) -> None:
-        self.root, self.lock, self.copy = root, root / "dvc.lock", copy_of(root, "quick")
+        self.root, self.lock, self.copy = (
+            root,
+            root / "dvc.lock",
+            Layout(root, "quick").dvc_lock_copy,
+        )
 
     def git(self, *arguments: str) -> None:
         subprocess.run(

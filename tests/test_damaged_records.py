@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from genbench.cli.info import print_info
-from genbench.config.params import Params
+from genbench.config.layout import Layout
+from genbench.config.params import Entry, Params
 from genbench.errors import UserError
 from genbench.files import (
     read_json,
@@ -32,11 +33,11 @@ from genbench.pipeline import run
 from genbench.report.page import Material, page
 from genbench.report.rows import leaderboard
 from genbench.report.tables import csv_table, markdown
-from genbench.results.collect import collect
+from genbench.results import staleness
+from genbench.results.entry import read_entries
 from genbench.results.reader import read_history
 from genbench.scoring.records import Record
-from genbench.tracking import runs
-from genbench.tracking.runs import find
+from genbench.tracking.runs import tracked_runs
 from tests.entries import finished_project
 
 JSON_FILES = (
@@ -45,7 +46,7 @@ JSON_FILES = (
     "cost.json",
     "provenance.json",
     "sampling.json",
-    "visuals/visuals.json",
+    "pictures/pictures.json",
 )
 VALUES: tuple[Any, ...] = (None, True, 3, -2.5, "text", [], [1], {}, {"a": {}}, 10**400)
 """A value of every type of JSON."""
@@ -63,7 +64,7 @@ def report(params: Params) -> tuple[set[str], dict[str, str]]:
     """The entries that the report shows whole, and the reasons for the others; writes all of it but
     the pictures.
     """
-    outcomes = collect(params)
+    outcomes = read_entries(params)
     board = leaderboard(params, outcomes)
     page(board, outcomes, Material({}, {}, {}, {}), set())
     csv_table(board)
@@ -77,7 +78,7 @@ def check_left_out(params: Params, file: str) -> None:
     """``made`` is left out for its ``file``, and ``vae`` is not, wherever entries are read."""
     whole, missing = report(params)
     assert whole == {"vae"}
-    found, skipped = find(params)
+    found, skipped = tracked_runs(params)
     assert [one.entry.name for one in found] == ["vae"]
     for reasons in (missing, skipped):
         assert reasons.keys() == {"made"}
@@ -86,7 +87,7 @@ def check_left_out(params: Params, file: str) -> None:
 
 def test_the_example_is_whole(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
     assert report(params) == ({"made", "vae"}, {})
-    assert {one.entry.name for one in find(params)[0]} == {"made", "vae"}
+    assert {one.entry.name for one in tracked_runs(params)[0]} == {"made", "vae"}
     print_info("quick", "made")
     assert "nats: 400" in capsys.readouterr().out
 
@@ -104,19 +105,23 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize(
     "file",
-    [*JSON_FILES, "history.csv", "samples.npz", "weights.safetensors", "visuals/interpolation.png"],
+    [
+        *JSON_FILES,
+        "history.csv",
+        "samples.npz",
+        "weights.safetensors",
+        "pictures/interpolation.png",
+    ],
 )
 def test_a_damaged_file(
     params: Params, file: str, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = params.run("made") / file
+    path = Layout.of(params).run_dir("made").path / file
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
     check_left_out(params, file)
     print_info("quick", "made")
     printed = capsys.readouterr().out
-    assert (file in printed) == (
-        file in ("likelihood.json", "quality.json", "cost.json", "provenance.json")
-    )
+    assert Path(file).name in printed
     assert ("fid_mnist: 12.5" in printed) == (file != "quality.json"), (
         "the scores in other files are shown all the same"
     )
@@ -127,9 +132,9 @@ def test_a_damaged_file(
 def test_a_value_of_another_type_in_place_of_a_record(
     params: Params, file: str, value: object
 ) -> None:
-    if file == "visuals/visuals.json" and value == []:
+    if file == "pictures/pictures.json" and value == []:
         value = [[]]  # an empty list is a record of no pictures
-    (params.run("made") / file).write_text(json.dumps(value))
+    (Layout.of(params).run_dir("made").path / file).write_text(json.dumps(value))
     check_left_out(params, file)
 
 
@@ -138,7 +143,7 @@ def test_a_value_of_another_type_in_place_of_a_record(
     ["[" * 100_000, '{"entry": "made", "entry": 1}', '{"a": ' * 500 + "1" + "}" * 500, "1" * 5000],
 )
 def test_json_that_no_stage_writes(params: Params, text: str) -> None:
-    (params.run("made") / "quality.json").write_text(text)
+    Layout.of(params).run_dir("made").quality.write_text(text)
     check_left_out(params, "quality.json")
 
 
@@ -147,7 +152,7 @@ def test_a_file_that_may_not_be_read(params: Params, monkeypatch: pytest.MonkeyP
     read = Path.read_text
 
     def denied(self: Path, *args: Any, **kwargs: Any) -> str:
-        if self == params.run("made") / "quality.json":
+        if self == Layout.of(params).run_dir("made").quality:
             raise PermissionError(13, "Permission denied", str(self))
         return read(self, *args, **kwargs)
 
@@ -157,7 +162,7 @@ def test_a_file_that_may_not_be_read(params: Params, monkeypatch: pytest.MonkeyP
 
 
 def test_a_folder_in_place_of_a_file(params: Params) -> None:
-    path = params.run("made") / "quality.json"
+    path = Layout.of(params).run_dir("made").quality
     path.unlink()
     path.mkdir()
     check_left_out(params, "quality.json")
@@ -223,7 +228,7 @@ REQUIRED = {
         "kind.vendor",
     ),
     "sampling.json": ("sampler", "matches_likelihood", "sample_ms_per_image", "options", "n"),
-    "visuals/visuals.json": ("0.file", "0.kind", "0.title", "0.caption"),
+    "pictures/pictures.json": ("0.file", "0.kind", "0.title", "0.caption"),
 }
 
 
@@ -231,7 +236,7 @@ REQUIRED = {
     ("file", "key"), [(file, key) for file, keys in REQUIRED.items() for key in keys]
 )
 def test_a_missing_key(params: Params, file: str, key: str) -> None:
-    path = params.run("made") / file
+    path = Layout.of(params).run_dir("made").path / file
     place = tuple(int(part) if part.isdigit() else part for part in key.split("."))
     write_json(path, edited(read_json(path), place, ...))
     check_left_out(params, file)
@@ -273,17 +278,17 @@ WRONG: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
     ("sampling.json", ("options",), []),
     ("sampling.json", ("sample_ms_per_image",), "fast"),
     ("sampling.json", ("kind",), {}),
-    ("visuals/visuals.json", (0, "file"), "../../vae/visuals/interpolation.png"),
-    ("visuals/visuals.json", (0, "file"), "/etc/passwd"),
-    ("visuals/visuals.json", (0, "file"), ".."),
-    ("visuals/visuals.json", (0, "file"), "visuals.json"),
-    ("visuals/visuals.json", (0, "title"), 3),
+    ("pictures/pictures.json", (0, "file"), "../../vae/pictures/interpolation.png"),
+    ("pictures/pictures.json", (0, "file"), "/etc/passwd"),
+    ("pictures/pictures.json", (0, "file"), ".."),
+    ("pictures/pictures.json", (0, "file"), "pictures.json"),
+    ("pictures/pictures.json", (0, "title"), 3),
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(("file", "place", "value"), WRONG)
 def test_a_wrong_value(params: Params, file: str, place: tuple[Any, ...], value: object) -> None:
-    path = params.run("made") / file
+    path = Layout.of(params).run_dir("made").path / file
     path.write_text(json.dumps(edited(read_json(path), place, value)))
     check_left_out(params, file)
 
@@ -293,16 +298,16 @@ def test_no_value_anywhere_is_in_the_way_of_another_entry(params: Params, file: 
     """Every part of a record, replaced by a value of every type: harmless or the reason to leave
     the entry out, and never an error.
     """
-    path = params.run("made") / file
+    path = Layout.of(params).run_dir("made").path / file
     record, left_out = read_json(path), 0
     for place in parts(record):
         for value in (None, "text", -2.5, [1], {"a": {}}):
             path.write_text(json.dumps(edited(record, place, value)))
-            (made, vae) = collect(params)
+            (made, vae) = read_entries(params)
             assert vae.reasons == ()
             if not made.reasons:
                 report(params)
-            found, skipped = find(params)
+            found, skipped = tracked_runs(params)
             assert "vae" in {one.entry.name for one in found}
             assert skipped.keys() <= {"made"}
             print_info("quick", "made")
@@ -338,19 +343,19 @@ HEAD = "step,seconds,loss/loss\n"
     ],
 )
 def test_a_history_of_another_form(params: Params, content: str) -> None:
-    write_text(params.run("made") / "history.csv", content)
+    write_text(Layout.of(params).run_dir("made").history, content)
     check_left_out(params, "history.csv")
 
 
 def test_a_history_is_read_to_the_digit_and_empty_cells_are_none(tmp_path: Path) -> None:
     write_text(tmp_path / "history.csv", HEAD + "1,0.5,\n2,0.1,0.30000000000000004\n3,1e-05,nan\n")
-    first, second, third = read_history(tmp_path)
+    first, second, third = read_history(tmp_path / "history.csv")
     assert first == {"step": 1.0, "seconds": 0.5, "loss/loss": None}
     assert second["loss/loss"] == 0.30000000000000004
     assert third["loss/loss"] is not None
     assert np.isnan(third["loss/loss"])
     write_text(tmp_path / "history.csv", HEAD)
-    assert read_history(tmp_path) == []
+    assert read_history(tmp_path / "history.csv") == []
 
 
 # ---------------------------------------------------------------------- arrays
@@ -395,7 +400,7 @@ ARRAYS: dict[str, dict[str, np.ndarray] | bytes] = {
 
 @pytest.mark.parametrize("content", ARRAYS.values(), ids=ARRAYS)
 def test_samples_of_another_form(params: Params, content: dict[str, np.ndarray] | bytes) -> None:
-    path = params.run("made") / "samples.npz"
+    path = Layout.of(params).run_dir("made").samples
     if isinstance(content, bytes):
         write_bytes(path, content)
     else:
@@ -403,7 +408,7 @@ def test_samples_of_another_form(params: Params, content: dict[str, np.ndarray] 
     whole, missing = report(params)
     assert whole == {"vae"}
     assert "samples" in missing["made"]
-    assert list(find(params)[1]) == ["made"]
+    assert list(tracked_runs(params)[1]) == ["made"]
 
 
 def test_any_flipped_byte_of_an_npz_file_is_an_error_that_names_it_or_harmless(
@@ -430,12 +435,12 @@ def test_any_flipped_byte_of_an_npz_file_is_an_error_that_names_it_or_harmless(
 def test_weights_with_another_header(params: Params, about_: str) -> None:
     header = json.dumps({"__metadata__": {"genbench": about_}}).encode()
     write_bytes(
-        params.run("made") / "weights.safetensors", len(header).to_bytes(8, "little") + header
+        Layout.of(params).run_dir("made").weights, len(header).to_bytes(8, "little") + header
     )
     whole, missing = report(params)
     assert whole == {"vae"}
     assert "weights.safetensors" in missing["made"] or "train is out of date" in missing["made"]
-    assert list(find(params)[1]) == ["made"]
+    assert list(tracked_runs(params)[1]) == ["made"]
 
 
 @pytest.mark.parametrize("part", [b"seed", b"sha256", b"genbench-2", b""])
@@ -443,7 +448,7 @@ def test_a_flipped_bit_of_the_weights(params: Params, part: bytes) -> None:
     """In the head, and in the last byte of the tensors; what follows from the weights is then no
     reason of its own.
     """
-    path = params.run("made") / "weights.safetensors"
+    path = Layout.of(params).run_dir("made").weights
     for file, key in (("likelihood.json", "made_from"), ("sampling.json", None)):
         record = read_json(path.with_name(file))
         (record if key is None else record[key])["weights"] = sha256(path)
@@ -453,64 +458,72 @@ def test_a_flipped_bit_of_the_weights(params: Params, part: bytes) -> None:
     data[data.index(part) if part else -1] ^= 1
     write_bytes(path, bytes(data))
     check_left_out(params, "weights.safetensors")
-    for reason in (report(params)[1]["made"], find(params)[1]["made"]):
+    for reason in (report(params)[1]["made"], tracked_runs(params)[1]["made"]):
         assert "other ones now" not in reason and "out of date" not in reason
 
 
 def test_a_picture_that_would_fill_the_memory(params: Params) -> None:
     """A whole one, of 25 million pixels in some kilobytes, which Pillow by itself reads."""
-    Image.new("1", (5000, 5000)).save(params.run("made") / "visuals" / "interpolation.png")
-    check_left_out(params, "visuals/interpolation.png")
-    assert "has more pixels than the 16777216 that are read; delete it" in find(params)[1]["made"]
+    Image.new("1", (5000, 5000)).save(
+        Layout.of(params).run_dir("made").pictures / "interpolation.png"
+    )
+    check_left_out(params, "pictures/interpolation.png")
+    assert (
+        "has more pixels than the 16777216 that are read; delete it"
+        in tracked_runs(params)[1]["made"]
+    )
 
 
 def test_an_output_that_goes_while_it_is_read(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As DVC removes those of a stage that it runs again."""
-    seen = runs.outdated_quality
+    seen = staleness.outdated_quality
 
-    def and_gone(params: Params, record: Record) -> str | None:
-        reason = seen(params, record)
+    def and_gone(params: Params, entry: Entry, record: Record) -> str | None:
+        reason = seen(params, entry, record)
         if record.entry == "made":
-            (params.run("made") / "samples.npz").unlink(missing_ok=True)
+            Layout.of(params).run_dir("made").samples.unlink(missing_ok=True)
         return reason
 
-    monkeypatch.setattr(runs, "outdated_quality", and_gone)
-    found, skipped = find(params)
+    monkeypatch.setattr(staleness, "outdated_quality", and_gone)
+    found, skipped = tracked_runs(params)
     assert [one.entry.name for one in found] == ["vae"]
     assert skipped.keys() == {"made"} and "samples.npz" in skipped["made"]
 
 
 def test_a_listed_picture_that_is_gone(params: Params) -> None:
-    (params.run("made") / "visuals" / "interpolation.png").unlink()
+    (Layout.of(params).run_dir("made").pictures / "interpolation.png").unlink()
     check_left_out(params, "interpolation.png")
 
 
 def test_pictures_that_nothing_lists_are_left_alone(params: Params) -> None:
-    (params.run("made") / "visuals" / "left.png").write_bytes(b"no picture")
+    (Layout.of(params).run_dir("made").pictures / "left.png").write_bytes(b"no picture")
     assert report(params) == ({"made", "vae"}, {})
-    found = {one.entry.name: one for one in find(params)[0]}
-    assert [visual.file for visual in found["made"].visuals] == ["interpolation.png"]
+    found = {one.entry.name: one for one in tracked_runs(params)[0]}
+    assert [picture.file for picture in found["made"].pictures] == ["interpolation.png"]
 
 
 @pytest.mark.parametrize("value", [None, [], 3, "text", {"error": 3}])
 def test_a_damaged_reason_of_a_failure_is_no_failure_of_the_report(
     params: Params, value: object
 ) -> None:
-    (params.run("made") / "quality.json").unlink()
-    write_json(params.status("made", "score_samples"), value)
+    Layout.of(params).run_dir("made").quality.unlink()
+    write_json(Layout.of(params).status("made", "score_samples"), value)
     assert "made-score_samples.json does not say why" in report(params)[1]["made"]
 
 
 def test_damaged_data_leave_out_pictures_alone(params: Params) -> None:
-    write_bytes(params.data("mnist"), b"no data")
+    write_bytes(Layout.of(params).data("mnist"), b"no data")
     assert report(params) == ({"made", "vae"}, {})
 
 
 def test_an_entry_whose_settings_changed_is_out_of_date_and_not_damaged(params: Params) -> None:
     changed = replace(params, protocol=replace(params.protocol, samples=60))
-    assert find(changed)[1]["made"] == "sample: out of date, protocol.samples was 120 and is now 60"
+    assert tracked_runs(changed)[1]["made"] == (
+        "sample is out of date: protocol.samples was 120 and is now 60; "
+        "run `genbench run --entries made`"
+    )
 
 
 def test_a_record_names_its_file_when_it_is_read_alone(tmp_path: Path) -> None:
@@ -533,9 +546,9 @@ def test_a_record_names_its_file_when_it_is_read_alone(tmp_path: Path) -> None:
 def test_a_run_says_what_the_report_lacks(
     params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (params.run("made") / "quality.json").write_text("[]")
-    write_json(params.report / "leaderboard.json", leaderboard(params, collect(params)))
-    write_text(params.report / "index.html", "")
+    Layout.of(params).run_dir("made").quality.write_text("[]")
+    write_json(Layout.of(params).report.leaderboard, leaderboard(params, read_entries(params)))
+    write_text(Layout.of(params).report.page, "")
     run._tell(params, ["made", "vae"])
     printed = capsys.readouterr()
     first, second = printed.err.splitlines()
@@ -566,13 +579,13 @@ def test_a_damaged_leaderboard_is_in_no_runs_way(
     """As a report stage that fails may leave the one of another version, or a disk one with lost
     bits.
     """
-    write_text(params.report / "leaderboard.json", content)
-    write_text(params.report / "index.html", "")
+    write_text(Layout.of(params).report.leaderboard, content)
+    write_text(Layout.of(params).report.page, "")
     run._tell(params, ["made"])
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
     assert line.startswith(
         "warning: what is missing from the report is not known: "
-        f"{params.report / 'leaderboard.json'} is "
+        f"{Layout.of(params).report.path / 'leaderboard.json'} is "
     )
     assert printed.out.startswith("report: ")

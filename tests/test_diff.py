@@ -20,10 +20,11 @@ import safetensors.numpy
 from typer.testing import CliRunner
 
 from genbench.cli.main import app
+from genbench.config.layout import Layout
 from genbench.config.params import Params
-from genbench.results.compare import arrays_differ, values_differ
-from genbench.results.diff import compare
-from pipelines import code, features, sample, score_likelihood, score_samples, train, visuals
+from genbench.pipeline.stage_runner import call_stage
+from genbench.results.file_diff import arrays_differ, values_differ
+from genbench.results.run_diff import compare_runs
 
 HISTORY = "step,seconds,images_per_second,loss/loss,loss/valid_loss\n1,0.5,100,5.25,\n2,1.0,101,4.125,4.5\n"
 KIND = {
@@ -133,10 +134,10 @@ def write_entry(folder: Path) -> None:
         },
     )
     write(
-        folder / "visuals" / "visuals.json",
+        folder / "pictures" / "pictures.json",
         [{"file": "a.png", "kind": "process", "title": "t", "caption": "c"}],
     )
-    (folder / "visuals" / "a.png").write_bytes(b"\x89PNG picture")
+    (folder / "pictures" / "a.png").write_bytes(b"\x89PNG picture")
 
 
 @pytest.fixture
@@ -150,7 +151,7 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
         np.savez(
             first / "runs" / "quick" / folder / "mnist.npz", **{name: np.arange(12.0).reshape(3, 4)}
         )
-    write(first / "runs" / "quick" / "code" / "made" / "train.json", {"hash": "1"})
+    write(first / "runs" / "quick" / "fingerprints" / "made" / "train.json", {"hash": "1"})
     shutil.copytree(first, second)
     return first / "runs" / "quick", second / "runs" / "quick"
 
@@ -297,10 +298,10 @@ HISTORIES: dict[str, Change] = {
     "history.csv: cannot be compared: ": text("history.csv", "1,0.5", "1,1,0.5"),
 }
 PICTURES: dict[str, Change] = {
-    "a.png: other content": content("visuals/a.png", b"\x89PNG Picture"),
-    "a.png: only in the first": removed("visuals/a.png"),
-    "b.png: only in the second": content("visuals/b.png", b""),
-    '[0].caption: "c" and "d"': text("visuals/visuals.json", '"c"', '"d"'),
+    "a.png: other content": content("pictures/a.png", b"\x89PNG Picture"),
+    "a.png: only in the first": removed("pictures/a.png"),
+    "b.png: only in the second": content("pictures/b.png", b""),
+    '[0].caption: "c" and "d"': text("pictures/pictures.json", '"c"', '"d"'),
 }
 OTHERS: dict[str, tuple[str, str, Change]] = {
     'sampler: "ancestral" and "other"': (
@@ -353,7 +354,7 @@ def test_each_planted_difference_is_found_and_nothing_else(
     for run in runs:  # so that sizes and dates tell nothing
         for path in run.rglob("*.*"):
             os.utime(path, (0, 0))
-    report = compare(*runs)
+    report = compare_runs(*runs)
     assert report.differing == [item]
     assert [name for name, differences in report.items[item].items() if differences] == [part]
     assert not report.equal
@@ -394,7 +395,7 @@ LEFT_OUT: dict[str, Change] = {
     "layout of a file": lambda run: np.savez_compressed(
         run / "made" / "nats.npz", **np.load(run / "made" / "nats.npz")
     ),
-    "code": lambda run: write(run / "code" / "made" / "train.json", {"hash": "2"}),
+    "fingerprints": lambda run: write(run / "fingerprints" / "made" / "train.json", {"hash": "2"}),
 }
 
 
@@ -445,11 +446,11 @@ def test_equal_weights_and_samples_are_equal_in_another_form_and_so_is_what_was_
     reform(runs[1])
     assert (runs[1] / "made" / "weights.safetensors").read_bytes() != before
     record("sampling.json", lambda r: r.update(sample_ms_per_image=9.0))(runs[1])
-    assert compare(*runs).equal  # records that do not know of the other form
+    assert compare_runs(*runs).equal  # records that do not know of the other form
     for run in runs:
         sums(run)
-    assert compare(*runs).equal
-    assert compare(*runs[::-1]).equal
+    assert compare_runs(*runs).equal
+    assert compare_runs(*runs[::-1]).equal
 
 
 @pytest.mark.parametrize(
@@ -481,7 +482,7 @@ def test_what_was_made_from_other_files_differs(
         sums(run)
     change(runs[1])
     assert [
-        part for part, differences in compare(*runs).items["made"].items() if differences
+        part for part, differences in compare_runs(*runs).items["made"].items() if differences
     ] == parts
 
 
@@ -493,7 +494,7 @@ def test_damaged_weights_differ_from_whole_ones(runs: tuple[Path, Path]) -> None
     data = bytearray(path.read_bytes())
     data[data.index(b"sha256") + 12] ^= 1
     path.write_bytes(bytes(data))
-    (difference,) = compare(*runs).items["made"]["weights"]
+    (difference,) = compare_runs(*runs).items["made"]["weights"]
     assert "its content is not that of the checksum in it" in difference.how
 
 
@@ -523,7 +524,7 @@ def test_what_neither_run_has_is_said(runs: tuple[Path, Path]) -> None:
 
 def test_many_differences_of_a_part_are_counted_and_json_has_all(runs: tuple[Path, Path]) -> None:
     for i in range(8):
-        (runs[1] / "made" / "visuals" / f"{i}.png").write_bytes(b"")
+        (runs[1] / "made" / "pictures" / f"{i}.png").write_bytes(b"")
     arrays("made/nats.npz", lambda a: a["nats"].__imul__(2))(runs[1])
     _, out, _ = call(*runs)
     (line,) = [line for line in out.splitlines() if line.startswith("made: ")]
@@ -604,7 +605,7 @@ def test_runs_that_cannot_be_compared_end_with_2(
 def test_comparing_needs_no_torch(runs: tuple[Path, Path]) -> None:
     program = """
 import sys
-from genbench.results.diff import print_diff
+from genbench.results.run_diff import print_diff
 print(print_diff(*sys.argv[1:3], "quick"), "torch" in sys.modules)
 """
     text("history.csv", ",5.25,", ",5.5,")(runs[1])
@@ -660,17 +661,17 @@ def test_arrays_of_other_types_are_compared_by_their_bits() -> None:
 def test_results_of_the_stages_are_known_by_name_and_equal_when_made_again(
     params: Params, tmp_path: Path
 ) -> None:
-    code.run(params)
-    features.run(params, "mnist")
-    for stage in (train, sample, visuals, score_likelihood, score_samples):
-        stage.run(params, "vae")
+    call_stage("fingerprints", params)
+    call_stage("features", params, "mnist")
+    for stage in ("train", "sample", "pictures", "score_likelihood", "score_samples"):
+        call_stage(stage, params, "vae")
     before = tmp_path / "before"
-    shutil.copytree(params.runs, before)
+    shutil.copytree(Layout.of(params).runs, before)
     for name in ("samples.npz", "nats.npz", "likelihood.json", "quality.json"):
-        (params.run("vae") / name).unlink()
-    for stage in (sample, score_likelihood, score_samples):
-        stage.run(params, "vae")
-    report = compare(before, params.runs)
+        (Layout.of(params).run_dir("vae").path / name).unlink()
+    for stage in ("sample", "score_likelihood", "score_samples"):
+        call_stage(stage, params, "vae")
+    report = compare_runs(before, Layout.of(params).runs)
     assert report.equal
     assert list(report.items["vae"]) == [
         "weights",

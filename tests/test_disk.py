@@ -21,14 +21,15 @@ from typer.testing import CliRunner
 from genbench import disk
 from genbench.cli.doctor_project import permission
 from genbench.cli.main import app
+from genbench.config.layout import Layout
 from genbench.config.params import Params, load_params
 from genbench.disk import ExplainedError, check_writable, explain, explained, shortage, told
 from genbench.errors import UserError
 from genbench.files import read_json, read_npz, write_json, write_npz, write_text
-from genbench.pipeline import run, stage_process
+from genbench.pipeline import run, stage_runner
 from genbench.pipeline.clean import clean
-from genbench.pipeline.costs import costs_path, read_costs
-from pipelines import code as code_stage
+from genbench.pipeline.costs import read_costs
+from genbench.pipeline.stage_runner import call_stage
 
 KINDS = {
     errno.ENOSPC: "the disk is full; free some space (`genbench clean` removes checkpoints",
@@ -180,19 +181,20 @@ def test_no_command_ends_in_a_bare_error_number(
 def test_the_reason_in_the_report_is_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.prepare.run", failing(errno.ENOSPC, root / "data" / "raw"))
     with pytest.raises(OSError, match="No space"):
-        stage_process.run_stage("quick", "prepare", "mnist")
-    status = read_json(load_params("quick").status("mnist", "prepare"))
+        stage_runner.run_stage("quick", "prepare", "mnist")
+    status = read_json(Layout.of(load_params("quick")).status("mnist", "prepare"))
     assert status["error"].startswith(f"cannot use {root / 'data' / 'raw'}: the disk is full")
 
 
 def test_the_fingerprints_name_what_is_in_their_way(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params.checkpoints.write_text("a file in place of the folder")
+    Layout.of(params).unfinished.write_text("a file in place of the folder")
     with pytest.raises(
-        OSError, match=rf"cannot write {params.checkpoints}: there is a file in place of a folder"
+        OSError,
+        match=rf"cannot write {Layout.of(params).unfinished}: there is a file in place of a folder",
     ):
-        code_stage.run(params)
+        call_stage("fingerprints", params)
 
 
 def test_a_checkpoint_that_cannot_be_removed_is_in_no_others_way(
@@ -270,8 +272,10 @@ def test_clean_removes_first_what_needs_no_room(
 def test_costs_that_cannot_be_read_cost_an_estimate_alone(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_text(costs_path(params), '{"stage": "prepare", "key": "mnist", "seconds": 1.5}\n')
-    with costs_path(params).open("ab") as file:
+    write_text(
+        Layout.of(params).stage_costs, '{"stage": "prepare", "key": "mnist", "seconds": 1.5}\n'
+    )
+    with Layout.of(params).stage_costs.open("ab") as file:
         for line in (
             b'{"stage": "train"',
             b"\xff\xfe",
@@ -289,7 +293,7 @@ def test_costs_that_cannot_be_read_cost_an_estimate_alone(
         ("prepare", 1.5),
         ("train", 2),
     ]
-    monkeypatch.setattr(Path, "read_text", failing(errno.EACCES, costs_path(params)))
+    monkeypatch.setattr(Path, "read_text", failing(errno.EACCES, Layout.of(params).stage_costs))
     assert read_costs(params) == []
 
 
@@ -316,7 +320,7 @@ def test_a_run_that_cannot_write_does_not_begin(
     root: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(run, "check_workspace", lambda root: None)
-    monkeypatch.setattr(run, "_dvc", lambda *_, **__: pytest.fail("DVC was started"))
+    monkeypatch.setattr(run, "repro", lambda *_, **__: pytest.fail("DVC was started"))
     monkeypatch.setattr(
         tempfile, "TemporaryFile", failing(number) if number != errno.ENOSPC else lambda **_: Full()
     )
@@ -330,12 +334,16 @@ def test_doctor_tries_to_write(params: Params, monkeypatch: pytest.MonkeyPatch) 
     temporary = tempfile.TemporaryFile
 
     def some(dir: Path) -> Any:
-        return failing(errno.EACCES)() if Path(dir) == params.runs else temporary(dir=dir)
+        return (
+            failing(errno.EACCES)() if Path(dir) == Layout.of(params).runs else temporary(dir=dir)
+        )
 
     monkeypatch.setattr(tempfile, "TemporaryFile", some)
     (check,) = permission(params)
     assert (check.level, check.what) == ("fail", "permission")
-    assert check.found.startswith(f"cannot write in {params.runs}: no permission: it belongs to")
+    assert check.found.startswith(
+        f"cannot write in {Layout.of(params).runs}: no permission: it belongs to"
+    )
 
 
 @pytest.mark.parametrize(("free", "said"), [(10 * 2**20, True), (10 * 2**30, False)])
@@ -353,7 +361,7 @@ def test_a_failed_run_says_so_if_the_disk_is_nearly_full(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     monkeypatch.setattr(run, "check_workspace", lambda root: None)
     monkeypatch.setattr(run, "_plan", lambda *_: "")
-    monkeypatch.setattr(run, "_dvc", lambda *_, **__: 255)
+    monkeypatch.setattr(run, "repro", lambda *_, **__: 255)
     assert run.run_pipeline("quick") == 255
     text = f"error: only 10 MiB are free on the disk of {root}, which may be why: free some space"
     assert (text in capsys.readouterr().err) is said

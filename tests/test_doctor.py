@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from genbench.cli import doctor, doctor_data, doctor_installation, doctor_machine, doctor_project
+from genbench.config.layout import Layout
 from genbench.config.params import Params, load_params
 from genbench.data import splits
 from genbench.errors import UserError
@@ -86,7 +87,9 @@ def test_data_that_cannot_be_read_are_told(params: Params, monkeypatch: pytest.M
     monkeypatch.setattr(splits, "load", fails)
     (check,) = doctor.attempt("mnist", lambda: doctor_data.data_set(params, "mnist"))
     assert check.level == "fail"
-    assert check.found.startswith(f"cannot use {params.data('mnist')}: the disk reports a fault")
+    assert check.found.startswith(
+        f"cannot use {Layout.of(params).data('mnist')}: the disk reports a fault"
+    )
 
 
 LOCK = b"""\

@@ -21,7 +21,7 @@ from tests.params_factory import likelihood_images, protocol_block
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-STAGES = ("train", "sample", "visuals", "score_likelihood", "score_samples")
+STAGES = ("train", "sample", "pictures", "score_likelihood", "score_samples")
 ENDS = {"report", "track"}
 
 ENTRY = {
@@ -56,24 +56,24 @@ profile = args[args.index("--profile") + 1]
 key = args[0] if args[0] != "--profile" else None
 with open(root / "calls.txt", "a") as calls:
     calls.write(os.environ["DVC_STAGE"].split(":")[-1] + "\\n")
-if stage == "code":
+if stage == "fingerprints":
     sys.path.insert(0, str(root))
     from genbench.config.params import load_params
-    from pipelines.code import run
+    from pipelines.fingerprints import run
     run(load_params(profile))
     raise SystemExit
 if (root / "broken.txt").exists() and (root / "broken.txt").read_text() == f"{{stage}} {{key}}":
     raise SystemExit("broken")
-run, code = root / "runs" / profile, root / "runs" / profile / "code"
+run, fingerprints = root / "runs" / profile, root / "runs" / profile / "fingerprints"
 data, features = run / "data" / "mnist.npz", run / "features" / "mnist.npz"
-own = code / str(key) / f"{{stage}}.json"
+own = fingerprints / str(key) / f"{{stage}}.json"
 weights, samples = run / str(key) / "weights.safetensors", run / str(key) / "samples.npz"
 reads, writes = {{
-    "prepare": ([code / "_stages" / "prepare.json"], ["data/mnist.npz"]),
-    "features": ([code / "_stages" / "features.json", data], ["features/mnist.npz"]),
+    "prepare": ([fingerprints / "_stages" / "prepare.json"], ["data/mnist.npz"]),
+    "features": ([fingerprints / "_stages" / "features.json", data], ["features/mnist.npz"]),
     "train": ([own, data], ["weights.safetensors", "history.csv", "cost.json", "provenance.json"]),
     "sample": ([own, weights], ["samples.npz", "sampling.json"]),
-    "visuals": ([own, data, weights], ["visuals/visuals.json"]),
+    "pictures": ([own, data, weights], ["pictures/pictures.json"]),
     "score_likelihood": ([own, data, weights], ["likelihood.json", "nats.npz"]),
     "score_samples": ([own, features, samples], ["quality.json"]),
     "report": (
@@ -209,7 +209,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("dvc")
     project = _create(folder / "project", folder / "bin")
     ran, _ = project.repro()
-    shared = {"code", "prepare@mnist", "features@mnist", *ENDS}
+    shared = {"fingerprints", "prepare@mnist", "features@mnist", *ENDS}
     assert ran == shared | _entry("alpha") | _entry("beta")
     return project
 
@@ -225,7 +225,7 @@ def test_architecture_of_one_entry_runs_that_entry_and_back_comes_from_the_cache
 ) -> None:
     finished.params(lambda raw: raw["entries"]["alpha"]["arch"].update(width=2))
     ran, _ = finished.repro()
-    assert ran == {"code"} | _entry("alpha") | ENDS
+    assert ran == {"fingerprints"} | _entry("alpha") | ENDS
     finished.params(lambda raw: raw["entries"]["alpha"]["arch"].update(width=1))
     ran, said = finished.repro()
     assert ran == ENDS
@@ -236,10 +236,10 @@ def test_metric_scores_again_and_trains_nothing(finished: Project) -> None:
     finished.params(lambda raw: raw["metrics"].append("second"))
     ran, _ = finished.repro()
     scoring = _entry("alpha", "score_samples") | _entry("beta", "score_samples")
-    assert ran == {"code"} | scoring | ENDS
+    assert ran == {"fingerprints"} | scoring | ENDS
     finished.write("genbench/scoring/metrics/second.py", "scale = 2\n")
     ran, _ = finished.repro()
-    assert ran == {"code"} | scoring | ENDS
+    assert ran == {"fingerprints"} | scoring | ENDS
 
 
 def test_protocol_reaches_the_stages_that_it_concerns(finished: Project) -> None:
@@ -247,7 +247,7 @@ def test_protocol_reaches_the_stages_that_it_concerns(finished: Project) -> None
     ran, _ = finished.repro()
     assert (
         ran
-        == {"code"}
+        == {"fingerprints"}
         | _entry("alpha", "score_likelihood")
         | _entry("beta", "score_likelihood")
         | ENDS
@@ -259,14 +259,14 @@ def test_family_runs_its_models_and_a_comment_runs_nothing(finished: Project) ->
     ran, _ = finished.repro()
     assert (
         ran
-        == {"code"}
-        | _entry("beta", "train", "sample", "visuals", "score_likelihood", "score_samples")
+        == {"fingerprints"}
+        | _entry("beta", "train", "sample", "pictures", "score_likelihood", "score_samples")
         | ENDS
     )
     finished.write("genbench/families/betas.py", '"""Betas."""\n\nwidth = (2)  # wide\n')
     finished.write("genbench/cli/main.py", "print('another command line')\n")
     ran, _ = finished.repro()
-    assert ran == {"code"}
+    assert ran == {"fingerprints"}
 
 
 def test_one_more_seed_runs_only_its_own_stages(finished: Project) -> None:
@@ -274,7 +274,7 @@ def test_one_more_seed_runs_only_its_own_stages(finished: Project) -> None:
         lambda raw: raw["entries"].update({"alpha-s1": raw["entries"]["alpha"] | {"seed": 1}})
     )
     ran, _ = finished.repro()
-    assert ran == {"code"} | _entry("alpha-s1") | ENDS
+    assert ran == {"fingerprints"} | _entry("alpha-s1") | ENDS
 
 
 def test_failing_entry_lets_the_others_go_on_and_the_report_stand(finished: Project) -> None:
@@ -283,7 +283,7 @@ def test_failing_entry_lets_the_others_go_on_and_the_report_stand(finished: Proj
         lambda raw: [raw["entries"][name]["arch"].update(width=5) for name in ("alpha", "beta")]
     )
     failed, _ = finished.repro("--keep-going", check=False)
-    assert failed == {"code", "train@alpha"} | _entry("beta")
+    assert failed == {"fingerprints", "train@alpha"} | _entry("beta")
     assert finished.repro("-s", "report", "track")[0] == ENDS
     (finished.root / "broken.txt").unlink()
     assert finished.repro()[0] == _entry("alpha") | ENDS
@@ -302,7 +302,11 @@ def test_profile_has_its_own_lock_and_metrics(finished: Project) -> None:
     before = (finished.root / "dvc.lock").read_bytes()
     ran, _ = finished.repro("profiles/smoke/dvc.yaml")
     assert (
-        ran == {"code", "prepare@mnist", "features@mnist"} | _entry("alpha") | _entry("beta") | ENDS
+        ran
+        == {"fingerprints", "prepare@mnist", "features@mnist"}
+        | _entry("alpha")
+        | _entry("beta")
+        | ENDS
     )
     assert (finished.root / "dvc.lock").read_bytes() == before
     assert (finished.root / "profiles" / "smoke" / "dvc.lock").is_file()

@@ -21,9 +21,10 @@ import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from dvc.utils.serialize import parse_yaml
 
+from genbench.config.layout import Layout
 from genbench.errors import UserError
 from genbench.pipeline import dvc_files, rwlock
-from genbench.pipeline.dvc_files import copies_kept, copy_of, mend, problems
+from genbench.pipeline.dvc_files import copies_kept, mend, problems
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMMITTED = (REPOSITORY / "dvc.lock").read_bytes()
@@ -32,7 +33,7 @@ SMALL = b"""\
 schema: '2.0'
 stages:
   code:
-    cmd: genbench code --profile quick
+    cmd: genbench fingerprints --profile quick
     deps:
     - path: genbench
       hash: md5
@@ -54,7 +55,7 @@ stages:
   train@made:
     cmd: genbench train made --profile quick
     deps:
-    - path: runs/quick/code/made/train.json
+    - path: runs/quick/fingerprints/made/train.json
       hash: md5
       md5: 28b206a8a9f16075ba7f2734ad195188
       size: 1437832
@@ -107,7 +108,7 @@ def root(tmp_path: Path) -> Path:
 def test_a_committed_lock_that_is_cut_anywhere_is_mended(
     root: Path, profile: str, part: int
 ) -> None:
-    path = dvc_files.lock_of(root, profile)
+    path = Layout(root, profile).dvc_lock
     path.write_bytes(COMMITTED)
     assert mend(root) == []
     cut = COMMITTED[
@@ -118,12 +119,12 @@ def test_a_committed_lock_that_is_cut_anywhere_is_mended(
     assert problems(root) == [(f"{path} is cut short", "the next `genbench run` mends it")]
     assert mend(root) == [f"{path} was cut short by a kill; its last copy is in its place"]
     assert path.read_bytes() == COMMITTED
-    assert copy_of(root, profile).with_name("dvc.lock.damaged").read_bytes() == cut
+    assert Layout(root, profile).dvc_lock_copy.with_name("dvc.lock.damaged").read_bytes() == cut
     assert problems(root) == mend(root) == []
 
 
 def test_every_cut_is_taken_for_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, copy = root / "dvc.lock", copy_of(root, "quick")
+    path, copy = root / "dvc.lock", Layout(root, "quick").dvc_lock_copy
     monkeypatch.setattr(dvc_files, "in_index", lambda *_: None)
     copy.parent.mkdir(parents=True)
     assert dvc_reads(SMALL)
@@ -146,7 +147,7 @@ def test_every_cut_is_taken_for_one(root: Path, monkeypatch: pytest.MonkeyPatch)
 def test_without_a_whole_copy_or_git_it_is_named_and_left_alone(
     root: Path, kept: bytes | None, cut: bytes
 ) -> None:
-    path, copy = root / "dvc.lock", copy_of(root, "quick")
+    path, copy = root / "dvc.lock", Layout(root, "quick").dvc_lock_copy
     if kept is not None:
         copy.parent.mkdir(parents=True)
         copy.write_bytes(kept)
@@ -183,7 +184,7 @@ def test_a_copy_that_cannot_be_written_is_no_reason_to_fail(
         assert mend(root) == []
         with copies_kept(root):
             (root / "dvc.lock").write_bytes(COMMITTED)
-    assert not copy_of(root, "quick").exists()
+    assert not Layout(root, "quick").dvc_lock_copy.exists()
 
 
 CONFLICT = SMALL.replace(
@@ -204,7 +205,7 @@ CONFLICT = SMALL.replace(
         ),
         (CONFLICT[: CONFLICT.index(b">>>>>>>")], "holds the marks of a merge conflict"),
         (
-            SMALL.replace(b"    cmd: genbench code", b"    cmd: [genbench code"),
+            SMALL.replace(b"    cmd: genbench fingerprints", b"    cmd: [genbench fingerprints"),
             "cannot be read by DVC",
         ),
         (SMALL.replace(b"schema: '2.0'", b"schema: '9.0'"), "cannot be read by DVC"),
@@ -225,7 +226,7 @@ def test_what_is_no_cut_is_named_and_left_alone(root: Path, content: bytes, reas
     assert f"{path} {reason}" in str(error.value)
     assert f"git checkout --{'ours ' if 'merge' in reason else ' '}{path}" in str(error.value)
     assert path.read_bytes() == content
-    assert copy_of(root, "full").read_bytes() == SMALL
+    assert Layout(root, "full").dvc_lock_copy.read_bytes() == SMALL
     (problem,) = problems(root)
     assert problem[0].startswith(f"{path} ")
 
@@ -248,13 +249,13 @@ def test_every_whole_lock_is_renewed(root: Path) -> None:
     for content in (SMALL, COMMITTED, SMALL):
         (root / "dvc.lock").write_bytes(content)
         assert mend(root) == []
-        assert copy_of(root, "quick").read_bytes() == content
+        assert Layout(root, "quick").dvc_lock_copy.read_bytes() == content
 
 
 def test_a_lock_with_what_only_other_projects_of_dvc_have_is_no_problem(root: Path) -> None:
     """The quick look must be no stricter than DVC."""
     odd = SMALL.replace(
-        b"    cmd: genbench code --profile quick\n", b"    cmd:\n    - a\n    - b\n"
+        b"    cmd: genbench fingerprints --profile quick\n", b"    cmd:\n    - a\n    - b\n"
     ).replace(b"      size: 54880758\n", b"      size: 54880758\n      isexec: true\n")
     assert dvc_reads(odd)
     (root / "dvc.lock").write_bytes(odd)
@@ -277,11 +278,13 @@ def test_nothing_is_judged_while_dvc_writes(root: Path) -> None:
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == b"empty\n"
         assert mend(root) == []
-    assert path.read_bytes() == copy_of(root, "quick").read_bytes() == SMALL + b"# new\n"
+    assert (
+        path.read_bytes() == Layout(root, "quick").dvc_lock_copy.read_bytes() == SMALL + b"# new\n"
+    )
 
 
 def test_copies_are_kept_while_dvc_works(root: Path) -> None:
-    path, copy = root / "dvc.lock", copy_of(root, "quick")
+    path, copy = root / "dvc.lock", Layout(root, "quick").dvc_lock_copy
     path.write_bytes(SMALL)
     mend(root)
 
@@ -307,7 +310,7 @@ def test_copies_are_kept_while_dvc_works(root: Path) -> None:
 
 
 def test_copies_are_renewed_between_stages_of_two_seconds(root: Path) -> None:
-    path, copy = root / "dvc.lock", copy_of(root, "quick")
+    path, copy = root / "dvc.lock", Layout(root, "quick").dvc_lock_copy
     with copies_kept(root):
         for stage in range(5):
             path.write_bytes(SMALL + b"# %d\n" % stage)

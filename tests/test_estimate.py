@@ -11,10 +11,11 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.files import write_json
 from genbench.pipeline import estimate as estimating
-from genbench.pipeline.costs import costs_path, read_costs, record_cost
+from genbench.pipeline.costs import read_costs, record_cost
 from genbench.pipeline.estimate import (
     REFERENCE,
     announce,
@@ -24,7 +25,7 @@ from genbench.pipeline.estimate import (
     stages_to_run,
     whole,
 )
-from pipelines import code
+from genbench.pipeline.stage_runner import call_stage
 
 SPEEDS = {"float32": {"convolution": 100.0, "matrix_product": 100.0}}
 FAST = SPEEDS | {"bfloat16": {"convolution": 400.0, "matrix_product": 400.0}}
@@ -34,7 +35,7 @@ FAST = SPEEDS | {"bfloat16": {"convolution": 400.0, "matrix_product": 400.0}}
 def few(params: Params) -> Params:
     """Two entries, of a data set each."""
     few = replace(params, entries={name: params.entries[name] for name in ("made", "binary-made")})
-    code.run(few)
+    call_stage("fingerprints", few)
     return few
 
 
@@ -42,10 +43,12 @@ def finish(params: Params) -> None:
     """What DVC leaves after all stages: outputs, and their inputs, with those that one stage has
     from another, in dvc.lock.
     """
-    code.run(params)
+    call_stage("fingerprints", params)
     stages = {}
     for stage, key in whole(params):
-        own = params.fingerprint(key if stage not in ("prepare", "features") else "_stages", stage)
+        own = Layout.of(params).fingerprint(
+            key if stage not in ("prepare", "features") else "_stages", stage
+        )
         deps = [
             {
                 "path": own.relative_to(params.root).as_posix(),
@@ -96,7 +99,7 @@ def test_nothing_is_to_do_where_the_fingerprints_are_those_of_the_lock(few: Para
 @pytest.mark.parametrize(
     ("stage", "key", "follow"),
     [
-        ("train", "made", {"train", "sample", "visuals", "score_likelihood", "score_samples"}),
+        ("train", "made", {"train", "sample", "pictures", "score_likelihood", "score_samples"}),
         ("sample", "made", {"sample", "score_samples"}),
         ("score_likelihood", "made", {"score_likelihood"}),
     ],
@@ -113,7 +116,7 @@ def test_a_changed_fingerprint_and_a_lost_output_run_what_follows(
     }
     changed = replace(few, entries={**few.entries, key: replace(entry, **changes[stage])})
     following = follow | (
-        {"visuals"} if stage == "sample" else set()
+        {"pictures"} if stage == "sample" else set()
     )  # whose pictures are drawn by the same sampler
     assert set(stages_to_run(changed)) == {(name, key) for name in following}
     (few.root / f"{(stage, key)}.out").unlink()
@@ -127,7 +130,7 @@ def test_outputs_that_nothing_has_read_yet_run_what_reads_them(few: Params) -> N
     finish(few)
     edit_lock(few, "train@made", "1")
     assert set(stages_to_run(few)) == {
-        (stage, "made") for stage in ("sample", "visuals", "score_likelihood", "score_samples")
+        (stage, "made") for stage in ("sample", "pictures", "score_likelihood", "score_samples")
     }
 
 
@@ -164,9 +167,9 @@ def costs_of(
 def test_costs_of_the_reference_are_scaled_by_the_speeds(few: Params) -> None:
     reference(few, float32=costs_of(10.0, "train@made", "sample@made"))
     half = {"float32": {"convolution": 50.0, "matrix_product": 50.0}}
-    found = estimate(few, [("train", "made"), ("sample", "made"), ("visuals", "made")], half)
+    found = estimate(few, [("train", "made"), ("sample", "made"), ("pictures", "made")], half)
     assert found.seconds == pytest.approx(40.0)
-    assert (found.known, found.unknown, found.measured) == (2, (("visuals", "made"),), 0)
+    assert (found.known, found.unknown, found.measured) == (2, (("pictures", "made"),), 0)
 
 
 def test_a_processor_with_bfloat16_reads_the_costs_in_it(few: Params) -> None:
@@ -190,14 +193,14 @@ def test_own_costs_stand_above_the_reference_if_kind_and_threads_are_the_same(fe
         replace(few, entries={**few.entries, "made": longer}), [("train", "made")], SPEEDS
     ).seconds == pytest.approx(10.0)
     (line,) = read_costs(few)[-1:]
-    costs_path(few).write_text(
+    Layout.of(few).stage_costs.write_text(
         json.dumps({**line, "kind": {**line["kind"], "isa": "another"}}) + "\n{half a li"
     )
     assert estimate(few, [("train", "made")], SPEEDS).seconds == pytest.approx(10.0)
 
 
 def test_work_that_went_on_and_stages_that_take_no_time_leave_no_cost(few: Params) -> None:
-    folder = few.checkpoints / f"quick-made-train-{'0' * 16}"
+    folder = Layout.of(few).unfinished / f"quick-made-train-{'0' * 16}"
     folder.mkdir(parents=True)
     for name in ("lock", "identity.json"):
         (folder / name).touch()

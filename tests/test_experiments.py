@@ -56,7 +56,7 @@ def clone(tmp_path: Path, name: str) -> Clone:
     shutil.copytree(REPOSITORY / "profiles" / "smoke", root / "profiles" / "smoke")
     stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     (root / "dvc.yaml").write_text(
-        yaml.safe_dump({"stages": {"code": stages["code"]}}), encoding="utf-8"
+        yaml.safe_dump({"stages": {"fingerprints": stages["fingerprints"]}}), encoding="utf-8"
     )
     (root / "profiles" / "smoke" / "dvc.yaml").unlink()
     raw = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
@@ -100,7 +100,9 @@ def test_an_experiment_in_a_copy_runs_with_its_own_parameters(tmp_path: Path) ->
     rates = {}
     for name in ("made", "binary-made"):
         fingerprint = json.loads(
-            (project.root / f"runs/quick/code/{name}/train.json").read_text(encoding="utf-8")
+            (project.root / f"runs/quick/fingerprints/{name}/train.json").read_text(
+                encoding="utf-8"
+            )
         )
         rates[name] = fingerprint["settings"]["train"]["optim"]["loss"]["lr"]
     assert rates == {
@@ -115,11 +117,11 @@ def test_letters_beyond_ascii_are_read_under_any_locale(tmp_path: Path) -> None:
     project = clone(tmp_path, "größe #1 & co")
     ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     genbench = [sys.executable, "-m", "genbench"]
-    project.run(*genbench, "code", **ascii_alone)
-    first = (project.root / "runs/quick/code/made/train.json").read_bytes()
+    project.run(*genbench, "fingerprints", **ascii_alone)
+    first = (project.root / "runs/quick/fingerprints/made/train.json").read_bytes()
     shutil.rmtree(project.root / "runs")
-    project.dvc("repro", "code")
-    assert (project.root / "runs/quick/code/made/train.json").read_bytes() == first
+    project.dvc("repro", "fingerprints")
+    assert (project.root / "runs/quick/fingerprints/made/train.json").read_bytes() == first
     text = (project.root / "params.yaml").read_text(encoding="utf-8")
     project.run(*genbench, "seeds", "2", "made", **ascii_alone)
     after = (project.root / "params.yaml").read_text(encoding="utf-8")

@@ -13,17 +13,18 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params
 from genbench.data.splits import EXCERPT, Dataset
 from genbench.errors import UserError
 from genbench.files import read_npz, write_npz
 from genbench.hardware.compute import Compute
+from genbench.pipeline.stage_runner import call_stage
 from genbench.scoring import features
 from genbench.scoring.feature_training import accuracy, augment, recover_labels, train_feature_net
 from genbench.scoring.features import WEIGHTS, FeatureNet, extract, load_net, reference_images
 from genbench.scoring.records import read_record
 from pipelines import features as features_stage
-from pipelines import score_samples
 from tests.params_factory import protocol
 
 # ---------------------------------------------------------------------- the pinned net
@@ -257,28 +258,28 @@ def scored(tmp_path: Path, mnist: Dataset) -> Params:
         Compute(threads=1),
     )
     write_npz(
-        params.data("mnist"),
+        Layout.of(params).data("mnist"),
         {"test_x": mnist.test_x[:80, 0].numpy(), "test_y": np.zeros(80, np.uint8), **EXCERPT},
     )
     write_npz(
-        params.run("made") / "samples.npz",
+        Layout.of(params).run_dir("made").samples,
         {"images": mnist.train_x[:60, 0].numpy(), "labels": mnist.train_y[:60].numpy()},
     )
     return params
 
 
 def test_features_stage_writes_the_strided_reference(scored: Params, mnist: Dataset) -> None:
-    features_stage.run(scored, "mnist")
-    arrays = read_npz(scored.features("mnist"))
+    call_stage("features", scored, "mnist")
+    arrays = read_npz(Layout.of(scored).features("mnist"))
     expected, logits = extract(mnist.test_x[:80:2], 256)
     assert np.array_equal(arrays["features"], expected.numpy())
     assert np.array_equal(arrays["logits"], logits.numpy())
 
 
 def test_scoring_stage_scores_samples(scored: Params) -> None:
-    features_stage.run(scored, "mnist")
-    score_samples.run(scored, "made")
-    record = read_record(scored.run("made") / "quality.json")
+    call_stage("features", scored, "mnist")
+    call_stage("score_samples", scored, "made")
+    record = read_record(Layout.of(scored).run_dir("made").quality)
     assert record.metrics["label_fidelity"].value > 0.95
     assert record.metrics["label_fidelity"].n == 60
     assert {
@@ -289,16 +290,16 @@ def test_scoring_stage_scores_samples(scored: Params) -> None:
         "coverage_mnist",
         "min_class_share",
     } <= set(record.metrics)
-    first = (scored.run("made") / "quality.json").read_bytes()
-    score_samples.run(scored, "made")
-    assert (scored.run("made") / "quality.json").read_bytes() == first
+    first = Layout.of(scored).run_dir("made").quality.read_bytes()
+    call_stage("score_samples", scored, "made")
+    assert Layout.of(scored).run_dir("made").quality.read_bytes() == first
 
 
 def test_scoring_stage_withholds_what_has_too_few_samples(scored: Params, mnist: Dataset) -> None:
-    features_stage.run(scored, "mnist")
-    write_npz(scored.run("made") / "samples.npz", {"images": mnist.train_x[:4, 0].numpy()})
-    score_samples.run(scored, "made")
-    record = read_record(scored.run("made") / "quality.json")
+    call_stage("features", scored, "mnist")
+    write_npz(Layout.of(scored).run_dir("made").samples, {"images": mnist.train_x[:4, 0].numpy()})
+    call_stage("score_samples", scored, "made")
+    record = read_record(Layout.of(scored).run_dir("made").quality)
     assert set(record.withheld) == {"is_mnist"}
     assert "needs at least 10 images" in record.withheld["is_mnist"]
     assert "precision_mnist" in record.metrics
@@ -307,19 +308,19 @@ def test_scoring_stage_withholds_what_has_too_few_samples(scored: Params, mnist:
 
 def test_scoring_stage_says_what_is_missing_or_wrong(scored: Params) -> None:
     with pytest.raises(FileNotFoundError, match=r"features/mnist\.npz does not exist"):
-        score_samples.run(scored, "made")
-    features_stage.run(scored, "mnist")
-    samples = scored.run("made") / "samples.npz"
+        call_stage("score_samples", scored, "made")
+    call_stage("features", scored, "mnist")
+    samples = Layout.of(scored).run_dir("made").samples
     write_npz(samples, {"pictures": np.zeros((2, 28, 28), np.uint8)})
     with pytest.raises(UserError, match=r"samples\.npz: must hold images .*got pictures"):
-        score_samples.run(scored, "made")
+        call_stage("score_samples", scored, "made")
     samples.write_bytes(b"PK half a file")
     with pytest.raises(ValueError, match=r"samples\.npz is corrupt or truncated"):
-        score_samples.run(scored, "made")
+        call_stage("score_samples", scored, "made")
     samples.unlink()
     with pytest.raises(FileNotFoundError, match=r"samples\.npz does not exist"):
-        score_samples.run(scored, "made")
-    assert not (scored.run("made") / "quality.json").exists()
+        call_stage("score_samples", scored, "made")
+    assert not Layout.of(scored).run_dir("made").quality.exists()
 
 
 def test_retraining_reports_both_nets(
@@ -336,15 +337,23 @@ def test_retraining_reports_both_nets(
         f"{s}_y": getattr(data, f"{s}_y").numpy().astype(np.uint8)
         for s in ("train", "valid", "test")
     }
-    write_npz(scored.data("mnist"), splits | EXCERPT)
+    write_npz(Layout.of(scored).data("mnist"), splits | EXCERPT)
     brief = functools.partial(train_feature_net, epochs=1, batch_size=50)
     monkeypatch.setattr("genbench.scoring.feature_training.train_feature_net", brief)
     before = WEIGHTS.read_bytes()
-    report = features_stage.retrain(scored)
+    layout = Layout.of(scored)
+    report = features_stage.retrain(
+        scored,
+        mnist=layout.data("mnist"),
+        binary_mnist=layout.data("binary_mnist"),
+        folder=layout.runs / "features",
+    )
     assert WEIGHTS.read_bytes() == before
     assert report["shipped"]["mnist"]["accuracy"] > 0.98
     assert report["retrained"]["mnist"]["n"] == 500
-    load_net(scored.runs / "features" / "feature_net.safetensors", checksum=report["sha256"])
+    load_net(
+        Layout.of(scored).runs / "features" / "feature_net.safetensors", checksum=report["sha256"]
+    )
     assert "shipped: mnist test accuracy" in capsys.readouterr().out
 
 

@@ -18,11 +18,13 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params, load_params
 from genbench.data.splits import EXCERPT
 from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_npz
 from genbench.hardware.compute import Compute
+from genbench.pipeline.stage_runner import call_stage
 from genbench.scoring import inception
 from genbench.scoring.inception import (
     InceptionWeights,
@@ -31,8 +33,6 @@ from genbench.scoring.inception import (
     load_inception,
 )
 from genbench.scoring.records import read_record
-from pipelines import features as features_stage
-from pipelines import score_samples
 from tests.params_factory import protocol
 
 NAME = "weights-inception-2015-12-05-6726825d.pth"
@@ -89,11 +89,11 @@ def sampled(tmp_path: Path) -> Params:
         Compute(threads=1),
     )
     write_npz(
-        params.data("mnist"),
+        Layout.of(params).data("mnist"),
         {"test_x": images(4)[:, 0].numpy(), "test_y": np.zeros(4, np.uint8), **EXCERPT},
     )
-    write_npz(params.run("made") / "samples.npz", {"images": images(10)[:, 0].numpy()})
-    features_stage.run(params, "mnist")
+    write_npz(Layout.of(params).run_dir("made").samples, {"images": images(10)[:, 0].numpy()})
+    call_stage("features", params, "mnist")
     return params
 
 
@@ -133,29 +133,32 @@ def test_scores_are_added_on_request_and_name_their_weights(sampled: Params, wei
     accepting = replace(
         sampled, protocol=replace(sampled.protocol, inception_sha256=sha256(weights))
     )
-    score_samples.run(accepting, "made", inception_weights=weights)
-    record = read_record(sampled.run("made") / "quality.json")
+    call_stage("score_samples", accepting, "made", inception_weights=weights)
+    record = read_record(Layout.of(sampled).run_dir("made").quality)
     assert set(record.metrics) == {"min_class_share", "fid_inception", "is_inception"}
     fid = record.metrics["fid_inception"]
     assert (fid.n, fid.detail["reference_n"]) == (10, 3), (
         "as many test images as the protocol says, of four"
     )
     assert record.made_from["inception"] == sha256(weights)
-    score_samples.run(sampled, "made")
-    assert "inception" not in read_json(sampled.run("made") / "quality.json")["made_from"]
+    call_stage("score_samples", sampled, "made")
+    assert "inception" not in read_json(Layout.of(sampled).run_dir("made").quality)["made_from"]
 
 
 @pytest.mark.parametrize("made", [False, True])
 def test_refused_weights_leave_the_record_as_it_was(
     sampled: Params, tmp_path: Path, weights: Path, made: bool
 ) -> None:
-    score_samples.run(sampled, "made")
-    before = (sampled.run("made") / "quality.json").read_bytes()
+    call_stage("score_samples", sampled, "made")
+    before = Layout.of(sampled).run_dir("made").quality.read_bytes()
     with pytest.raises(UserError, match="--inception-weights"):
-        score_samples.run(
-            sampled, "made", inception_weights=weights if made else tmp_path / "absent.pth"
+        call_stage(
+            "score_samples",
+            sampled,
+            "made",
+            inception_weights=weights if made else tmp_path / "absent.pth",
         )
-    assert (sampled.run("made") / "quality.json").read_bytes() == before
+    assert Layout.of(sampled).run_dir("made").quality.read_bytes() == before
 
 
 # ---------------------------------------------------------------------- which files are loaded
@@ -183,7 +186,7 @@ def test_a_malicious_file_in_the_cache_is_refused_and_not_run(
 ) -> None:
     malicious(hub / NAME, tmp_path / "trace")
     with pytest.raises(UserError, match=rf"{NAME} is not the published weights file"):
-        score_samples.run(sampled, "made", inception=True)
+        call_stage("score_samples", sampled, "made", inception=True)
     assert not (tmp_path / "trace").exists()
 
 

@@ -300,9 +300,9 @@ def test_what_dvc_takes_from_its_cache_of_runs_is_looked_at(
         if seed == 0 and damaged:
             flip(cached(root, "runs/quick/made/weights"))
     set_seed(0)
-    repro = run._dvc
+    repro = run.repro
     monkeypatch.setattr(
-        run, "_dvc", lambda *arguments: (started.append(arguments), repro(*arguments))[1]
+        run, "repro", lambda *arguments: (started.append(arguments), repro(*arguments))[1]
     )
     monkeypatch.setattr(run, "_check", lambda *_: {})
     monkeypatch.setattr(run, "_plan", lambda *_: "")

@@ -24,7 +24,7 @@ import yaml
 from genbench.config.params import load_params
 from genbench.data.splits import Dataset
 from genbench.pipeline.dvc_files import mend
-from genbench.results.collect import collect
+from genbench.results.entry import read_entries
 from genbench.results.status import in_words
 
 pytestmark = pytest.mark.skipif(
@@ -359,7 +359,8 @@ def test_a_run_that_is_stopped_by_ctrl_c_has_not_failed(clone: Clone) -> None:
     running = json.loads(status(clone, "made").read_text())
     assert psutil.pid_exists(int(running["process"].split(":")[0]))
     reasons = {
-        outcome.entry.name: outcome.reasons for outcome in collect(load_params(root=clone.root))
+        outcome.entry.name: outcome.reasons
+        for outcome in read_entries(load_params(root=clone.root))
     }
     assert reasons["made"][0].startswith(
         f"train is not finished (process {running['process'].split(':')[0]}, begun "

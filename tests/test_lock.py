@@ -24,8 +24,8 @@ import pytest
 from genbench.cli.scaffold import add_seeds, new_model
 from genbench.config.params import load_params
 from genbench.errors import UserError
+from genbench.pipeline.stage_runner import call_stage
 from genbench.processes.lock import claim, hold, in_use
-from pipelines import code as code_stage
 
 HOLD = """
 import sys, time
@@ -226,7 +226,7 @@ def model() -> None:
 
 
 def fingerprints() -> None:
-    code_stage.run(load_params("quick"))
+    call_stage("fingerprints", load_params("quick"))
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def fingerprints() -> None:
     [
         (seeds, "params.lock", "genbench seeds 2"),
         (model, "params.lock", "genbench new-model made"),
-        (fingerprints, "quick-code.lock", "quick-code"),
+        (fingerprints, "quick-fingerprints.lock", "quick-fingerprints"),
     ],
 )
 def test_whoever_waits_says_for_whom(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.data.splits import Dataset
 from genbench.files import read_npz
@@ -27,6 +28,7 @@ from genbench.pictures import (
     traversal,
 )
 from genbench.pictures.terms import term_chart
+from genbench.pipeline.stage_runner import call_stage
 from genbench.scoring.features import load_net
 from genbench.scoring.metrics import metric
 from genbench.scoring.metrics.base import FeatureSet
@@ -54,7 +56,7 @@ def test_reference_features_are_those_of_evenly_spread_test_images(
 ) -> None:
     x = datasets[dataset].test_x[by_hand.spread(610, 77)].float() / (SPECS[dataset].levels - 1)
     features, logits = load_net()(x)
-    written = read_npz(finished.features(dataset))
+    written = read_npz(Layout.of(finished).features(dataset))
     assert np.allclose(written["features"], features, atol=1e-4)
     assert np.allclose(written["logits"], logits, atol=1e-3)
     assert features.std() > 0.1
@@ -71,7 +73,7 @@ def test_entries_of_a_data_set_are_compared_on_the_same_random_subsets(
             "score",
             lambda *sets, seed, name=name: seeds.update({name: seed}) or ({}, {}),
         )
-        score_samples.run(finished, name)
+        call_stage("score_samples", finished, name)
     assert seeds == {name: by_hand.seed("metrics", ENTRIES[name].dataset) for name in seeds}
     assert len(seeds) == 4
 
@@ -80,8 +82,8 @@ def test_entries_of_a_data_set_are_compared_on_the_same_random_subsets(
 def test_sample_scores_are_those_of_the_written_samples(finished: Params, name: str) -> None:
     entry = ENTRIES[name]
     samples, reference = (
-        read_npz(finished.run(name) / "samples.npz"),
-        read_npz(finished.features(entry.dataset)),
+        read_npz(Layout.of(finished).run_dir(name).samples),
+        read_npz(Layout.of(finished).features(entry.dataset)),
     )
     x = torch.from_numpy(samples["images"])[:, None].float() / (SPECS[entry.dataset].levels - 1)
     labels = torch.from_numpy(samples["labels"]) if "labels" in samples else None
@@ -95,7 +97,7 @@ def test_sample_scores_are_those_of_the_written_samples(finished: Params, name: 
         for family in METRICS
         for key, m in metric(family)(generated, real, seed=seed).items()
     }
-    record = read(finished.run(name) / "quality.json")
+    record = read(Layout.of(finished).run_dir(name).quality)
     assert record["entry"] == name
     assert record["withheld"] == {}
     assert record["metrics"].keys() == expected.keys()
@@ -113,13 +115,15 @@ def test_sample_scores_are_those_of_the_written_samples(finished: Params, name: 
         "subsets are drawn with the data set's seed"
     )
     made_from = {
-        "samples": hashlib.sha256((finished.run(name) / "samples.npz").read_bytes()).hexdigest(),
+        "samples": hashlib.sha256(
+            Layout.of(finished).run_dir(name).samples.read_bytes()
+        ).hexdigest(),
         "metrics": list(METRICS),
     }
     assert record["made_from"].items() >= made_from.items()
 
 
-# ---------------------------------------------------------------------- visuals
+# ---------------------------------------------------------------------- pictures
 
 
 def pictures(finished: Params, name: str, data: Dataset) -> dict[str, bytes]:
@@ -172,12 +176,12 @@ def test_pictures_are_of_the_test_images_each_with_its_own_randomness(
     finished: Params, datasets: dict[str, Dataset], name: str
 ) -> None:
     expected = pictures(finished, name, datasets[ENTRIES[name].dataset])
-    folder = finished.run(name) / "visuals"
-    assert {path.name for path in folder.iterdir()} == {*expected, "visuals.json"}
-    assert sorted(picture["file"] for picture in read(folder / "visuals.json")) == sorted(expected)
+    folder = Layout.of(finished).run_dir(name).pictures
+    assert {path.name for path in folder.iterdir()} == {*expected, "pictures.json"}
+    assert sorted(picture["file"] for picture in read(folder / "pictures.json")) == sorted(expected)
     for file, content in expected.items():
         assert (folder / file).read_bytes() == content, file
 
 
 def test_models_without_capabilities_have_no_pictures(finished: Params) -> None:
-    assert read(finished.run("copy") / "visuals" / "visuals.json") == []
+    assert read(Layout.of(finished).run_dir("copy").pictures / "pictures.json") == []

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from genbench import weights
 from genbench.cli.main import app
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.data.datasets import spec_of
 from genbench.data.splits import load_split
@@ -31,7 +32,7 @@ def trained(params: Params, monkeypatch: pytest.MonkeyPatch) -> Params:
     for name in ("made", "binary-made", "dcgan", "hinge_gan_cond"):
         entry = params.entry(name)
         torch.manual_seed(0)
-        path = params.run(name) / "weights.safetensors"
+        path = Layout.of(params).run_dir(name).weights
         weights.save(build(entry, spec_of(entry.dataset)), path, entry=entry)
     monkeypatch.chdir(params.root)
     return params

@@ -290,7 +290,7 @@ def test_known_values(clone: Clone, mnist: Dataset, binary_mnist: Dataset) -> No
         assert rows[f"{prefix}train_copy"]["fid_mnist"]["value"] < marginals["fid_mnist"]["value"]
 
 
-def test_report_visuals_and_receipt_are_there(clone: Clone) -> None:
+def test_report_pictures_and_receipt_are_there(clone: Clone) -> None:
     report = clone.root / "reports" / "smoke"
     assert (report / "index.html").stat().st_size < 4_000_000
     values = {
@@ -306,12 +306,12 @@ def test_report_visuals_and_receipt_are_there(clone: Clone) -> None:
         assert metrics["fid_mnist"] == pytest.approx(values[name]["fid_mnist"], rel=1e-4), name
     kinds = {}
     for name in values:
-        folder = clone.root / "runs" / "smoke" / name / "visuals"
-        listed = json.loads((folder / "visuals.json").read_text())
-        assert {visual["file"] for visual in listed} | {"visuals.json"} == {
+        folder = clone.root / "runs" / "smoke" / name / "pictures"
+        listed = json.loads((folder / "pictures.json").read_text())
+        assert {picture["file"] for picture in listed} | {"pictures.json"} == {
             path.name for path in folder.iterdir()
         }
-        kinds[name] = {visual["kind"] for visual in listed}
+        kinds[name] = {picture["kind"] for picture in listed}
     assert {"interpolation", "reconstruction"} <= kinds["vq_vae"]
     assert {"interpolation", "reconstruction", "traversal"} <= kinds["cvae"]
     assert {"interpolation", "traversal"} <= kinds["hinge_gan_cond"]
@@ -344,7 +344,7 @@ def test_a_run_with_nothing_to_do_says_so_also_on_another_kind_of_processor(clon
 
 
 def test_new_version_of_a_plugin_runs_its_entry_alone(clone: Clone) -> None:
-    fingerprint = clone.root / "runs" / "smoke" / "code" / "coin" / "train.json"
+    fingerprint = clone.root / "runs" / "smoke" / "fingerprints" / "coin" / "train.json"
     assert json.loads(fingerprint.read_text())["plugin"] == "coin-models==1.0"
     _install_plugin(clone.site, "1.1")
     said = clone.run(GENBENCH, "run", "--profile", "smoke")
@@ -356,9 +356,9 @@ def test_new_version_of_a_plugin_runs_its_entry_alone(clone: Clone) -> None:
         for line in said.splitlines()
         if line.startswith("Running stage")
     }
-    own = {"train@coin", "sample@coin", "visuals@coin", "score_likelihood@coin"}
+    own = {"train@coin", "sample@coin", "pictures@coin", "score_likelihood@coin"}
     assert ran == own | {
-        "code",
+        "fingerprints",
         "report",
         "track",
     }  # its samples are the same bits, so their scores stand

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.files import read_json
-from genbench.pipeline.run import check_workspace
-from pipelines import code, train
+from genbench.pipeline.repro import check_workspace
+from genbench.pipeline.stage_runner import call_stage
 from pipelines.train import _version
 
 
@@ -116,11 +117,11 @@ def test_a_git_that_hangs_is_not_waited_for(
 def test_a_training_is_not_lost_for_want_of_git(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code.run(params)
+    call_stage("fingerprints", params)
     monkeypatch.setenv("PATH", str(params.root))
-    train.run(params, "pixel_marginals")
-    assert (params.run("pixel_marginals") / "weights.safetensors").is_file()
-    assert read_json(params.run("pixel_marginals") / "provenance.json")["git"] is None
+    call_stage("train", params, "pixel_marginals")
+    assert Layout.of(params).run_dir("pixel_marginals").weights.is_file()
+    assert read_json(Layout.of(params).run_dir("pixel_marginals").provenance)["git"] is None
 
 
 # ---------------------------------------------------------------------- what DVC needs of git

@@ -12,12 +12,13 @@ import pytest
 import torch
 import yaml
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params, load_params
 from genbench.data.splits import load_split
 from genbench.files import read_npz
 from genbench.hardware.precision import resolve
+from genbench.pipeline.stage_runner import call_stage
 from genbench.weights import load
-from pipelines import code, features, sample, score_likelihood, score_samples, train, visuals
 from tests.params_factory import block_of, protocol_block
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,13 +50,13 @@ def shortened(project: Path) -> Params:
 
 
 def test_the_stages_run_and_record_the_precision(shortened: Params) -> None:
-    code.run(shortened)
-    features.run(shortened, "mnist")
+    call_stage("fingerprints", shortened)
+    call_stage("features", shortened, "mnist")
     auto = resolve("auto", "cpu")
     for name in ENTRIES:
-        for stage in (train, sample, visuals, score_likelihood, score_samples):
-            stage.run(shortened, name)
-        folder = shortened.run(name)
+        for stage in ("train", "sample", "pictures", "score_likelihood", "score_samples"):
+            call_stage(stage, shortened, name)
+        folder = Layout.of(shortened).run_dir(name).path
         made, drawn = (
             json.loads((folder / file).read_text()) for file in ("provenance.json", "sampling.json")
         )
@@ -66,14 +67,14 @@ def test_the_stages_run_and_record_the_precision(shortened: Params) -> None:
             == drawn["kind"]
             == json.loads((folder / "likelihood.json").read_text())["made_from"]["kind"]
         )
-    assert json.loads((shortened.run("ddpm") / "sampling.json").read_text())["sampler"] == (
+    assert json.loads(Layout.of(shortened).run_dir("ddpm").sampling.read_text())["sampler"] == (
         "ddim-20 (precision=bfloat16)" if auto == "bfloat16" else "ddim-20"
     )
     # Scores are in float32 whatever the training was: those of an exact model are what the model
     # gives when it is called.
-    model = load(shortened.run("lstm"))
-    x, _ = load_split(shortened.data("mnist"), "mnist", "test")
-    nats = read_npz(shortened.run("lstm") / "nats.npz")["nats"]
+    model = load(Layout.of(shortened).run_dir("lstm").path)
+    x, _ = load_split(Layout.of(shortened).data("mnist"), "mnist", "test")
+    nats = read_npz(Layout.of(shortened).run_dir("lstm").nats)["nats"]
     chosen = x[torch.from_numpy(np.linspace(0, len(x), len(nats), endpoint=False).astype(int))]
     expected = -model.log_likelihood(chosen, rng=torch.Generator().manual_seed(0))
     assert np.allclose(nats, expected.detach().numpy(), rtol=1e-6)

@@ -18,11 +18,13 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
+from genbench.config.layout import Layout
 from genbench.files import read_json, write_bytes, write_json, write_npz, write_text
 from genbench.pictures.terms import term_chart
-from genbench.report import charts
 from genbench.report.build import _costs
-from genbench.report.charts import SERIES, Chart, Point, curves, scatter
+from genbench.report.chart import SERIES, Chart
+from genbench.report.curves import curves
+from genbench.report.scatter import Point, scatter
 from tests.invented_results import LEVELS, Bench
 from tests.pages import section_of
 
@@ -38,7 +40,8 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> Figures:
         drawn[label] = draw()
         return Chart(label.encode(), f"<svg>{label}</svg>")
 
-    monkeypatch.setattr(charts, "_chart", keep)
+    for module in ("curves", "scatter"):
+        monkeypatch.setattr(f"genbench.report.{module}.chart", keep)
     return drawn
 
 
@@ -280,7 +283,7 @@ HEADS = "step,seconds,images_per_second,loss/loss,loss/lr,loss/grad_norm,loss/va
 
 
 def with_own_pictures(bench: Bench) -> dict[str, np.ndarray]:
-    """Entries whose samples, curves and visuals differ; returns the samples."""
+    """Entries whose samples, curves and pictures differ; returns the samples."""
     samples = {}
     for number, name in enumerate(("alpha", "beta", "gamma", "binary")):
         options: dict[str, Any] = (
@@ -310,14 +313,14 @@ def with_own_pictures(bench: Bench) -> dict[str, np.ndarray]:
         )
         picture = io.BytesIO()
         Image.new("L", (8, 8), 50 * number).save(picture, "PNG")
-        write_bytes(run / "visuals" / "walk.png", picture.getvalue())
+        write_bytes(run / "pictures" / "walk.png", picture.getvalue())
         shown = {
             "file": "walk.png",
             "kind": "interpolation",
             "title": f"Walk {number}",
             "caption": f"of {name}",
         }
-        write_json(run / "visuals" / "visuals.json", [shown])
+        write_json(run / "pictures" / "pictures.json", [shown])
         samples[name] = (
             images
             if name != "beta"
@@ -352,9 +355,9 @@ def embedded(section: str) -> dict[str, bytes]:
 def test_each_entry_is_shown_with_its_own_pictures(bench: Bench, figures: Figures) -> None:
     samples = with_own_pictures(bench)
     bench.write()
-    page, folder = bench.page(), bench.params.report / "figures"
+    page, folder = bench.page(), Layout.of(bench.params).report.figures
     shown = embedded(section_of(page, "samples"))
-    walks = embedded(section_of(page, "visuals"))
+    walks = embedded(section_of(page, "pictures"))
     drawn = dict(
         re.findall(
             r'<svg>([^<]*)</svg><figcaption><span class="entry">([^<]*)</span>',
@@ -371,10 +374,10 @@ def test_each_entry_is_shown_with_its_own_pictures(bench: Bench, figures: Figure
         assert (folder / f"{name}-curves.png").read_bytes() == f"Learning curves of {name}".encode()
         assert (
             walks[f"Walk {number} of {name}"]
-            == (bench.params.run(name) / "visuals" / "walk.png").read_bytes()
+            == (Layout.of(bench.params).run_dir(name).pictures / "walk.png").read_bytes()
         )
         part = (
-            section_of(page, "visuals").split(f"<h3><code>{name}</code></h3>")[1].split("<h3>")[0]
+            section_of(page, "pictures").split(f"<h3><code>{name}</code></h3>")[1].split("<h3>")[0]
         )
         assert f"<b>Walk {number}</b><br>of {name}" in part
     for dataset in ("mnist", "binary_mnist"):
@@ -393,7 +396,7 @@ def test_real_images_are_those_of_the_data_set_and_of_its_test_split(
     bench.write()
     shown = embedded(section_of(bench.page(), "samples"))
     for dataset, levels in LEVELS.items():
-        with np.load(bench.params.data(dataset)) as data:
+        with np.load(Layout.of(bench.params).data(dataset)) as data:
             images = data["test_x"] * (255 // (levels - 1))
             assert np.array_equal(tiles(shown[f"100 real test images of {dataset}"]), images[::2])
             if dataset == "mnist":

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from genbench.config.layout import Layout
 from genbench.files import write_bytes, write_npz
-from genbench.results import collect as collecting
+from genbench.results import entry as reading
 from pipelines import report
 from tests.invented_results import Bench, fake_class, row
 
@@ -33,8 +34,8 @@ VISUAL = b'[{"file": "%s", "kind": "process", "title": "t", "caption": "c"}]'
         ("history.csv", b"step,loss/loss\n1,abc\n"),
         ("samples.npz", b"PK"),
         ("sampling.json", b"{}"),
-        ("visuals/visuals.json", VISUAL % b"../../weights.png"),
-        ("visuals/visuals.json", VISUAL % b"gone.png"),
+        ("pictures/pictures.json", VISUAL % b"../../weights.png"),
+        ("pictures/pictures.json", VISUAL % b"gone.png"),
     ],
 )
 def test_a_damaged_file_costs_its_own_entry_only(bench: Bench, file: str, content: bytes) -> None:
@@ -67,7 +68,7 @@ def test_a_model_that_cannot_be_imported_costs_its_own_entries_only(
 
     bench.add("alpha", "alpha", bits=1.2)
     bench.add("beta", "beta", bits=1.3)
-    monkeypatch.setattr(collecting, "model_class", broken)
+    monkeypatch.setattr(reading, "model_class", broken)
     board = bench.board()
     assert [r["entry"] for r in board["rows"]] == ["alpha"]
     assert "line 3" in board["missing"][0]["reason"]
@@ -83,4 +84,4 @@ def test_a_failing_report_leaves_the_former_one(
     with pytest.raises(ZeroDivisionError):
         report.run(bench.params)
     assert bench.page() == before
-    assert [p.name for p in bench.params.report.parent.iterdir()] == ["quick"]
+    assert [p.name for p in Layout.of(bench.params).report.path.parent.iterdir()] == ["quick"]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from genbench.base import DataSpec
-from genbench.report.charts import Point, curves, scatter
+from genbench.report.curves import curves
 from genbench.report.grids import pick
-from genbench.results import collect as collecting
+from genbench.report.scatter import Point, scatter
+from genbench.results import entry as reading
 
 
 def test_a_class_per_row() -> None:
@@ -78,4 +79,4 @@ def test_charts_without_points() -> None:
 
 
 def test_the_real_schema_of_a_data_set_is_the_one_drawn() -> None:
-    assert collecting.spec_of("mnist") == DataSpec(28, 28, 256, 10)
+    assert reading.spec_of("mnist") == DataSpec(28, 28, 256, 10)

@@ -8,10 +8,11 @@ from dataclasses import asdict
 
 import pytest
 
+from genbench.config.layout import Layout
 from genbench.errors import UserError
 from genbench.files import write_bytes
-from genbench.report import leaderboard_schema, validate
 from genbench.report.rows import KINDS, headlines
+from genbench.results.schema import leaderboard_schema, validate
 from tests.invented_results import Bench, row
 from tests.toys import weights_of
 
@@ -78,7 +79,7 @@ def test_score_hash_depends_on_scores_and_weights_alone(bench: Bench) -> None:
     bench.add("alpha-s1", "alpha", bits=1.2, seed=1)
     mean = row(bench.board(), "alpha*")["score_hash"]
     write_bytes(
-        bench.params.run("alpha-s1") / "weights.safetensors",
+        Layout.of(bench.params).run_dir("alpha-s1").weights,
         weights_of(bench.entries["alpha-s1"], 1.0),
     )
     assert row(bench.board(), "alpha*")["score_hash"] != mean
@@ -91,7 +92,7 @@ def test_headlines_are_the_main_scores_with_five_digits_a_file_for_each_entry(be
     bench.write()
     written = {
         path.stem: json.loads(path.read_text())
-        for path in (bench.params.report / "metrics").iterdir()
+        for path in (Layout.of(bench.params).report.path / "metrics").iterdir()
     }
     assert written == headlines(bench.board())
     assert written.keys() == {"alpha", "alpha-s1", "gamma"}

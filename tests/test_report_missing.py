@@ -59,10 +59,8 @@ def test_a_failed_fingerprint_is_the_reason(bench: Bench) -> None:
     run = bench.add("alpha", "alpha", bits=1.2)
     (run / "quality.json").unlink()
     (run / "likelihood.json").unlink()
-    bench.fail("all", "code", "genbench/training/fit.py:3: invalid syntax")
-    reason = (
-        "code failed: genbench/training/fit.py:3: invalid syntax (log: .status/quick/all-code.json)"
-    )
+    bench.fail("all", "fingerprints", "genbench/training/fit.py:3: invalid syntax")
+    reason = "fingerprints failed: genbench/training/fit.py:3: invalid syntax (log: .status/quick/all-fingerprints.json)"
     assert [gap["reason"] for gap in bench.board()["missing"]] == [reason, reason]
 
 

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from genbench.config.layout import Layout
 from genbench.files import read_json, write_json
 from genbench.report.page import Material, page
 from genbench.report.tables import csv_table, markdown
 from genbench.report.text import COLUMNS
-from genbench.results import collect as collecting
+from genbench.results import entry as reading
 from genbench.scoring.metrics import metric_names, score
 from genbench.scoring.metrics.base import FeatureSet
 from genbench.scoring.records import Metric, Record, write_record
@@ -80,7 +81,7 @@ class Written:
         return leaderboard_of(self.page(), dataset)[1]
 
     def page(self) -> str:
-        return page(self.bench.board(), collecting.collect(self.bench.params), Material())[0]
+        return page(self.bench.board(), reading.read_entries(self.bench.params), Material())[0]
 
 
 def _metrics(name: str, model: str) -> dict[str, Metric]:
@@ -283,7 +284,7 @@ def test_ties_win_together_and_a_mean_over_seeds_never(bench: Bench) -> None:
         bench.add(name, "alpha", bits=1.0, fid=fid, seed=seed)
     bench.add("beta", "beta", bits=1.1, fid=2.0)
     bench.add("gamma", "gamma", fid=4.0)
-    text = page(bench.board(), collecting.collect(bench.params), Material())[0]
+    text = page(bench.board(), reading.read_entries(bench.params), Material())[0]
     _, table = leaderboard_of(text, "mnist")
     assert table["alpha*"]["FID"].value == 2.0
     assert {name for name, cells in table.items() if cells["FID"].best} == {
@@ -318,7 +319,7 @@ def competition(bench: Bench) -> Bench:
 
 
 def summary(bench: Bench) -> dict[str, dict[str, tuple[str, str]]]:
-    return summary_of(page(bench.board(), collecting.collect(bench.params), Material())[0])
+    return summary_of(page(bench.board(), reading.read_entries(bench.params), Material())[0])
 
 
 def test_the_summary_names_the_best_of_each_data_set(bench: Bench) -> None:
@@ -350,7 +351,7 @@ def test_the_summary_names_the_best_of_each_data_set(bench: Bench) -> None:
 
 
 def test_the_summary_leaves_out_what_is_withheld(bench: Bench) -> None:
-    path = competition(bench).params.run("b1") / "likelihood.json"
+    path = Layout.of(competition(bench).params).run_dir("b1").likelihood
     write_record(
         path,
         Record("b1", {}, {"bits_per_dim": "it did not converge", "nats": "it did not converge"}),
@@ -369,7 +370,7 @@ def test_estimates_and_controls_alone_are_no_best(bench: Bench) -> None:
 
 def test_the_summary_counts_what_is_complete(bench: Bench) -> None:
     competition(bench)
-    (bench.params.run("a1") / "quality.json").unlink()  # a row, and missing
+    Layout.of(bench.params).run_dir("a1").quality.unlink()  # a row, and missing
     bench.declare("gone", "gamma", x=3)  # missing alone
     bench.add("a2-s1", "alpha", bits=1.2, x=2, seed=1)  # and the mean of both is no entry
     counts = {name: facts["Complete"][0] for name, facts in summary(bench).items()}

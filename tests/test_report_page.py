@@ -16,11 +16,12 @@ import pytest
 from PIL import Image
 
 from genbench.base import Likelihood
+from genbench.config.layout import Layout
 from genbench.errors import UserError
 from genbench.files import write_bytes, write_json, write_text
 from genbench.pictures.grids import png
 from genbench.report.page import MAX_BYTES, Material, page
-from genbench.results import collect as collecting
+from genbench.results import entry as reading
 from genbench.scoring.records import Record, write_record
 from tests.invented_results import MODELS, Bench, everything
 
@@ -77,7 +78,7 @@ def test_the_page_stands_alone(full_report: Bench) -> None:
         "board-mnist",
         "missing",
         "samples",
-        "visuals",
+        "pictures",
         "curves",
         "cost",
         "published",
@@ -102,8 +103,8 @@ def test_equal_inputs_give_equal_files(bench: Bench, full_report: Bench) -> None
         }
 
     everything(bench).write()
-    first = files(full_report.params.report)
-    assert first == files(bench.params.report)
+    first = files(Layout.of(full_report.params).report.path)
+    assert first == files(Layout.of(bench.params).report.path)
     names = {
         "alpha-samples.png",
         "alpha-curves.png",
@@ -127,12 +128,12 @@ def test_groups_are_apart_and_controls_last(full_report: Bench) -> None:
 
 def test_marks_and_notes_of_the_table(bench: Bench) -> None:
     everything(bench).sampling("beta_cond", matches=False, sampler="ddim-20")
-    run = bench.params.run("delta")
+    run = Layout.of(bench.params).run_dir("delta").path
     write_record(
         run / "likelihood.json",
         Record("delta", {}, {"nats": "ESS 3 is below 10", "bits_per_dim": "ESS 3 is below 10"}),
     )
-    text, _ = page(bench.board(), collecting.collect(bench.params), Material())
+    text, _ = page(bench.board(), reading.read_entries(bench.params), Material())
     section = text.split('id="board-mnist"')[1].split("</section>")[0]
     notes = re.findall(r"<li>(.*?)</li>", section.split('<ol class="notes">')[1])
     row_of = {
@@ -216,16 +217,16 @@ def test_pictures_beyond_the_budget_become_files(bench: Bench) -> None:
     items = []
     for i in range(40):
         write_bytes(
-            run / "visuals" / f"v{i}.png", png(noise.integers(0, 256, (300, 500), dtype=np.uint8))
+            run / "pictures" / f"v{i}.png", png(noise.integers(0, 256, (300, 500), dtype=np.uint8))
         )  # 150 kB, as noise stays
         items.append({"file": f"v{i}.png", "kind": "process", "title": f"title {i}", "caption": ""})
-    write_json(run / "visuals" / "visuals.json", items)
+    write_json(run / "pictures" / "pictures.json", items)
     bench.write()
     text = bench.page()
     assert len(text.encode()) <= MAX_BYTES
     beside = re.findall(r'src="(figures/alpha-v\d+\.png)"', text)
     assert 0 < len(beside) < 40
-    assert all((bench.params.report / name).is_file() for name in beside)
+    assert all((Layout.of(bench.params).report.path / name).is_file() for name in beside)
     assert sum(f"title {i} of alpha" in text for i in range(40)) == 40
 
 
@@ -234,7 +235,7 @@ def test_a_page_above_its_limit_has_its_pictures_beside_it_or_is_refused(
 ) -> None:
     everything(bench)
     outcomes, pictures = (
-        collecting.collect(bench.params),
+        reading.read_entries(bench.params),
         Material(samples={"alpha": bytes(100_000)}),
     )
     board = bench.board()

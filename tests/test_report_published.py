@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import yaml
 
+from genbench.config.layout import Layout
 from genbench.registry import model_class, model_names
-from genbench.report import validate
 from genbench.report.page import Material, page
 from genbench.report.published import best_of_family, literature, merged, published
 from genbench.report.text import MARKS
-from genbench.results import collect as collecting
+from genbench.results import entry as reading
+from genbench.results.schema import validate
 from tests.invented_results import Bench
 from tests.pages import leaderboard_of, section_of, tables_of
 
@@ -123,7 +124,7 @@ def test_the_leaderboard_shows_each_familys_best_beside_its_entries(bench: Bench
     for name in ("alpha", "beta", "delta", "gamma", "ceiling", "floor"):
         bench.add(name, name, bits=1.0)
         bench.add(f"binary-{name}", name, bits=0.2, dataset="binary_mnist")
-    text = page(bench.board(), collecting.collect(bench.params), Material())[0]
+    text = page(bench.board(), reading.read_entries(bench.params), Material())[0]
     family = {
         "alpha": "autoregressive",
         "beta": "variational",
@@ -152,7 +153,7 @@ def test_of_ours_one_line_per_group_of_seeds_stands_among_the_published(bench: B
     bench.add("beta", "beta", bits=1.123)
     bench.add("gamma", "gamma")
     bench.add("ceiling", "ceiling", bits=1.2)
-    text = page(bench.board(), collecting.collect(bench.params), Material())[0]
+    text = page(bench.board(), reading.read_entries(bench.params), Material())[0]
     for table in tables_of(section_of(text, "published"))[:2]:  # a selection, and everything
         _, *rows = table
         ours = [
@@ -208,7 +209,7 @@ def test_literature_is_whole() -> None:
 
 
 def test_our_rows_stand_at_their_place(full_report: Bench) -> None:
-    board = json.loads((full_report.params.report / "leaderboard.json").read_text())
+    board = json.loads(Layout.of(full_report.params).report.leaderboard.read_text())
     validate(board)
     rows = [r for r in board["rows"] if r["dataset"] == "mnist" and not r["control"]]
     selection, whole = merged(published("mnist"), rows)

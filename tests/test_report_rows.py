@@ -17,7 +17,7 @@ from genbench.config.params import Protocol
 from genbench.files import read_json, write_bytes, write_json
 from genbench.report.page import Material, page
 from genbench.report.tables import markdown
-from genbench.results import collect as collecting
+from genbench.results import entry as reading
 from genbench.scoring.records import Metric, read_record, write_record
 from tests.invented_results import Bench, row
 from tests.pages import leaderboard_of, section_of, tables_of
@@ -54,7 +54,7 @@ def test_a_mean_over_seeds_is_numpys(bench: Bench) -> None:
     assert mean["metrics"]["is_mnist"]["higher_is_better"] is True
     assert mean["cost"]["train_seconds"] == pytest.approx(np.mean(seconds), rel=1e-12)
     cell = leaderboard_of(
-        page(bench.board(), collecting.collect(bench.params), Material())[0], "mnist"
+        page(bench.board(), reading.read_entries(bench.params), Material())[0], "mnist"
     )[1]["alpha-s0*"]["bits/dim"]
     assert float(cell.text("err").removeprefix("±")) == pytest.approx(
         np.std(bits, ddof=1), rel=0.05
@@ -187,7 +187,7 @@ def test_each_environment_lists_the_entries_that_were_trained_there(bench: Bench
         )
     (table,) = tables_of(
         section_of(
-            page(bench.board(), collecting.collect(bench.params), Material())[0], "environment"
+            page(bench.board(), reading.read_entries(bench.params), Material())[0], "environment"
         )
     )
     found = {
@@ -221,7 +221,7 @@ def test_the_protocol_is_shown_number_by_number(bench: Bench) -> None:
         bench.params, protocol=Protocol(**{key: number for key, (number, _) in numbers.items()})
     )
     text = section_of(
-        page(bench.board(), collecting.collect(bench.params), Material())[0], "summary"
+        page(bench.board(), reading.read_entries(bench.params), Material())[0], "summary"
     )
     shown = dict(re.findall(r"<dt>([^<]*)</dt><dd>([\d,]*)</dd>", text))
     assert shown == {words: f"{number:,}" for number, words in numbers.values()}

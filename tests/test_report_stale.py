@@ -140,8 +140,8 @@ def test_more_test_images_than_there_are_change_nothing(bench: Bench) -> None:
 
 def test_why_a_stage_that_is_out_of_date_failed(bench: Bench) -> None:
     bench.add("alpha", "alpha", bits=1.2)
-    bench.fail("all", "code", "invalid syntax")
+    bench.fail("all", "fingerprints", "invalid syntax")
     bench.entries["alpha"] = replace(bench.entries["alpha"], seed=1)
     assert bench.board()["missing"][0]["reason"].startswith(
-        "train is out of date: seed was 0 and is now 1; code failed: invalid syntax"
+        "train is out of date: seed was 0 and is now 1; fingerprints failed: invalid syntax"
     )

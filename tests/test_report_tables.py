@@ -8,11 +8,12 @@ import json
 
 import pytest
 
+from genbench.config.layout import Layout
 from genbench.files import write_json
 from genbench.report.page import Material, page
 from genbench.report.tables import csv_table, markdown
 from genbench.report.text import number, plus_minus
-from genbench.results import collect as collecting
+from genbench.results import entry as reading
 from tests.invented_results import Bench, row
 
 
@@ -73,7 +74,7 @@ def kind(isa: str) -> dict[str, object]:
 
 def on(bench: Bench, name: str, trained: str, **later: str) -> None:
     """Say on which kind of processor the stages of an entry ran."""
-    run = bench.params.run(name)
+    run = Layout.of(bench.params).run_dir(name).path
     files = {"provenance.json": trained, "sampling.json": later.get("sampled", trained)}
     for file, isa in files.items():
         write_json(run / file, json.loads((run / file).read_text()) | {"kind": kind(isa)})
@@ -96,7 +97,7 @@ def test_the_processor_is_named_for_each_row_as_soon_as_rows_differ(bench: Bench
         "AMD, AVX2, torch 2.9",
     ]
     assert "processor" not in markdown(board)
-    assert "· AMD, AVX2" not in page(board, collecting.collect(bench.params), Material())[0]
+    assert "· AMD, AVX2" not in page(board, reading.read_entries(bench.params), Material())[0]
     on(bench, "beta", "AVX512_BF16", quality="AVX2")
     board = bench.board()
     text = markdown(board)
@@ -108,7 +109,7 @@ def test_the_processor_is_named_for_each_row_as_soon_as_rows_differ(bench: Bench
     assert lines["`beta`"].endswith(
         "| AMD, AVX512_BF16, torch 2.9; samples scored on AMD, AVX2, torch 2.9 |"
     )
-    html = page(board, collecting.collect(bench.params), Material())[0]
+    html = page(board, reading.read_entries(bench.params), Material())[0]
     assert "· AMD, AVX2, torch 2.9</small>" in html
     assert "· AMD, AVX512_BF16, torch 2.9; samples scored on AMD, AVX2, torch 2.9</small>" in html
     rows = {line["entry"]: line for line in csv.DictReader(io.StringIO(csv_table(board)))}

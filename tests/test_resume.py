@@ -21,11 +21,12 @@ import pytest
 import torch
 import yaml
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.errors import Stopped
+from genbench.pipeline.stage_runner import call_stage
 from genbench.processes.alive import RUN, process_id
 from genbench.training.checkpoints import workspace
-from pipelines import code, train
 from tests.params_factory import protocol_block
 
 ENVIRONMENT = os.environ | {"GENBENCH_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
@@ -418,17 +419,17 @@ def test_a_training_whose_checkpoint_is_damaged_begins_anew(
     """Also where a model counts in the data before its first step, which a resumed training leaves
     out.
     """
-    code.run(params)
+    call_stage("fingerprints", params)
     for entry in ("made", "pixel_marginals"):
-        train.run(params, entry)
-        weights = params.run(entry) / "weights.safetensors"
+        call_stage("train", params, entry)
+        weights = Layout.of(params).run_dir(entry).weights
         whole = weights.read_bytes()
-        (folder,) = params.checkpoints.glob(f"quick-{entry}-train-*")
+        (folder,) = Layout.of(params).unfinished.glob(f"quick-{entry}-train-*")
         kept = folder / "train.pt"
         assert kept.is_file() == (entry == "made")
         kept.write_bytes(b"damaged")
         weights.unlink()
-        train.run(params, entry)
+        call_stage("train", params, entry)
         assert weights.read_bytes() == whole
         assert f"{kept} is damaged" in capsys.readouterr().err
 

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from genbench.base import GenerativeModel
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.data.splits import Dataset
 from genbench.files import read_npz
-from pipelines import score_likelihood, train
+from genbench.pipeline.stage_runner import call_stage
 from tests import by_hand
 from tests.small_project import (
     ENTRIES,
@@ -50,7 +51,7 @@ def grey(mnist: Dataset) -> Dataset:
 
 def record_of(params: Params, name: str) -> dict[str, Any]:
     record: dict[str, Any] = json.loads(
-        (params.run(name) / "likelihood.json").read_text(encoding="utf-8")
+        Layout.of(params).run_dir(name).likelihood.read_text(encoding="utf-8")
     )
     return record
 
@@ -104,7 +105,7 @@ def test_exact_likelihoods_are_those_of_evenly_spread_test_images(
 ) -> None:
     model = trained(finished, "made")
     expected = -log_p(model, "made", "nats", binary.test_x, None, CHEAP)
-    arrays, record = read_npz(finished.run("made") / "nats.npz"), record_of(finished, "made")
+    arrays, record = read_npz(Layout.of(finished).run_dir("made").nats), record_of(finished, "made")
     assert arrays.keys() == {"index", "nats"}
     assert arrays["index"].tolist() == CHEAP != list(range(300))
     assert np.array_equal(arrays["nats"], expected)
@@ -113,10 +114,8 @@ def test_exact_likelihoods_are_those_of_evenly_spread_test_images(
     check_mean(record["metrics"]["bits_per_dim"], expected, scale=BITS, kind="exact")
     assert record["entry"] == "made"
     assert record["withheld"] == {}
-    weights = hashlib.sha256(
-        (finished.run("made") / "weights.safetensors").read_bytes()
-    ).hexdigest()
-    kind = json.loads((finished.run("made") / "provenance.json").read_text())["kind"]
+    weights = hashlib.sha256(Layout.of(finished).run_dir("made").weights.read_bytes()).hexdigest()
+    kind = json.loads(Layout.of(finished).run_dir("made").provenance.read_text())["kind"]
     assert record["made_from"].items() >= {"weights": weights, "kind": kind}.items()
 
 
@@ -140,7 +139,7 @@ def test_a_bound_with_draws_is_summed_over_classes_on_few_images_and_its_elbo_ta
     conditional = -by_class[np.arange(24), own]
     elbo = math.log(10) - log_p(model, "cvae", "elbo_nats", x, y, CHEAP, draws=1)
     arrays, metrics = (
-        read_npz(finished.run("cvae") / "nats.npz"),
+        read_npz(Layout.of(finished).run_dir("cvae").nats),
         record_of(finished, "cvae")["metrics"],
     )
     assert (arrays["index"].tolist(), arrays["index_elbo_nats"].tolist()) == (COSTLY, CHEAP)
@@ -189,7 +188,7 @@ def test_classes_that_may_not_be_summed_cost_the_label_too(finished: Params, gre
     model = trained(finished, "ddpm")
     conditional = -log_p(model, "ddpm", "nats", grey.test_x, grey.test_y, CHEAP, terms=3)
     arrays, metrics = (
-        read_npz(finished.run("ddpm") / "nats.npz"),
+        read_npz(Layout.of(finished).run_dir("ddpm").nats),
         record_of(finished, "ddpm")["metrics"],
     )
     assert arrays["index"].tolist() == CHEAP
@@ -209,7 +208,7 @@ def test_an_estimate_rests_on_its_normaliser(finished: Params, binary: Dataset) 
     )
     expected = -log_p(model, "rbm", "nats", binary.test_x, None, CHEAP)
     metrics = record_of(finished, "rbm")["metrics"]
-    assert np.array_equal(read_npz(finished.run("rbm") / "nats.npz")["nats"], expected)
+    assert np.array_equal(read_npz(Layout.of(finished).run_dir("rbm").nats)["nats"], expected)
     assert prepared["log_z_stderr"] > 0
     for name, scale in (("nats", 1.0), ("bits_per_dim", BITS)):
         check_mean(
@@ -224,7 +223,7 @@ def test_an_estimate_rests_on_its_normaliser(finished: Params, binary: Dataset) 
 
 @pytest.mark.parametrize("name", ["gan", "copy"])
 def test_without_a_likelihood_the_record_is_empty(finished: Params, name: str) -> None:
-    assert read_npz(finished.run(name) / "nats.npz") == {}
+    assert read_npz(Layout.of(finished).run_dir(name).nats) == {}
     record = record_of(finished, name)
     assert (record["metrics"], record["withheld"]) == ({}, {})
 
@@ -239,7 +238,7 @@ def spied(tmp_path: Path, mnist: Dataset, monkeypatch: pytest.MonkeyPatch) -> It
     params = with_spy(
         project(tmp_path, mnist), train={**TRAIN, "arithmetic": {"cpu": {"precision": "bfloat16"}}}
     )
-    train.run(params, "spy")
+    call_stage("train", params, "spy")
     assert {call.precision for call in Spy.calls if call.method == "training_loss"} == {
         torch.bfloat16
     }
@@ -255,7 +254,7 @@ def asked(method: str) -> list[Call]:
 def test_each_call_has_its_images_labels_options_and_generator(
     spied: Params, grey: Dataset
 ) -> None:
-    score_likelihood.run(spied, "spy")
+    call_stage("score_likelihood", spied, "spy")
     assert grey.test_y is not None
     x, y = grey.test_x, grey.test_y.tolist()
     prepared, scored, diagnosed = (
@@ -285,7 +284,7 @@ def test_each_call_has_its_images_labels_options_and_generator(
 
 
 def test_a_score_is_in_float32_in_eval_mode_whatever_the_training_was(spied: Params) -> None:
-    score_likelihood.run(spied, "spy")
+    call_stage("score_likelihood", spied, "spy")
     assert {call.method for call in Spy.calls} == {
         "prepare_likelihood",
         "log_likelihood",
@@ -301,10 +300,13 @@ def test_scores_of_the_spy_are_its_closed_form(spied: Params, grey: Dataset) -> 
     """log P(x|y) = -scale (sum of x + y / draws): the mean over classes takes log sum exp(-scale y
     / draws) - log 10 off, whatever the image.
     """
-    score_likelihood.run(spied, "spy")
+    call_stage("score_likelihood", spied, "spy")
     assert grey.test_y is not None
     light, y = (grey.test_x.double() / 255).sum((1, 2, 3)).numpy(), grey.test_y.numpy()
-    arrays, metrics = read_npz(spied.run("spy") / "nats.npz"), record_of(spied, "spy")["metrics"]
+    arrays, metrics = (
+        read_npz(Layout.of(spied).run_dir("spy").nats),
+        record_of(spied, "spy")["metrics"],
+    )
     classes = math.log(10) - math.log(sum(math.exp(-0.5 * label / 2) for label in range(10)))
     expected = {
         "nats": 0.5 * light[COSTLY] + classes,
@@ -330,18 +332,21 @@ def test_scores_of_the_spy_are_its_closed_form(spied: Params, grey: Dataset) -> 
 def test_a_killed_score_goes_on_and_prepares_once(
     spied: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score_likelihood.run(spied, "spy")
+    call_stage("score_likelihood", spied, "spy")
     expected = {
-        name: (spied.run("spy") / name).read_bytes() for name in ("nats.npz", "likelihood.json")
+        name: (Layout.of(spied).run_dir("spy").path / name).read_bytes()
+        for name in ("nats.npz", "likelihood.json")
     }
-    for folder in spied.checkpoints.glob("*-score_likelihood-*"):
+    for folder in Layout.of(spied).unfinished.glob("*-score_likelihood-*"):
         for chunk in ("elbo_nats-0.npz", "elbo_nats-1.npz", "done"):
             (folder / chunk).unlink()
     Spy.calls.clear()
-    score_likelihood.run(spied, "spy")
+    call_stage("score_likelihood", spied, "spy")
     assert [call.method for call in Spy.calls] == [
         "log_likelihood",
         "log_likelihood",
         "diagnostics",
     ]
-    assert {name: (spied.run("spy") / name).read_bytes() for name in expected} == expected
+    assert {
+        name: (Layout.of(spied).run_dir("spy").path / name).read_bytes() for name in expected
+    } == expected

@@ -23,15 +23,17 @@ import safetensors.torch
 import torch
 
 import genbench
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.data import mnist as mnist_source
 from genbench.data.raw_file import RawFile
 from genbench.data.splits import Dataset
 from genbench.files import read_npz
 from genbench.hardware import precision
+from genbench.pipeline.stage_runner import call_stage
 from genbench.training.fit import fit
 from genbench.training.history import Fitted
-from pipelines import prepare, sample, train
+from pipelines import sample, train
 from tests import by_hand
 from tests.small_project import (
     ENTRIES,
@@ -103,7 +105,7 @@ def test_prepare_splits_the_published_files(
     monkeypatch.delenv("GENBENCH_MIRROR", raising=False)
     if place == "mirror":
         monkeypatch.setenv("GENBENCH_MIRROR", str(tmp_path / "mirror"))
-    prepare.run(params, "mnist")
+    call_stage("prepare", params, "mnist")
     expected = {
         "train_x": x[:9],
         "train_y": y[:9],
@@ -112,7 +114,7 @@ def test_prepare_splits_the_published_files(
         "test_x": test_x,
         "test_y": test_y,
     }
-    found = read_npz(params.data("mnist"))
+    found = read_npz(Layout.of(params).data("mnist"))
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         assert np.array_equal(found[name], array), name
@@ -130,12 +132,12 @@ def test_weights_and_history_are_those_of_a_training_by_hand(
     torch.manual_seed(by_hand.seed("init", name, entry.seed))
     model = untrained(entry)
     history = by_hand.Training(model, datasets[entry.dataset], name, entry.seed, entry.train).run()
-    written = safetensors.torch.load_file(finished.run(name) / "weights.safetensors")
+    written = safetensors.torch.load_file(Layout.of(finished).run_dir(name).weights)
     expected = model.state_dict()
     assert written.keys() == expected.keys()
     for key, value in expected.items():
         assert torch.allclose(written[key], value, atol=1e-5, rtol=1e-4, equal_nan=True), key
-    with (finished.run(name) / "history.csv").open(encoding="utf-8", newline="") as file:
+    with Layout.of(finished).run_dir(name).history.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert (
         [int(row["step"]) for row in rows] == [row["step"] for row in history] == list(range(1, 10))
@@ -155,14 +157,14 @@ def test_weights_and_history_are_those_of_a_training_by_hand(
 
 def test_another_seed_is_another_training(finished: Params) -> None:
     one, other = (
-        safetensors.torch.load_file(finished.run(name) / "weights.safetensors")
+        safetensors.torch.load_file(Layout.of(finished).run_dir(name).weights)
         for name in ("made", "made-s4")
     )
     assert {key for key in one if torch.equal(one[key], other[key])} == set()
 
 
 def test_the_weights_say_whose_they_are(finished: Params) -> None:
-    with safetensors.safe_open(finished.run("cvae") / "weights.safetensors", "pt") as file:
+    with safetensors.safe_open(Layout.of(finished).run_dir("cvae").weights, "pt") as file:
         about = json.loads(file.metadata()["genbench"])
     entry = ENTRIES["cvae"]
     blocks = {"entry": "cvae", "model": "cvae", "dataset": "mnist", "seed": 1, "arch": entry.arch}
@@ -181,8 +183,8 @@ def test_costs_are_those_of_the_loop(spied: Params, monkeypatch: pytest.MonkeyPa
         return told[-1]
 
     monkeypatch.setattr(train, "fit", listening)
-    train.run(spied, "spy")
-    cost = read(spied.run("spy") / "cost.json")
+    call_stage("train", spied, "spy")
+    cost = read(Layout.of(spied).run_dir("spy").cost)
     assert cost["parameters"] == 785
     assert cost["steps"] == 9
     assert (cost["train_seconds"], cost["train_images_per_second"]) == (
@@ -197,7 +199,7 @@ def test_parameters_are_what_is_trained_and_no_buffers(finished: Params, name: s
     """The chains of an RBM, the averages of spectral and batch norms, and kept images are none."""
     model = trained(finished, name)
     assert any(True for _ in model.buffers())
-    assert read(finished.run(name) / "cost.json")["parameters"] == sum(
+    assert read(Layout.of(finished).run_dir(name).cost)["parameters"] == sum(
         parameter.numel() for parameter in model.parameters()
     )
 
@@ -212,8 +214,8 @@ def test_provenance_tells_precision_versions_and_machine(
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: native)
     options = {**spied.entries["spy"].train, "arithmetic": {"cpu": {"precision": given}}}
     params = with_spy(spied, train=options)
-    train.run(params, "spy")
-    provenance = read(params.run("spy") / "provenance.json")
+    call_stage("train", params, "spy")
+    provenance = read(Layout.of(params).run_dir("spy").provenance)
     assert {call.precision for call in Spy.calls if call.method == "training_loss"} == {
         getattr(torch, resolved)
     }
@@ -251,7 +253,7 @@ def test_samples_are_what_the_model_draws_chunk_by_chunk(finished: Params, name:
                 len(chunk), y, rng=by_hand.rng("sample", name, entry.seed, number), **entry.sample
             )
         )
-    written = read_npz(finished.run(name) / "samples.npz")
+    written = read_npz(Layout.of(finished).run_dir(name).samples)
     assert np.array_equal(written["images"], torch.cat(drawn)[:23, 0].numpy())
     assert written["images"].dtype == np.uint8
     assert written.keys() == ({"images", "labels"} if model.conditional else {"images"})
@@ -261,7 +263,7 @@ def test_samples_are_what_the_model_draws_chunk_by_chunk(finished: Params, name:
 
 @pytest.mark.parametrize("name", [name for name in ENTRIES if name != "copy"])
 def test_chunks_are_drawn_with_different_noise(finished: Params, name: str) -> None:
-    drawn = read_npz(finished.run(name) / "samples.npz")["images"].reshape(23, -1)
+    drawn = read_npz(Layout.of(finished).run_dir(name).samples)["images"].reshape(23, -1)
     assert len(np.unique(drawn, axis=0)) == 23
 
 
@@ -278,13 +280,13 @@ SAMPLERS = {
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_sampling_tells_sampler_mark_and_circumstances(finished: Params, name: str) -> None:
-    about = read(finished.run(name) / "sampling.json")
+    about = read(Layout.of(finished).run_dir(name).sampling)
     assert (about["sampler"], about["matches_likelihood"]) == SAMPLERS[name]
     assert about["n"] == 23
     assert about["options"] == ENTRIES[name].sample
-    assert about["weights"] == sha256(finished.run(name) / "weights.safetensors")
+    assert about["weights"] == sha256(Layout.of(finished).run_dir(name).weights)
     assert (about["precision"], about["device"], about["threads"]) == ("float32", "cpu", 1)
-    assert about["kind"] == read(finished.run(name) / "provenance.json")["kind"]
+    assert about["kind"] == read(Layout.of(finished).run_dir(name).provenance)["kind"]
 
 
 @pytest.mark.parametrize(
@@ -306,9 +308,9 @@ def test_options_of_sample_are_passed_on_and_named(
 ) -> None:
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: True)
     params = with_spy(spied, sample=options)
-    train.run(params, "spy")
+    call_stage("train", params, "spy")
     Spy.calls.clear()
-    sample.run(params, "spy")
+    call_stage("sample", params, "spy")
     assert [call.options for call in Spy.calls] == 3 * [
         {"n": 9, "temperature": 1.0, "steps": 4, "precision": "float32"} | options
     ]
@@ -321,7 +323,7 @@ def test_options_of_sample_are_passed_on_and_named(
     assert {(call.training, call.precision, call.threads) for call in Spy.calls} == {
         (False, torch.float32, 1)
     }
-    about = read(params.run("spy") / "sampling.json")
+    about = read(Layout.of(params).run_dir("spy").sampling)
     assert (about["sampler"], about["matches_likelihood"]) == (sampler, matches)
     assert about["precision"] == ("bfloat16" if "precision" in options else "float32")
 
@@ -332,7 +334,7 @@ def test_the_time_of_a_sample_is_that_of_all_chunks_whenever_they_were_drawn(
     """A quarter of a second passes from one look at the clock to the next; 27 images were drawn to
     keep 23.
     """
-    train.run(spied, "spy")
+    call_stage("train", spied, "spy")
     ticks = itertools.count(0, 0.25)
     monkeypatch.setattr(sample, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     draw = Spy.sample
@@ -346,9 +348,9 @@ def test_the_time_of_a_sample_is_that_of_all_chunks_whenever_they_were_drawn(
     with monkeypatch.context() as patch:
         patch.setattr(Spy, "sample", killed)
         with pytest.raises(KeyboardInterrupt):
-            sample.run(spied, "spy")
-    sample.run(spied, "spy")
+            call_stage("sample", spied, "spy")
+    call_stage("sample", spied, "spy")
     assert len([call for call in Spy.calls if call.method == "sample"]) == 3
-    assert read(spied.run("spy") / "sampling.json")["sample_ms_per_image"] == pytest.approx(
+    assert read(Layout.of(spied).run_dir("spy").sampling)["sample_ms_per_image"] == pytest.approx(
         1000 * 3 * 0.25 / 27
     )

@@ -13,14 +13,14 @@ import pytest
 
 RUN = """
 import subprocess, sys
-from genbench.pipeline import run
+from genbench.pipeline import repro
 
-stop = run._stop
+stop = repro._stop
 def told(child):
     print("stopping", flush=True)
     stop(child, patience=1)
-run._stop = told
-with subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True) as child, run._stopping(child):
+repro._stop = told
+with subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True) as child, repro._stopping(child):
     print(child.stdout.readline(), end="", flush=True)
     child.wait()
 """
@@ -75,17 +75,17 @@ def test_a_second_signal_leaves_no_dvc_behind(first: str, second: str, dvc: str)
 
 AFTERWARDS = """
 import os, signal, subprocess, sys
-from genbench.pipeline import run
+from genbench.pipeline import repro
 
-stop = run._stop
-run._stop = lambda child: stop(child, patience=0)
+stop = repro._stop
+repro._stop = lambda child: stop(child, patience=0)
 both = (signal.SIGINT, signal.SIGTERM)
 before = [signal.getsignal(number) for number in both]
-with subprocess.Popen([sys.executable, "-c", ""]) as child, run._stopping(child):
+with subprocess.Popen([sys.executable, "-c", ""]) as child, repro._stopping(child):
     assert child.wait() == 0
 assert [signal.getsignal(number) for number in both] == before
 try:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child, run._stopping(child):
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child, repro._stopping(child):
         os.kill(os.getpid(), signal.SIGTERM)
         child.wait()
 except SystemExit as stopped:

@@ -18,14 +18,16 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params, load_params
 from genbench.errors import UserError
 from genbench.files import read_json, write_bytes, write_json, write_text
 from genbench.pictures.grids import png
 from genbench.report.rows import leaderboard
-from genbench.results.collect import collect
-from genbench.tracking.mirror import experiment_name, sync
-from genbench.tracking.runs import find, read
+from genbench.results.entry import read_entries, read_entry
+from genbench.tracking.experiments import experiment_name
+from genbench.tracking.mirror import sync
+from genbench.tracking.runs import tracked_run, tracked_runs
 from pipelines import track
 from tests.entries import finished_project, write_entry
 from tests.params_factory import likelihood_images
@@ -39,8 +41,8 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Pa
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     params = finished_project(tmp_path)
     for name in ("samples.npz", "sampling.json", "likelihood.json", "quality.json"):
-        (params.run("vae") / name).unlink()
-    write_text(params.report / "index.html", "<title>report</title>")
+        (Layout.of(params).run_dir("vae").path / name).unlink()
+    write_text(Layout.of(params).report.page, "<title>report</title>")
     return params
 
 
@@ -69,7 +71,7 @@ def contents(params: Params) -> dict[str, tuple[int, list[str]]]:
             points = sum(
                 len(client.get_metric_history(run.info.run_id, key)) for key in run.data.metrics
             )
-            folders = (None, "records", "visuals", "images")
+            folders = (None, "records", "pictures", "images")
             artifacts = [
                 item.path
                 for folder in folders
@@ -138,7 +140,7 @@ def test_runs_hold_parameters_scores_curves_tags_and_pictures(finished: Params) 
         "samples.png",
         "records/quality.json",
         "records/history.csv",
-        "visuals/interpolation.png",
+        "pictures/interpolation.png",
     } <= set(artifacts)
     logged_images = [
         path.split("+")[0] for path in artifacts if path.endswith(".png") and "+" in path
@@ -170,9 +172,10 @@ def test_twice_changes_nothing(finished: Params) -> None:
 
 
 def test_the_score_hash_is_the_leaderboards(finished: Params) -> None:
-    rows = {row["entry"]: row for row in leaderboard(finished, collect(finished))["rows"]}
+    rows = {row["entry"]: row for row in leaderboard(finished, read_entries(finished))["rows"]}
     for name in ("made", "binary-made"):
-        assert read(finished, finished.entry(name)).tags["score_hash"] == rows[name]["score_hash"]
+        run = tracked_run(read_entry(finished, finished.entry(name)))
+        assert run.tags["score_hash"] == rows[name]["score_hash"]
 
 
 def test_the_kind_of_processor_and_the_precision_are_tags(finished: Params) -> None:
@@ -189,14 +192,14 @@ def test_timings_and_machines_are_no_content(finished: Params) -> None:
     sync(finished)
     before = contents(finished)
     write_entry(finished, "made", seconds=99.0)
-    provenance = finished.run("made") / "provenance.json"
+    provenance = Layout.of(finished).run_dir("made").provenance
     write_json(
         provenance, read_json(provenance) | {"hardware": "another processor", "git": "fedcba9"}
     )
     for name in ("likelihood.json", "quality.json"):
-        record = read_json(finished.run("made") / name)
+        record = read_json(Layout.of(finished).run_dir("made").path / name)
         write_json(
-            finished.run("made") / name,
+            Layout.of(finished).run_dir("made").path / name,
             record | {"made_from": record["made_from"] | {"kind": {"isa": "another"}}},
         )
     again = sync(finished)
@@ -230,18 +233,19 @@ def test_changed_content_is_a_new_key(finished: Params, change: str) -> None:
     params = finished
     if change == "weights":
         write_bytes(
-            params.run("made") / "weights.safetensors", weights_of(params.entry("made"), 1.0)
+            Layout.of(params).run_dir("made").weights, weights_of(params.entry("made"), 1.0)
         )
     elif change == "picture":
         write_bytes(
-            params.run("made") / "visuals" / "interpolation.png", png(np.zeros((8, 8), np.uint8))
+            Layout.of(params).run_dir("made").pictures / "interpolation.png",
+            png(np.zeros((8, 8), np.uint8)),
         )
     else:
         raw = yaml.safe_load((params.root / "params.yaml").read_text())
         raw["entries"]["made"]["arch"]["hidden"] = [400]
         (params.root / "params.yaml").write_text(yaml.safe_dump(raw))
         params = load_params("quick", root=params.root)
-        write_bytes(params.run("made") / "weights.safetensors", weights_of(params.entry("made")))
+        write_bytes(Layout.of(params).run_dir("made").weights, weights_of(params.entry("made")))
     second = sync(params).tracked
     assert second["made"] != first["made"]
     assert {name for name in first if first[name] != second[name]} == {"made"}
@@ -251,12 +255,17 @@ def test_changed_content_is_a_new_key(finished: Params, change: str) -> None:
 def test_unfinished_entries_are_skipped_with_the_reason_and_counted(
     finished: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.rmtree(finished.run("dcgan"))
+    shutil.rmtree(Layout.of(finished).run_dir("dcgan").path)
     track.run(finished)
     receipt = read_json(finished.root / ".track" / "quick.json")
     assert receipt["counts"] == {"tracked": 2, "skipped": 2}
-    assert receipt["skipped"]["vae"] == "sample: no samples.npz, sampling.json"
-    assert receipt["skipped"]["dcgan"].startswith("train: no weights.safetensors")
+    assert receipt["skipped"]["vae"] == (
+        "runs/quick/vae/sampling.json and runs/quick/vae/likelihood.json are not there; "
+        "run `genbench run --entries vae`"
+    )
+    assert receipt["skipped"]["dcgan"] == (
+        "runs/quick/dcgan/weights.safetensors is not there; run `genbench run --entries dcgan`"
+    )
     assert "skipped vae" in capsys.readouterr().out
     assert set(runs_of(finished)) == {"made", "report"}
 
@@ -265,37 +274,36 @@ def test_unfinished_entries_are_skipped_with_the_reason_and_counted(
 def test_a_damaged_record_keeps_no_other_entry_from_being_tracked(
     finished: Params, damage: str
 ) -> None:
-    write_text(finished.run("made") / "quality.json", damage)
+    write_text(Layout.of(finished).run_dir("made").quality, damage)
     track.run(finished)
     receipt = read_json(finished.root / ".track" / "quick.json")
-    assert receipt["skipped"]["made"].startswith("damaged: ")
-    assert "quality.json" in receipt["skipped"]["made"]
+    assert receipt["skipped"]["made"].startswith("score_samples: runs/quick/made/quality.json ")
     assert "dcgan" in receipt["tracked"]
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"entries": {"made": {"seed": 3}}}, "train: out of date, seed was 0 and is now 3"),
+        ({"entries": {"made": {"seed": 3}}}, "train is out of date: seed was 0 and is now 3"),
         (
             {"entries": {"made": {"score": {"draws": 9}}}},
-            "score_likelihood: out of date, score.draws was None and is now 9",
+            "score_likelihood is out of date: score.draws was None and is now 9",
         ),
         (
             {"entries": {"made": {"sample": {"steps": 9}}}},
-            "sample: out of date, sample was {} and is now {'steps': 9}",
+            "sample is out of date: sample was {} and is now {'steps': 9}",
         ),
         (
             {"protocol": {"samples": 60}},
-            "sample: out of date, protocol.samples was 120 and is now 60",
+            "sample is out of date: protocol.samples was 120 and is now 60",
         ),
         (
             {"protocol": likelihood_images({1: 50, 10: 10, 200: 10})},
-            "score_likelihood: out of date, test images was 100 and is now 50",
+            "score_likelihood is out of date: test images was 100 and is now 50",
         ),
         (
             {"protocol": {"feature_reference_images": 50}},
-            "score_samples: out of date, test images was 100 and is now 50",
+            "score_samples is out of date: test images was 100 and is now 50",
         ),
     ],
 )
@@ -307,11 +315,11 @@ def test_results_of_another_state_of_the_parameters_are_not_tracked(
     raw["entries"]["made"] |= change.get("entries", {}).get("made", {})
     (finished.root / "params.yaml").write_text(yaml.safe_dump(raw))
     params = load_params("quick", root=finished.root)
-    assert find(params)[1]["made"] == reason
+    assert tracked_runs(params)[1]["made"] == f"{reason}; run `genbench run --entries made`"
 
 
 def test_a_project_without_results_is_no_error(finished: Params) -> None:
-    shutil.rmtree(finished.runs)
+    shutil.rmtree(Layout.of(finished).runs)
     assert sync(finished).tracked == {}
     assert read_json(finished.root / ".track" / "quick.json")["counts"] == {
         "tracked": 0,
@@ -331,7 +339,7 @@ def test_a_run_whose_logging_was_killed_is_replaced(finished: Params) -> None:
 def test_a_new_report_replaces_the_old_in_place(finished: Params) -> None:
     sync(finished)
     before = runs_of(finished)["report"].info.run_id
-    write_text(finished.report / "index.html", "<title>another</title>")
+    write_text(Layout.of(finished).report.page, "<title>another</title>")
     assert sync(finished).new == ()
     report = runs_of(finished)["report"]
     page = client_of(finished).download_artifacts(
@@ -417,9 +425,9 @@ def test_a_folder_may_have_any_letters_that_an_address_can_hold(
     assert sync(params).new == ()
     made = runs_of(params)["made"].info.run_id
     assert (mlruns / made / "artifacts" / "samples.png").is_file()
-    assert {item.path for item in client_of(params).list_artifacts(made, "visuals")} == {
-        "visuals/interpolation.png",
-        "visuals/visuals.json",
+    assert {item.path for item in client_of(params).list_artifacts(made, "pictures")} == {
+        "pictures/interpolation.png",
+        "pictures/pictures.json",
     }
     assert {path.name for path in params.root.parent.iterdir()} == {params.root.name}, (
         "nothing was made elsewhere"
@@ -450,16 +458,16 @@ def test_an_unusable_store_is_a_user_error_and_leaves_no_receipt(finished: Param
 def test_stage_modules_do_not_import_mlflow() -> None:
     """Only the track stage pays for it; a cached stage would log nothing."""
     root = Path(__file__).parents[1]
-    importing = [
-        path.relative_to(root).as_posix()
+    importing = {
+        path.parent.relative_to(root).as_posix()
         for folder in ("genbench", "pipelines")
         for path in sorted((root / folder).rglob("*.py"))
         if any(
             line.lstrip().startswith(("import mlflow", "from mlflow"))
             for line in path.read_text().splitlines()
         )
-    ]
-    assert importing == ["genbench/tracking/mirror.py", "genbench/tracking/store.py"]
+    }
+    assert importing == {"genbench/tracking"}
 
 
 def test_receipt_is_json_of_keys_alone(finished: Params) -> None:

@@ -16,12 +16,14 @@ import yaml
 from mlflow.entities import Run
 from PIL import Image
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params, load_params
 from genbench.files import read_json, write_bytes, write_json, write_npz, write_text
 from genbench.pictures.grids import grid, png
+from genbench.results.entry import read_entry
 from genbench.scoring.records import Metric, Record, read_record, write_record
 from genbench.tracking.mirror import sync
-from genbench.tracking.runs import RECORDS, read
+from genbench.tracking.runs import TrackedRun, tracked_run
 from tests.params_factory import protocol_block
 from tests.test_tracking import client_of, runs_of, write_entry
 from tests.toys import weights_of
@@ -86,19 +88,19 @@ def make_project(root: Path) -> Params:
 def make_different(params: Params) -> None:
     """Give each entry pictures, scores, curves and costs that no other one has."""
     for number, (name, dataset) in enumerate(OWN.items(), start=1):
-        folder = params.run(name)
+        folder = Layout.of(params).run_dir(name).path
         levels = 2 if dataset == "binary_mnist" else 256
         images = np.random.default_rng(number).integers(0, levels, (120, 28, 28), dtype=np.uint8)
         write_npz(folder / "samples.npz", {"images": images})
         files = ("interpolation.png", f"only_{number}.png")
         for file in files:
             write_bytes(
-                folder / "visuals" / file, png(np.full((8, 8), 20 * number + len(file), np.uint8))
+                folder / "pictures" / file, png(np.full((8, 8), 20 * number + len(file), np.uint8))
             )
         shown = [
             {"file": file, "kind": "interpolation", "title": file, "caption": ""} for file in files
         ]
-        write_json(folder / "visuals" / "visuals.json", shown)
+        write_json(folder / "pictures" / "pictures.json", shown)
         steps = "".join(
             f"{10 * step},{0.5 * step},1000,{number + 1 / step},0.001,1.0,{number + 2 / step}\n"
             for step in (1, 2, 3)
@@ -149,6 +151,14 @@ def finished(tmp_path: Path) -> Params:
     return make_project(tmp_path)
 
 
+def read(params: Params, name: str) -> TrackedRun:
+    """What MLflow would have of an entry, whether its files are of other parameters or not."""
+    results = read_entry(params, params.entry(name))
+    parts = ("training", "sampling", "pictures", "likelihood", "quality")
+    counting = {part: replace(getattr(results, part), counts=True) for part in parts}
+    return tracked_run(replace(results, **counting))
+
+
 def run_of(params: Params, name: str) -> Run:
     return runs_of(params, OWN[name])[name]
 
@@ -173,27 +183,36 @@ def grey(data: bytes) -> np.ndarray:
 
 def test_each_run_holds_its_own_pictures_and_records(tracked: Params) -> None:
     for name, dataset in OWN.items():
-        run, folder = run_of(tracked, name), tracked.run(name)
+        run, folder = run_of(tracked, name), Layout.of(tracked).run_dir(name).path
         with np.load(folder / "samples.npz") as samples:
             picture = png(
                 grid(samples["images"][:100], levels=2 if dataset == "binary_mnist" else 256)
             )
         assert content(tracked, run, "samples.png") == picture
-        visuals = {path.name: path.read_bytes() for path in (folder / "visuals").glob("*.png")}
+        pictures = {path.name: path.read_bytes() for path in (folder / "pictures").glob("*.png")}
         assert sorted(
-            place for place in places(tracked, run, "visuals") if place.endswith(".png")
-        ) == sorted(f"visuals/{file}" for file in visuals)
-        assert {file: content(tracked, run, f"visuals/{file}") for file in visuals} == visuals
-        assert {record: content(tracked, run, f"records/{record}") for record in RECORDS} == {
-            record: (folder / record).read_bytes() for record in RECORDS
+            place for place in places(tracked, run, "pictures") if place.endswith(".png")
+        ) == sorted(f"pictures/{file}" for file in pictures)
+        assert {file: content(tracked, run, f"pictures/{file}") for file in pictures} == pictures
+        records = (
+            "history.csv",
+            "cost.json",
+            "provenance.json",
+            "sampling.json",
+            "likelihood.json",
+            "quality.json",
+        )
+        assert {record: content(tracked, run, f"records/{record}") for record in records} == {
+            record: (folder / record).read_bytes() for record in records
         }
+        assert len(places(tracked, run, "records")) == len(records)
         logged = {
             Path(place).name.split("+")[0]: place
             for place in places(tracked, run, "images")
             if place.endswith(".png")
         }
         own = {"samples": picture} | {
-            file.removesuffix(".png"): data for file, data in visuals.items()
+            file.removesuffix(".png"): data for file, data in pictures.items()
         }
         assert logged.keys() == own.keys()
         for key, data in own.items():
@@ -234,7 +253,8 @@ def test_each_run_holds_its_own_scores_costs_and_parameters(tracked: Params) -> 
             own.arch
         )
         records = [
-            read_record(tracked.run(name) / file) for file in ("likelihood.json", "quality.json")
+            read_record(Layout.of(tracked).run_dir(name).path / file)
+            for file in ("likelihood.json", "quality.json")
         ]
         assert records[1].metrics["fid_mnist"].value == data.metrics["fid_mnist"]
         assert data.tags["likelihood"] == ("none" if name == "dcgan" else "exact")
@@ -252,7 +272,7 @@ def test_each_run_holds_its_own_curves_at_their_steps_and_times(tracked: Params)
             )
             assert [point.timestamp - run.info.start_time for point in points] == [500, 1000, 1500]
         assert run.info.end_time - run.info.start_time == 2000 * number
-        end = round(1000 * (tracked.run(name) / "weights.safetensors").stat().st_mtime)
+        end = round(1000 * Layout.of(tracked).run_dir(name).weights.stat().st_mtime)
         assert run.info.end_time == end
         for point in client.get_metric_history(run.info.run_id, "fid_mnist"):
             assert (point.timestamp, point.step) == (end, 0)
@@ -261,7 +281,7 @@ def test_each_run_holds_its_own_curves_at_their_steps_and_times(tracked: Params)
 def test_the_hash_of_scores_is_that_of_the_entrys_own(tracked: Params) -> None:
     tags = {name: run_of(tracked, name).data.tags["score_hash"] for name in OWN}
     assert len(set(tags.values())) == len(OWN)
-    assert tags == {name: read(tracked, tracked.entry(name)).tags["score_hash"] for name in OWN}
+    assert tags == {name: read(tracked, name).tags["score_hash"] for name in OWN}
 
 
 @pytest.mark.parametrize(
@@ -273,19 +293,19 @@ def test_the_hash_of_scores_is_that_of_the_entrys_own(tracked: Params) -> None:
     ],
 )
 def test_the_hash_of_scores_is_over_both_records(finished: Params, file: str, metric: str) -> None:
-    before = read(finished, finished.entry("made")).tags["score_hash"]
-    path = finished.run("made") / file
+    before = read(finished, "made").tags["score_hash"]
+    path = Layout.of(finished).run_dir("made").path / file
     record = read_record(path)
     changed = replace(record.metrics[metric], value=record.metrics[metric].value * (1 + 1e-6))
     write_record(path, replace(record, metrics={**record.metrics, metric: changed}))
-    assert read(finished, finished.entry("made")).tags["score_hash"] != before
+    assert read(finished, "made").tags["score_hash"] != before
 
 
 # --------------------------------------------------------------------- when an entry is another one
 
 
 def _scored(params: Params, **fields: Any) -> None:
-    path = params.run("made") / "quality.json"
+    path = Layout.of(params).run_dir("made").quality
     record = read_record(path)
     write_record(
         path, replace(record, metrics={"fid_mnist": replace(record.metrics["fid_mnist"], **fields)})
@@ -293,22 +313,22 @@ def _scored(params: Params, **fields: Any) -> None:
 
 
 def _record(params: Params, **fields: Any) -> None:
-    path = params.run("made") / "quality.json"
+    path = Layout.of(params).run_dir("made").quality
     write_record(path, replace(read_record(path), **fields))
 
 
 CONTENT: dict[str, Callable[[Params], None]] = {
     "a weight": lambda p: write_bytes(
-        p.run("made") / "weights.safetensors", weights_of(p.entry("made"), 1.0)
+        Layout.of(p).run_dir("made").weights, weights_of(p.entry("made"), 1.0)
     ),
     "a sample": lambda p: write_npz(
-        p.run("made") / "samples.npz", {"images": np.zeros((120, 28, 28), np.uint8)}
+        Layout.of(p).run_dir("made").samples, {"images": np.zeros((120, 28, 28), np.uint8)}
     ),
-    "a visual": lambda p: write_bytes(
-        p.run("made") / "visuals" / "interpolation.png", png(np.zeros((8, 8), np.uint8))
+    "a picture": lambda p: write_bytes(
+        Layout.of(p).run_dir("made").pictures / "interpolation.png", png(np.zeros((8, 8), np.uint8))
     ),
-    "one more visual": lambda p: write_bytes(
-        p.run("made") / "visuals" / "more.png", png(np.zeros((8, 8), np.uint8))
+    "one more picture": lambda p: write_bytes(
+        Layout.of(p).run_dir("made").pictures / "more.png", png(np.zeros((8, 8), np.uint8))
     ),
     "a value": lambda p: _scored(p, value=12.5 * (1 + 1e-6)),
     "an error": lambda p: _scored(p, stderr=0.1),
@@ -331,7 +351,7 @@ ENTRY: dict[str, Callable[[dict[str, Any]], None]] = {
 
 
 def key_of(params: Params, name: str = "made") -> str:
-    return read(params, params.entry(name)).key
+    return read(params, name).key
 
 
 def test_any_change_of_content_is_another_key_and_each_its_own(finished: Params) -> None:
@@ -339,7 +359,7 @@ def test_any_change_of_content_is_another_key_and_each_its_own(finished: Params)
     others = {name: key_of(finished, name) for name in OWN if name != "made"}
     for what, change in CONTENT.items():
         write_entry(finished, "made")
-        (finished.run("made") / "visuals" / "more.png").unlink(missing_ok=True)
+        (Layout.of(finished).run_dir("made").pictures / "more.png").unlink(missing_ok=True)
         assert key_of(finished) == keys[""]
         change(finished)
         keys[what] = key_of(finished)

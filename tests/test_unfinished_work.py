@@ -20,11 +20,13 @@ import torch
 from torch import Tensor
 
 from genbench import weights as checkpoint
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.files import read_npz, write_json, write_npz
 from genbench.hardware import device, precision
 from genbench.hardware import kind as processor
 from genbench.hardware.compute import Compute
+from genbench.pipeline.stage_runner import call_stage
 from genbench.training.checkpoints import Workspace
 from tests.params_factory import likelihood_images
 from tests.small_project import ENTRIES, IMAGES, STAGES, TRAIN, install_models
@@ -69,7 +71,7 @@ def spoiling() -> Iterator[None]:
 
 def is_spoiled(params: Params, stage: str, name: str) -> bool:
     """Whether what a stage wrote was made from spoiled work."""
-    folder = params.run(name)
+    folder = Layout.of(params).run_dir(name).path
     if stage == "train":
         weights = safetensors.torch.load_file(folder / "weights.safetensors")
         return any(
@@ -89,19 +91,21 @@ def is_spoiled(params: Params, stage: str, name: str) -> bool:
 def run(params: Params, stage: str, name: str) -> dict[str, bytes]:
     """Run a stage; what it wrote."""
     for file in OUTPUTS[stage]:
-        (params.run(name) / file).unlink(missing_ok=True)
-    STAGES[stage].run(params, name)
-    return {file: (params.run(name) / file).read_bytes() for file in OUTPUTS[stage]}
+        (Layout.of(params).run_dir(name).path / file).unlink(missing_ok=True)
+    call_stage(stage, params, name)
+    return {
+        file: (Layout.of(params).run_dir(name).path / file).read_bytes() for file in OUTPUTS[stage]
+    }
 
 
 @pytest.fixture
 def copied(finished: Params, tmp_path: Path) -> Params:
     """The finished project, to be changed; no work of it is kept."""
-    for part in ("code", "data", "made", "cvae", "ddpm", "rbm", "copy"):
+    for part in ("fingerprints", "data", "made", "cvae", "ddpm", "rbm", "copy"):
         shutil.copytree(
-            finished.runs / part,
+            Layout.of(finished).runs / part,
             tmp_path / "runs" / "quick" / part,
-            ignore=shutil.ignore_patterns("visuals"),
+            ignore=shutil.ignore_patterns("pictures"),
         )
     return replace(finished, root=tmp_path)
 
@@ -134,7 +138,7 @@ def protocol(**changes: int) -> Change:
 
 def code(stage: str) -> Change:
     def change(params: Params, name: str, patch: pytest.MonkeyPatch) -> Params:
-        write_json(params.fingerprint(name, stage), {"hash": "of other sources"})
+        write_json(Layout.of(params).fingerprint(name, stage), {"hash": "of other sources"})
         return params
 
     return change
@@ -142,7 +146,7 @@ def code(stage: str) -> Change:
 
 def weights(params: Params, name: str, patch: pytest.MonkeyPatch) -> Params:
     """Other weights of the same model."""
-    path = params.run(name) / "weights.safetensors"
+    path = Layout.of(params).run_dir(name).weights
     model = checkpoint.load(path)
     with torch.no_grad():
         for value in model.state_dict().values():
@@ -154,7 +158,7 @@ def weights(params: Params, name: str, patch: pytest.MonkeyPatch) -> Params:
 
 def images(params: Params, name: str, patch: pytest.MonkeyPatch) -> Params:
     """The prepared images of each split in reverse."""
-    path = params.data(params.entries[name].dataset)
+    path = Layout.of(params).data(params.entries[name].dataset)
     write_npz(path, {key: values[::-1] for key, values in read_npz(path).items()})
     return params
 
@@ -291,10 +295,10 @@ def test_work_begun_for_something_else_is_never_used(
     changed = case.change(begun, case.entry, monkeypatch)
     found = run(changed, case.stage, case.entry)
     assert not is_spoiled(changed, case.stage, case.entry)
-    assert len(list(copied.checkpoints.iterdir())) == 2, (
+    assert len(list(Layout.of(copied).unfinished.iterdir())) == 2, (
         "the former work stays, for whoever goes back to it"
     )
-    shutil.rmtree(copied.checkpoints)
+    shutil.rmtree(Layout.of(copied).unfinished)
     assert run(changed, case.stage, case.entry) == found
 
 
@@ -312,7 +316,7 @@ def test_more_samples_go_on_from_the_chunks_that_are_there(copied: Params) -> No
     drawn for 23.
     """
     run(copied, "sample", "ddpm")
-    (folder,) = copied.checkpoints.iterdir()
+    (folder,) = Layout.of(copied).unfinished.iterdir()
     kept = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
     assert kept.keys() == {"0.npz", "1.npz", "2.npz"}
     more = replace(copied, protocol=replace(copied.protocol, samples=31))
@@ -321,7 +325,7 @@ def test_more_samples_go_on_from_the_chunks_that_are_there(copied: Params) -> No
         kept.items()
         <= {path.name: path.stat().st_mtime_ns for path in folder.glob("*.npz")}.items()
     )
-    shutil.rmtree(copied.checkpoints)
+    shutil.rmtree(Layout.of(copied).unfinished)
     assert run(more, "sample", "ddpm") == found
 
 
@@ -336,14 +340,16 @@ def test_an_entry_of_another_profile_is_other_work_though_the_names_run_together
     one = replace(copied, entries={"x-made": replace(entry, name="x-made")})
     other = replace(copied, profile="quick-x", entries={"made": entry})
     for params, name in ((one, "x-made"), (other, "made")):
-        params.data("binary_mnist").parent.mkdir(parents=True, exist_ok=True)
-        if not params.data("binary_mnist").exists():
-            shutil.copy(copied.data("binary_mnist"), params.data("binary_mnist"))
-        write_json(params.fingerprint(name, stage), {"hash": "the same"})
-        if stage != "train":
-            params.run(name).mkdir(parents=True)
+        Layout.of(params).data("binary_mnist").parent.mkdir(parents=True, exist_ok=True)
+        if not Layout.of(params).data("binary_mnist").exists():
             shutil.copy(
-                copied.run("made") / "weights.safetensors", params.run(name) / "weights.safetensors"
+                Layout.of(copied).data("binary_mnist"), Layout.of(params).data("binary_mnist")
+            )
+        write_json(Layout.of(params).fingerprint(name, stage), {"hash": "the same"})
+        if stage != "train":
+            Layout.of(params).run_dir(name).path.mkdir(parents=True)
+            shutil.copy(
+                Layout.of(copied).run_dir("made").weights, Layout.of(params).run_dir(name).weights
             )
     with spoiling():
         run(one, stage, "x-made")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from genbench.config.layout import Layout
 from genbench.report.text import columns, diagnostics
 from genbench.report.variants import inside, variants
 from genbench.scoring.records import Metric, read_record, write_record
@@ -23,7 +24,7 @@ def bench(bench: Bench) -> Bench:
     bench.add("floor", "floor", fid=0.5)
     bench.add("floor_again", "floor", fid=0.6, size=1)
     for name, rate in (("one", 120.25), ("two", 100.0)):
-        path = bench.params.run(name) / "likelihood.json"
+        path = Layout.of(bench.params).run_dir(name).likelihood
         record = read_record(path)
         write_record(
             path,
@@ -94,7 +95,7 @@ def test_entries_that_differ_in_scoring_alone_are_variants_too(bench: Bench) -> 
 
 
 def test_what_is_withheld_says_why(bench: Bench) -> None:
-    path = bench.params.run("one") / "likelihood.json"
+    path = Layout.of(bench.params).run_dir("one").likelihood
     record = read_record(path)
     kept = {name: metric for name, metric in record.metrics.items() if name != "bits_per_dim"}
     write_record(

@@ -17,6 +17,7 @@ from torch import Generator, Tensor, nn
 import genbench.pictures
 from genbench import weights
 from genbench.base import DataSpec, GenerativeModel, Likelihood
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.files import read_json
@@ -35,7 +36,7 @@ from genbench.pictures import (
 )
 from genbench.registry import build, model_class
 from genbench.seeding import generator_for
-from pipelines import visuals as stage
+from pipelines import pictures as stage
 from tests.toys import ToyFVBN, ToyGAN, ToyRBM, ToyVAE, ToyVQ
 
 SPEC = DataSpec(4, 4, 2, 2)
@@ -358,7 +359,7 @@ def test_bad_options_are_named() -> None:
 
 
 def seeded(kind: str) -> Generator:
-    return generator_for("visuals", "toy", 0, kind)
+    return generator_for("pictures", "toy", 0, kind)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +401,7 @@ def test_everything_shows_what_a_model_can(model: GenerativeModel, files: set[st
     x = torch.randint(0, 2, (60, 1, 3, 3), dtype=torch.uint8, generator=rng(9))
     y = torch.arange(60) % 2
     made = list(gallery.everything(model.eval(), x, y, rng_for=seeded))
-    assert {visual.file for visual in made} == files
+    assert {picture.file for picture in made} == files
     assert made == list(gallery.everything(model, x, y, rng_for=seeded))  # same bytes again
 
 
@@ -410,7 +411,7 @@ def _save_untrained(params: Params, entry: str) -> None:
     model = build(
         block, DataSpec(28, 28, 2) if block.dataset == "binary_mnist" else DataSpec(28, 28, 256, 10)
     )
-    weights.save(model, params.run(entry) / "weights.safetensors", entry=block)
+    weights.save(model, Layout.of(params).run_dir(entry).weights, entry=block)
 
 
 def _content(folder: Path) -> dict[str, bytes]:
@@ -420,13 +421,13 @@ def _content(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("entry", ["vae", "binary-made", "train_copy"])
 def test_stage_writes_and_lists_its_pictures(params: Params, entry: str) -> None:
     _save_untrained(params, entry)
-    folder = params.run(entry) / "visuals"
+    folder = Layout.of(params).run_dir(entry).pictures
     folder.mkdir()
     (folder / "old.png").write_bytes(b"from an earlier version of the model")
     stage.run(params, entry)
     first = _content(folder)
-    listed = read_json(folder / "visuals.json")
-    assert {item["file"] for item in listed} | {"visuals.json"} == set(first)
+    listed = read_json(folder / "pictures.json")
+    assert {item["file"] for item in listed} | {"pictures.json"} == set(first)
     assert all(len(data) <= grids.MAX_BYTES for data in first.values())
     kinds = {
         "vae": {"interpolation", "reconstruction", "traversal"},
@@ -444,7 +445,7 @@ def test_a_failing_stage_leaves_the_old_pictures(
 ) -> None:
     _save_untrained(params, "vae")
     stage.run(params, "vae")
-    folder = params.run("vae") / "visuals"
+    folder = Layout.of(params).run_dir("vae").pictures
     before = _content(folder)
 
     def broken(*args: object, **kwargs: object) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from genbench.cli.doctor_check import Check
+from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.data.mirror import mirror
 from genbench.errors import UserError
@@ -22,7 +23,8 @@ def data_set(params: Params, dataset: str) -> Check:
     from genbench.data.datasets import source
     from genbench.data.splits import load
 
-    path, place, raw = params.data(dataset), mirror(), params.root / "data" / "raw"
+    layout, place = Layout.of(params), mirror()
+    path, raw = layout.data(dataset), layout.raw
     if path.is_file():
         try:
             images = load(path, dataset)

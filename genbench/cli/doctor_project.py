@@ -8,6 +8,7 @@ from pathlib import Path
 
 from genbench.cli.doctor_check import Check
 from genbench.config.aliases import alias_warning
+from genbench.config.layout import Layout
 from genbench.config.params import Params, params_path, profiles
 from genbench.disk import check_writable
 from genbench.errors import UserError
@@ -34,11 +35,10 @@ def aliases(loaded: Iterable[Params]) -> Iterator[Check]:
 
 def dvc(root: Path) -> str:
     """Whether DVC can work in the project, and what it has run."""
-    from genbench.pipeline.dvc_files import lock_of
-    from genbench.pipeline.run import check_workspace
+    from genbench.pipeline.repro import check_workspace
 
     check_workspace(root)
-    locked = [name for name in profiles(root) if lock_of(root, name).is_file()]
+    locked = [name for name in profiles(root) if Layout(root, name).dvc_lock.is_file()]
     return f"{root / '.dvc'}; dvc.lock of {', '.join(locked) if locked else 'no profile yet'}"
 
 
@@ -96,13 +96,14 @@ def disk(root: Path) -> Check:
 
 def permission(params: Params) -> Iterator[Check]:
     """Whether the folders that a run writes can be written."""
+    layout = Layout.of(params)
     folders = [
-        params.runs,
-        params.report,
-        params.checkpoints,
-        params.status("x", "x").parent,
-        params.root / "data",
-        params.root / ".dvc",
+        layout.runs,
+        layout.report.path,
+        layout.unfinished,
+        layout.status_folder,
+        layout.raw.parent,
+        layout.root / ".dvc",
     ]
     locked = False
     for folder in folders:

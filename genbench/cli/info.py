@@ -4,36 +4,50 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from genbench.cli.formula import plain_docstring
-from genbench.config.params import Entry, Params, load_params
-from genbench.disk import told
+from genbench.config.params import Entry, load_params
 from genbench.hardware.kind import in_words
 from genbench.scoring.records import Metric
+
+if TYPE_CHECKING:
+    from genbench.results.entry import EntryResults, Part
+    from genbench.results.reader import Training
 
 __all__ = ["family_in_short", "print_info"]
 
 
 def print_info(profile: str, name: str) -> None:
-    """Print an entry's model, parameters and scores, and its family in short.
+    """Print an entry's model, parameters and scores, what of it is not complete, and its family in
+    short.
 
     Raises:
         UserError: unknown entry or model.
     """
+    from genbench.results.entry import read_entry
+
     params = load_params(profile)
     entry = params.entry(name)
     print(f"{name}: {entry.model} on {entry.dataset}, seed {entry.seed}, profile {profile}\n")
     _print_model(entry, params.root)
     print("\nParameters")
     for block in ("arch", "train", "sample", "score"):
-        given = ", ".join(f"{key}={value}" for key, value in getattr(entry, block).items())
-        print(f"  {block}: {given or '(defaults)'}")
+        print(
+            f"  {block}: "
+            f"{', '.join(f'{k}={v}' for k, v in getattr(entry, block).items()) or '(defaults)'}"
+        )
+    results = read_entry(params, entry)
     print("\nScores")
-    for line in _scores(params, name):
+    scores = list(_scores(results))
+    for line in scores or [f"none yet: genbench run --profile {profile} --entries {name}"]:
         print(f"  {line}")
+    if results.begun and results.model is not None and not results.complete:
+        print("\nNot complete")
+        for reason in results.reasons:
+            print(f"  {reason}")
 
 
 def _print_model(entry: Entry, root: Path) -> None:
@@ -53,54 +67,34 @@ def _print_model(entry: Entry, root: Path) -> None:
         print(f"\nThe family: {cls.family} (docs/{cls.family}.md)\n\n{short}")
 
 
-def _scores(params: Params, name: str) -> list[str]:
-    """A line for each score and for the costs, as far as they are there; for a damaged file, what
-    is wrong with it.
+def _scores(results: EntryResults) -> Iterator[str]:
+    """A line for each score and for the costs, as far as they can be read; those that are out of
+    date say so.
     """
-    lines: list[str] = []
-    readers: list[Callable[[Params, Entry], list[str]]] = [
-        partial(_recorded, file=file) for file in ("likelihood.json", "quality.json")
-    ]
-    for read in (*readers, _cost):
-        try:
-            lines += read(params, params.entry(name))
-        except FileNotFoundError:
-            continue
-        except (ValueError, OSError) as error:
-            lines.append(told(error))
-    return lines or [f"none yet: genbench run --profile {params.profile} --entries {name}"]
+    for part in (results.likelihood, results.quality):
+        if part.content is not None:
+            note = _note(results, part)
+            for key, metric in part.content.metrics.items():
+                yield f"{_score(key, metric)}{note}"
+            for key, reason in part.content.withheld.items():
+                yield f"{key}: withheld, {reason}{note}"
+    if results.training.content is not None:
+        yield f"{_training(results.training.content)}{_note(results, results.training)}"
 
 
-def _recorded(params: Params, entry: Entry, *, file: str) -> list[str]:
-    from genbench.results.reader import read_scores
-
-    record = read_scores(params.run(entry.name), file, entry)
-    scores = [_score(key, metric) for key, metric in record.metrics.items()]
-    return scores + [f"{key}: withheld, {reason}" for key, reason in record.withheld.items()]
+def _note(results: EntryResults, part: Part[Any]) -> str:
+    return "" if part.counts or results.model is None else ", out of date"
 
 
-def _cost(params: Params, entry: Entry) -> list[str]:
-    from genbench.results.reader import read_cost
-
-    run = params.run(entry.name)
-    cost = read_cost(run)
-    trained = f"trained in {cost['train_seconds']:.1f} s{_made_on(run)}"
-    return [f"{cost['parameters']:,} parameters, {trained}"]
-
-
-def _made_on(run: Path) -> str:
-    """The precision and the kind of processor of a training, and its threads, from provenance.json;
-    empty where that is not there.
-    """
-    from genbench.results.reader import read_provenance
-
-    try:
-        made = read_provenance(run)
-    except FileNotFoundError:
-        return ""
+def _training(training: Training) -> str:
+    """Size and time of a training, its precision, the kind of processor and the threads."""
+    cost, made = training.cost, training.provenance
     kind = in_words(made["kind"]) if "kind" in made else made["hardware"]
     threads = f"{made['threads']} thread{'s' if made['threads'] != 1 else ''}"
-    return f" in {made.get('precision', 'float32')} on {kind}, {threads}"
+    return (
+        f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.1f} s in "
+        f"{made.get('precision', 'float32')} on {kind}, {threads}"
+    )
 
 
 def _score(key: str, metric: Metric) -> str:

@@ -57,12 +57,13 @@ def report(
     """Write the comparison report of what is finished."""
     import webbrowser
 
+    from genbench.config.layout import Layout
     from genbench.config.params import load_params
-    from genbench.pipeline.stage_process import run_stage
+    from genbench.pipeline.stage_runner import run_stage
 
     run_stage(profile, "report")
     if open_:
-        page = load_params(profile).report / "index.html"
+        page = Layout.of(load_params(profile)).report.page
         print(page)
         webbrowser.open(page.as_uri())
 
@@ -79,7 +80,7 @@ def track(
     ] = None,
 ) -> None:
     """Mirror the finished entries into MLflow."""
-    from genbench.pipeline.stage_process import run_stage
+    from genbench.pipeline.stage_runner import run_stage
 
     run_stage(profile, "track", **({} if uri is None else {"tracking_uri": uri}))
 
@@ -133,6 +134,6 @@ def diff(
     as_json: Annotated[bool, typer.Option("--json", help="All differences, as JSON.")] = False,
 ) -> int:
     """Compare the results of two runs, bit by bit."""
-    from genbench.results.diff import print_diff
+    from genbench.results.run_diff import print_diff
 
     return print_diff(first, second, profile, as_json=as_json)

@@ -27,6 +27,7 @@ from yaml.events import (
 )
 
 from genbench.config import yaml12
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, find_root, load_params, params_path, profiles
 from genbench.config.yaml12 import write_flow
 from genbench.errors import UserError
@@ -161,7 +162,7 @@ def _editing(root: Path, what: str) -> AbstractContextManager[None]:
     """One edit of the project's params files at a time: who reads them inside sees what the one
     before has written.
     """
-    return hold(root / ".ckpt" / "params.lock", what)
+    return hold(Layout(root).unfinished / "params.lock", what)
 
 
 def add_seeds(profile: str, count: int, names: Sequence[str] = ()) -> list[str]:

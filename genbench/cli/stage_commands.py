@@ -16,7 +16,7 @@ app = typer.Typer()
 
 
 def _run_stage(profile: str, stage: str, key: str | None = None) -> None:
-    from genbench.pipeline.stage_process import run_stage
+    from genbench.pipeline.stage_runner import run_stage
 
     run_stage(profile, stage, key)
 
@@ -57,7 +57,7 @@ def features(
         raise typer.BadParameter(
             "takes no data set; the net is trained on mnist", param_hint="--retrain"
         )
-    from genbench.pipeline.stage_process import retrain_features
+    from genbench.pipeline.stage_runner import retrain_features
 
     retrain_features(profile)
 
@@ -144,7 +144,7 @@ def score(
     """Score the likelihood and the samples of one entry."""
     if inception_weights is not None and not inception:
         raise typer.BadParameter("goes with --inception", param_hint="--inception-weights")
-    from genbench.pipeline.stage_process import score as run_both
+    from genbench.pipeline.stage_runner import score as run_both
 
     run_both(profile, entry, inception=inception, inception_weights=inception_weights)
 
@@ -153,17 +153,17 @@ def score(
 
 
 @command(app, hidden=True)
-def code(profile: Profile = "quick") -> None:
-    """Write the fingerprints of the code behind each stage."""
-    _run_stage(profile, "code")
+def fingerprints(profile: Profile = "quick") -> None:
+    """Write what each stage depends on besides files."""
+    _run_stage(profile, "fingerprints")
 
 
 @command(app, hidden=True)
-def visuals(
+def pictures(
     entry: EntryName, profile: Profile = "quick", device: Device = None, threads: Threads = None
 ) -> None:
     """Draw what the model of an entry is capable of."""
-    _run_stage(profile, "visuals", entry)
+    _run_stage(profile, "pictures", entry)
 
 
 @command(app, name="score-likelihood", hidden=True, resumes=True)
@@ -180,3 +180,24 @@ def score_samples(
 ) -> None:
     """Score the samples against the test images."""
     _run_stage(profile, "score_samples", entry)
+
+
+# ------------------------------------------------------------------- commands under former names
+
+
+_ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+def _renamed(former: str, name: str) -> None:
+    """A hidden command that says what it is called now, whatever arguments it is given."""
+
+    def command() -> None:
+        typer.echo(f"error: `genbench {former}` is called `genbench {name}` now", err=True)
+        raise typer.Exit(2)
+
+    command.__doc__ = f"Called `genbench {name}` now."
+    app.command(former, hidden=True, context_settings=_ANYTHING)(command)
+
+
+_renamed("code", "fingerprints")
+_renamed("visuals", "pictures")

@@ -1,4 +1,4 @@
-"""params.yaml: read, checked, typed; and where each profile keeps its files."""
+"""params.yaml: read, checked, typed."""
 
 from __future__ import annotations
 
@@ -99,8 +99,9 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """A profile: its parameters, its places on disk, and the paths of those blocks in its file that
-    share their values by a YAML alias.
+    """A profile: its parameters, the project that it is in, and the paths of those blocks in its
+    file that share their values by a YAML alias. Its files are where
+    :class:`genbench.config.layout.Layout` says.
     """
 
     root: Path
@@ -119,41 +120,6 @@ class Params:
                 f"{name!r} is no entry of profile {self.profile!r}{near(name, self.entries)}"
             )
         return self.entries[name]
-
-    @property
-    def runs(self) -> Path:
-        """All outputs of the profile's stages but the report."""
-        return self.root / "runs" / self.profile
-
-    @property
-    def report(self) -> Path:
-        """The report's folder."""
-        return self.root / "reports" / self.profile
-
-    def run(self, entry: str) -> Path:
-        """The outputs of one entry."""
-        return self.runs / entry
-
-    def data(self, dataset: str) -> Path:
-        """The prepared arrays of a data set."""
-        return self.runs / "data" / f"{dataset}.npz"
-
-    def features(self, dataset: str) -> Path:
-        """The reference features of a data set's test split."""
-        return self.runs / "features" / f"{dataset}.npz"
-
-    def fingerprint(self, entry: str, stage: str) -> Path:
-        """The code fingerprint of a stage of an entry."""
-        return self.runs / "code" / entry / f"{stage}.json"
-
-    def status(self, entry: str, stage: str) -> Path:
-        """Where a failing stage leaves its error."""
-        return self.root / ".status" / self.profile / f"{entry}-{stage}.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Unfinished work that a killed run resumes from."""
-        return self.root / ".ckpt"
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -300,7 +266,7 @@ def _overridden(block: Any) -> Any:
 def _entry(name: str, block: Any, datasets: Any) -> Entry:
     check_name(name, "entries")
     where = f"entries.{name}"
-    if name in ("data", "code", "features"):
+    if name in ("data", "features", "fingerprints"):
         raise UserError(f"{where}: this name is taken by a folder of runs/; choose another")
     known = [f.name for f in fields(Entry) if f.name != "name"]
     _check_keys(block, known, where)

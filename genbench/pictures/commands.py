@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from genbench import weights
 from genbench.base import GenerativeModel
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params, load_params
 from genbench.data.splits import load_split
 from genbench.errors import UserError
@@ -48,14 +49,14 @@ class _Trained:
         params = load_params(profile)
         entry = params.entry(name)
         place = devices.setup(params.compute)
-        model = weights.load(params.run(name) / "weights.safetensors", device=place)
+        model = weights.load(Layout.of(params).run_dir(name).weights, device=place)
         rng = generator_for("picture", purpose, name, seed, device=place)
         return cls(params, entry, model, rng)
 
     def test_images(self, seed: int) -> tuple[Tensor, Tensor | None]:
         """The test split in an order of its own for each seed, as it is for seed 0."""
         dataset = self.entry.dataset
-        x, y = load_split(self.params.data(dataset), dataset, "test")
+        x, y = load_split(Layout.of(self.params).data(dataset), dataset, "test")
         if seed == 0:
             return x, y
         order = torch.randperm(len(x), generator=generator_for("picture", "order", seed))

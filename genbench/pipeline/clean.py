@@ -14,7 +14,9 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params, find_root, load_params, profiles
+from genbench.config.stages import ENTRY_STAGES, STAGES
 from genbench.disk import explained, told
 from genbench.errors import UserError
 from genbench.files import read_json
@@ -51,18 +53,16 @@ def clean(*, everything: bool = False) -> None:
     """
     root = find_root()
     loaded = [load_params(name, root=root) for name in profiles(root)]
-    folder = loaded[0].checkpoints
+    folder = Layout(root).unfinished
     if not folder.is_dir():
         print("nothing to remove: there are no checkpoints")
         return
     freed = 0
-    if (
-        not everything
-    ):  # first what no stage can need, finished or not: on a full disk DVC cannot say which are
+    if not everything:
+        # First what no stage can need, finished or not: on a full disk DVC cannot say which are.
         works = {path.name.rpartition("-")[0] for path in folder.iterdir()}
-        freed, _ = _sweep(
-            leftover for leftover in leftovers(folder, loaded, works) if leftover.kept is None
-        )
+        found = leftovers(folder, loaded, works)
+        freed, _ = _sweep(leftover for leftover in found if leftover.kept is None)
     more, kept = _sweep(leftovers(folder, loaded, set() if everything else _unfinished(root)))
     print(f"freed {_mb(freed + more)}, kept {_mb(kept)}")
 
@@ -76,13 +76,8 @@ def _sweep(found: Iterable[Leftover]) -> tuple[int, int]:
             freed += leftover.size
         else:
             kept += leftover.size
-        print(
-            (
-                f"{'removed' if reason is None else f'kept ({reason})'}: {leftover.path.name}, "
-                f"{_mb(leftover.size)}"
-            ),
-            flush=True,
-        )
+        did = "removed" if reason is None else f"kept ({reason})"
+        print(f"{did}: {leftover.path.name}, {_mb(leftover.size)}", flush=True)
     return freed, kept
 
 
@@ -94,11 +89,9 @@ def _remove(folder: Path) -> str | None:
         with explained(folder, "remove"), claim(folder / "lock") as free:
             if not free:
                 return "in use"
-            for path in folder.iterdir():
-                if (
-                    path.name != "lock"
-                ):  # which goes last: without it another process begins its work here
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            # The lock goes last: without it another process begins its work here.
+            for path in (path for path in folder.iterdir() if path.name != "lock"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             shutil.rmtree(folder)
     except FileNotFoundError:  # another one has removed it
         return None
@@ -121,28 +114,29 @@ def leftovers(
         loaded: the profiles.
         unfinished: ``<profile>-<entry>-<stage>`` of all stages that are not up to date.
     """
-    known = {f"{params.profile}-{name}" for params in loaded for name in params.entries}
+    known = {work for params in loaded for work in _works(params)}
     seen: set[tuple[str, str | None]] = set()
     result = []
     for path in sorted((p for p in folder.iterdir() if p.is_dir()), key=_modified, reverse=True):
-        work = path.name.rpartition("-")[0]
-        begun = (work, _machine(path))
+        work, machine = path.name.rpartition("-")[0], _machine(path)
         # One without an identity is of a version before they were kept, and nothing goes on from
         # it.
-        newest, exists = (
-            begun[1] is not None and begun not in seen,
-            work.rpartition("-")[0] in known,
-        )
-        seen.add(begun)
-        reason = _held(path) or ("unfinished" if newest and exists and work in unfinished else None)
-        result.append(
-            Leftover(
-                path,
-                sum(found.st_size for found in _stats(path) if stat.S_ISREG(found.st_mode)),
-                reason,
-            )
-        )
+        newest = machine is not None and (work, machine) not in seen
+        seen.add((work, machine))
+        needed = newest and work in known and work in unfinished
+        reason = _held(path) or ("unfinished" if needed else None)
+        result.append(Leftover(path, _size(path), reason))
     return result
+
+
+def _works(params: Params) -> Iterator[str]:
+    """``<profile>-<entry>-<stage>`` of all that can leave unfinished work."""
+    layout, resuming = Layout.of(params), [name for name in ENTRY_STAGES if STAGES[name].resumes]
+    return (layout.work(name, stage).name for name in params.entries for stage in resuming)
+
+
+def _size(folder: Path) -> int:
+    return sum(found.st_size for found in _stats(folder) if stat.S_ISREG(found.st_mode))
 
 
 def _machine(path: Path) -> str | None:
@@ -196,13 +190,12 @@ def _unfinished(root: Path) -> set[str]:
         raise UserError(
             f"cannot tell what is unfinished, dvc status says: {status.stderr.strip()}. {_ALL}"
         )
-    names = set()
+    works = set()
     for target in json.loads(status.stdout):
-        file, _, stage = target.rpartition(":")
-        profile = Path(file).parent.name or "quick"
-        kind, _, entry = stage.partition("@")
-        names.add(f"{profile}-{entry}-{kind}")
-    return names
+        file, _, name = target.rpartition(":")
+        stage, _, key = name.partition("@")
+        works.add(Layout(root, Path(file).parent.name or "quick").work(key, stage).name)
+    return works
 
 
 def _mb(size: int) -> str:

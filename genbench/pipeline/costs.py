@@ -8,22 +8,15 @@ import contextlib
 import hashlib
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params
+from genbench.config.stages import STAGES
 from genbench.hardware.kind import kind_of
-from genbench.pipeline.fingerprints import ENTRY_STAGES
 from genbench.training.unfinished import IDENTITY
 
-__all__ = ["costs_path", "read_costs", "record_cost"]
-
-_TIMED = ("prepare", "features", *ENTRY_STAGES)
-
-
-def costs_path(params: Params) -> Path:
-    """The log of a profile."""
-    return params.root / ".status" / params.profile / "costs.jsonl"
+__all__ = ["read_costs", "record_cost"]
 
 
 def record_cost(params: Params, stage: str, key: str, seconds: float, *, begun: float) -> None:
@@ -39,37 +32,33 @@ def record_cost(params: Params, stage: str, key: str, seconds: float, *, begun: 
         seconds: what it took.
         begun: when this run of it began, in seconds since the epoch.
     """
-    if stage not in _TIMED or _went_on(params, stage, key, begun):
+    if STAGES[stage].per == "profile" or _went_on(params, stage, key, begun):
         return
+    layout = Layout.of(params)
     line: dict[str, Any] = {
         "stage": stage,
         "key": key,
         "seconds": round(seconds, 2),
         "threads": params.compute.threads,
     }
-    own = params.fingerprint(key if stage in ENTRY_STAGES else "_stages", stage)
-    with contextlib.suppress(
-        OSError
-    ):  # no fingerprint, or a full disk: what is lost is an estimate
-        line["fingerprint"] = hashlib.md5(own.read_bytes(), usedforsecurity=False).hexdigest()
-        if stage != "prepare":  # which computes nothing; all others have set up the device
-            line["kind"] = kind_of(
-                sys.modules["torch"].device(params.compute.device), params.compute.isa
-            ).record()
-        path = costs_path(params)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
+    # No fingerprint, or a full disk: what is lost is an estimate.
+    with contextlib.suppress(OSError):
+        own = layout.fingerprint(key, stage).read_bytes()
+        line["fingerprint"] = hashlib.md5(own, usedforsecurity=False).hexdigest()
+        if STAGES[stage].computes:
+            device = sys.modules["torch"].device(params.compute.device)  # which it has set up
+            line["kind"] = kind_of(device, params.compute.isa).record()
+        layout.stage_costs.parent.mkdir(parents=True, exist_ok=True)
+        with layout.stage_costs.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 
 def _went_on(params: Params, stage: str, key: str, begun: float) -> bool:
     """Whether the work in progress that a stage used last is older than its run."""
-    work = params.checkpoints.glob(f"{params.profile}-{key}-{stage}-{'[0-9a-f]' * 16}")
-    used = [
-        (folder / "lock", folder / IDENTITY)
-        for folder in work
-        if (folder / "lock").is_file() and (folder / IDENTITY).is_file()
-    ]
+    work = Layout.of(params).work(key, stage)
+    folders = work.parent.glob(f"{work.name}-{'[0-9a-f]' * 16}")
+    both = [(folder / "lock", folder / IDENTITY) for folder in folders]
+    used = [pair for pair in both if all(path.is_file() for path in pair)]
     if not used:
         return False
     _, identity = max(used, key=lambda pair: pair[0].stat().st_mtime)
@@ -78,9 +67,9 @@ def _went_on(params: Params, stage: str, key: str, begun: float) -> bool:
 
 def read_costs(params: Params) -> list[dict[str, Any]]:
     """The lines, the oldest first; those that are damaged, as by a full disk, are left out."""
-    lines = []
+    lines, path = [], Layout.of(params).stage_costs
     with contextlib.suppress(OSError):  # none yet, or another user's: what is lost is an estimate
-        for text in costs_path(params).read_text(encoding="utf-8", errors="replace").splitlines():
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError, RecursionError):
                 lines.append(json.loads(text))
     return [line for line in lines if _is_cost(line)]

@@ -24,14 +24,11 @@ def is_set(root: Path, option: str) -> bool:
     """
     from dvc.config import Config, ConfigError
 
+    folder = str(root / ".dvc")
     try:
-        return bool(
-            Config(str(root / ".dvc"), local_dvc_dir=str(root / ".dvc"))["core"].get(option, False)
-        )
+        return bool(Config(folder, local_dvc_dir=folder)["core"].get(option, False))
     except ConfigError as error:
-        raise UserError(
-            f"the configuration of DVC in {root / '.dvc'} is not valid: {error}"
-        ) from error
+        raise UserError(f"the configuration of DVC in {folder} is not valid: {error}") from error
 
 
 def mentions(root: Path, word: str) -> bool:

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from genbench.config.layout import Layout
 from genbench.config.params import profiles
 from genbench.errors import UserError
 from genbench.files import write_bytes
@@ -23,25 +24,16 @@ from genbench.pipeline.dvc_lock import has_conflict, is_beginning, wrong
 from genbench.pipeline.dvc_quiet import dvc_is_quiet
 from genbench.pipeline.git import in_index
 
-__all__ = ["copies_kept", "copy_of", "lock_of", "locks", "mend", "problems"]
+__all__ = ["copies_kept", "locks", "mend", "problems"]
 
 _Stamp = tuple[int, int] | None
 """When a file was written, and its length; None if there is none, or none to be seen."""
 
 
-def lock_of(root: Path, profile: str) -> Path:
-    """The dvc.lock of a profile."""
-    return root / "dvc.lock" if profile == "quick" else root / "profiles" / profile / "dvc.lock"
-
-
-def copy_of(root: Path, profile: str) -> Path:
-    """Where a readable copy of it is kept."""
-    return root / ".status" / profile / "dvc.lock.copy"
-
-
 def locks(root: Path) -> dict[Path, Path]:
     """dvc.lock → its copy, for all profiles."""
-    return {lock_of(root, name): copy_of(root, name) for name in profiles(root)}
+    places = [Layout(root, profile) for profile in profiles(root)]
+    return {place.dvc_lock: place.dvc_lock_copy for place in places}
 
 
 # ---------------------------------------------------------------------- what is wrong
@@ -54,17 +46,12 @@ def problems(root: Path, patience: float = 10.0) -> list[tuple[str, str]]:
         UserError: DVC has held its lock for ``patience`` seconds; names the process.
     """
     with dvc_is_quiet(root, patience):
-        found = [
-            problem for path, copy in locks(root).items() if (problem := _problem(root, path, copy))
-        ]
+        looked_at = [_problem(root, path, copy) for path, copy in locks(root).items()]
+        found = [problem for problem in looked_at if problem is not None]
         path = rwlock.path_of(root)
         if path.is_file() and rwlock.holders(path) is None:
-            found.append(
-                (
-                    f"{path} cannot be read",
-                    "the next `genbench run` removes it, unless DVC is running now",
-                )
-            )
+            remedy = "the next `genbench run` removes it, unless DVC is running now"
+            found.append((f"{path} cannot be read", remedy))
         return found
 
 
@@ -101,8 +88,8 @@ def _readable(path: Path) -> bytes | None:
 def _merge(path: Path) -> str:
     return (
         "keep both sides' entries in params.yaml, take either side of the lock (`git checkout "
-        f"--ours {path}`, or --theirs), and run again: "
-        "what the other side had comes from DVC's cache"
+        f"--ours {path}`, or --theirs), and run again: what the other side had comes from DVC's "
+        "cache"
     )
 
 
@@ -169,12 +156,10 @@ def _whole(root: Path, path: Path, copy: Path) -> tuple[bytes, str]:
         committed = in_index(root, path)
     except UserError as error:
         committed, why = None, f" ({error})"
-    if (
-        committed is not None
-        and wrong(committed[0]) is None
-        and (copied is None or committed[1] > copy.stat().st_mtime)
-    ):
-        return committed[0], "what git has of it"
+    if committed is not None and wrong(committed[0]) is None:
+        content, since = committed
+        if copied is None or since > copy.stat().st_mtime:
+            return content, "what git has of it"
     if copied is None:
         raise UserError(
             f"{path} was cut short by a kill, and there is neither a copy of it nor one in git "
@@ -198,11 +183,8 @@ def copies_kept(root: Path, interval: float = 0.5) -> Iterator[None]:
     intervals of so many seconds, and at the end.
     """
     ended, paths = threading.Event(), locks(root)
-    keeper = threading.Thread(
-        target=_keep,
-        args=(paths, {path: _stamp(path) for path in paths}, ended, interval),
-        daemon=True,
-    )
+    seen = {path: _stamp(path) for path in paths}
+    keeper = threading.Thread(target=_keep, args=(paths, seen, ended, interval), daemon=True)
     keeper.start()
     try:
         yield
@@ -214,10 +196,8 @@ def copies_kept(root: Path, interval: float = 0.5) -> Iterator[None]:
 def _keep(
     paths: dict[Path, Path], seen: dict[Path, _Stamp], ended: threading.Event, interval: float
 ) -> None:
-    since, over = (
-        dict.fromkeys(paths, -1),
-        False,
-    )  # intervals since a change that is still to be looked at; -1 where there is none
+    # Intervals since a change that is still to be looked at; -1 where there is none.
+    since, over = dict.fromkeys(paths, -1), False
     while not over:
         over = ended.wait(interval)  # then once more: DVC has written its last
         for path, copy in paths.items():

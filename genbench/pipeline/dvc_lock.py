@@ -17,7 +17,7 @@ __all__ = ["files_in", "has_conflict", "is_beginning", "stages_in", "wrong"]
 
 _HEADER = b"schema: '2.0'\nstages:\n"
 _STAGE = re.compile(rb"^  \S.*:$", re.MULTILINE)
-_ENTRY = {"path", "hash", "md5", "size"}
+_FILE = {"path", "hash", "md5", "size"}
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 _QUOTE = re.compile(rb"""(?:: |- )(['"])""")
 _CONFLICT = re.compile(rb"^(<{7}|\|{7}|={7}|>{7})( |\r?$)", re.MULTILINE)
@@ -27,11 +27,9 @@ def stages_in(path: Path) -> Mapping[str, Any]:
     """What a dvc.lock says of each stage; nothing if it is absent or unreadable, of which DVC is
     the one to complain.
     """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        content = yaml.load(
-            path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
-        stages = content["stages"]
+        stages = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)["stages"]
     except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError):
         return {}
     return stages if isinstance(stages, dict) else {}
@@ -67,9 +65,8 @@ def wrong(content: bytes) -> str | None:
 
 def _unreadable(content: bytes) -> str | None:
     """Why DVC cannot read a dvc.lock, by its own rules; None if it can."""
-    from dvc.exceptions import (
-        DvcException,
-    )  # some tenths of a second, and it takes over the streams; needed for odd files alone
+    # Some tenths of a second, and DVC takes over the streams; needed for odd files alone.
+    from dvc.exceptions import DvcException
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from dvc.utils.serialize import parse_yaml
     from voluptuous import Invalid
@@ -89,37 +86,40 @@ def _is_whole(content: bytes) -> bool:
         return False
     try:
         lock = YAML(typ="safe").load(content.decode("utf-8"))  # the parser that DVC uses
-        return (
-            list(lock) == ["schema", "stages"]
-            and lock["schema"] == "2.0"
-            and all(map(_is_whole_stage, lock["stages"].values()))
-        )
+        has_form = list(lock) == ["schema", "stages"] and lock["schema"] == "2.0"
+        return has_form and all(map(_is_whole_stage, lock["stages"].values()))
     except (YAMLError, ValueError, TypeError, KeyError, AttributeError):
         return False
 
 
 def _is_whole_stage(stage: Mapping[str, Any]) -> bool:
-    known = stage.keys() <= {"cmd", "deps", "params", "outs"} and all(
-        entry.keys() <= _ENTRY | {"nfiles"} for entry in _entries(stage)
-    )
+    known = all(file.keys() <= _FILE | {"nfiles"} for file in _files(stage))
     params = all(isinstance(values, dict) for values in stage.get("params", {}).values())
-    counts = all(type(entry.get("nfiles", 0)) is int for entry in _entries(stage))
-    return known and isinstance(stage["cmd"], str) and params and counts and _is_complete(stage)
+    counts = all(type(file.get("nfiles", 0)) is int for file in _files(stage))
+    return (
+        stage.keys() <= {"cmd", "deps", "params", "outs"}
+        and isinstance(stage["cmd"], str)
+        and (known and params and counts)
+        and _is_complete(stage)
+    )
 
 
 def _is_complete(stage: Mapping[str, Any]) -> bool:
     """Whether a stage has outputs, and every file of it all that DVC notes of one."""
-    return bool(stage.get("outs")) and all(
-        entry.keys() >= _ENTRY
-        and isinstance(entry["path"], str)
-        and entry["hash"] == "md5"
-        and _MD5.fullmatch(str(entry["md5"])) is not None
-        and type(entry["size"]) is int
-        for entry in _entries(stage)
+    return bool(stage.get("outs")) and all(map(_is_noted, _files(stage)))
+
+
+def _is_noted(file: Mapping[str, Any]) -> bool:
+    return (
+        file.keys() >= _FILE
+        and isinstance(file["path"], str)
+        and file["hash"] == "md5"
+        and _MD5.fullmatch(str(file["md5"])) is not None
+        and type(file["size"]) is int
     )
 
 
-def _entries(stage: Mapping[str, Any]) -> list[Any]:
+def _files(stage: Mapping[str, Any]) -> list[Any]:
     return [*stage.get("deps", []), *stage.get("outs", [])]
 
 
@@ -138,14 +138,12 @@ def is_beginning(content: bytes) -> bool:
     if _is_whole(lines):
         return True  # the cut is in the line that a stage begins with
     begins = [match.start() for match in _STAGE.finditer(lines)]
-    whole, last = lines[: begins[-1] if begins else None], lines[begins[-1] :] if begins else b""
-    if whole == _HEADER and not last:
-        return True
-    return (
-        bool(last)
-        and _is_mapping(_without_open_quote(last))
-        and (whole == _HEADER or _unreadable(whole) is None)
-    )
+    if not begins:
+        return lines == _HEADER
+    whole, last = lines[: begins[-1]], lines[begins[-1] :]
+    if not _is_mapping(_without_open_quote(last)):
+        return False
+    return whole == _HEADER or _unreadable(whole) is None
 
 
 def _without_open_quote(text: bytes) -> bytes:

@@ -77,10 +77,8 @@ def _take(path: Path) -> Callable[[], None] | None:
 
 def _take_link(path: Path) -> Callable[[], None] | None:
     """The same with a hard link, by DVC."""
-    from dvc.lock import (
-        LockError,
-        make_lock,
-    )  # some tenths of a second, and it takes over the streams
+    # Some tenths of a second, and DVC takes over the streams.
+    from dvc.lock import LockError, make_lock
 
     lock = make_lock(str(path), tmp_dir=str(path.parent), hardlink_lock=True, wait=True)
     try:
@@ -106,16 +104,13 @@ def _in_words(pid: int) -> str:
     """A process, and how to go on if it is stopped; empty if there is none."""
     try:
         process = psutil.Process(pid)
-        command, stopped = (
-            " ".join(process.cmdline())[:100],
-            process.status() == psutil.STATUS_STOPPED,
-        )
+        command = " ".join(process.cmdline())[:100]
+        stopped = process.status() == psutil.STATUS_STOPPED
     except psutil.NoSuchProcess:
         return ""
     except psutil.AccessDenied:
         return f"process {pid}"
-    return f"process {pid} ({command})" + (
-        f", which is stopped: continue it (`fg`, or `kill -CONT {pid}`) or end it"
-        if stopped
-        else ""
-    )
+    named = f"process {pid} ({command})"
+    if not stopped:
+        return named
+    return f"{named}, which is stopped: continue it (`fg`, or `kill -CONT {pid}`) or end it"

@@ -7,20 +7,20 @@ reference machine, scaled by how fast both compute.
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genbench.config.layout import Layout
 from genbench.config.params import Params
+from genbench.config.stages import DATASET_STAGES, ENTRY_STAGES, STAGES, before
 from genbench.files import as_json, read_json
 from genbench.hardware.kind import in_words, kind_of
 from genbench.hardware.speed import relative_time, speeds
 from genbench.pipeline.costs import read_costs
-from genbench.pipeline.dvc_files import lock_of
 from genbench.pipeline.dvc_lock import files_in, stages_in
-from genbench.pipeline.fingerprints import ENTRY_STAGES
+from genbench.pipeline.fingerprints import fingerprint_files
 
 __all__ = [
     "REFERENCE",
@@ -28,7 +28,6 @@ __all__ = [
     "announce",
     "duration",
     "estimate",
-    "fingerprints",
     "how_long",
     "reference",
     "stages_to_run",
@@ -72,7 +71,7 @@ def whole(params: Params, names: Collection[str] | None = None) -> list[Stage]:
     """
     entries = [entry for entry in params.entries.values() if names is None or entry.name in names]
     datasets = [name for name in params.datasets if any(entry.dataset == name for entry in entries)]
-    shared = [(stage, name) for stage in ("prepare", "features") for name in datasets]
+    shared = [(stage, name) for stage in DATASET_STAGES for name in datasets]
     return shared + [(stage, entry.name) for entry in entries for stage in ENTRY_STAGES]
 
 
@@ -84,7 +83,8 @@ def stages_to_run(params: Params, names: Collection[str] | None = None) -> list[
     stages as the lock has those, if its own outputs exist, and if the stages that it reads from are
     up to date. DVC also compares the files' content, and may find results in its cache.
     """
-    recorded, now = stages_in(lock_of(params.root, params.profile)), fingerprints(params)
+    layout = Layout.of(params)
+    recorded, now = stages_in(layout.dvc_lock), _fingerprints(params)
     made = {
         out.get("path"): out.get("md5")
         for stage in recorded.values()
@@ -92,58 +92,45 @@ def stages_to_run(params: Params, names: Collection[str] | None = None) -> list[
     }
     stale: set[Stage] = set()
     for stage, key in whole(params, names):
-        own = now[key if stage in ENTRY_STAGES else "_stages", stage]
-        before = _before(params, stage, key)
-        if any(other in stale for other in before) or not _is_current(
-            params, recorded.get(f"{stage}@{key}"), own, made
-        ):
+        fingerprint = layout.fingerprint(key, stage)
+        own = fingerprint.relative_to(params.root).as_posix(), now[fingerprint]
+        lock = recorded.get(f"{stage}@{key}")
+        is_current = _is_current(params.root, lock, own, made)
+        if not is_current or not stale.isdisjoint(_before(params, stage, key)):
             stale.add((stage, key))
     return [stage for stage in whole(params, names) if stage in stale]
 
 
-def fingerprints(params: Params) -> dict[tuple[str, str], tuple[str, str]]:
-    """Entry (``_stages`` for none) and stage → path of its fingerprint below the root, and the MD5
-    that DVC would give it, whether it is written or not.
-    """
-    wanted = importlib.import_module("pipelines.code").wanted(params)
+def _before(params: Params, stage: str, key: str) -> list[Stage]:
+    """The stages whose outputs a stage reads, each with its entry or data set."""
+    dataset = params.entries[key].dataset if STAGES[stage].per == "entry" else key
+    return [(name, key if STAGES[name].per == "entry" else dataset) for name in before(stage)]
+
+
+def _fingerprints(params: Params) -> dict[Path, str]:
+    """Fingerprint → the MD5 that DVC gives its file, whether that is written or not."""
     return {
-        (path.parent.name, path.stem): (
-            path.relative_to(params.root).as_posix(),
-            _md5(as_json(content).encode()),
-        )
-        for path, content in wanted.items()
+        path: hashlib.md5(as_json(content).encode(), usedforsecurity=False).hexdigest()
+        for path, content in fingerprint_files(params).items()
     }
 
 
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+def _is_current(root: Path, recorded: Any, own: tuple[str, str], made: Mapping[Any, Any]) -> bool:
+    """Whether what dvc.lock says of a stage is still so.
 
-
-def _before(params: Params, stage: str, key: str) -> list[Stage]:
-    """The stages whose files a stage reads (dvc.yaml)."""
-    if stage == "prepare":
-        return []
-    if stage == "features":
-        return [("prepare", key)]
-    dataset = params.entries[key].dataset
-    return {
-        "train": [("prepare", dataset)],
-        "sample": [("train", key)],
-        "visuals": [("prepare", dataset), ("train", key)],
-        "score_likelihood": [("prepare", dataset), ("train", key)],
-        "score_samples": [("features", dataset), ("sample", key)],
-    }[stage]
-
-
-def _is_current(
-    params: Params, recorded: Any, own: tuple[str, str], made: Mapping[Any, Any]
-) -> bool:
+    Arguments:
+        root: the project.
+        recorded: what dvc.lock says of it; None if nothing.
+        own: path and MD5 of its fingerprint.
+        made: path → MD5 of all outputs in dvc.lock.
+    """
     deps = {dep.get("path"): dep.get("md5") for dep in files_in(recorded, "deps")}
     outs = [out.get("path") for out in files_in(recorded, "outs")]
-    if not outs or deps.get(own[0]) != own[1]:
+    path, md5 = own
+    if not outs or deps.get(path) != md5:
         return False
     same = all(made[path] == md5 for path, md5 in deps.items() if path in made)
-    return same and all((params.root / str(path)).exists() for path in outs)
+    return same and all((root / str(out)).exists() for out in outs)
 
 
 def estimate(
@@ -157,30 +144,24 @@ def estimate(
         own_speeds: this machine's :func:`genbench.hardware.speed.speeds` in the precisions that
             it computes natively.
     """
-    before = _own_costs(params)
+    measured = _own_costs(params)
     recorded = reference(params, "bfloat16" if "bfloat16" in own_speeds else "float32")
-    scale = (
-        0.0
-        if recorded is None
-        else relative_time(
-            own_speeds[recorded["precision"]], recorded["speeds"][recorded["precision"]]
-        )
-    )
-    theirs: Mapping[str, float] = {} if recorded is None else recorded["seconds"]
+    theirs: Mapping[str, float] = {}
+    scale = 0.0
+    if recorded is not None:
+        precision = recorded["precision"]
+        scale = relative_time(own_speeds[precision], recorded["speeds"][precision])
+        theirs = recorded["seconds"]
     seconds, unknown = 0.0, []
     for stage, key in stages:
-        if (stage, key) in before:
-            seconds += before[stage, key]
+        if (stage, key) in measured:
+            seconds += measured[stage, key]
         elif f"{stage}@{key}" in theirs:
             seconds += scale * theirs[f"{stage}@{key}"]
         else:
             unknown.append((stage, key))
-    return Estimate(
-        seconds,
-        len(stages) - len(unknown),
-        tuple(unknown),
-        sum(stage in before for stage in stages),
-    )
+    own = sum(stage in measured for stage in stages)
+    return Estimate(seconds, len(stages) - len(unknown), tuple(unknown), own)
 
 
 def _own_costs(params: Params) -> dict[Stage, float]:
@@ -190,15 +171,15 @@ def _own_costs(params: Params) -> dict[Stage, float]:
     lines = read_costs(params)
     if not lines:
         return {}  # fingerprints take a second
-    here, now = (params.compute.threads, _kind(params)), fingerprints(params)
-    result = {}
+    layout, now = Layout.of(params), _fingerprints(params)
+    kind, result = _kind(params), {}
     for line in lines:
         stage, key = line["stage"], line["key"]
-        _, md5 = now.get((key if stage in ENTRY_STAGES else "_stages", stage), ("", ""))
-        if (
-            line.get("fingerprint") == md5
-            and (line.get("threads"), line.get("kind", here[1])) == here
-        ):
+        if stage not in STAGES:
+            continue  # of an earlier version
+        same_sources = line.get("fingerprint") == now.get(layout.fingerprint(key, stage), "")
+        same_threads = line.get("threads") == params.compute.threads
+        if same_sources and same_threads and line.get("kind", kind) == kind:
             result[stage, key] = float(line["seconds"])
     return result
 
@@ -233,11 +214,8 @@ def announce(
     if not stages:
         return None
     entries = len({key for stage, key in stages if stage in ENTRY_STAGES})
-    what = (
-        f"{params.profile}: {len(stages)} stages of {entries} "
-        f"entr{'y' if entries == 1 else 'ies'} to run"
-    )
-    return f"{what}, {how_long(params, stages)}"
+    whose = f"{entries} entr{'y' if entries == 1 else 'ies'}"
+    return f"{params.profile}: {len(stages)} stages of {whose} to run, {how_long(params, stages)}"
 
 
 def how_long(
@@ -250,21 +228,16 @@ def how_long(
     """
     if params.compute.device != "cpu":
         return f"on {params.compute.device}; how long that takes is not known"
-    own_speeds = speeds(params.compute.threads) if own_speeds is None else own_speeds
+    threads = params.compute.threads
+    own_speeds = speeds(threads) if own_speeds is None else own_speeds
     found = estimate(params, stages, own_speeds)
-    where = (
-        f"with {params.compute.threads} thread{'s' if params.compute.threads != 1 else ''} on "
-        f"{in_words(_kind(params))}"
-    )
-    why = (
-        ""
-        if "bfloat16" in own_speeds
-        else ", where precision: auto is float32, since bfloat16 is not native"
-    )
+    where = f"with {threads} thread{'s' if threads != 1 else ''} on {in_words(_kind(params))}"
+    if "bfloat16" not in own_speeds:
+        where += ", where precision: auto is float32, since bfloat16 is not native"
     if not found.known:
-        return f"{where}{why}; how long that takes is not known, since this profile was never run"
+        return f"{where}; how long that takes is not known, since this profile was never run"
     left_out = f", and {len(found.unknown)} stages of unknown cost" if found.unknown else ""
-    return f"{duration(found.seconds + SECONDS_PER_STAGE * len(stages))}{left_out} {where}{why}"
+    return f"{duration(found.seconds + SECONDS_PER_STAGE * len(stages))}{left_out} {where}"
 
 
 def duration(seconds: float) -> str:

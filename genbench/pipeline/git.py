@@ -54,11 +54,9 @@ def in_index(root: Path, path: Path) -> tuple[bytes, float] | None:
     known = _git(root, "ls-files", "--debug", "--", place)
     if not known:
         return None
-    written = _WRITTEN.search(known)
+    written = _WRITTEN.search(known)  # git does not promise the form of this
+    since = float(f"{written[1]}.{written[2]:0>9}") if written else 0.0
     content = _run(root, "show", f":./{place}")
-    since = (
-        float(f"{written[1]}.{written[2]:0>9}") if written else 0.0
-    )  # git does not promise the form of this
     return None if content is None else (content, since)
 
 
@@ -77,14 +75,10 @@ def _run(root: Path, *arguments: str) -> bytes | None:
         UserError: git is not there, fails, or does not end.
     """
     environment = os.environ | {"LC_ALL": "C"}  # its messages in English
+    command = ["git", *arguments]
     try:
         done = subprocess.run(
-            ["git", *arguments],
-            cwd=root,
-            env=environment,
-            capture_output=True,
-            check=False,
-            timeout=_PATIENCE,
+            command, cwd=root, env=environment, capture_output=True, check=False, timeout=_PATIENCE
         )
     except OSError as error:
         raise UserError(

@@ -15,10 +15,10 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from genbench.config.layout import Layout
 from genbench.disk import explain, told
 from genbench.errors import UserError
 from genbench.pipeline.dvc_config import mentions
-from genbench.pipeline.dvc_files import lock_of
 from genbench.pipeline.dvc_lock import files_in, stages_in
 
 __all__ = ["damaged_outputs", "mend_outputs"]
@@ -45,11 +45,10 @@ def damaged_outputs(
     """
     with _opened(root) as dvc:
         changed, unreadable = _compared(root, profile, stages, dvc)
-        return [
-            path.relative_to(root)
-            for path, md5 in changed.items()
-            if path.is_file() and _trusts(dvc(), path, md5)
-        ], unreadable
+        unseen = [
+            path for path, md5 in changed.items() if path.is_file() and _trusts(dvc(), path, md5)
+        ]
+        return [path.relative_to(root) for path in unseen], unreadable
 
 
 def mend_outputs(root: Path, profile: str, stages: Collection[str]) -> tuple[list[str], list[str]]:
@@ -85,15 +84,11 @@ def _mend(dvc: Any, root: Path, path: Path, md5: str) -> str | None:
     outcome = "restored from the cache" if cached.is_file() else "made again"
     if path.is_file() and _trusts(dvc, path, md5):
         path.unlink()
-        return (
-            f"{name} has changed since it was "
-            f"made{', and so has its copy in the cache' if bad_copy else ''}: it is {outcome}"
-        )
-    return (
-        f"the copy of {name} in the cache was damaged, and is removed: {name} is {outcome}"
-        if bad_copy
-        else None
-    )
+        both = ", and so has its copy in the cache" if bad_copy else ""
+        return f"{name} has changed since it was made{both}: it is {outcome}"
+    if not bad_copy:
+        return None
+    return f"the copy of {name} in the cache was damaged, and is removed: {name} is {outcome}"
 
 
 def _compared(
@@ -102,24 +97,18 @@ def _compared(
     """The recorded files that are absent or have another content → their MD5 in dvc.lock; and a
     sentence about each that cannot be read.
     """
-    recorded, place = stages_in(lock_of(root, profile)), _cache(root, dvc)
-    outs = [
-        out
-        for name in stages
-        for out in files_in(recorded.get(name, {}), "outs")
-        if out.get("hash") == "md5"
-    ]
+    recorded, place = stages_in(Layout(root, profile).dvc_lock), _cache(root, dvc)
     changed, unreadable = {}, []
-    for path, md5 in (
-        file
-        for out in outs
-        for file in _files_of(root / str(out.get("path")), str(out.get("md5")), place)
-    ):
-        try:
-            if not path.is_file() or _md5(path) != md5:
-                changed[path] = md5
-        except OSError as error:
-            unreadable.append(str(explain(error, path, "read")))
+    for stage in stages:
+        for out in files_in(recorded.get(stage, {}), "outs"):
+            if out.get("hash") != "md5":
+                continue
+            for path, md5 in _files_of(root / str(out.get("path")), str(out.get("md5")), place):
+                try:
+                    if not path.is_file() or _md5(path) != md5:
+                        changed[path] = md5
+                except OSError as error:
+                    unreadable.append(str(explain(error, path, "read")))
     return changed, unreadable
 
 
@@ -131,9 +120,8 @@ def _files_of(path: Path, md5: str, place: Callable[[str], Path]) -> Iterator[tu
         yield path, md5
         return
     listing = place(md5)
-    with contextlib.suppress(
-        OSError, ValueError, TypeError, KeyError
-    ):  # without it DVC cannot take the folder from its cache
+    # Without it DVC cannot take the folder from its cache.
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         if _md5(listing) == md5.removesuffix(".dir"):
             for item in json.loads(listing.read_text(encoding="utf-8")):
                 yield path / item["relpath"], item["md5"]

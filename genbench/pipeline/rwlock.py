@@ -45,35 +45,33 @@ def mend(root: Path) -> str | None:
             )
         path.unlink()
         return f"{path} was cut short by a kill, and is removed"
+    # DVC would leave out the dead itself, but not one whose number is another process's by now.
     gone = {pid for pid in named if not _holds(pid, path)}
-    if (
-        gone
-    ):  # DVC would leave out the dead itself, but not one whose number is another process's by now
+    if gone:
         _leave_out(path, gone)
     return None
 
 
 def _leave_out(path: Path, gone: set[int]) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
-    read = {
-        key: [info for info in infos if info["pid"] not in gone]
-        for key, infos in content.get("read", {}).items()
-    }
     write = {key: info for key, info in content.get("write", {}).items() if info["pid"] not in gone}
-    write_json(path, {"read": {key: infos for key, infos in read.items() if infos}, "write": write})
+    read = {}
+    for key, infos in content.get("read", {}).items():
+        living = [info for info in infos if info["pid"] not in gone]
+        if living:
+            read[key] = living
+    write_json(path, {"read": read, "write": write})
 
 
 def holders(path: Path) -> set[int] | None:
     """The processes that a rwlock names; None if DVC cannot read it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        infos: list[Any] = [
-            *content.get("write", {}).values(),
-            *(info for infos in content.get("read", {}).values() for info in infos),
-        ]
-        if not content.keys() <= {"read", "write"} or not all(
-            info.keys() == {"pid", "cmd"} for info in infos
-        ):
+        readers = [info for infos in content.get("read", {}).values() for info in infos]
+        infos: list[Any] = [*content.get("write", {}).values(), *readers]
+        if not content.keys() <= {"read", "write"}:
+            return None
+        if not all(info.keys() == {"pid", "cmd"} for info in infos):
             return None
         if not all(isinstance(info["pid"], int) and isinstance(info["cmd"], str) for info in infos):
             return None
@@ -90,10 +88,8 @@ def _holds(pid: int, path: Path) -> bool:
     """
     try:
         process = psutil.Process(pid)
-        return (
-            process.status() != psutil.STATUS_ZOMBIE
-            and process.create_time() <= path.stat().st_mtime + 1
-        )
+        is_older = process.create_time() <= path.stat().st_mtime + 1
+        return is_older and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:  # another user's
@@ -114,6 +110,5 @@ def running_dvc(root: Path) -> list[int]:
 
 
 def _is_dvc(command: list[str]) -> bool:
-    return any(
-        Path(part).name == "dvc" for part in command[:5]
-    )  # an interpreter, its options, and what starts it come before
+    # An interpreter, its options, and what starts it come before.
+    return any(Path(part).name == "dvc" for part in command[:5])

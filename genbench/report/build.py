@@ -8,15 +8,18 @@ from typing import Any
 
 import pandas as pd
 
+from genbench.config.layout import Layout, ReportDir
 from genbench.config.params import Params
 from genbench.data.datasets import spec_of
 from genbench.files import write_bytes, write_json, write_text
-from genbench.report.charts import Chart, Point, curves, scatter
+from genbench.report.chart import Chart
+from genbench.report.curves import curves
 from genbench.report.grids import real_grids, sample_grid
 from genbench.report.page import Material, page
 from genbench.report.rows import headlines, leaderboard, without_seeds
+from genbench.report.scatter import Point, scatter
 from genbench.report.tables import csv_table, markdown
-from genbench.results.collect import Outcome, collect
+from genbench.results.entry import EntryResults, read_entries
 
 __all__ = ["write_report"]
 
@@ -25,39 +28,39 @@ def write_report(params: Params, folder: Path) -> None:
     """Write the report of a profile's entries into ``folder``. What is missing or damaged is
     listed, never fatal.
     """
-    outcomes = collect(params)
-    board = leaderboard(params, outcomes)
-    datasets = list(dict.fromkeys(outcome.entry.dataset for outcome in outcomes))
-    material = Material(
-        samples={o.entry.name: _samples(o) for o in outcomes if o.sampling is not None},
-        real={
-            name: grids
-            for name in datasets
-            if (grids := real_grids(params.data(name), name, spec_of(name)))
-        },
-        curves={
-            o.entry.name: chart
-            for o in outcomes
-            if o.training and (chart := _curves(o.training.history, o.entry.name))
-        },
-        costs={name: _costs(board, name) for name in datasets},
-    )
-    documented = {path.stem for path in (params.root / "docs").glob("*.md")}
-    html, spilled = page(board, outcomes, material, documented)
-    write_json(folder / "leaderboard.json", board)
-    for entry, scores in headlines(board).items():
-        write_json(folder / "metrics" / f"{entry}.json", scores)
-    write_text(folder / "leaderboard.csv", csv_table(board))
-    write_text(folder / "leaderboard.md", markdown(board))
-    write_text(folder / "index.html", html)
+    entries, layout, report = read_entries(params), Layout.of(params), ReportDir(folder)
+    board = leaderboard(params, entries)
+    material = _material(board, entries, layout)
+    documented = {path.stem for path in layout.docs.glob("*.md")}
+    html, spilled = page(board, entries, material, documented)
+    write_json(report.leaderboard, board)
+    for name, scores in headlines(board).items():
+        write_json(report.metrics(name), scores)
+    write_text(report.csv, csv_table(board))
+    write_text(report.markdown, markdown(board))
+    write_text(report.page, html)
     for name, data in {**_figures(material), **dict(spilled)}.items():
-        write_bytes(folder / "figures" / name, data)
+        write_bytes(report.figures / name, data)
 
 
-def _samples(outcome: Outcome) -> bytes:
-    assert outcome.sampling is not None
-    labels = outcome.sampling.labels if outcome.conditional else None
-    return sample_grid(outcome.sampling.images, labels, spec_of(outcome.entry.dataset))
+def _material(
+    board: Mapping[str, Any], entries: Sequence[EntryResults], layout: Layout
+) -> Material:
+    """The pictures of the page."""
+    material = Material()
+    for results in entries:
+        name, spec = results.entry.name, spec_of(results.entry.dataset)
+        training, sampling = results.training.result, results.sampling.result
+        if sampling is not None:
+            labels = sampling.labels if results.conditional else None
+            material.samples[name] = sample_grid(sampling.images, labels, spec)
+        if training is not None and (chart := _curves(training.history, name)) is not None:
+            material.curves[name] = chart
+    for dataset in dict.fromkeys(results.entry.dataset for results in entries):
+        if grids := real_grids(layout.data(dataset), dataset, spec_of(dataset)):
+            material.real[dataset] = grids
+        material.costs[dataset] = _costs(board, dataset)
+    return material
 
 
 def _curves(history: Sequence[Mapping[str, float | None]], entry: str) -> Chart | None:
@@ -99,18 +102,16 @@ def _costs(board: Mapping[str, Any], dataset: str) -> list[Chart]:
             if metric in row["metrics"] and cost in row["cost"]
         ]
 
-    likelihood = points("bits_per_dim", "train_seconds")
-    quality = points("fid_mnist", "sample_ms_per_image")
     charts = (
         scatter(
-            likelihood,
+            points("bits_per_dim", "train_seconds"),
             families,
             xlabel=f"training seconds, {dataset}",
             ylabel="bits/dim (lower is better)",
             log_y=False,
         ),
         scatter(
-            quality,
+            points("fid_mnist", "sample_ms_per_image"),
             families,
             xlabel=f"sampling ms per image, {dataset}",
             ylabel="FID (lower is better)",

@@ -15,14 +15,14 @@ from markupsafe import Markup
 
 from genbench.errors import UserError
 from genbench.hardware.kind import in_words
-from genbench.report.charts import Chart
+from genbench.pictures.picture import Picture
+from genbench.report.chart import Chart
 from genbench.report.published import merged, published
 from genbench.report.rows import kinds_differ, without_seeds
 from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, number, plus_minus
 from genbench.report.variants import inside, variants
 from genbench.report.view import table
-from genbench.results.collect import Outcome
-from genbench.scoring.records import Visual
+from genbench.results.entry import EntryResults
 
 __all__ = ["MAX_BYTES", "Material", "page"]
 
@@ -75,37 +75,36 @@ class _Budget:
 
 def page(
     board: Mapping[str, Any],
-    outcomes: Sequence[Outcome],
+    entries: Sequence[EntryResults],
     material: Material,
     documented: Collection[str] = (),
 ) -> tuple[str, list[tuple[str, bytes]]]:
-    """The page, and the visuals that found no room in it, as ``(file name, bytes)`` for the folder
+    """The page, and the pictures that found no room in it, as ``(file name, bytes)`` for the folder
     figures/ that it links them in.
 
     Arguments:
         board: the content of leaderboard.json.
-        outcomes: the entries.
+        entries: the entries.
         material: the pictures.
         documented: names of the pages in docs/, which it links to.
 
     Raises:
         UserError: it is above ``MAX_BYTES`` even with all pictures beside it.
     """
-    bare, _ = _render(board, outcomes, material, documented, _Budget(0))
+    bare, _ = _render(board, entries, material, documented, _Budget(0))
     left = MAX_BYTES - len(bare.encode())
     if left < 0:
         raise UserError(
             f"the report's page of {len(board['rows'])} rows has {MAX_BYTES - left:,} bytes "
-            "without its pictures, above its limit of "
-            f"{MAX_BYTES:,}; move some entries of profile {board['profile']!r} to a profile of "
-            "their own"
+            f"without its pictures, above its limit of {MAX_BYTES:,}; move some entries of profile "
+            f"{board['profile']!r} to a profile of their own"
         )
-    return _render(board, outcomes, material, documented, _Budget(left))
+    return _render(board, entries, material, documented, _Budget(left))
 
 
 def _render(
     board: Mapping[str, Any],
-    outcomes: Sequence[Outcome],
+    entries: Sequence[EntryResults],
     material: Material,
     documented: Collection[str],
     budget: _Budget,
@@ -115,99 +114,96 @@ def _render(
         for name, grids in material.real.items()
     }
     samples = {name: budget.embed(png, "png") for name, png in material.samples.items()}
-    visuals, spilled = _visuals(outcomes, budget)
-    names = dict.fromkeys(
-        [row["dataset"] for row in board["rows"]] + [gap["dataset"] for gap in board["missing"]]
-    )
+    pictures, spilled = _pictures(entries, budget)
+    names = dict.fromkeys(one["dataset"] for one in (*board["rows"], *board["missing"]))
+    curves = {name: Markup(chart.svg) for name, chart in material.curves.items()}  # escaped there
+    costs = {
+        name: [Markup(chart.svg) for chart in charts] for name, charts in material.costs.items()
+    }
+    kinds = [
+        (KIND_NAMES[kind], MARKS.get(kind, "–"), sentence)
+        for kind, sentence in KIND_SENTENCES.items()
+    ]
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(number=number, plus_minus=plus_minus, in_words=in_words)
-    return environment.from_string(_resource("page.html.j2")).render(
+    html = environment.from_string(_resource("page.html.j2")).render(
         board=board,
         style=Markup(_resource("page.css")),  # files of this package
         script=Markup(_resource("page.js")),
         protocol=[(text, f"{board['protocol'][key]:,}") for key, text in _PROTOCOL.items()],
-        kinds=[
-            (KIND_NAMES[kind], MARKS.get(kind, "–"), sentence)
-            for kind, sentence in KIND_SENTENCES.items()
-        ],
+        kinds=kinds,
         marks=MARKS,
-        datasets=[_dataset(board, outcomes, name) for name in names],
+        datasets=[_dataset(board, entries, name) for name in names],
         samples=samples,
         real=real,
-        visuals=visuals,
-        curves={
-            name: Markup(chart.svg) for name, chart in material.curves.items()
-        },  # escaped where it is drawn
-        costs={
-            name: [Markup(chart.svg) for chart in charts] for name, charts in material.costs.items()
-        },
+        pictures=pictures,
+        curves=curves,
+        costs=costs,
         environments=_environments(board),
         documented=documented,
         families=sorted({row["family"] for row in board["rows"]} & set(documented)),
         fid=published("fid"),
-    ), spilled
+    )
+    return html, spilled
 
 
 def _resource(name: str) -> str:
     return files(__package__).joinpath(name).read_text("utf-8")
 
 
-def _visuals(
-    outcomes: Sequence[Outcome], budget: _Budget
-) -> tuple[dict[str, list[tuple[Visual, str]]], list[tuple[str, bytes]]]:
-    """Per entry its visuals with the address of each picture: the first of every entry find room
-    before any second one.
+def _pictures(
+    entries: Sequence[EntryResults], budget: _Budget
+) -> tuple[dict[str, list[tuple[Picture, str]]], list[tuple[str, bytes]]]:
+    """Per entry its pictures, each with its address: the first of every entry find room before any
+    second one.
     """
+    found = {results.entry.name: results.pictures.result or () for results in entries}
+    queues = [[(name, picture) for picture in own] for name, own in found.items()]
+    in_turn = itertools.chain.from_iterable(itertools.zip_longest(*queues))
     addresses: dict[tuple[str, str], str] = {}
     spilled = []
-    queues = [
-        [(outcome.entry.name, visual) for visual in outcome.visuals or ()] for outcome in outcomes
-    ]
-    for entry, visual in filter(
-        None, itertools.chain.from_iterable(itertools.zip_longest(*queues))
-    ):
-        uri = budget.embed(visual.data, visual.file.rsplit(".", 1)[-1])
+    for name, picture in filter(None, in_turn):
+        file = f"{name}-{picture.file}"
+        uri = budget.embed(picture.data, picture.file.rsplit(".", 1)[-1])
         if uri is None:
-            spilled.append((f"{entry}-{visual.file}", visual.data))
-        addresses[entry, visual.file] = uri or f"figures/{entry}-{visual.file}"
-    return {
-        o.entry.name: [(v, addresses[o.entry.name, v.file]) for v in o.visuals]
-        for o in outcomes
-        if o.visuals
-    }, spilled
+            spilled.append((file, picture.data))
+        addresses[name, picture.file] = uri or f"figures/{file}"
+    addressed = {
+        name: [(picture, addresses[name, picture.file]) for picture in own]
+        for name, own in found.items()
+        if own
+    }
+    return addressed, spilled
 
 
-def _dataset(board: Mapping[str, Any], outcomes: Sequence[Outcome], name: str) -> dict[str, Any]:
+def _dataset(
+    board: Mapping[str, Any], entries: Sequence[EntryResults], name: str
+) -> dict[str, Any]:
     rows = [row for row in board["rows"] if row["dataset"] == name]
     single = [row for row in rows if row["status"] != "aggregate"]
     missing = [gap for gap in board["missing"] if gap["dataset"] == name]
-    block = published(name)
-    selection, everything = (
-        merged(block, [row for row in without_seeds(rows) if not row["control"]])
-        if block
-        else ([], [])
+    complete = sum(row["status"] == "ok" for row in single)
+    highlights = (
+        _highlight(single, "bits_per_dim", "Lowest bits/dim"),
+        _highlight(single, "fid_mnist", "Lowest FID"),
     )
+    results = published(name)
+    contenders = [row for row in without_seeds(rows) if not row["control"]]
+    selection, everything = ([], []) if results is None else merged(results, contenders)
     return {
         "name": name,
         "rows": single,
         "table": table(rows, name, several_kinds=kinds_differ(board["rows"])),
-        "complete": sum(row["status"] == "ok" for row in single),
-        "entries": sum(row["status"] == "ok" for row in single) + len(missing),
-        "highlights": [
-            h
-            for h in (
-                _highlight(rows, "bits_per_dim", "Lowest bits/dim"),
-                _highlight(rows, "fid_mnist", "Lowest FID"),
-            )
-            if h
-        ],
-        "published": block,
+        "complete": complete,
+        "entries": complete + len(missing),
+        "highlights": [highlight for highlight in highlights if highlight is not None],
+        "published": results,
         "selection": selection,
         "everything": everything,
         "conditional": any(row["conditional"] for row in single),
-        "variants": variants(rows, {outcome.entry.name: outcome.entry for outcome in outcomes}),
+        "variants": variants(rows, {one.entry.name: one.entry for one in entries}),
         "inside": inside(rows),
     }
 
@@ -215,12 +211,11 @@ def _dataset(board: Mapping[str, Any], outcomes: Sequence[Outcome], name: str) -
 def _highlight(
     rows: Sequence[Mapping[str, Any]], key: str, label: str
 ) -> tuple[str, str, str] | None:
-    contenders = [
-        row
-        for row in rows
-        if not row["control"] and row["status"] != "aggregate" and key in row["metrics"]
-    ]
-    found = [row for row in contenders if row["metrics"][key]["kind"] != "estimate"]
+    """Label, number and entry of the lowest value of a metric among the contenders; estimates don't
+    count. None where there is none.
+    """
+    found = [row for row in rows if not row["control"] and key in row["metrics"]]
+    found = [row for row in found if row["metrics"][key]["kind"] != "estimate"]
     if not found:
         return None
     best = min(found, key=lambda row: row["metrics"][key]["value"])
@@ -234,10 +229,7 @@ def _environments(board: Mapping[str, Any]) -> list[tuple[dict[str, Any], list[s
     groups: dict[str, list[str]] = {}
     for row in board["rows"]:
         if row["provenance"] is not None:
-            groups.setdefault(json.dumps(row["provenance"], sort_keys=True), []).append(
-                row["entry"]
-            )
-    return [
-        (json.loads(text), sorted(entries))
-        for text, entries in sorted(groups.items(), key=lambda item: item[1])
-    ]
+            text = json.dumps(row["provenance"], sort_keys=True)
+            groups.setdefault(text, []).append(row["entry"])
+    in_order = sorted(groups.items(), key=lambda item: item[1])
+    return [(json.loads(text), sorted(entries)) for text, entries in in_order]

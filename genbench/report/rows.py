@@ -16,9 +16,10 @@ from genbench.base import Likelihood
 from genbench.config.params import Entry, Params
 from genbench.hardware.kind import in_words
 from genbench.report.text import COLUMNS
-from genbench.results.collect import Outcome
+from genbench.results.entry import EntryResults, Part
+from genbench.results.reader import Sampling, Training
 from genbench.results.schema import validate
-from genbench.scoring.records import Metric, score_hash
+from genbench.scoring.records import Metric, Record, score_hash
 
 __all__ = ["KINDS", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
 
@@ -30,25 +31,28 @@ KINDS = tuple(
 )
 """Order of the groups within a data set."""
 
+_COST = ("parameters", "train_seconds", "train_images_per_second", "peak_memory_mb")
 
-def leaderboard(params: Params, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+
+def leaderboard(params: Params, entries: Sequence[EntryResults]) -> dict[str, Any]:
     """The content of leaderboard.json, checked against its schema."""
-    rows = [_row(outcome) for outcome in outcomes if outcome.training is not None]
+    rows = [_row(results) for results in entries if results.training.result is not None]
     rows += _aggregates(rows, params.entries)
     order = {dataset: i for i, dataset in enumerate(params.datasets)}
+    missing = [
+        {
+            "dataset": results.entry.dataset,
+            "entry": results.entry.name,
+            "reason": "; ".join(results.reasons),
+        }
+        for results in entries
+        if not results.complete
+    ]
     board = {
         "profile": params.profile,
         "protocol": {**asdict(params.protocol), "metrics": list(params.metrics)},
         "rows": sorted(rows, key=lambda row: (order[row["dataset"]], *_place(row))),
-        "missing": [
-            {
-                "dataset": outcome.entry.dataset,
-                "entry": outcome.entry.name,
-                "reason": "; ".join(outcome.reasons),
-            }
-            for outcome in sorted(outcomes, key=lambda o: (order[o.entry.dataset], o.entry.name))
-            if outcome.reasons
-        ],
+        "missing": sorted(missing, key=lambda gap: (order[gap["dataset"]], gap["entry"])),
     }
     validate(board)
     return board
@@ -62,20 +66,21 @@ def headlines(board: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     that fits a screen.
     """
     main = [column.key for column in COLUMNS if column.main]
-    return {
-        row["entry"]: {
-            name: float(f"{row['metrics'][name]['value']:.5g}")
-            for name in main
-            if name in row["metrics"]
-        }
-        for row in board["rows"]
-        if row["status"] != "aggregate"
-    }
+    found = {}
+    for row in _single(board["rows"]):
+        scores = {name: row["metrics"][name]["value"] for name in main if name in row["metrics"]}
+        found[row["entry"]] = {name: float(f"{value:.5g}") for name, value in scores.items()}
+    return found
+
+
+def _single(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows that are entries and no means over seeds."""
+    return [row for row in rows if row["status"] != "aggregate"]
 
 
 def kinds_differ(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Whether rows come from processors of more than one kind, so that each must name its own."""
-    return len({row["processor"] for row in rows if row["status"] != "aggregate"}) > 1
+    return len({row["processor"] for row in _single(rows)}) > 1
 
 
 def without_seeds(rows: Sequence[Row]) -> list[Row]:
@@ -93,85 +98,76 @@ def without_seeds(rows: Sequence[Row]) -> list[Row]:
 
 
 def _place(row: Row) -> tuple[bool, int, float, float, str]:
-    value = {
-        name: row["metrics"][name]["value"]
-        for name in ("bits_per_dim", "fid_mnist")
-        if name in row["metrics"]
-    }
-    return (
-        row["control"],
-        KINDS.index(row["likelihood_kind"]),
-        value.get("bits_per_dim", math.inf),
-        value.get("fid_mnist", math.inf),
-        row["entry"],
-    )
+    """What rows of a data set are ordered by."""
+
+    def value(name: str) -> float:
+        return float(row["metrics"][name]["value"]) if name in row["metrics"] else math.inf
+
+    kind = KINDS.index(row["likelihood_kind"])
+    return row["control"], kind, value("bits_per_dim"), value("fid_mnist"), row["entry"]
 
 
-def _row(outcome: Outcome) -> Row:
-    entry, model, training, sampling = (
-        outcome.entry,
-        outcome.model,
-        outcome.training,
-        outcome.sampling,
-    )
+def _row(results: EntryResults) -> Row:
+    entry, model = results.entry, results.model
+    training, sampling = results.training.result, results.sampling.result
     assert model is not None
     assert training is not None
-    records = [record for record in (outcome.likelihood, outcome.quality) if record is not None]
+    records = [part.result for part in (results.likelihood, results.quality) if part.result]
     metrics = {name: metric for record in records for name, metric in record.metrics.items()}
+    withheld = {name: reason for record in records for name, reason in record.withheld.items()}
     cost = {key: training.cost[key] for key in _COST if key in training.cost}
+    sampler = matches = None
     if sampling is not None:
         cost["sample_ms_per_image"] = sampling.info["sample_ms_per_image"]
-    none = model.likelihood is Likelihood.NONE
+        sampler = sampling.info["sampler"]
+        if model.likelihood is not Likelihood.NONE:
+            matches = sampling.info["matches_likelihood"]
+    provenance = dict(training.provenance)
+    provenance.pop("train", None)  # that is in params.yaml
     return {
         "dataset": entry.dataset,
         "entry": entry.name,
         "model": entry.model,
         "family": model.family,
         "seed": entry.seed,
-        "conditional": outcome.conditional,
+        "conditional": results.conditional,
         "control": model.control,
         "likelihood_kind": model.likelihood.value,
-        "sampler": None if sampling is None else sampling.info["sampler"],
-        "matches_likelihood": None
-        if none or sampling is None
-        else sampling.info["matches_likelihood"],
-        "status": "partial" if outcome.reasons else "ok",
+        "sampler": sampler,
+        "matches_likelihood": matches,
+        "status": "ok" if results.complete else "partial",
         "metrics": {name: asdict(metric) for name, metric in metrics.items()},
-        "withheld": {
-            name: reason for record in records for name, reason in record.withheld.items()
-        },
+        "withheld": withheld,
         "score_hash": score_hash(metrics, training.weights),
         "cost": cost,
-        "processor": _processor(outcome),
-        "provenance": {
-            name: value for name, value in training.provenance.items() if name != "train"
-        },  # that is in params.yaml
+        "processor": _processor(training, sampling, results.likelihood, results.quality),
+        "provenance": provenance,
     }
 
 
-def _processor(outcome: Outcome) -> str:
+def _processor(
+    training: Training,
+    sampling: Sampling | None,
+    likelihood: Part[Record],
+    quality: Part[Record],
+) -> str:
     """The kinds of processors behind a row, in words: that of training, then those of the other
     stages that differ from it.
     """
-    assert outcome.training is not None
-    sampling, likelihood, quality = outcome.sampling, outcome.likelihood, outcome.quality
-    own = outcome.training.provenance
+    own = training.provenance
     trained = _kind(own["kind"]) if "kind" in own else str(own["hardware"])
     later = {
         "sampled on": sampling.info.get("kind") if sampling else None,
-        "likelihood scored on": likelihood.made_from.get("kind") if likelihood else None,
-        "samples scored on": quality.made_from.get("kind") if quality else None,
+        "likelihood scored on": _scored_on(likelihood),
+        "samples scored on": _scored_on(quality),
     }
-    return "; ".join(
-        [
-            trained,
-            *(
-                f"{what} {_kind(kind)}"
-                for what, kind in later.items()
-                if kind and _kind(kind) != trained
-            ),
-        ]
-    )
+    others = {what: _kind(kind) for what, kind in later.items() if kind}
+    told = [f"{what} {kind}" for what, kind in others.items() if kind != trained]
+    return "; ".join([trained, *told])
+
+
+def _scored_on(part: Part[Record]) -> Mapping[str, Any] | None:
+    return None if part.result is None else part.result.made_from.get("kind")
 
 
 def _kind(kind: Mapping[str, Any]) -> str:
@@ -179,18 +175,12 @@ def _kind(kind: Mapping[str, Any]) -> str:
     return f"{in_words(kind)}, torch {kind['libraries'].get('torch', 'unknown')}"
 
 
-_COST = ("parameters", "train_seconds", "train_images_per_second", "peak_memory_mb")
-
-
 def _aggregates(rows: Sequence[Row], entries: Mapping[str, Entry]) -> list[Row]:
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        entry = asdict(entries[row["entry"]])
-        groups[
-            json.dumps(
-                {k: v for k, v in entry.items() if k not in ("name", "seed")}, sort_keys=True
-            )
-        ].append(row)
+        own = asdict(entries[row["entry"]])
+        alike = {key: value for key, value in own.items() if key not in ("name", "seed")}
+        groups[json.dumps(alike, sort_keys=True)].append(row)
     return [
         _aggregate(sorted(group, key=lambda row: (row["seed"], row["entry"])))
         for group in groups.values()
@@ -226,13 +216,11 @@ def _mean(group: Sequence[Row], name: str) -> Metric:
     metrics = [row["metrics"][name] for row in group]
     values = [metric["value"] for metric in metrics]
     sd = stdev(values)
-    detail = {"seeds": len(values), "sd": sd, "entries": [row["entry"] for row in group]}
-    first = metrics[0]
     return Metric(
-        fmean(values),
-        sd / math.sqrt(len(values)),
-        min(m["n"] for m in metrics),
-        first["higher_is_better"],
-        first.get("kind"),
-        detail,
+        value=fmean(values),
+        stderr=sd / math.sqrt(len(values)),
+        n=min(metric["n"] for metric in metrics),
+        higher_is_better=metrics[0]["higher_is_better"],
+        kind=metrics[0].get("kind"),
+        detail={"seeds": len(values), "sd": sd, "entries": [row["entry"] for row in group]},
     )

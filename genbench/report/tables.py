@@ -13,9 +13,19 @@ from genbench.report.text import KIND_NAMES, MARKS, count, duration, plus_minus
 __all__ = ["csv_table", "markdown"]
 
 _FIELDS = (
-    "dataset", "entry", "model", "family", "seed", "conditional", "control", "likelihood_kind", "sampler", "matches_likelihood", "status",
+    "dataset",
+    "entry",
+    "model",
+    "family",
+    "seed",
+    "conditional",
+    "control",
+    "likelihood_kind",
+    "sampler",
+    "matches_likelihood",
+    "status",
     "processor",
-)  # fmt: skip
+)
 _COST = (
     "parameters",
     "train_seconds",

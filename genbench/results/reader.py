@@ -1,5 +1,5 @@
-"""What the stages of an entry left on disk, read and checked. Report, tracking and command line
-read it here and nowhere else.
+"""The files that the stages of an entry write, read and checked; :mod:`genbench.results.entry` puts
+them together.
 
 Every function raises ``FileNotFoundError`` with the file's name if a file is not there,
 ``UserError`` that names a file which is damaged (of another form, type, shape or range than its
@@ -19,35 +19,40 @@ from typing import Any
 import numpy as np
 
 from genbench.base import DataSpec
-from genbench.config.params import Entry
+from genbench.config.layout import RunDir
 from genbench.disk import explained
 from genbench.errors import UserError
 from genbench.files import read_npz
 from genbench.pictures.grids import decode
+from genbench.pictures.picture import LIST, Picture
 from genbench.results.schema import read_checked
-from genbench.scoring.records import Record, Visual, read_record
+from genbench.scoring.records import Record, read_record
 from genbench.weights_file import hash_of, read_weights
 
 __all__ = [
     "Sampling",
     "Training",
-    "read_cost",
     "read_history",
-    "read_provenance",
+    "read_pictures",
     "read_sampling",
     "read_scores",
     "read_training",
-    "read_visuals",
 ]
-
 
 _MOST = 1e10
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Outputs of ``train``: cost.json, provenance.json, history.csv by :func:`read_history`, the
-    weights' hash and what they say of their model.
+    """Outputs of ``train``.
+
+    Attributes:
+        cost: size of the model, time and memory.
+        provenance: commit, versions and hardware.
+        history: its rows: ``step`` and ``seconds``, which all have, and what was logged, None where
+            a cell is empty.
+        weights: hash of the weights.
+        about: what the weights say of their model.
     """
 
     cost: dict[str, Any]
@@ -59,8 +64,12 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Outputs of the stage ``sample``: ``images`` uint8 (n, H, W); ``labels`` int64 (n,) for
-    conditional entries, else None.
+    """Outputs of ``sample``.
+
+    Attributes:
+        info: how the samples were drawn.
+        images: uint8 (n, H, W).
+        labels: int64 (n,) of conditional entries, else None.
     """
 
     info: dict[str, Any]
@@ -68,85 +77,55 @@ class Sampling:
     labels: np.ndarray | None
 
 
-def read_training(run: Path) -> Training:
-    """The outputs of ``train`` in an entry's folder."""
-    path = _need(run / "weights.safetensors")
+def read_training(run_dir: RunDir) -> Training:
+    """The outputs of ``train``."""
+    path = _need(run_dir.weights)
     with explained(path, "read"):
         weights = read_weights(path)
-    return Training(
-        read_cost(run),
-        read_provenance(run),
-        read_history(run),
-        hash_of(weights.arrays),
-        weights.about,
-    )
+    cost: dict[str, Any] = read_checked(_need(run_dir.cost), "training_cost")
+    provenance: dict[str, Any] = read_checked(_need(run_dir.provenance), "provenance")
+    history = read_history(_need(run_dir.history))
+    return Training(cost, provenance, history, hash_of(weights.arrays), weights.about)
 
 
-def read_cost(run: Path) -> dict[str, Any]:
-    """The content of cost.json."""
-    cost: dict[str, Any] = read_checked(_need(run / "cost.json"), "training_cost")
-    return cost
-
-
-def read_provenance(run: Path) -> dict[str, Any]:
-    """The content of provenance.json."""
-    provenance: dict[str, Any] = read_checked(_need(run / "provenance.json"), "provenance")
-    return provenance
-
-
-def read_history(run: Path) -> list[dict[str, float | None]]:
-    """The rows of history.csv: ``step`` and ``seconds``, which all rows have, and what was logged,
+def read_history(path: Path) -> list[dict[str, float | None]]:
+    """The rows of a history: ``step`` and ``seconds``, which all rows have, and what was logged,
     None where a cell is empty.
     """
-    path = _need(run / "history.csv")
     try:
         with explained(path, "read"):
             text = path.read_text(encoding="utf-8")
         if not text.endswith("\n"):
             raise ValueError("its last line has no end")
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-        if (
-            not lines
-            or not {"step", "seconds"} <= set(lines[0])
-            or len(set(lines[0])) < len(lines[0])
-        ):
+        columns = lines[0] if lines else []
+        if not {"step", "seconds"} <= set(columns) or len(set(columns)) < len(columns):
             raise ValueError(
                 "its first line must name the columns, step and seconds among them, each once"
             )
-        rows = [_numbers(lines[0], line) for line in lines[1:]]
+        return [_numbers(columns, line) for line in lines[1:]]
     except (ValueError, csv.Error) as error:
         raise UserError(
             f"{path} is damaged: {error}; delete it and train the entry again"
         ) from error
-    return rows
 
 
 def _numbers(columns: Sequence[str], line: Sequence[str]) -> dict[str, float | None]:
     row = {name: float(text) if text else None for name, text in zip(columns, line, strict=True)}
     step, seconds = row["step"], row["seconds"]
-    if (
-        step is None
-        or not (step.is_integer() and 0 <= step < _MOST)
-        or seconds is None
-        or not 0 <= seconds < _MOST
-    ):
+    is_step = step is not None and step.is_integer() and 0 <= step < _MOST
+    if not is_step or seconds is None or not 0 <= seconds < _MOST:
         raise ValueError(f"a row has the step {step} and the seconds {seconds}")
     return row
 
 
-def read_sampling(run: Path, spec: DataSpec) -> Sampling:
-    """The outputs of ``sample`` in the folder of an entry on a data set of this form."""
-    info = read_checked(_need(run / "sampling.json"), "sampling")
-    path = _need(run / "samples.npz")
+def read_sampling(run_dir: RunDir, spec: DataSpec) -> Sampling:
+    """The outputs of ``sample`` of an entry on a data set of this form."""
+    info = read_checked(_need(run_dir.sampling), "sampling")
+    path = _need(run_dir.samples)
     arrays = read_npz(path)
     images, labels = arrays.get("images"), arrays.get("labels")
-    if (
-        images is None
-        or images.dtype != np.uint8
-        or images.ndim != 3
-        or images.shape[1:] != (spec.height, spec.width)
-        or not len(images)
-    ):
+    if images is None or not _are_images(images, spec):
         got = "no array 'images'" if images is None else f"{images.dtype} {images.shape}"
         raise UserError(f"{path}: images must be uint8 (n, {spec.height}, {spec.width}), got {got}")
     if int(images.max()) >= spec.levels:
@@ -156,6 +135,12 @@ def read_sampling(run: Path, spec: DataSpec) -> Sampling:
     if labels is not None:
         _check_labels(labels, len(images), spec, path)
     return Sampling(info, images, labels)
+
+
+def _are_images(arrays: np.ndarray, spec: DataSpec) -> bool:
+    if arrays.dtype != np.uint8 or arrays.ndim != 3 or not len(arrays):
+        return False
+    return arrays.shape[1:] == (spec.height, spec.width)
 
 
 def _check_labels(labels: np.ndarray, n: int, spec: DataSpec, path: Path) -> None:
@@ -171,43 +156,39 @@ def _check_labels(labels: np.ndarray, n: int, spec: DataSpec, path: Path) -> Non
         )
 
 
-def read_scores(run: Path, file: str, entry: Entry) -> Record:
-    """The record ``likelihood.json`` or ``quality.json`` of an entry."""
-    path = _need(run / file)
-    read_checked(path, "record")
+def read_scores(path: Path, name: str) -> Record:
+    """The record of a scoring stage of the entry ``name``."""
+    read_checked(_need(path), "record")
     record = read_record(path)
-    if record.entry != entry.name:
+    if record.entry != name:
         raise UserError(
-            f"{path} is the record of {record.entry!r}; delete it and score {entry.name!r} again"
+            f"{path} is the record of {record.entry!r}; delete it and score {name!r} again"
         )
     return record
 
 
-def read_visuals(run: Path) -> tuple[Visual, ...]:
-    """The pictures that visuals.json lists; the schema refuses names of files elsewhere than in its
+def read_pictures(run_dir: RunDir) -> tuple[Picture, ...]:
+    """The pictures of ``pictures``; the schema refuses names of files elsewhere than in its
     folder.
     """
-    folder = run / "visuals"
-    listed = read_checked(_need(folder / "visuals.json"), "visuals")
-    return tuple(
-        Visual(
-            item["file"],
-            item["kind"],
-            item["title"],
-            item["caption"],
-            _picture(folder / item["file"]),
-        )
-        for item in listed
-    )
+    folder = run_dir.pictures
+    listed = read_checked(_need(folder / LIST), "pictures")
+    pictures = []
+    for item in listed:
+        told = {key: item[key] for key in ("file", "kind", "title", "caption")}
+        pictures.append(Picture(**told, data=_content(folder / item["file"])))
+    return tuple(pictures)
 
 
-def _picture(path: Path) -> bytes:
-    with explained(_need(path), "read"):
+def _content(path: Path) -> bytes:
+    if not path.is_file():
+        raise UserError(f"{path} is listed and not there; the next run draws it again")
+    with explained(path, "read"):
         data = path.read_bytes()
     try:
         decode(io.BytesIO(data), path, "RGB", formats=("PNG", "GIF"))
     except UserError as error:
-        raise UserError(f"{error}; delete it and run the stage visuals again") from error
+        raise UserError(f"{error}; delete it and run the stage pictures again") from error
     return data
 
 

@@ -34,17 +34,10 @@ def validate(value: Any, definition: str | None = None) -> None:
     schema = leaderboard_schema()
     if definition is not None:
         schema = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
-    error = next(
-        iter(
-            sorted(
-                Draft202012Validator(schema).iter_errors(value),
-                key=lambda e: [str(part) for part in e.path],
-            )
-        ),
-        None,
-    )
-    if error is not None:
-        raise UserError(f"{error.json_path}: {error.message[:300]}")
+    errors = Draft202012Validator(schema).iter_errors(value)
+    first = min(errors, key=lambda error: [str(part) for part in error.path], default=None)
+    if first is not None:
+        raise UserError(f"{first.json_path}: {first.message[:300]}")
     json.dumps(value, allow_nan=False)  # NaN passes a schema, and must not pass here: ValueError
     _check_range(value)
 
@@ -71,10 +64,8 @@ def read_checked(path: Path, definition: str) -> Any:
     try:
         value = read_json(path)
         validate(value, definition)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # RecursionError: a value of thousands of brackets
+    # RecursionError: a value of thousands of brackets.
+    except (ValueError, RecursionError) as error:
         text = str(error)
         where = "" if str(path) in text else f"{path} is damaged: "
         raise UserError(f"{where}{text}") from error

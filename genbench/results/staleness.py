@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from genbench.base import Conditioning, GenerativeModel
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params
+from genbench.config.stages import STAGES
 from genbench.data.datasets import sizes_of
 from genbench.errors import UserError
 from genbench.files import sha256
+from genbench.results.reader import Sampling, Training
 from genbench.scoring.records import Record
 
 __all__ = [
@@ -30,40 +33,23 @@ def is_conditional(model: type[GenerativeModel], entry: Entry) -> bool:
     return model.conditioning is Conditioning.REQUIRED or bool(entry.arch.get("conditional", False))
 
 
-def outdated_training(
-    entry: Entry, about: Mapping[str, Any], provenance: Mapping[str, Any]
-) -> str | None:
-    """In what the weights differ from the entry, or None.
+def outdated_training(entry: Entry, training: Training) -> str | None:
+    """In what the weights differ from the entry, or None."""
+    was = {**training.about, "train": training.provenance.get("train")}
+    now = _as_json({key: getattr(entry, key) for key in STAGES["train"].entry_keys})
+    return _difference({key: (was.get(key), value) for key, value in now.items()})
 
-    Arguments:
-        entry: the entry.
-        about: what the weights file says of its model.
-        provenance: the content of provenance.json.
+
+def outdated_sampling(params: Params, entry: Entry, sampling: Sampling) -> str | None:
+    """In what samples differ from the protocol and the entry's ``sample`` block, or from what its
+    weights would give; or None.
     """
-    was = {**about, "train": provenance.get("train")}
-    # Through JSON, as the weights' own: a tuple there is a list here.
-    block = json.loads(
-        json.dumps(
-            {name: getattr(entry, name) for name in ("model", "dataset", "seed", "arch", "train")}
-        )
-    )
-    return _difference({name: (was.get(name), value) for name, value in block.items()})
-
-
-def outdated_sampling(params: Params, entry: Entry, about: Mapping[str, Any], n: int) -> str | None:
-    """In what ``n`` samples, of which sampling.json says ``about``, differ from the protocol and
-    the entry's ``sample`` block, or None.
-    """
-    options = json.loads(json.dumps(dict(entry.sample)))
-    difference = _difference(
-        {
-            "protocol.samples": (n, params.protocol.samples),
-            "sample": (about.get("options"), options),
-        }
-    )
-    return difference or _other_file(
-        about, "weights", params.run(entry.name) / "weights.safetensors"
-    )
+    pairs = {
+        "protocol.samples": (len(sampling.images), params.protocol.samples),
+        "sample": (sampling.info.get("options"), _as_json(dict(entry.sample))),
+    }
+    weights = Layout.of(params).run_dir(entry.name).weights
+    return _difference(pairs) or _other_file(sampling.info, "weights", weights)
 
 
 def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | None:
@@ -77,23 +63,21 @@ def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | N
     pairs = {f"score.{name}": (was.get(name), now.get(name)) for name in sorted({*was, *now})}
     if (nats := record.metrics.get("nats")) is not None:
         # Which of these numbers holds only the built model can say.
-        limits = {
-            params.protocol.images_for(passes)
-            for passes in (1, params.protocol.many_passes, params.protocol.very_many_passes)
-        }
+        protocol = params.protocol
+        passes = (1, protocol.many_passes, protocol.very_many_passes)
         test = sizes_of(entry.dataset)["test"]
-        allowed = [min(limit, test) for limit in limits]
-        pairs = {"test images": (nats.n, nats.n if nats.n in allowed else max(allowed)), **pairs}
-    return _difference(pairs) or _other_file(
-        record.made_from, "weights", params.run(entry.name) / "weights.safetensors"
-    )
+        allowed = [min(protocol.images_for(n), test) for n in passes]
+        expected = nats.n if nats.n in allowed else max(allowed)
+        pairs = {"test images": (nats.n, expected), **pairs}
+    weights = Layout.of(params).run_dir(entry.name).weights
+    return _difference(pairs) or _other_file(record.made_from, "weights", weights)
 
 
 def _score_options(entry: Entry, record: Record) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The options that a likelihood was scored with, and the entry's; of a record of an earlier
     version those that its details tell.
     """
-    now = json.loads(json.dumps(dict(entry.score)))
+    now = _as_json(dict(entry.score))
     if "options" not in record.made_from:
         nats = record.metrics.get("nats")
         told = {} if nats is None else {"draws": None, **nats.detail}
@@ -108,32 +92,41 @@ def _score_options(entry: Entry, record: Record) -> tuple[Mapping[str, Any], Map
     return was, now
 
 
-def outdated_quality(params: Params, record: Record) -> str | None:
+def outdated_quality(params: Params, entry: Entry, record: Record) -> str | None:
     """In what the metrics and the numbers of images behind sample scores differ from the profile,
     or None.
     """
-    if "metrics" in record.made_from and list(params.metrics) != record.made_from["metrics"]:
-        return _difference({"metrics": (record.made_from["metrics"], list(params.metrics))})
-    compared = [metric for metric in record.metrics.values() if "reference_n" in metric.detail]
+    metrics = list(params.metrics)
+    scored = {"metrics": (record.made_from.get("metrics", metrics), metrics)}
+    if (difference := _difference(scored)) is not None:
+        return difference
     test = sizes_of(params.entry(record.entry).dataset)["test"]
     reference = min(params.protocol.feature_reference_images, test)
-    for metric in compared:
-        pairs = {
+    for metric in record.metrics.values():
+        if "reference_n" not in metric.detail:
+            continue
+        numbers = {
             "protocol.samples": (metric.n, params.protocol.samples),
             "test images": (metric.detail["reference_n"], reference),
         }
-        if (difference := _difference(pairs)) is not None:
+        if (difference := _difference(numbers)) is not None:
             return difference
-    return _other_file(record.made_from, "samples", params.run(record.entry) / "samples.npz")
+    samples = Layout.of(params).run_dir(entry.name).samples
+    return _other_file(record.made_from, "samples", samples)
+
+
+def _as_json(value: Any) -> Any:
+    """A value as it comes back from a file: a tuple is a list there."""
+    return json.loads(json.dumps(value))
 
 
 def _other_file(made_from: Mapping[str, Any], name: str, path: Path) -> str | None:
     """That a result says to be made from another file than the one that is there, or None."""
-    return (
-        f"the {name} are other ones now"
-        if name in made_from and made_from[name] != sha256(path)
-        else None
-    )
+    if name not in made_from:
+        return None
+    if not path.is_file():
+        return f"the {name} are gone"
+    return f"the {name} are other ones now" if made_from[name] != sha256(path) else None
 
 
 def _difference(pairs: Mapping[str, tuple[Any, Any]]) -> str | None:

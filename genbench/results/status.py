@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from genbench.config.layout import Layout
 from genbench.disk import told
 from genbench.errors import Stopped
 from genbench.processes.alive import alive, process_id
@@ -27,10 +28,8 @@ __all__ = ["bury", "in_words", "recorded"]
 
 _LOG_CHARACTERS = 8000
 _FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_KILLED, _EXITED = (
-    "Killed",
-    "Exited",
-)  # in the place of an exception's type; there is no traceback then
+# In the place of an exception's type; there is no traceback then.
+_KILLED, _EXITED = "Killed", "Exited"
 _RESUMES = "run again: it goes on from what was kept"
 
 
@@ -42,9 +41,8 @@ def recorded(path: Path, stage: str, key: str) -> Iterator[None]:
         RuntimeError: the stage called ``sys.exit``, which is no success, whatever its code.
     """
     about = {"stage": stage, "entry": key}
-    path.unlink(
-        missing_ok=True
-    )  # if nothing can be written, the reason of an earlier failure is not this one's
+    # If nothing can be written, the reason of an earlier failure is not this one's.
+    path.unlink(missing_ok=True)
     _write(path, {**about, "process": process_id(), "host": platform.node(), "time": _now()})
     try:
         yield
@@ -52,15 +50,11 @@ def recorded(path: Path, stage: str, key: str) -> Iterator[None]:
         path.unlink(missing_ok=True)  # stopped from outside, not failed
         raise
     except BaseException as error:
+        text, kind = told(error), type(error).__name__
+        if isinstance(error, SystemExit):
+            text = f"its code called sys.exit({error.code!r})"
         log = "".join(traceback.format_exception(error))[-_LOG_CHARACTERS:]
-        text = (
-            f"its code called sys.exit({error.code!r})"
-            if isinstance(error, SystemExit)
-            else told(error)
-        )
-        _write(
-            path, {**about, "error": text, "type": type(error).__name__, "time": _now(), "log": log}
-        )
+        _write(path, {**about, "error": text, "type": kind, "time": _now(), "log": log})
         if isinstance(error, SystemExit):
             raise RuntimeError(f"{stage} {key}: {text}") from error
         raise
@@ -79,23 +73,19 @@ def bury(root: Path, process: str, code: int) -> bool:
     Returns:
         Whether a stage was cut short, that is, not finished, failed or stopped in order.
     """
-    for path in root.glob(".status/*/*.json"):
+    own = process, platform.node()
+    for path in Layout(root).status_folder.parent.glob("*/*.json"):
         status = _read(path)
-        if (
-            status is None
-            or "error" in status
-            or (status.get("process"), status.get("host")) != (process, platform.node())
-        ):
+        if status is None or "error" in status:
+            continue
+        if (status.get("process"), status.get("host")) != own:
             continue
         if -code in _FROM_OUTSIDE:
             path.unlink(missing_ok=True)
         else:
             about = {name: status.get(name) for name in ("stage", "entry")}
-            kind = _KILLED if code < 0 else _EXITED
-            _write(
-                path,
-                {**about, "error": f"{_ending(code)}; {_RESUMES}", "type": kind, "time": _now()},
-            )
+            text, kind = f"{_ending(code)}; {_RESUMES}", _KILLED if code < 0 else _EXITED
+            _write(path, {**about, "error": text, "type": kind, "time": _now()})
         return True
     return False
 
@@ -118,10 +108,8 @@ def in_words(path: Path) -> str:
 
 def _of_process(status: dict[str, Any]) -> str:
     process, host = status["process"], status.get("host")
-    who = (
-        f"process {process.partition(':')[0]}{'' if host == platform.node() else f' on {host}'}, "
-        f"begun {status.get('time')}"
-    )
+    place = "" if host == platform.node() else f" on {host}"
+    who = f"process {process.partition(':')[0]}{place}, begun {status.get('time')}"
     if host != platform.node() or alive(process):
         return f"is not finished ({who})"
     return (
@@ -137,12 +125,10 @@ def _ending(code: int) -> str:
         name = f" ({signal.Signals(-code).name})"
     except ValueError:
         name = ""
-    why = (
-        ", by hand or by the system, which does so when memory runs out"
-        if -code == signal.SIGKILL
-        else ""
-    )
-    return f"killed by signal {-code}{name}{why}"
+    killed = f"killed by signal {-code}{name}"
+    if -code != signal.SIGKILL:
+        return killed
+    return f"{killed}, by hand or by the system, which does so when memory runs out"
 
 
 def _read(path: Path, *, strict: bool = False) -> dict[str, Any] | None:
@@ -157,9 +143,8 @@ def _read(path: Path, *, strict: bool = False) -> dict[str, Any] | None:
 
 
 def _write(path: Path, status: dict[str, Any]) -> None:
-    from genbench.files import (
-        write_json,
-    )  # imports numpy, which a process that only waits does not need
+    # This imports numpy, which a process that only waits does not need.
+    from genbench.files import write_json
 
     with contextlib.suppress(OSError):  # a full disk: the stage's own error is the one to tell
         write_json(path, status)

@@ -1,4 +1,4 @@
-"""Typed records of scores and pictures, as the stages write them and the report reads them."""
+"""Typed records of scores, as the stages write them and the report reads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from genbench.errors import UserError
 from genbench.files import read_json, write_json
 
-__all__ = ["Metric", "Record", "Visual", "read_record", "score_hash", "write_record"]
+__all__ = ["Metric", "Record", "read_record", "score_hash", "write_record"]
 
 _DIGITS = 9
 
@@ -68,19 +68,6 @@ class Record:
     made_from: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Visual:
-    """A finished picture: the file's name and content (PNG or GIF), its kind, and what a reader
-    sees on it.
-    """
-
-    file: str
-    kind: str
-    title: str
-    caption: str
-    data: bytes
-
-
 def write_record(path: Path, record: Record) -> None:
     """Write a record as JSON, atomically."""
     write_json(path, asdict(record))
@@ -120,9 +107,8 @@ def score_hash(metrics: Mapping[str, Metric], *behind: str) -> str:
         "metrics": {name: _rounded(asdict(metric)) for name, metric in metrics.items()},
         "behind": behind,
     }
-    return hashlib.sha256(
-        json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _rounded(value: Any) -> Any:

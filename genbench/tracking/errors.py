@@ -33,13 +33,10 @@ def is_failure(error: Exception) -> bool:
     """Whether an error is MLflow's or one of the libraries below it, or says that one of these is
     not there: what :func:`explanation` explains.
     """
-    passed = [
-        frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)
-    ]
-    modules = [type(error).__module__, *passed]
-    return isinstance(error, ImportError) or any(
-        str(module).partition(".")[0] in _LIBRARIES for module in modules
-    )
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [type(error).__module__, *(frame.f_globals.get("__name__", "") for frame in frames)]
+    packages = {str(module).partition(".")[0] for module in modules}
+    return isinstance(error, ImportError) or not packages.isdisjoint(_LIBRARIES)
 
 
 def explanation(error: BaseException, uri: str, database: Path | None, rebuild: str) -> str:
@@ -56,10 +53,8 @@ def explanation(error: BaseException, uri: str, database: Path | None, rebuild: 
         in_file = next((one for one in behind if isinstance(one, sqlite3.Error)), None)
         if in_file is not None:
             return of_sqlite(in_file, database, rebuild)
-        return (
-            f"MLflow refuses what {database} was to hold ({_first_line(error)}); if that stays "
-            f"so, {rebuild}"
-        )
+        reason = _first_line(error)
+        return f"MLflow refuses what {database} was to hold ({reason}); if that stays so, {rebuild}"
     absent = next((one for one in behind if isinstance(one, ImportError)), None)
     if absent is not None:
         return f"{shown(uri)} needs {_package(absent)}; or {_PLACE}"
@@ -67,19 +62,15 @@ def explanation(error: BaseException, uri: str, database: Path | None, rebuild: 
         return (
             of_server(uri) or f"{shown(uri)} refuses ({_first_line(error)}); see the server's log"
         )
-    return (
-        f"{_wrong_kind(uri) or f'MLflow cannot use {shown(uri)} ({_first_line(behind[-1])})'}; "
-        f"{_PLACE}"
-    )
+    cannot = f"MLflow cannot use {shown(uri)} ({_first_line(behind[-1])})"
+    return f"{_wrong_kind(uri) or cannot}; {_PLACE}"
 
 
 def _package(absent: ImportError) -> str:
     """``the Python package psycopg, which is not installed: `pip install psycopg[binary]```."""
     name = absent.name or "that its driver is in"
-    return (
-        f"the Python package {name}, which is not installed: `pip install "
-        f"'{_PACKAGES.get(name, name)}'`"
-    )
+    install = f"pip install '{_PACKAGES.get(name, name)}'"
+    return f"the Python package {name}, which is not installed: `{install}`"
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
@@ -113,7 +104,8 @@ def shown(uri: str) -> str:
 
 def _wrong_kind(uri: str) -> str | None:
     """Why an address names no kind of store that MLflow has, or None."""
-    scheme, address = uri.partition(":")[0].partition("+")[0] if ":" in uri else "", shown(uri)
+    scheme = uri.partition(":")[0].partition("+")[0] if ":" in uri else ""
+    address = shown(uri)
     if scheme in ("", "file"):
         return (
             f"{address} is a folder, in which MLflow keeps runs no longer: sqlite:///PATH names "
@@ -140,8 +132,8 @@ def of_sqlite(error: sqlite3.Error, database: Path, rebuild: str) -> str:
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return (
             f"{database} is locked by another process, one that is writing to it for long: end it "
-            "(a sqlite shell, `mlflow`, "
-            f"`genbench ui`; `fuser {database}` names it), then run this again"
+            f"(a sqlite shell, `mlflow`, `genbench ui`; `fuser {database}` names it), then run "
+            "this again"
         )
     if code == "SQLITE_NOTADB":
         return f"{database} is no sqlite database, or its beginning is damaged; {rebuild}"
@@ -155,8 +147,8 @@ def of_sqlite(error: sqlite3.Error, database: Path, rebuild: str) -> str:
     if code.startswith("SQLITE_IOERR"):
         return (
             f"cannot write {database} ({error}): the disk is full or faulty, or the file larger "
-            "than the system allows; mend that, then run this "
-            "again: it mends what was left unfinished"
+            "than the system allows; mend that, then run this again: it mends what was left "
+            "unfinished"
         )
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
         return (
@@ -184,20 +176,15 @@ def of_server(uri: str) -> str | None:
     except (UnicodeDecodeError, json.JSONDecodeError):
         return _no_mlflow(address)
     except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
+        reason = _first_line(getattr(error, "reason", None) or error)
         return (
-            f"{address} does not answer "
-            f"({_first_line(getattr(error, 'reason', None) or error)}): start the server (`mlflow "
-            f"server`), or {_PLACE}"
+            f"{address} does not answer ({reason}): start the server (`mlflow server`), or {_PLACE}"
         )
 
 
 def _request(uri: str) -> urllib.request.Request:
-    request, parts = (
-        urllib.request.Request(
-            f"{shown(uri).rstrip('/')}{_SEARCH}", headers={"User-Agent": "genbench"}
-        ),
-        urlsplit(uri),
-    )
+    address, parts = f"{shown(uri).rstrip('/')}{_SEARCH}", urlsplit(uri)
+    request = urllib.request.Request(address, headers={"User-Agent": "genbench"})
     if parts.username is not None:
         pair = base64.b64encode(f"{parts.username}:{parts.password or ''}".encode()).decode()
         request.add_header("Authorization", f"Basic {pair}")

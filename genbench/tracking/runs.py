@@ -1,5 +1,5 @@
-"""A finished entry as a tracker shows it: key, parameters, tags, and points of scores, costs and
-curves. Imports no tracker.
+"""The results of an entry as a tracker shows them: key, parameters, tags, and points of scores,
+costs and curves. Imports no tracker.
 """
 
 from __future__ import annotations
@@ -10,53 +10,30 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from genbench.base import GenerativeModel
+from genbench.config.layout import RunDir
 from genbench.config.params import Entry, Params
-from genbench.data.datasets import spec_of
+from genbench.config.stages import ENTRY_STAGES
 from genbench.disk import told
-from genbench.errors import UserError
 from genbench.files import sha256
 from genbench.hardware.kind import in_words
-from genbench.registry import model_class
-from genbench.results.reader import (
-    Sampling,
-    Training,
-    read_sampling,
-    read_scores,
-    read_training,
-    read_visuals,
-)
-from genbench.results.staleness import (
-    is_conditional,
-    outdated_likelihood,
-    outdated_quality,
-    outdated_sampling,
-    outdated_training,
-)
-from genbench.scoring.records import Record, Visual, score_hash
+from genbench.pictures.picture import Picture
+from genbench.results.entry import EntryResults, State, read_entry
+from genbench.results.reader import Training
+from genbench.scoring.records import Record, score_hash
 
-__all__ = ["RECORDS", "SHOWN", "Finished", "Point", "find", "legal", "read"]
+__all__ = ["RECORDS", "SHOWN", "Point", "TrackedRun", "legal", "tracked_run", "tracked_runs"]
 
-RECORDS = (
-    "history.csv",
-    "cost.json",
-    "provenance.json",
-    "sampling.json",
-    "likelihood.json",
-    "quality.json",
-)
-"""Files of an entry that are kept beside its run."""
+RECORDS = ("history", "cost", "provenance", "sampling", "likelihood", "quality")
+"""What of an entry is kept beside its run, as :class:`genbench.config.layout.RunDir` names it."""
 
 SHOWN = 100
 """Samples that a tracker shows."""
 
-_TRAINED = ("weights.safetensors", "history.csv", "cost.json", "provenance.json")
-_SAMPLED = ("samples.npz", "sampling.json")
-_SCORED = ("likelihood.json", "quality.json")
 _CURVES = {"loss": "train", "valid_loss": "valid"}
 
 
@@ -71,14 +48,14 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class TrackedRun:
     """A finished entry.
 
     Attributes:
         entry: what it is.
-        folder: its outputs.
+        run_dir: its outputs.
         samples: the first :data:`SHOWN`, uint8 (n, H, W).
-        visuals: its further pictures; empty where they were not drawn.
+        pictures: its further pictures; empty where they were not drawn.
         key: hash of its content, without timings.
         start, end: of training, in milliseconds since 1970.
         params: its parameters, flattened: ``train.optim.loss.lr``.
@@ -87,9 +64,9 @@ class Finished:
     """
 
     entry: Entry
-    folder: Path
+    run_dir: RunDir
     samples: np.ndarray
-    visuals: Sequence[Visual]
+    pictures: Sequence[Picture]
     key: str
     start: int
     end: int
@@ -98,70 +75,68 @@ class Finished:
     metrics: Sequence[Point]
 
 
-@dataclass(frozen=True, slots=True)
-class _Outputs:
-    """What the stages of an entry wrote."""
-
-    training: Training
-    sampling: Sampling
-    visuals: tuple[Visual, ...]
-    scores: Mapping[str, Record]
-
-    @classmethod
-    def of(cls, params: Params, entry: Entry) -> _Outputs:
-        run = params.run(entry.name)
-        visuals = read_visuals(run) if (run / "visuals" / "visuals.json").is_file() else ()
-        scores = {name: read_scores(run, name, entry) for name in _SCORED}
-        return cls(read_training(run), read_sampling(run, spec_of(entry.dataset)), visuals, scores)
-
-
-def find(params: Params) -> tuple[list[Finished], dict[str, str]]:
+def tracked_runs(params: Params) -> tuple[list[TrackedRun], dict[str, str]]:
     """The finished entries of a profile; and of the others, by name, why they are not: no file of
     one is in the way of another.
     """
     found = {name: _found(params, entry) for name, entry in params.entries.items()}
-    finished = [one for one in found.values() if isinstance(one, Finished)]
-    return finished, {name: reason for name, reason in found.items() if isinstance(reason, str)}
+    runs = [one for one in found.values() if isinstance(one, TrackedRun)]
+    return runs, {name: reason for name, reason in found.items() if isinstance(reason, str)}
 
 
-def _found(params: Params, entry: Entry) -> Finished | str:
-    """A finished entry, or why it is not; also where a file goes while it is read, as DVC removes
-    outputs of stages that it runs again.
-    """
-    for stage, names in (("train", _TRAINED), ("sample", _SAMPLED), ("score", _SCORED)):
-        lacking = [name for name in names if not (params.run(entry.name) / name).is_file()]
-        if lacking:
-            return f"{stage}: no {', '.join(lacking)}"
+def _found(params: Params, entry: Entry) -> TrackedRun | str:
+    """A finished entry, or why it is not. One whose pictures were not drawn is."""
+    results = read_entry(params, entry)
+    drawn = results.pictures.state is not State.MISSING
+    needed = [stage for stage in ENTRY_STAGES if drawn or stage != "pictures"]
+    reasons = results.why_not(needed)
+    if reasons:
+        return "; ".join(reasons)
     try:
-        model_class(entry.model)
-    except UserError as error:
-        return str(error)
-    try:
-        outputs = _Outputs.of(params, entry)
-        return _outdated(params, entry, outputs) or _finished(params, entry, outputs)
-    except (ValueError, OSError) as error:
-        return f"damaged: {told(error)}"
+        return tracked_run(results)
+    except OSError as error:  # a file that DVC has removed meanwhile, to run its stage again
+        return told(error)
 
 
-def _outdated(params: Params, entry: Entry, outputs: _Outputs) -> str | None:
-    """What of an entry is of another state of params.yaml, or None."""
-    likelihood, quality = outputs.scores.values()
-    found = {
-        "train": outdated_training(entry, outputs.training.about, outputs.training.provenance),
-        "sample": outdated_sampling(
-            params, entry, outputs.sampling.info, len(outputs.sampling.images)
-        ),
-        "score_likelihood": outdated_likelihood(params, entry, likelihood),
-        "score_samples": outdated_quality(params, quality),
-    }
-    return next(
-        (
-            f"{stage}: out of date, {reason}"
-            for stage, reason in found.items()
-            if reason is not None
-        ),
-        None,
+def tracked_run(results: EntryResults) -> TrackedRun:
+    """What a tracker shows of a finished entry."""
+    entry, run_dir = results.entry, results.layout.run_dir(results.entry.name)
+    model, training, sampling = results.model, results.training.result, results.sampling.result
+    likelihood, quality = results.likelihood.result, results.quality.result
+    assert model is not None
+    assert training is not None
+    assert sampling is not None
+    assert likelihood is not None
+    assert quality is not None
+    # The weights' date, not the clock's: logging the same files again gives the same points.
+    end = round(1000 * run_dir.weights.stat().st_mtime)
+    start = end - round(1000 * training.cost["train_seconds"])
+    records = [likelihood, quality]
+    cost = {**training.cost, "sample_ms_per_image": sampling.info["sample_ms_per_image"]}
+    points = [*_curves(training.history, start), *_scores(records, cost, end)]
+    # MLflow stores infinity as a large number and draws it.
+    broken = sorted({point.key for point in points if not math.isfinite(point.value)})
+    tags = _tags(results, model, records, training, sampling.info)
+    profile = results.layout.profile
+    return TrackedRun(
+        entry=entry,
+        run_dir=run_dir,
+        samples=sampling.images[:SHOWN].copy(),
+        pictures=results.pictures.result or (),
+        key=_key(profile, entry, run_dir, {"likelihood.json": likelihood, "quality.json": quality}),
+        start=start,
+        end=end,
+        params=dict(_flat("", {"profile": profile, "entry": entry.name, **_blocks(entry)})),
+        tags=tags | ({"not_finite": ", ".join(broken)} if broken else {}),
+        metrics=[point for point in points if math.isfinite(point.value)],
     )
+
+
+def _blocks(entry: Entry) -> dict[str, Any]:
+    """All parameters of an entry but its name."""
+    blocks = asdict(entry)
+    del blocks["name"]
+    return blocks
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -177,28 +152,23 @@ def legal(name: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", name)
 
 
-def _key(params: Params, entry: Entry, scores: Mapping[str, Any]) -> str:
+def _key(profile: str, entry: Entry, run_dir: RunDir, records: Mapping[str, Record]) -> str:
     """Hash of what an entry is and scored; equal for runs that differ in speed, machine or commit
     alone.
     """
-    folder = params.run(entry.name)
-    pictures = [
-        folder / "samples.npz",
-        *sorted(path for path in (folder / "visuals").glob("*") if path.is_file()),
-    ]
+    scores = {name: asdict(record) for name, record in records.items()}
+    for record in scores.values():
+        record["made_from"] = _without_kind(record["made_from"])
+    drawn = sorted(path for path in run_dir.pictures.glob("*") if path.is_file())
     content = {
-        "profile": params.profile,
+        "profile": profile,
         "entry": asdict(entry),
-        "weights": sha256(folder / "weights.safetensors"),
-        "scores": {
-            name: {**record, "made_from": _without_kind(record["made_from"])}
-            for name, record in scores.items()
-        },
-        "pictures": {path.name: sha256(path) for path in pictures},
+        "weights": sha256(run_dir.weights),
+        "scores": scores,
+        "pictures": {path.name: sha256(path) for path in (run_dir.samples, *drawn)},
     }
-    return hashlib.sha256(
-        json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _without_kind(made_from: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,85 +190,42 @@ def _curves(history: Sequence[Mapping[str, float | None]], start: int) -> Iterat
                 yield Point(legal(f"{phase}/{_CURVES.get(name, name)}"), value, milliseconds, step)
 
 
-def _scores(
-    records: Sequence[Record], cost: Mapping[str, Any], sampling: Mapping[str, Any], end: int
-) -> Iterator[Point]:
+def _scores(records: Sequence[Record], cost: Mapping[str, Any], end: int) -> Iterator[Point]:
     for record in records:
         for name, metric in record.metrics.items():
             yield Point(legal(name), metric.value, end, 0)
             if metric.stderr is not None:
                 yield Point(legal(f"{name}_stderr"), metric.stderr, end, 0)
-    for name, value in {**cost, "sample_ms_per_image": sampling["sample_ms_per_image"]}.items():
+    for name, value in cost.items():
         yield Point(f"cost/{name}", float(value), end, 0)
 
 
 def _tags(
-    entry: Entry,
+    results: EntryResults,
+    model: type[GenerativeModel],
     records: Sequence[Record],
+    training: Training,
     sampling: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-    weights: str,
 ) -> dict[str, str]:
-    cls = model_class(entry.model)
     scores = {name: metric for record in records for name, metric in record.metrics.items()}
     withheld = {name: reason for record in records for name, reason in record.withheld.items()}
+    made = training.provenance
     tags = {
-        "family": cls.family,
-        "likelihood": cls.likelihood.value,
-        "control": json.dumps(cls.control),
-        "conditional": json.dumps(is_conditional(cls, entry)),
+        "family": model.family,
+        "likelihood": model.likelihood.value,
+        "control": json.dumps(model.control),
+        "conditional": json.dumps(results.conditional),
         "sampler": sampling["sampler"],
         "matches_likelihood": json.dumps(sampling["matches_likelihood"]),
-        "git": provenance["git"] or "none",
-        "hardware": provenance["hardware"],
-        "device": provenance["device"],
-        **({"processor": in_words(provenance["kind"])} if "kind" in provenance else {}),
-        **({"precision": provenance["precision"]} if "precision" in provenance else {}),
-        "threads": provenance["threads"],
-        "score_hash": score_hash(scores, weights),
+        "git": made["git"] or "none",
+        "hardware": made["hardware"],
+        "device": made["device"],
+        **({"processor": in_words(made["kind"])} if "kind" in made else {}),
+        **({"precision": made["precision"]} if "precision" in made else {}),
+        "threads": made["threads"],
+        "score_hash": score_hash(scores, training.weights),
         "mlflow.source.name": "genbench",
-        **{f"versions.{name}": version for name, version in provenance["versions"].items()},
+        **{f"versions.{name}": version for name, version in made["versions"].items()},
         **{f"withheld.{legal(name)}": reason for name, reason in withheld.items()},
     }
     return {name: str(value) for name, value in tags.items()}
-
-
-def read(params: Params, entry: Entry) -> Finished:
-    """A finished entry from its files.
-
-    Raises:
-        UserError: a file is damaged; names it.
-    """
-    return _finished(params, entry, _Outputs.of(params, entry))
-
-
-def _finished(params: Params, entry: Entry, outputs: _Outputs) -> Finished:
-    folder = params.run(entry.name)
-    cost, sampling, records = (
-        outputs.training.cost,
-        outputs.sampling.info,
-        list(outputs.scores.values()),
-    )
-    # The weights' date, not the clock's: logging the same files again gives the same points.
-    end = round(1000 * (folder / "weights.safetensors").stat().st_mtime)
-    start = end - round(1000 * cost["train_seconds"])
-    points = [*_curves(outputs.training.history, start), *_scores(records, cost, sampling, end)]
-    # MLflow stores infinity as a large number and draws it.
-    broken = sorted({point.key for point in points if not math.isfinite(point.value)})
-    blocks = {
-        name: getattr(entry, name)
-        for name in ("model", "dataset", "seed", "arch", "train", "sample", "score")
-    }
-    tags = _tags(entry, records, sampling, outputs.training.provenance, outputs.training.weights)
-    return Finished(
-        entry=entry,
-        folder=folder,
-        samples=outputs.sampling.images[:SHOWN].copy(),
-        visuals=outputs.visuals,
-        key=_key(params, entry, {name: asdict(record) for name, record in outputs.scores.items()}),
-        start=start,
-        end=end,
-        params=dict(_flat("", {"profile": params.profile, "entry": entry.name, **blocks})),
-        tags=tags | ({"not_finite": ", ".join(broken)} if broken else {}),
-        metrics=[point for point in points if math.isfinite(point.value)],
-    )

@@ -19,20 +19,17 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
-os.environ.setdefault(
-    "MLFLOW_DISABLE_TELEMETRY", "true"
-)  # before mlflow is imported, which sends at once
-os.environ.setdefault(
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
-)  # its own default waits four minutes for a server that is not there
-os.environ.setdefault(
-    "MLFLOW_HTTP_REQUEST_TIMEOUT", "30"
-)  # and two minutes, each time, for one that says nothing
+# Before mlflow is imported, which sends at once. By its own defaults it waits four minutes for a
+# server that is not there, and two minutes, each time, for one that says nothing.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+from genbench.config.layout import Layout
 from genbench.disk import explained
 from genbench.errors import UserError
 from genbench.processes.lock import hold
@@ -59,7 +56,7 @@ def default_uri(root: Path) -> str:
     Raises:
         UserError: an address cannot hold the project's path.
     """
-    given, path = os.environ.get("MLFLOW_TRACKING_URI"), str(root / "mlflow.db")
+    given, path = os.environ.get("MLFLOW_TRACKING_URI"), str(Layout(root).database)
     if given:
         return given
     # MLflow makes folders by the address as it stands, and opens the database by what it decodes
@@ -67,9 +64,8 @@ def default_uri(root: Path) -> str:
     if "?" in path or unquote(path) != path or not _is_unicode(path):
         raise UserError(
             f"MLflow cannot keep its database in {path!r}: an address cannot hold '?', '%' before "
-            "two hexadecimal digits, or letters that the "
-            "locale cannot (LC_ALL, PYTHONUTF8); rename the folder, or set MLFLOW_TRACKING_URI to "
-            "another place"
+            "two hexadecimal digits, or letters that the locale cannot (LC_ALL, PYTHONUTF8); "
+            "rename the folder, or set MLFLOW_TRACKING_URI to another place"
         )
     return f"sqlite:///{path}"
 
@@ -104,7 +100,7 @@ class Store:
     @property
     def rebuild(self) -> str:
         """How to mend a database that is past using."""
-        if self.database == (self.root / "mlflow.db").resolve():
+        if self.database == Layout(self.root).database.resolve():
             return (
                 "delete mlflow.db and mlruns/ and run `genbench track`, since they only mirror "
                 "what is in runs/"
@@ -126,17 +122,15 @@ class Store:
                 f"{self.uri} keeps nothing when the command ends: name a file, as in "
                 "sqlite:///runs.db"
             )
-        database = self.database
-        lock = (
-            database.with_name(f"{database.name}.lock")
-            if database
-            else self.root / ".track" / "lock"
-        )
+        database, layout = self.database, Layout(self.root)
+        lock = layout.tracking_lock
+        if database is not None:
+            lock = database.with_name(f"{database.name}.lock")
         with _quiet(), hold(lock, f"tracking in {database or shown(self.uri)}"):
             try:
                 if database is not None:
                     self._prepare(database)
-                with explained((database or self.root / "mlflow.db").with_name("mlruns")):
+                with explained((database or layout.database).with_name("mlruns")):
                     yield MlflowClient(self.uri)
             except Exception as error:
                 if is_failure(error):
@@ -156,14 +150,8 @@ class Store:
         if revision == newest:
             return
         if not holds and (revision is None or revision in known):
-            print(
-                (
-                    f"{database} was left half made, by a full disk or a kill, and holds nothing: "
-                    "making it anew"
-                ),
-                file=sys.stderr,
-                flush=True,
-            )
+            told = "was left half made, by a full disk or a kill, and holds nothing"
+            print(f"{database} {told}: making it anew", file=sys.stderr, flush=True)
             with explained(database):
                 _make(database)
         elif revision is None:
@@ -173,14 +161,12 @@ class Store:
         elif revision in known:
             raise UserError(
                 f"{database} is of an older MLflow (version {revision} of its tables): `mlflow db "
-                f"upgrade {self.uri}` brings it to MLflow "
-                f"{mlflow.__version__}; or {self.rebuild}"
+                f"upgrade {self.uri}` brings it to MLflow {mlflow.__version__}; or {self.rebuild}"
             )
         else:
             raise UserError(
                 f"{database} is of a newer MLflow than {mlflow.__version__}, which does not know "
-                f"version {revision} of its tables: "
-                f"install that one; or {self.rebuild}"
+                f"version {revision} of its tables: install that one; or {self.rebuild}"
             )
 
 
@@ -204,14 +190,12 @@ def _quiet() -> Iterator[None]:
 @cache
 def _revisions() -> tuple[frozenset[str], str]:
     """The versions of its tables that this MLflow knows, and the one that it uses."""
-    from alembic.script import (
-        ScriptDirectory,
-    )  # by which MLflow moves its tables from one version to the next
+    # By which MLflow moves its tables from one version to the next.
+    from alembic.script import ScriptDirectory
 
     script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    return frozenset(one.revision for one in script.walk_revisions()), str(
-        script.get_current_head()
-    )
+    known = frozenset(one.revision for one in script.walk_revisions())
+    return known, str(script.get_current_head())
 
 
 def _looked_into(database: Path, rebuild: str) -> tuple[str | None, bool]:
@@ -222,45 +206,37 @@ def _looked_into(database: Path, rebuild: str) -> tuple[str | None, bool]:
         UserError: it is no sqlite file, damaged, locked, not to be written, or some other
             program's.
     """
+    address = f"{database.as_uri()}?mode=rw"
     try:
-        found = sqlite3.connect(
-            f"{database.as_uri()}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None
-        )
+        found = sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)
         with contextlib.closing(found) as connection:
-            connection.execute(
-                "BEGIN IMMEDIATE"
-            )  # whether it can be written, and nobody else is about to
-            tables = {
-                str(name)
-                for (name,) in connection.execute(
-                    "SELECT name FROM sqlite_master WHERE type = 'table'"
-                )
-            }
-            ours = {name for name in tables if not name.startswith("sqlite_")}
+            # Whether it can be written, and nobody else is about to.
+            connection.execute("BEGIN IMMEDIATE")
+            ours = {name for name in _tables(connection) if not name.startswith("sqlite_")}
             if ours and "experiments" not in ours and not ours <= {"alembic_version"}:
                 listed = ", ".join(sorted(ours)[:5])
                 raise UserError(
                     f"{database} is another program's database (its tables: {listed}); name "
                     "another place by --uri or MLFLOW_TRACKING_URI"
                 )
-            version = (
-                connection.execute("SELECT version_num FROM alembic_version").fetchone()
-                if "alembic_version" in ours
-                else None
-            )
-            return None if version is None else str(version[0]), any(
-                _filled(connection, name) for name in ours
-            )
+            version = None
+            if "alembic_version" in ours:
+                version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            holds = any(_filled(connection, name) for name in ours)
+            return None if version is None else str(version[0]), holds
     except sqlite3.Error as error:
         raise UserError(of_sqlite(error, database, rebuild)) from error
 
 
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    return {str(name) for (name,) in connection.execute(query)}
+
+
 def _filled(connection: sqlite3.Connection, table: str) -> bool:
     condition = _ALWAYS_FILLED.get(table, "1")
-    return (
-        connection.execute(f'SELECT 1 FROM "{table}" WHERE {condition} LIMIT 1').fetchone()
-        is not None
-    )
+    query = f'SELECT 1 FROM "{table}" WHERE {condition} LIMIT 1'
+    return connection.execute(query).fetchone() is not None
 
 
 def _make(database: Path) -> None:
@@ -270,9 +246,8 @@ def _make(database: Path) -> None:
     _remove(new, "", *_BESIDE)
     try:
         _initialise(new, database.parent / "mlruns")
-        _remove(
-            database, *_BESIDE
-        )  # sqlite would undo in the new file what a journal says of the old one
+        # sqlite would undo in the new file what a journal says of the old one.
+        _remove(database, *_BESIDE)
         os.replace(new, database)
     finally:
         _remove(new, "", *_BESIDE)

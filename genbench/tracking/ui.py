@@ -52,21 +52,17 @@ def ui(
         found = [one for one in client.search_experiments() if one.name.startswith("genbench-")]
     if not found:
         raise UserError(_nothing(store.database))
+    page = f"http://{_shown(host, names)}:{port}"
     for one in sorted(found, key=lambda one: str(one.name)):
-        print(
-            f"{one.name}: http://{_shown(host, names)}:{port}/{VIEW_PATH.format(one.experiment_id)}"
-        )
+        print(f"{one.name}: {page}/{VIEW_PATH.format(one.experiment_id)}")
     if not _is_loopback(host):
         print(_warning(names), file=sys.stderr)
     print("Ready in some seconds; Ctrl-C stops it.", flush=True)
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = (
-        "false"  # a second process of 200 MB that genbench has no use for
-    )
+    # That is a second process of 200 MB that genbench has no use for.
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
-    os.execv(
-        sys.executable,
-        [*command, "--host", host, "--port", str(port), "--workers", "1", *_options(names, port)],
-    )
+    listening = ["--host", host, "--port", str(port), "--workers", "1"]
+    os.execv(sys.executable, [*command, *listening, *_options(names, port)])
 
 
 def _nothing(database: Path | None) -> str:
@@ -83,20 +79,17 @@ def _nothing(database: Path | None) -> str:
 def _check_address(host: str, port: int) -> None:
     """Raise UserError unless the port can be listened on."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
+        is_unknown = isinstance(error, socket.gaierror)
         remedy = f"choose another port, e.g. --port {port + 1}"
         if error.errno in (errno.EACCES, errno.EPERM):
             remedy = "ports below 1024 belong to the system; choose another, e.g. --port 5000"
-        elif isinstance(error, socket.gaierror) or error.errno in (
-            errno.EADDRNOTAVAIL,
-            errno.EAFNOSUPPORT,
-        ):
+        elif is_unknown or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             remedy = "--host must be an address of this machine; 0.0.0.0 stands for all of them"
         raise UserError(f"cannot listen on {host}:{port} ({error.strerror}); {remedy}") from error
 
@@ -126,14 +119,8 @@ def _names(text: str | None) -> list[str]:
     if text is None:
         return []
     names = [name.strip() for name in text.split(",")]
-    wrong = next(
-        (
-            name
-            for name in names
-            if not re.fullmatch(r"[\w.*-]+(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?", name)
-        ),
-        None,
-    )
+    legal = re.compile(r"[\w.*-]+(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?")
+    wrong = next((name for name in names if not legal.fullmatch(name)), None)
     if wrong is not None:
         raise UserError(
             "--allowed-hosts: must be names or addresses with commas between them, as in "
@@ -150,11 +137,9 @@ def _options(names: Sequence[str], port: int) -> list[str]:
         return []
     if "*" in names:
         return ["--allowed-hosts", "*", "--cors-allowed-origins", "*"]
-    hosts = [
-        one
-        for name in (*names, *_LOCAL)
-        for one in ([name] if re.search(r":\d+$", name) else [name, f"{name}:{port}"])
-    ]
+    hosts = []
+    for name in (*names, *_LOCAL):
+        hosts += [name] if re.search(r":\d+$", name) else [name, f"{name}:{port}"]
     # A browser says where a page came from with each search that the page makes, also of the page's
     # own server.
     origins = [f"{scheme}://{one}" for one in hosts for scheme in ("http", "https")]
@@ -168,6 +153,5 @@ def _warning(names: Sequence[str]) -> str:
         return text
     return (
         f"{text} Browsers on other machines get 403 unless MLflow is told how they call this one: "
-        "add "
-        f"--allowed-hosts {socket.gethostname()} (names or addresses, with commas between them)"
+        f"add --allowed-hosts {socket.gethostname()} (names or addresses, with commas between them)"
     )

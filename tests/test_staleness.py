@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params, load_params
 from genbench.data.datasets import spec_of
 from genbench.errors import UserError
 from genbench.files import sha256, write_bytes
 from genbench.hardware.compute import Compute
+from genbench.pipeline.stage_runner import call_stage
 from genbench.registry import build, model_class
 from genbench.results.staleness import is_conditional, outdated_likelihood
 from genbench.scoring.records import Metric, Record, read_record
 from genbench.weights import save
-from pipelines import code, score_likelihood
 from tests.params_factory import protocol
 from tests.small_project import ENTRIES, untrained
 from tests.toys import weights_of
@@ -33,12 +34,12 @@ WITHHELD = {"nats": "annealed importance sampling did not converge"}
 @pytest.fixture
 def params(tmp_path: Path) -> Params:
     found = Params(tmp_path, "quick", {"e": ENTRY}, ("mnist",), ("fid",), PROTOCOL, Compute())
-    write_bytes(found.run("e") / "weights.safetensors", weights_of(ENTRY))
+    write_bytes(Layout.of(found).run_dir("e").weights, weights_of(ENTRY))
     return found
 
 
 def record(params: Params, *, withheld: bool = False, **made_from: Any) -> Record:
-    weights = sha256(params.run("e") / "weights.safetensors")
+    weights = sha256(Layout.of(params).run_dir("e").weights)
     made = {"weights": weights, "options": {"terms": 5}, **made_from}
     return Record("e", {} if withheld else NATS, WITHHELD if withheld else {}, made)
 
@@ -69,7 +70,7 @@ def test_a_likelihood_is_of_its_weights_also_where_it_is_withheld(
 ) -> None:
     made = record(params, withheld=withheld)
     assert outdated_likelihood(params, ENTRY, made) is None
-    write_bytes(params.run("e") / "weights.safetensors", weights_of(ENTRY, 1.0))
+    write_bytes(Layout.of(params).run_dir("e").weights, weights_of(ENTRY, 1.0))
     assert outdated_likelihood(params, ENTRY, made) == "the weights are other ones now"
 
 
@@ -103,12 +104,12 @@ def test_the_stage_tells_its_options(project: Path) -> None:
     entry = found.entry("binary-rbm")
     save(
         build(entry, spec_of(entry.dataset)),
-        found.run(entry.name) / "weights.safetensors",
+        Layout.of(found).run_dir(entry.name).weights,
         entry=entry,
     )
-    code.run(found)
-    score_likelihood.run(found, entry.name)
-    made = read_record(found.run(entry.name) / "likelihood.json")
+    call_stage("fingerprints", found)
+    call_stage("score_likelihood", found, entry.name)
+    made = read_record(Layout.of(found).run_dir(entry.name).likelihood)
     assert made.made_from["options"] == dict(entry.score) == {"chains": 50, "temperatures": 100}
     assert outdated_likelihood(found, entry, made) is None
     changed = replace(entry, score={**entry.score, "temperatures": 200})

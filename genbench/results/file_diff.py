@@ -70,10 +70,9 @@ def _bits(name: str, a: np.ndarray, b: np.ndarray) -> Difference:
     how = f"{np.count_nonzero(other)} of {a.size} values"
     if a.dtype.kind not in "biuf":
         return Difference(name, how)
+    one, another = (x.ravel()[other].astype(np.float64) for x in (a, b))
     with np.errstate(invalid="ignore"):
-        size = float(
-            np.abs(a.ravel()[other].astype(np.float64) - b.ravel()[other].astype(np.float64)).max()
-        )
+        size = float(np.abs(one - another).max())
     return Difference(name, f"{how}, max |Δ| {size:.2g}", _finite(size))
 
 
@@ -153,8 +152,8 @@ def _how(name: str, same: Mapping[str, str]) -> Callable[[Path, Path], Iterator[
         ".safetensors": _weights,
         ".npz": _npz,
         ".csv": _tables,
+        ".json": partial(_records, same=same),
     }
-    suffixes[".json"] = partial(_records, same=same)
     return suffixes.get(Path(name).suffix, _opaque)
 
 
@@ -172,22 +171,21 @@ def _npz(first: Path, second: Path) -> Iterator[Difference]:
 
 
 def _records(first: Path, second: Path, *, same: Mapping[str, str]) -> Iterator[Difference]:
-    yield from values_differ(
-        *(_result(read_json(path), same) for path in (first, second)), relative=RELATIVE
-    )
+    one, other = (_result(read_json(path), same) for path in (first, second))
+    yield from values_differ(one, other, relative=RELATIVE)
 
 
 def _result(value: Any, same: Mapping[str, str]) -> Any:
     """A record without what a machine or a clock decides, with one hash for equal files."""
     if not isinstance(value, dict):
         return value
-    kept = {key: inner for key, inner in value.items() if key not in (*MACHINE, *_MEASURED)}
-    found = {
-        key: _result(inner, same) if key == "made_from" else inner for key, inner in kept.items()
-    }
-    return found | {
-        key: same.get(found[key], found[key]) for key in _SOURCES if isinstance(found.get(key), str)
-    }
+    found = {key: inner for key, inner in value.items() if key not in (*MACHINE, *_MEASURED)}
+    if "made_from" in found:
+        found["made_from"] = _result(found["made_from"], same)
+    for key in _SOURCES:
+        if isinstance(found.get(key), str):
+            found[key] = same.get(found[key], found[key])
+    return found
 
 
 def _tables(first: Path, second: Path) -> Iterator[Difference]:
@@ -201,9 +199,8 @@ def _tables(first: Path, second: Path) -> Iterator[Difference]:
         for number, pair in enumerate(zip(rows, rows_other, strict=True), start=1):
             for head, a, b in zip(heads, *pair, strict=True):
                 if a != b:
-                    yield Difference(
-                        f"row {number}, {head}", f"{a or 'nothing'} and {b or 'nothing'}"
-                    )
+                    how = f"{a or 'nothing'} and {b or 'nothing'}"
+                    yield Difference(f"row {number}, {head}", how)
 
 
 def _table(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -12,34 +12,43 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from genbench.config.layout import SHARED_FOLDERS, RunDir
 from genbench.errors import UserError
 from genbench.files import as_json as to_json
 from genbench.files import read_json, sha256
 from genbench.hardware.kind import in_words
-from genbench.results.compare import Difference, files_differ
+from genbench.pictures.picture import LIST
+from genbench.results.file_diff import Difference, files_differ
 
-__all__ = ["Report", "compare", "lines", "locate", "print_diff"]
+__all__ = ["Report", "compare_runs", "lines", "locate", "print_diff"]
 
-_PARTS: Mapping[str, str] = {
-    "weights.safetensors": "weights",
-    "samples.npz": "samples",
-    "sampling.json": "sampling",
-    "nats.npz": "nats",
-    "history.csv": "history",
-    "likelihood.json": "likelihood",
-    "quality.json": "quality",
-    "cost.json": "size",
-}
-"""File of an entry → what it is called here. Of cost.json the numbers of parameters and steps are
-compared, and no times.
+_PARTS = (
+    "weights",
+    "samples",
+    "sampling",
+    "nats",
+    "history",
+    "likelihood",
+    "quality",
+    "cost",
+    "pictures",
+)
+"""Parts of an entry that are compared, in their order, as :class:`genbench.config.layout.RunDir`
+names them. Of the cost the numbers of parameters and steps are compared, and no times.
 """
 
-_SOURCES = ("weights.safetensors", "samples.npz")
-"""Files by whose hashes others say what they were made from."""
+_CALLED = {"cost": "size"}
+"""What parts are called here, where that is another name."""
+
+_FORMER_PICTURES = "visuals/"
+"""The folder of pictures in earlier versions, whose list was ``visuals.json``."""
+
+_SOURCES = ("weights", "samples")
+"""Parts by whose hashes others say what they were made from."""
 
 _OTHERS = "other files"
 _PLURAL = ("weights", "samples", "nats", "pictures", "arrays", _OTHERS)
-_SHARED = ("data", "features")
+_OF_DATASETS = ("data", "features")
 _SHOWN = 3
 
 
@@ -71,64 +80,84 @@ class Report:
         return not (self.differing or self.only_in_first or self.only_in_second)
 
 
-def compare(first: Path, second: Path) -> Report:
+def compare_runs(first: Path, second: Path) -> Report:
     """Compare two folders ``runs/<profile>``, item by item."""
     ours, theirs = _items(first), _items(second)
     both = [name for name in ours if name in theirs]
-    items = {
-        name: _entries_differ(ours[name], theirs[name])
-        if ours[name].is_dir()
-        else {"arrays": files_differ(ours[name], theirs[name])}
-        for name in both
-    }
-    return Report(
-        first,
-        second,
-        items,
-        tuple(n for n in ours if n not in both),
-        tuple(n for n in theirs if n not in both),
-    )
+    items: dict[str, dict[str, list[Difference]]] = {}
+    for name in both:
+        if ours[name].is_dir():
+            items[name] = _entries_differ(ours[name], theirs[name])
+        else:
+            items[name] = {"arrays": files_differ(ours[name], theirs[name])}
+    only_first = tuple(name for name in ours if name not in both)
+    return Report(first, second, items, only_first, tuple(n for n in theirs if n not in both))
 
 
 def _items(run: Path) -> dict[str, Path]:
     """Folders of entries by name, then files of data sets by ``data/<dataset>`` and
     ``features/<dataset>``.
     """
-    folders = sorted(
-        path for path in run.iterdir() if path.is_dir() and path.name not in (*_SHARED, "code")
-    )
-    entries = {path.name: path for path in folders if _PARTS.keys() & _files(path)}
-    return entries | {
-        f"{name}/{path.stem}": path
-        for name in _SHARED
-        for path in sorted((run / name).glob("*.npz"))
+    folders = sorted(path for path in run.iterdir() if path.is_dir())
+    items = {
+        path.name: path for path in folders if path.name not in SHARED_FOLDERS and _results(path)
     }
+    for name in _OF_DATASETS:
+        items |= {f"{name}/{path.stem}": path for path in sorted((run / name).glob("*.npz"))}
+    return items
 
 
-def _files(folder: Path) -> set[str]:
-    """Files below a folder, by their paths in it, without those that are being written."""
-    found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    return {
-        path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts)
-    }
+def _results(folder: Path) -> bool:
+    """Whether a folder holds any result of an entry, not its pictures alone."""
+    return any(_part(name) not in ("pictures", _OTHERS) for name in _files(folder))
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Files below a folder by their paths in it, without those that are being written. Those of
+    earlier versions have the names of now, unless there are files of now beside them.
+    """
+    found: dict[str, Path] = {}
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        relative = path.relative_to(folder)
+        if not any(part.startswith(".") for part in relative.parts):
+            found[relative.as_posix()] = path
+    former = {name: path for name, path in found.items() if name.startswith(_FORMER_PICTURES)}
+    now = {name: path for name, path in found.items() if name not in former}
+    if any(_part(name) == "pictures" for name in now):
+        return now
+    folder_now = RunDir(Path()).pictures
+    lists = {f"{_FORMER_PICTURES}visuals.json": (folder_now / LIST).as_posix()}
+    for name, path in former.items():
+        now[lists.get(name, (folder_now / name.removeprefix(_FORMER_PICTURES)).as_posix())] = path
+    return now
+
+
+def _part(name: str) -> str:
+    """The part of an entry that a file belongs to."""
+    run_dir = RunDir(Path())
+    for part in _PARTS:
+        path: Path = getattr(run_dir, part)
+        if path in (Path(name), *Path(name).parents):
+            return part
+    return _OTHERS
 
 
 def _entries_differ(first: Path, second: Path) -> dict[str, list[Difference]]:
     """Part → differences of two folders of an entry, in the order of :data:`_PARTS`; files of later
     stages, unknown here, count too.
     """
-    names = _files(first) | _files(second)
+    ours, theirs = _files(first), _files(second)
+    names = sorted((ours.keys() | theirs.keys()) - {RunDir(Path()).provenance.name})
+    order = (*_PARTS, _OTHERS)
     found: dict[str, list[Difference]] = {}
     same: dict[str, str] = {}  # by hash, as files of equal content may differ in their form
-    for name in [
-        *(name for name in _PARTS if name in names),
-        *sorted(names - _PARTS.keys() - {"provenance.json"}),
-    ]:
-        part = _PARTS.get(name, "pictures" if name.startswith("visuals/") else _OTHERS)
-        differences = files_differ(first / name, second / name, same)
-        found.setdefault(part, []).extend(differences)
-        if name in _SOURCES and not differences:
-            same[sha256(second / name)] = sha256(first / name)
+    for name in sorted(names, key=lambda name: order.index(_part(name))):
+        part = _part(name)
+        one, other = ours.get(name, first / name), theirs.get(name, second / name)
+        differences = files_differ(one, other, same)
+        found.setdefault(_CALLED.get(part, part), []).extend(differences)
+        if part in _SOURCES and not differences:
+            same[sha256(other)] = sha256(one)
     return found
 
 
@@ -166,28 +195,36 @@ def lines(report: Report, first: str, second: str) -> Iterator[str]:
     called.
     """
     for name, parts in report.items.items():
-        yield f"{name}: {', '.join(_part(*part) for part in parts.items()) if any(parts.values()) else 'equal'}{_absent(parts)}"
+        differing = any(parts.values())
+        told = [_in_words(part, found) for part, found in parts.items()] if differing else ["equal"]
+        yield f"{name}: {', '.join(told)}{_absent(parts)}"
     for names, place in ((report.only_in_first, first), (report.only_in_second, second)):
         yield from (f"{name}: only in {place}" for name in names)
     lacking = len(report.only_in_first) + len(report.only_in_second)
     if report.equal:
         yield f"all {len(report.items)} are equal"
         return
-    yield f"{len(report.differing)} of {len(report.items)} differ" + (
-        f"; in one of the runs only: {lacking}" if lacking else ""
-    )
-    made = [_made_on(folder) for folder in (report.first, report.second)]
-    if made[0] != made[1]:
-        yield f"{first} was made on {' and '.join(made[0]) or 'an unknown machine'}, {second} on {' and '.join(made[1]) or 'an unknown machine'}"
+    more = f"; in one of the runs only: {lacking}" if lacking else ""
+    yield f"{len(report.differing)} of {len(report.items)} differ{more}"
+    ours, theirs = _made_on(report.first), _made_on(report.second)
+    if ours != theirs:
+        unknown = ["an unknown machine"]
+        yield (
+            f"{first} was made on {' and '.join(ours or unknown)}, {second} on "
+            f"{' and '.join(theirs or unknown)}"
+        )
 
 
 def _absent(parts: Mapping[str, object]) -> str:
     """The parts of an entry that neither run has, of which nothing can be said."""
-    absent = [part for part in _PARTS.values() if part not in parts and "arrays" not in parts]
+    if "arrays" in parts:
+        return ""
+    known = [_CALLED.get(part, part) for part in _PARTS if part != "pictures"]
+    absent = [part for part in known if part not in parts]
     return f" (neither has {', '.join(absent)})" if absent else ""
 
 
-def _part(name: str, differences: Sequence[Difference]) -> str:
+def _in_words(name: str, differences: Sequence[Difference]) -> str:
     if not differences:
         return f"{name} equal"
     shown = [f"{difference.where}: {difference.how}" for difference in differences[:_SHOWN]]
@@ -200,17 +237,15 @@ def _made_on(run: Path) -> list[str]:
     of torch, from its provenance files.
     """
     found = set()
-    for path in run.glob("*/provenance.json"):
+    for path in run.glob(f"*/{RunDir(Path()).provenance.name}"):
         try:
             made = read_json(path)
             kind = in_words(made["kind"]) if "kind" in made else made["hardware"]
-            found.add(
-                f"{kind} with {made['threads']} threads and torch {made['versions']['torch']}"
-            )
+            torch = made["versions"]["torch"]
+            found.add(f"{kind} with {made['threads']} threads and torch {torch}")
         except (ValueError, KeyError, TypeError, OSError):
-            found.add(
-                "an unknown machine"
-            )  # of a damaged record there is no more to say; the results were compared all the same
+            # Of a damaged record there is no more to say; the results were compared all the same.
+            found.add("an unknown machine")
     return sorted(found)
 
 
@@ -225,7 +260,7 @@ def print_diff(first: str, second: str, profile: str, *, as_json: bool = False) 
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    report = compare(*folders)
+    report = compare_runs(*folders)
     print(
         to_json(_as_dict(report)).rstrip() if as_json else "\n".join(lines(report, first, second))
     )

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from genbench.config.dependencies import entry_settings, shared_settings
+from genbench.config.dependencies import entry_params, shared_params
 from genbench.config.params import Entry, Params
+from genbench.config.stages import ENTRY_STAGES
 from genbench.hardware.compute import Compute
-from genbench.pipeline.fingerprints import ENTRY_STAGES
 from tests.params_factory import likelihood_images, protocol
 
 IMAGES = {1: 4, 10: 2, 200: 1}
@@ -33,7 +33,7 @@ def _concerned(params: Params = PARAMS, entry: Entry = ENTRY) -> set[str]:
     return {
         stage
         for stage in ENTRY_STAGES
-        if entry_settings(params, stage, entry) != entry_settings(PARAMS, stage, ENTRY)
+        if entry_params(params, stage, entry) != entry_params(PARAMS, stage, ENTRY)
     }
 
 
@@ -42,10 +42,10 @@ def _concerned(params: Params = PARAMS, entry: Entry = ENTRY) -> set[str]:
     [
         ({"arch": {"width": 2}}, {"train"}),
         ({"train": {"steps": 2}}, {"train"}),
-        ({"sample": {}}, {"sample", "visuals"}),
+        ({"sample": {}}, {"sample", "pictures"}),
         ({"score": {"draws": 2}}, {"score_likelihood"}),
-        ({"seed": 1}, {"train", "sample", "visuals", "score_likelihood"}),
-        ({"model": "vae"}, {"train", "sample", "visuals", "score_likelihood"}),
+        ({"seed": 1}, {"train", "sample", "pictures", "score_likelihood"}),
+        ({"model": "vae"}, {"train", "sample", "pictures", "score_likelihood"}),
         ({"dataset": "binary_mnist"}, set(ENTRY_STAGES)),
     ],
 )
@@ -73,7 +73,7 @@ def test_edit_of_the_protocol_concerns_the_stages_that_read_it(
 ) -> None:
     params = replace(PARAMS, protocol=replace(PARAMS.protocol, **change))
     assert _concerned(params) == stages
-    concerns_features = shared_settings(params, "features") != shared_settings(PARAMS, "features")
+    concerns_features = shared_params(params, "features") != shared_params(PARAMS, "features")
     assert concerns_features == ("feature_reference_images" in change)
 
 

@@ -16,19 +16,20 @@ from pathlib import Path
 
 import pytest
 
+from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params
+from genbench.config.stages import ENTRY_STAGES, STAGES
 from genbench.errors import UserError
-from genbench.pipeline import fingerprints
 from genbench.pipeline.fingerprints import (
-    ENTRY_STAGES,
-    Sources,
+    SHARED_STAGES,
     check_unchanged,
     entry_fingerprint,
     outdated_plugins,
     shared_fingerprint,
-    source_hash,
 )
-from pipelines import code as stage
+from genbench.pipeline.sources import SOURCE_ROOT, Sources, source_hash
+from genbench.pipeline.stage_runner import stage_places
+from pipelines import fingerprints as stage
 
 TREE = {
     "genbench/__init__.py": '"""A package."""\n__version__ = "1"\n',
@@ -66,7 +67,7 @@ TREE = {
         "import genbench.base, genbench.files as files\nfrom genbench.data import datasets\n"
     ),
     "pipelines/sample.py": "import genbench.base\n",
-    "pipelines/visuals.py": "import genbench.base\n",
+    "pipelines/pictures.py": "import genbench.base\n",
     "pipelines/score_likelihood.py": "import genbench.base\n",
     "pipelines/score_samples.py": "import genbench.files\n",
     "pipelines/report.py": "import genbench.files\n",
@@ -91,9 +92,7 @@ def _hashes(root: Path, metrics: tuple[str, ...] = ("fid",)) -> dict[str, str]:
         for e in ENTRIES.values()
         for s in ENTRY_STAGES
     }
-    return own | {
-        s: shared_fingerprint(sources, s, ("mnist",)).hash for s in fingerprints.SHARED_STAGES
-    }
+    return own | {s: shared_fingerprint(sources, s, ("mnist",)).hash for s in SHARED_STAGES}
 
 
 def _changed(root: Path, path: str, text: str) -> set[str]:
@@ -103,7 +102,7 @@ def _changed(root: Path, path: str, text: str) -> set[str]:
     return {name for name in before if before[name] != after[name]}
 
 
-NICE = {"train@nice", "sample@nice", "visuals@nice", "score_likelihood@nice"}
+NICE = {"train@nice", "sample@nice", "pictures@nice", "score_likelihood@nice"}
 MADE = {name.replace("nice", "made") for name in NICE}
 
 
@@ -233,14 +232,17 @@ def test_a_broken_model_leaves_the_fingerprints_of_others(tree: Path, content: b
 
 def test_stage_writes_the_same_bytes_twice_and_drops_old_entries(params: Params) -> None:
     stage.run(params)
-    folder = params.runs / "code"
+    folder = Layout.of(params).fingerprints
     before = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.json")}
     (folder / "gone").mkdir()
     (folder / "gone" / "train.json").write_text("{}")
     inodes = {
         path: path.stat().st_ino for path in folder.rglob("*.json") if path.parent.name != "gone"
     }
-    stale, broken = params.fingerprint("made", "train"), params.fingerprint("vae", "sample")
+    stale, broken = (
+        Layout.of(params).fingerprint("made", "train"),
+        Layout.of(params).fingerprint("vae", "sample"),
+    )
     stale.write_text("{}")
     broken.write_text("{")
     stage.run(params)
@@ -253,7 +255,7 @@ def test_stage_writes_the_same_bytes_twice_and_drops_old_entries(params: Params)
     }
     assert {path.parts[0] for path in before} == {"_stages", *params.entries}
     for entry in params.entries.values():
-        record = json.loads(params.fingerprint(entry.name, "train").read_text())
+        record = json.loads(Layout.of(params).fingerprint(entry.name, "train").read_text())
         assert f"genbench/models/{entry.model}.py" in record["files"]
 
 
@@ -278,7 +280,7 @@ def copied(params: Params) -> Params:
     """
     for package in ("genbench", "pipelines"):
         shutil.copytree(
-            fingerprints.SOURCE_ROOT / package,
+            SOURCE_ROOT / package,
             params.root / package,
             ignore=shutil.ignore_patterns("__pycache__"),
         )
@@ -291,7 +293,9 @@ def test_stage_runs_in_a_copy_of_the_installed_project(copied: Params) -> None:
         path.read_text(encoding="utf-8") + "# an edit that no result depends on\n", encoding="utf-8"
     )
     stage.run(copied)
-    fingerprint = json.loads(copied.fingerprint("made", "train").read_text(encoding="utf-8"))
+    fingerprint = json.loads(
+        Layout.of(copied).fingerprint("made", "train").read_text(encoding="utf-8")
+    )
     assert (
         fingerprint["hash"] == entry_fingerprint(Sources(), "train", copied.entry("made"), ()).hash
     )
@@ -317,13 +321,13 @@ def test_stage_refuses_a_project_whose_sources_are_not_those_installed(
     with pytest.raises(UserError) as error:
         stage.run(copied)
     for part in (
-        str(fingerprints.SOURCE_ROOT),
+        str(SOURCE_ROOT),
         named,
         f"pip install --no-deps --no-build-isolation -e {copied.root}",
         "--temp, --queue",
     ):
         assert part in str(error.value)
-    assert not (copied.runs / "code").exists()
+    assert not Layout.of(copied).fingerprints.exists()
 
 
 @pytest.mark.parametrize(
@@ -333,7 +337,7 @@ def test_a_damaged_fingerprint_is_made_anew_and_stops_its_own_stage_alone(
     params: Params, damage: str
 ) -> None:
     stage.run(params)
-    path = params.fingerprint("made", "train")
+    path = Layout.of(params).fingerprint("made", "train")
     path.write_text(damage, encoding="utf-8")
     assert outdated_plugins(params) == ["made"], (
         "so that `genbench run` writes the fingerprints anew"
@@ -348,12 +352,12 @@ def test_a_damaged_fingerprint_is_made_anew_and_stops_its_own_stage_alone(
 
 def test_stage_imports_no_torch() -> None:
     program = (
-        "import sys, pipelines.code, genbench.registry; genbench.registry.model_names(); "
+        "import sys, pipelines.fingerprints, genbench.registry; genbench.registry.model_names(); "
         "print('torch' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=fingerprints.SOURCE_ROOT,
+        cwd=SOURCE_ROOT,
         capture_output=True,
         text=True,
         check=True,
@@ -373,14 +377,15 @@ def hook(event, args):
     if event == "open" and isinstance(args[0], str) and args[0].startswith((source + "genbench/", source + "pipelines/")):
         opened.add(args[0][len(source):])
 sys.addaudithook(hook)
-for stage, key in steps:
+for stage, key, places in steps:
     child = os.fork()
     if child:
         if os.waitpid(child, 0)[1]:
             raise SystemExit(f"{stage} {key} failed")
         continue
     from genbench.config.params import load_params
-    importlib.import_module(f"pipelines.{stage}").run(load_params("quick", root=root), *([key] if key else []))
+    places = {part: pathlib.Path(path) for part, path in places.items()}
+    importlib.import_module(f"pipelines.{stage}").run(load_params("quick", root=root), *([key] if key else []), **places)
     ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in ("genbench", "pipelines")]
     loaded = {module.__file__[len(source):] for module in ours if getattr(module, "__file__", None)}
     loaded |= {file for file in opened if not file.endswith((".py", ".pyc")) and os.path.isfile(source + file)}
@@ -388,6 +393,12 @@ for stage, key in steps:
         out.write(json.dumps([stage, key, sorted(loaded)]) + "\\n")
     os._exit(0)
 """
+
+
+def _places(params: Params, name: str, key: str | None) -> dict[str, str]:
+    """The paths that a stage is handed; which of our modules find them is no matter here."""
+    places = {} if key is None else stage_places(params, STAGES[name], key)
+    return {part: str(path) for part, path in places.items()}
 
 
 def _loaded(
@@ -398,12 +409,10 @@ def _loaded(
         "-c",
         WATCH,
         str(params.root),
-        str(fingerprints.SOURCE_ROOT),
-        json.dumps(steps),
+        str(SOURCE_ROOT),
+        json.dumps([(name, key, _places(params, name, key)) for name, key in steps]),
     ]
-    done = subprocess.run(
-        command, cwd=fingerprints.SOURCE_ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=SOURCE_ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     lines = (params.root / "loaded.txt").read_text().splitlines()
     return [(stage, key, set(files)) for stage, key, files in map(json.loads, lines)]
