@@ -20,11 +20,10 @@ from genbench.errors import UserError
 from genbench.files import read_json
 from genbench.models.ddpm import DDPM
 from genbench.models.ebm import EBM
-from genbench.pictures import gallery, grids
-from genbench.pictures import kinds as pictures
+from genbench.pictures import gallery, grids, kinds
+from genbench.pipeline.stage_runner import call_stage
 from genbench.registry import build, model_class
 from genbench.seeding import generator_for
-from pipelines import pictures as stage
 from tests.toys import ToyFVBN, ToyGAN, ToyRBM, ToyVAE, ToyVQ
 
 SPEC = DataSpec(4, 4, 2, 2)
@@ -114,7 +113,7 @@ def greys(x: Tensor) -> np.ndarray:
 
 def test_interpolation_starts_and_ends_at_the_random_latents() -> None:
     model = Sheet()
-    shown = tiles(pictures.interpolation(model, rng=rng(3), rows=2, steps=5), columns=5)
+    shown = tiles(kinds.interpolation(model, rng=rng(3), rows=2, steps=5), columns=5)
     again = rng(3)
     a, b = (model.prior(2, rng=again) for _ in range(2))
     np.testing.assert_array_equal(shown[:, 0], greys((a > 0).byte()))
@@ -124,7 +123,7 @@ def test_interpolation_starts_and_ends_at_the_random_latents() -> None:
 def test_interpolation_of_images_has_the_real_ones_outside() -> None:
     x, y = digits()
     shown = tiles(
-        pictures.interpolation(Sheet(), x, y, rng=rng(), rows=3, steps=4, mode="images"), columns=6
+        kinds.interpolation(Sheet(), x, y, rng=rng(), rows=3, steps=4, mode="images"), columns=6
     )
     np.testing.assert_array_equal(
         shown[:, 0], shown[:, 1]
@@ -140,7 +139,7 @@ def test_conditional_models_interpolate_within_a_class() -> None:
     x[:, 0, 0] = y[:, None].to(torch.uint8)
     model = ToyVAE(DataSpec(3, 3, 2, 2), conditional=True)
     shown = tiles(
-        pictures.interpolation(model, x, y, rng=rng(), rows=4, steps=3, mode="images"),
+        kinds.interpolation(model, x, y, rng=rng(), rows=4, steps=3, mode="images"),
         columns=5,
         size=3,
     )
@@ -158,7 +157,7 @@ def test_classes_decode_one_latent_under_each_label() -> None:
             model.dec.weight[3 * label : 3 * label + 3, 2 + label] = (
                 100  # row `label` is light under that label
             )
-    shown = tiles(pictures.classes(model, rng=rng(), rows=2), columns=3, size=3)
+    shown = tiles(kinds.classes(model, rng=rng(), rows=2), columns=3, size=3)
     for label in range(3):
         expected = np.zeros((3, 3))
         expected[label] = 255
@@ -183,7 +182,7 @@ def test_classes_draw_from_the_prior_of_each_label_by_the_same_random_numbers() 
             return shown
 
     shown = tiles(
-        pictures.classes(Shifted(DataSpec(3, 3, 2, 3), conditional=True), rng=rng(), rows=8),
+        kinds.classes(Shifted(DataSpec(3, 3, 2, 3), conditional=True), rng=rng(), rows=8),
         columns=3,
         size=3,
     )
@@ -194,7 +193,7 @@ def test_classes_draw_from_the_prior_of_each_label_by_the_same_random_numbers() 
 
 
 def test_traversal_begins_with_the_coordinate_that_matters() -> None:
-    shown = tiles(pictures.traversal(OnePixel(), rng=rng(), rows=3, steps=6), columns=6)
+    shown = tiles(kinds.traversal(OnePixel(), rng=rng(), rows=3, steps=6), columns=6)
     last_rows = shown[0, :, 3, 0]
     assert last_rows.tolist() == [0, 0, 0, 255, 255, 255]
     assert (shown[1:] == shown[1:, :1]).all()  # no other coordinate changes anything
@@ -208,7 +207,7 @@ def test_a_coordinate_that_darkens_matters_as_much_as_one_that_brightens() -> No
             return super().decode(-z, y, rng=rng)
 
     rising, sinking = (
-        tiles(pictures.traversal(model, rng=rng(), rows=3, steps=6), columns=6)
+        tiles(kinds.traversal(model, rng=rng(), rows=3, steps=6), columns=6)
         for model in (OnePixel(), Sinking())
     )
     assert not (sinking[0] == sinking[0, :1]).all()
@@ -217,7 +216,7 @@ def test_a_coordinate_that_darkens_matters_as_much_as_one_that_brightens() -> No
 
 def test_reconstructions_stand_below_their_originals() -> None:
     x, y = digits()
-    shown = tiles(pictures.reconstructions(Sheet(), x, y, rng=rng(), n=8, columns=4), columns=4)
+    shown = tiles(kinds.reconstructions(Sheet(), x, y, rng=rng(), n=8, columns=4), columns=4)
     np.testing.assert_array_equal(shown[[0, 2]], shown[[1, 3]])
     np.testing.assert_array_equal(shown[[0, 2]].reshape(8, 4, 4), greys(x[:8]))
 
@@ -227,7 +226,7 @@ def test_reconstructions_stand_below_their_originals() -> None:
 
 def test_process_ends_with_the_samples_and_starts_with_the_first_state() -> None:
     model = Sheet()
-    frames = pictures.process(model, 6, rng=rng(4), columns=3)
+    frames = kinds.process(model, 6, rng=rng(4), columns=3)
     sample = model.sample(6, rng=rng(4))
     assert len(frames) == 4
     np.testing.assert_array_equal(frames[-1], grids.grid(sample, levels=2, columns=3))
@@ -238,7 +237,7 @@ def test_process_ends_with_the_samples_and_starts_with_the_first_state() -> None
 
 def test_strip_shows_one_image_a_row_and_time_from_left_to_right() -> None:
     model = Sheet()
-    shown = tiles(pictures.strip(model, 2, rng=rng(4), columns=3), columns=3)
+    shown = tiles(kinds.strip(model, 2, rng=rng(4), columns=3), columns=3)
     sample = greys(model.sample(2, rng=rng(4)))
     np.testing.assert_array_equal(shown[:, -1], sample)
     np.testing.assert_array_equal(shown[:, 0, 0], sample[:, 0])
@@ -248,25 +247,25 @@ def test_strip_shows_one_image_a_row_and_time_from_left_to_right() -> None:
 def test_long_processes_are_thinned() -> None:
     torch.manual_seed(0)
     model = ToyRBM(DataSpec(3, 3, 2))
-    assert len(pictures.trace(model, 2, rng=rng())) == 200
-    assert len(pictures.process(model, 2, rng=rng())) == pictures.FRAMES
+    assert len(kinds.trace(model, 2, rng=rng())) == 200
+    assert len(kinds.process(model, 2, rng=rng())) == kinds.FRAMES
 
 
 def test_a_sampler_that_goes_on_from_other_chains_is_shown_from_its_beginning() -> None:
     torch.manual_seed(0)
     model = EBM(DataSpec(4, 4, 2), widths=[8], hidden=8, chains=8, burn_in=30).eval()
     model.chain.fill_(1.0)
-    shown = pictures.trace(
+    shown = kinds.trace(
         model, 2, rng=rng(), sampler={"sampler": "langevin", "start": "buffer", "burn_in": 3}
     )
     assert len(shown) == 30
-    assert torch.equal(shown, pictures.trace(model, 2, rng=rng(), sampler={"sampler": "langevin"}))
+    assert torch.equal(shown, kinds.trace(model, 2, rng=rng(), sampler={"sampler": "langevin"}))
     assert 0 < shown[0].float().mean() < 1  # the chains of training are white
 
 
 def test_completions_show_the_image_its_known_part_and_the_draws() -> None:
     x, y = digits()
-    shown = tiles(pictures.completions(Sheet(), x, y, rng=rng(), rows=3, draws=2), columns=4)
+    shown = tiles(kinds.completions(Sheet(), x, y, rng=rng(), rows=3, draws=2), columns=4)
     np.testing.assert_array_equal(shown[:, 0], greys(x[:3]))
     for column in (1, 2, 3):
         np.testing.assert_array_equal(shown[:, column, :2], shown[:, 0, :2])
@@ -278,11 +277,11 @@ def test_completions_take_any_mask() -> None:
     x, y = digits()
     mask = torch.zeros(4, 4, dtype=torch.bool)
     mask[:, 0] = True
-    shown = tiles(pictures.completions(Sheet(), x, y, mask, rng=rng(), rows=2, draws=1), columns=3)
+    shown = tiles(kinds.completions(Sheet(), x, y, mask, rng=rng(), rows=2, draws=1), columns=3)
     np.testing.assert_array_equal(shown[:, 2, :, 0], shown[:, 0, :, 0])
     assert (shown[:, 2, :, 1:] == 255).all()
     with pytest.raises(UserError, match=r"mask: must be bool \(4, 4\), got torch.uint8 \(4, 4\)"):
-        pictures.completions(Sheet(), x, y, mask.byte(), rng=rng(), rows=2)
+        kinds.completions(Sheet(), x, y, mask.byte(), rng=rng(), rows=2)
 
 
 def test_the_known_half_of_a_model_with_an_order_is_what_it_draws_first() -> None:
@@ -290,7 +289,7 @@ def test_the_known_half_of_a_model_with_an_order_is_what_it_draws_first() -> Non
         def pixel_order(self) -> Tensor:
             return torch.arange(8, -1, -1)
 
-    mask = pictures._first_half(Backwards(DataSpec(3, 3, 2)))
+    mask = kinds._first_half(Backwards(DataSpec(3, 3, 2)))
     assert mask.flatten().tolist() == [False] * 5 + [True] * 4
 
 
@@ -299,22 +298,22 @@ def test_the_known_half_of_a_model_with_an_order_is_what_it_draws_first() -> Non
 
 def test_exemplars_take_every_class_in_turn() -> None:
     x, y = torch.zeros(9, 1, 4, 4, dtype=torch.uint8), torch.tensor([2, 2, 0, 2, 1, 0, 2, 2, 2])
-    assert y[pictures.exemplars(x, y, 7)].tolist() == [0, 1, 2, 0, 2, 2, 2]
-    assert pictures.exemplars(x, None, 4).tolist() == [0, 2, 4, 6]
+    assert y[kinds.exemplars(x, y, 7)].tolist() == [0, 1, 2, 0, 2, 2, 2]
+    assert kinds.exemplars(x, None, 4).tolist() == [0, 2, 4, 6]
     with pytest.raises(UserError, match="10 images are needed, got 9"):
-        pictures.exemplars(x, y, 10)
+        kinds.exemplars(x, y, 10)
 
 
 def test_a_model_without_the_capability_is_refused_with_those_that_have_it() -> None:
     model = model_class("train_copy")(SPEC, size=2)
     x, y = digits()
     for call, able in (
-        (lambda: pictures.interpolation(model, rng=rng()), "vae"),
-        (lambda: pictures.interpolation(model, x, y, rng=rng(), mode="images"), "vae"),
-        (lambda: pictures.reconstructions(model, x, y, rng=rng()), "vae"),
-        (lambda: pictures.traversal(model, rng=rng()), "dcgan"),
-        (lambda: pictures.process(model, rng=rng()), "pixel_cnn"),
-        (lambda: pictures.completions(model, x, y, rng=rng()), "made"),
+        (lambda: kinds.interpolation(model, rng=rng()), "vae"),
+        (lambda: kinds.interpolation(model, x, y, rng=rng(), mode="images"), "vae"),
+        (lambda: kinds.reconstructions(model, x, y, rng=rng()), "vae"),
+        (lambda: kinds.traversal(model, rng=rng()), "dcgan"),
+        (lambda: kinds.process(model, rng=rng()), "pixel_cnn"),
+        (lambda: kinds.completions(model, x, y, rng=rng()), "made"),
     ):
         with pytest.raises(
             UserError, match=rf"TrainCopy cannot .*Models that can: .*{able}"
@@ -325,15 +324,15 @@ def test_a_model_without_the_capability_is_refused_with_those_that_have_it() -> 
 
 def test_bad_options_are_named() -> None:
     with pytest.raises(UserError, match="mode: must be 'prior' or 'images', got 'both'"):
-        pictures.interpolation(Sheet(), rng=rng(), mode="both")
+        kinds.interpolation(Sheet(), rng=rng(), mode="both")
     with pytest.raises(UserError, match="steps must be at least 2"):
-        pictures.interpolation(Sheet(), rng=rng(), steps=1)
+        kinds.interpolation(Sheet(), rng=rng(), steps=1)
     with pytest.raises(UserError, match="needs images"):
-        pictures.interpolation(Sheet(), rng=rng(), mode="images")
+        kinds.interpolation(Sheet(), rng=rng(), mode="images")
     with pytest.raises(UserError, match="unconditional"):
-        pictures.classes(Sheet(), rng=rng())
+        kinds.classes(Sheet(), rng=rng())
     with pytest.raises(UserError, match="codes"):
-        pictures.traversal(ToyVQ(DataSpec(3, 3, 2)), rng=rng())
+        kinds.traversal(ToyVQ(DataSpec(3, 3, 2)), rng=rng())
 
 
 # ---------------------------------------------------------------------- all of them
@@ -405,7 +404,7 @@ def test_stage_writes_and_lists_its_pictures(params: Params, entry: str) -> None
     folder = Layout.of(params).run_dir(entry).pictures
     folder.mkdir()
     (folder / "old.png").write_bytes(b"from an earlier version of the model")
-    stage.run(params, entry)
+    call_stage("pictures", params, entry)
     first = _content(folder)
     listed = read_json(folder / "pictures.json")
     assert {item["file"] for item in listed} | {"pictures.json"} == set(first)
@@ -417,7 +416,7 @@ def test_stage_writes_and_lists_its_pictures(params: Params, entry: str) -> None
     }
     assert {item["kind"] for item in listed} == kinds[entry]
     assert all(set(item) == {"file", "kind", "title", "caption"} for item in listed)
-    stage.run(params, entry)
+    call_stage("pictures", params, entry)
     assert _content(folder) == first
 
 
@@ -425,7 +424,7 @@ def test_a_failing_stage_leaves_the_old_pictures(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _save_untrained(params, "vae")
-    stage.run(params, "vae")
+    call_stage("pictures", params, "vae")
     folder = Layout.of(params).run_dir("vae").pictures
     before = _content(folder)
 
@@ -434,6 +433,6 @@ def test_a_failing_stage_leaves_the_old_pictures(
 
     monkeypatch.setattr(gallery, "reconstructions", broken)
     with pytest.raises(FloatingPointError):
-        stage.run(params, "vae")
+        call_stage("pictures", params, "vae")
     assert _content(folder) == before
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
