@@ -655,6 +655,42 @@ def test_arrays_of_other_types_are_compared_by_their_bits() -> None:
     )
 
 
+# ---------------------------------------------------------------------- runs of earlier versions
+
+
+def as_before(run: Path) -> None:
+    """The pictures and fingerprints of a run under their former names."""
+    folder = run / "made" / "pictures"
+    (folder / "pictures.json").rename(folder / "visuals.json")
+    folder.rename(run / "made" / "visuals")
+    (run / "fingerprints").rename(run / "code")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_pictures_of_an_earlier_version_are_compared_with_those_of_now(
+    runs: tuple[Path, Path], number: int
+) -> None:
+    as_before(runs[number])
+    assert call(*runs)[0] == 0
+    (runs[1 - number] / "made" / "pictures" / "a.png").write_bytes(b"\x89PNG Picture")
+    code, out, _ = call(*runs)
+    assert code == 1
+    assert "pictures differ (a.png: other content)" in out
+    (runs[1 - number] / "made" / "pictures" / "pictures.json").unlink()
+    (line,) = [line for line in call(*runs)[1].splitlines() if line.startswith("made: ")]
+    place = "first" if number == 0 else "second"
+    assert f"only in the {place}" in line
+
+
+def test_a_folder_of_pictures_that_an_earlier_version_left_is_not_compared(
+    runs: tuple[Path, Path],
+) -> None:
+    shutil.copytree(runs[0] / "made" / "pictures", runs[0] / "made" / "visuals")
+    (runs[0] / "made" / "visuals" / "more.png").write_bytes(b"")
+    shutil.copytree(runs[0] / "fingerprints", runs[0] / "code")
+    assert call(*runs)[0] == 0
+
+
 # ---------------------------------------------------------------------- real results
 
 

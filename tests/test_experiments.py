@@ -104,7 +104,7 @@ def test_an_experiment_in_a_copy_runs_with_its_own_parameters(tmp_path: Path) ->
                 encoding="utf-8"
             )
         )
-        rates[name] = fingerprint["settings"]["train"]["optim"]["loss"]["lr"]
+        rates[name] = fingerprint["params"]["train"]["optim"]["loss"]["lr"]
     assert rates == {
         "made": 0.00005,
         "binary-made": yaml.safe_load(before)["entries"]["binary-made"]["train"]["optim"]["loss"][

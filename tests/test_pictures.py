@@ -69,7 +69,7 @@ def test_upper_rows_are_kept_and_the_rest_is_drawn(
         "made", "--out", "a.png", "--n", "3", "--draws", "2", "--digits", "4,7", *options
     ) == (0, "")
     tiles = shown("a.png", 4)
-    x, y = load_split(trained.data("mnist"), "mnist", "test")
+    x, y = load_split(Layout.of(trained).data("mnist"), "mnist", "test")
     assert y is not None
     real = {label: x[y == label][:, 0].numpy() for label in (4, 7)}
     for number, label in enumerate((4, 7, 4)):

@@ -36,7 +36,7 @@ def bench(bench: Bench) -> Bench:
 def test_entries_of_one_model_stand_side_by_side_with_what_differs(bench: Bench) -> None:
     (found,) = variants(bench.board()["rows"], bench.entries)
     assert found.model == "beta"
-    assert [(row.entry, row.settings) for row in found.rows] == [
+    assert [(row.entry, row.options) for row in found.rows] == [
         ("one", ("joint: true",)),
         ("two", ("joint: false",)),
     ]
@@ -56,7 +56,7 @@ def test_a_setting_that_one_entry_leaves_out_is_shown_where_it_is_given(bench: B
     rows = [row for row in bench.board()["rows"] if row["seed"] == 0]
     changed = replace(bench.entries["two"], arch={"size": 8}, train={"steps": 20})
     (found,) = variants(rows, {**bench.entries, "two": changed})
-    assert [row.settings for row in found.rows] == [("joint: true", "steps: 10"), ("steps: 20",)]
+    assert [row.options for row in found.rows] == [("joint: true", "steps: 10"), ("steps: 20",)]
 
 
 def test_entries_that_differ_in_sampling_or_optimisation_alone_are_variants_too(
@@ -73,12 +73,12 @@ def test_entries_that_differ_in_sampling_or_optimisation_alone_are_variants_too(
     }
     blocks["one"] = replace(blocks["one"], sample={"steps": 20})
     (found,) = variants(rows, {**bench.entries, **blocks})
-    assert [row.settings for row in found.rows] == [("sample.steps: 20",), ()]
+    assert [row.options for row in found.rows] == [("sample.steps: 20",), ()]
     blocks["two"] = replace(
         blocks["two"], train={"optim": {"loss": {"lr": 0.2}, "prior": {"lr": 0.3}}}
     )
     (found,) = variants(rows, {**bench.entries, **blocks})
-    assert [row.settings for row in found.rows] == [
+    assert [row.options for row in found.rows] == [
         ("optim.loss.lr: 0.1", "sample.steps: 20"),
         ("optim.loss.lr: 0.2",),
     ]
@@ -91,7 +91,7 @@ def test_entries_that_differ_in_scoring_alone_are_variants_too(bench: Bench) -> 
         for name, draws in (("one", 8), ("two", 64))
     }
     (found,) = variants(rows, {**bench.entries, **blocks})
-    assert [row.settings for row in found.rows] == [("score.draws: 8",), ("score.draws: 64",)]
+    assert [row.options for row in found.rows] == [("score.draws: 8",), ("score.draws: 64",)]
 
 
 def test_what_is_withheld_says_why(bench: Bench) -> None:

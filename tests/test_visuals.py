@@ -34,9 +34,9 @@ from genbench.pictures import (
     subject,
     traversal,
 )
+from genbench.pipeline.stage_runner import call_stage
 from genbench.registry import build, model_class
 from genbench.seeding import generator_for
-from pipelines import pictures as stage
 from tests.toys import ToyFVBN, ToyGAN, ToyRBM, ToyVAE, ToyVQ
 
 SPEC = DataSpec(4, 4, 2, 2)
@@ -424,7 +424,7 @@ def test_stage_writes_and_lists_its_pictures(params: Params, entry: str) -> None
     folder = Layout.of(params).run_dir(entry).pictures
     folder.mkdir()
     (folder / "old.png").write_bytes(b"from an earlier version of the model")
-    stage.run(params, entry)
+    call_stage("pictures", params, entry)
     first = _content(folder)
     listed = read_json(folder / "pictures.json")
     assert {item["file"] for item in listed} | {"pictures.json"} == set(first)
@@ -436,7 +436,7 @@ def test_stage_writes_and_lists_its_pictures(params: Params, entry: str) -> None
     }
     assert {item["kind"] for item in listed} == kinds[entry]
     assert all(set(item) == {"file", "kind", "title", "caption"} for item in listed)
-    stage.run(params, entry)
+    call_stage("pictures", params, entry)
     assert _content(folder) == first
 
 
@@ -444,7 +444,7 @@ def test_a_failing_stage_leaves_the_old_pictures(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _save_untrained(params, "vae")
-    stage.run(params, "vae")
+    call_stage("pictures", params, "vae")
     folder = Layout.of(params).run_dir("vae").pictures
     before = _content(folder)
 
@@ -453,7 +453,7 @@ def test_a_failing_stage_leaves_the_old_pictures(
 
     monkeypatch.setattr(reconstruction, "reconstructions", broken)
     with pytest.raises(FloatingPointError):
-        stage.run(params, "vae")
+        call_stage("pictures", params, "vae")
     assert _content(folder) == before
     assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
 

@@ -24,8 +24,7 @@ KINDS = {
     "lower_bound_approx": "estimate",
 }
 """Literature says how its number relates to the negative log-likelihood, our records how log P
-does: an upper bound there is a lower one
-here.
+does: an upper bound there is a lower one here.
 """
 
 STATUS = {
@@ -88,10 +87,9 @@ def published(dataset: str) -> Published | None:
     block = literature().get(dataset) if dataset != "citations" else None
     if block is None:
         return None
-    lines = sorted((_line(row) for row in block["rows"]), key=lambda line: (line.value, line.model))
-    return Published(
-        block.get("metric", dataset), block.get("unit", ""), block["protocol"], tuple(lines)
-    )
+    lines = sorted(map(_line, block["rows"]), key=lambda line: (line.value, line.model))
+    metric, unit = block.get("metric", dataset), block.get("unit", "")
+    return Published(metric, unit, block["protocol"], tuple(lines))
 
 
 def _line(row: Mapping[str, Any]) -> Line:
@@ -115,14 +113,8 @@ def best_of_family(dataset: str, family: str) -> Line | None:
     """The lowest published number of a family that somebody confirmed; None where there is none."""
     block = published(dataset)
     lines = () if block is None else block.lines
-    return next(
-        (
-            line
-            for line in lines
-            if line.family == family and line.comparable and not line.unconfirmed
-        ),
-        None,
-    )
+    own = [line for line in lines if line.family == family]
+    return next((line for line in own if line.comparable and not line.unconfirmed), None)
 
 
 def merged(block: Published, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Line], list[Line]]:
@@ -132,28 +124,23 @@ def merged(block: Published, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Li
     The selection holds all of ours, and of each family the best, the worst and lines evenly
     between, so that a modest result still finds its neighbours.
     """
-    ours = [
-        Line(
-            row["entry"],
-            row["family"],
-            metric["value"],
-            metric["kind"],
-            stderr=metric["detail"].get("sd", metric["stderr"]),
-            entry=row["entry"],
-        )
-        for row in rows
-        if (metric := row["metrics"].get(block.metric)) is not None
-    ]
-    chosen = _spread(
-        [line for line in block.lines if line.comparable], max(10, _VISIBLE - len(ours))
-    )
+    ours = []
+    for row in rows:
+        if block.metric in row["metrics"]:
+            metric = row["metrics"][block.metric]
+            error = metric["detail"].get("sd", metric["stderr"])
+            own = (row["entry"], row["family"], metric["value"], metric["kind"])
+            ours.append(Line(*own, stderr=error, entry=row["entry"]))
+    comparable = [line for line in block.lines if line.comparable]
+    chosen = _spread(comparable, max(10, _VISIBLE - len(ours)))
     return _ordered([*chosen, *ours]), _ordered([*block.lines, *ours])
 
 
 def _ordered(lines: Sequence[Line]) -> list[Line]:
-    return sorted(
-        lines, key=lambda line: (not line.comparable, line.value, line.entry is None, line.model)
-    )
+    def place(line: Line) -> tuple[bool, float, bool, str]:
+        return not line.comparable, line.value, line.entry is None, line.model
+
+    return sorted(lines, key=place)
 
 
 def _spread(lines: Sequence[Line], limit: int) -> list[Line]:

@@ -41,23 +41,14 @@ def csv_table(board: Mapping[str, Any]) -> str:
     """
     metrics = sorted({name for row in board["rows"] for name in row["metrics"]})
     heads = [f"{name}{suffix}" for name in metrics for suffix in ("", "_stderr", "_n")]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(
-        buffer,
-        [*_FIELDS, *heads, *_COST, "score_hash"],
-        restval="",
-        extrasaction="ignore",
-        lineterminator="\n",
-    )
+    columns, buffer = [*_FIELDS, *heads, *_COST, "score_hash"], io.StringIO()
+    writer = csv.DictWriter(buffer, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for row in board["rows"]:
         cells = {**row, **row["cost"]}
         for name, metric in row["metrics"].items():
-            cells |= {
-                name: metric["value"],
-                f"{name}_stderr": metric["stderr"],
-                f"{name}_n": metric["n"],
-            }
+            cells[name] = metric["value"]
+            cells[f"{name}_stderr"], cells[f"{name}_n"] = metric["stderr"], metric["n"]
         writer.writerow({key: "" if value is None else value for key, value in cells.items()})
     return buffer.getvalue()
 
@@ -77,11 +68,7 @@ _HEAD = (
 
 def markdown(board: Mapping[str, Any]) -> str:
     """The leaderboard as Markdown, compact, a table per data set with its controls at the end."""
-    datasets = list(
-        dict.fromkeys(
-            [row["dataset"] for row in board["rows"]] + [gap["dataset"] for gap in board["missing"]]
-        )
-    )
+    datasets = dict.fromkeys(one["dataset"] for one in (*board["rows"], *board["missing"]))
     parts = [_dataset(board, dataset) for dataset in datasets] or ["There are no results yet.\n"]
     return "\n".join([*parts, *_notes(board)])
 
@@ -92,16 +79,12 @@ def _dataset(board: Mapping[str, Any], dataset: str) -> str:
     lines = [f"**{dataset}**", ""]
     if rows:
         several = kinds_differ(board["rows"])
-        head, rule = (
-            [*_HEAD, *(["processor"] if several else [])],
-            ["---", "---", *["---:"] * (len(_HEAD) - 2), *(["---"] if several else [])],
-        )
-        lines += [
-            _line(head),
-            _line(rule),
-            *(_line([*_cells(row), *([row["processor"]] if several else [])]) for row in rows),
-            "",
-        ]
+        more = ["processor"] if several else []
+        lines.append(_line([*_HEAD, *more]))
+        lines.append(_line(["---", "---", *["---:"] * (len(_HEAD) - 2), *["---" for _ in more]]))
+        for row in rows:
+            lines.append(_line([*_cells(row), *([row["processor"]] if several else [])]))
+        lines.append("")
     lines += [f"Not complete: `{gap['entry']}`: {_plain(gap['reason'])}\n" for gap in gaps]
     return "\n".join(lines)
 
@@ -121,14 +104,11 @@ def _plain(text: str) -> str:
 def _cells(row: Mapping[str, Any]) -> list[str]:
     kind = f"{KIND_NAMES[row['likelihood_kind']]}{' (control)' if row['control'] else ''}"
     pair = [_metric(row, name) for name in ("precision_mnist", "recall_mnist")]
-    name = (
-        f"`{row['entry']}`"
-        + (" †" if row["matches_likelihood"] is False else "")
-        + (" ◌" if row["status"] == "partial" else "")
-    )
+    unmatched = " †" if row["matches_likelihood"] is False else ""
+    partial = " ◌" if row["status"] == "partial" else ""
     cost = row["cost"]
     return [
-        name,
+        f"`{row['entry']}`{unmatched}{partial}",
         kind,
         _metric(row, "bits_per_dim"),
         _metric(row, "nats"),
@@ -146,7 +126,7 @@ def _metric(row: Mapping[str, Any], name: str) -> str:
     if name not in row["metrics"]:
         return ""
     metric = row["metrics"][name]
-    mark = "≤ " if metric["kind"] == "lower_bound" else "≈ " if metric["kind"] == "estimate" else ""
+    mark = {"lower_bound": "≤ ", "estimate": "≈ "}.get(metric["kind"], "")
     return mark + plus_minus(metric["value"], metric["detail"].get("sd", metric["stderr"]))
 
 

@@ -169,18 +169,15 @@ DIAGNOSTICS = (
 def columns(rows: Collection[Mapping[str, Any]]) -> list[Column]:
     """The columns that these rows need: the known metrics in their order, then others by name."""
     present = _directions(rows)
-    present.update({key: False for row in rows for key in row["withheld"] if key not in present})
-    return _select(
-        COLUMNS, {key: direction for key, direction in present.items() if direction is not None}
-    )
+    withheld = {key: False for row in rows for key in row["withheld"]}
+    scores = {key: way for key, way in {**withheld, **present}.items() if way is not None}
+    return _select(COLUMNS, scores)
 
 
 def diagnostics(rows: Collection[Mapping[str, Any]]) -> list[Column]:
     """The columns of the diagnostics of these rows, in the same order."""
-    return _select(
-        DIAGNOSTICS,
-        {key: direction for key, direction in _directions(rows).items() if direction is None},
-    )
+    found = {key: way for key, way in _directions(rows).items() if way is None}
+    return _select(DIAGNOSTICS, found)
 
 
 def _directions(rows: Collection[Mapping[str, Any]]) -> dict[str, bool | None]:
@@ -190,10 +187,9 @@ def _directions(rows: Collection[Mapping[str, Any]]) -> dict[str, bool | None]:
 
 
 def _select(known: Sequence[Column], present: Mapping[str, bool | None]) -> list[Column]:
+    own = [column for column in known if column.key in present]
     others = sorted(present.keys() - {column.key for column in known})
-    return [c for c in known if c.key in present] + [
-        Column(key, key.replace("_", " "), key, present[key]) for key in others
-    ]
+    return own + [Column(key, key.replace("_", " "), key, present[key]) for key in others]
 
 
 def number(value: float, digits: int = 4) -> str:

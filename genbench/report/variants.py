@@ -1,4 +1,4 @@
-"""Entries of one model side by side: what their settings differ in, and what that does to their
+"""Entries of one model side by side: in which options they differ, and what that does to their
 scores.
 """
 
@@ -25,10 +25,10 @@ _SHOWN = ("bits_per_dim", "conditional_nats", "fid_mnist", "label_fidelity")
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """An entry of the table: ``settings`` are those that not all of the table's entries share."""
+    """An entry of the table: ``options`` are those that not all of the table's entries share."""
 
     entry: str
-    settings: tuple[str, ...]
+    options: tuple[str, ...]
     cells: tuple[Cell, ...]
 
 
@@ -46,27 +46,24 @@ def variants(rows: Sequence[Row], entries: Mapping[str, Entry]) -> list[Variants
     in the seed alone.
     """
     groups: dict[str, dict[str, Row]] = defaultdict(dict)
-    for row in sorted(_single(rows), key=lambda row: list(entries).index(row["entry"])):
+    order = list(entries)
+    for row in sorted(_single(rows), key=lambda row: order.index(row["entry"])):
         if not row["control"]:
-            groups[row["model"]].setdefault(
-                str(sorted(_settings(entries[row["entry"]]).items())), row
-            )
-    return [
-        _variants(model, list(group.values()), entries)
-        for model, group in groups.items()
-        if len(group) > 1
-    ]
+            options = str(sorted(_options(entries[row["entry"]]).items()))
+            groups[row["model"]].setdefault(options, row)
+    several = {model: list(group.values()) for model, group in groups.items() if len(group) > 1}
+    return [_variants(model, group, entries) for model, group in several.items()]
 
 
 def inside(rows: Sequence[Row]) -> Variants | None:
     """The diagnostics of the rows that have some, as a table; None where none has."""
     shown = tuple(diagnostics(rows))
     known = [row for row in _single(rows) if any(column.key in row["metrics"] for column in shown)]
-    found = tuple(
-        Variant(row["entry"], (), tuple(_cell(row, column, known) for column in shown))
-        for row in known
-    )
-    return Variants("", shown, found) if found else None
+    found = []
+    for row in known:
+        cells = tuple(_cell(row, column, known) for column in shown)
+        found.append(Variant(row["entry"], (), cells))
+    return Variants("", shown, tuple(found)) if found else None
 
 
 def _cell(row: Row, column: Column, rows: Sequence[Row]) -> Cell:
@@ -82,13 +79,13 @@ def _single(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["status"] != "aggregate"]
 
 
-def _settings(entry: Entry) -> dict[str, Any]:
+def _options(entry: Entry) -> dict[str, Any]:
     """All that an entry sets but its seed, flat; the options of ``arch`` by their own names."""
-    parts = {"train.": entry.train, "sample.": entry.sample, "score.": entry.score}
-    return {
-        **entry.arch,
-        **{prefix + key: value for prefix, part in parts.items() for key, value in _flat(part)},
-    }
+    parts = {"train": entry.train, "sample": entry.sample, "score": entry.score}
+    found = dict(entry.arch)
+    for name, part in parts.items():
+        found |= {f"{name}.{key}": value for key, value in _flat(part)}
+    return found
 
 
 def _flat(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -99,46 +96,40 @@ def _flat(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+def _differing(options: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of what differs; options of training only where all have them, since each phase of
     training has its own.
     """
-    names = dict.fromkeys(key for one in settings for key in one)
-    shown = [
-        key
-        for key in names
-        if not key.startswith("train.")
-        or (all(key in one for one in settings) and not key.startswith(_UNSAID))
-    ]
-    return [key for key in shown if any(one.get(key) != settings[0].get(key) for one in settings)]
+    names = dict.fromkeys(key for one in options for key in one)
+    shown = [key for key in names if not key.startswith("train.") or _compares(key, options)]
+    return [key for key in shown if any(one.get(key) != options[0].get(key) for one in options)]
+
+
+def _compares(key: str, options: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an option of training is one of all entries, and changes a comparison."""
+    return all(key in one for one in options) and not key.startswith(_UNSAID)
 
 
 def _variants(model: str, rows: Sequence[Row], entries: Mapping[str, Entry]) -> Variants:
-    settings = [_settings(entries[row["entry"]]) for row in rows]
-    differing = _differing(settings)
+    options = [_options(entries[row["entry"]]) for row in rows]
+    differing = _differing(options)
     scores = [column for column in columns(rows) if column.key in _SHOWN]
     inner = diagnostics(rows)
     costs = (
         Column("parameters", "parameters", "Trainable parameters", None),
         Column("train_seconds", "training", "Training time", None),
     )
-    found = [
-        Variant(
-            row["entry"],
-            tuple(
-                f"{key.removeprefix('train.')}: {_plain(one[key])}"
-                for key in differing
-                if key in one
-            ),
-            (
-                *(_cell(row, column, rows) for column in scores),
-                cost_cell(row["cost"], "parameters", count),
-                cost_cell(row["cost"], "train_seconds", duration),
-                *(_cell(row, column, rows) for column in inner),
-            ),
+    found = []
+    for row, own in zip(rows, options, strict=True):
+        told = [(key.removeprefix("train."), own[key]) for key in differing if key in own]
+        cells = (
+            *(_cell(row, column, rows) for column in scores),
+            cost_cell(row["cost"], "parameters", count),
+            cost_cell(row["cost"], "train_seconds", duration),
+            *(_cell(row, column, rows) for column in inner),
         )
-        for row, one in zip(rows, settings, strict=True)
-    ]
+        said = tuple(f"{key}: {_plain(value)}" for key, value in told)
+        found.append(Variant(row["entry"], said, cells))
     return Variants(model, (*scores, *costs, *inner), tuple(found))
 
 

@@ -5,7 +5,7 @@ content of leaderboard.json.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -109,53 +109,27 @@ def table(rows: Sequence[Row], dataset: str, *, several_kinds: bool = False) -> 
         members = [row for row in contenders if row["likelihood_kind"] == kind]
         if members:
             name = KIND_NAMES[kind][0].upper() + KIND_NAMES[kind][1:]
-            result.groups.append(
-                Group(name, KIND_SENTENCES[kind], tuple(_row(row, rows, result) for row in members))
-            )
+            shown = tuple(_row(row, rows, result) for row in members)
+            result.groups.append(Group(name, KIND_SENTENCES[kind], shown))
     controls = [row for row in rows if row["control"]]
     if controls:
         sentence = (
             "no contenders: real training images as samples (the floor of FID) and the "
             "simplest model of all (the ceiling)"
         )
-        result.groups.append(
-            Group("Controls", sentence, tuple(_row(row, rows, result) for row in controls))
-        )
+        shown = tuple(_row(row, rows, result) for row in controls)
+        result.groups.append(Group("Controls", sentence, shown))
     return result
 
 
 def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
-    notes = []
-    if row["matches_likelihood"] is False:
-        notes.append(
-            table.note(
-                "The samples come from a cheaper or sharpened sampler, not from the scored "
-                "distribution."
-            )
-        )
-    if row["status"] == "partial":
-        notes.append(table.note("Not complete: see Missing results."))
-    if row["status"] == "aggregate":
-        notes.append(table.note("Mean over seeds; ± is the standard deviation between them."))
-    tags = [f"seed {row['seed']}"] if row["seed"] else []
-    seeds = next(
-        (
-            metric["detail"]["seeds"]
-            for metric in row["metrics"].values()
-            if "seeds" in metric["detail"]
-        ),
-        None,
-    )
-    tags += [f"{seeds} seeds"] if seeds else []
-    tags += ["conditional"] if row["conditional"] else []
-    tags += [row["processor"]] if table.several_kinds else []
     cost = row["cost"]
     return TableRow(
         entry=row["entry"],
         model=row["model"],
         family=row["family"],
-        tags=tuple(tags),
-        notes=tuple(notes),
+        tags=tuple(_tags(row, table)),
+        notes=tuple(table.note(text) for text in _remarks(row)),
         cells={column.key: cell(row, column, rows, table) for column in table.columns},
         published=None if row["control"] else best_of_family(row["dataset"], row["family"]),
         parameters=cost_cell(cost, "parameters", count),
@@ -164,36 +138,55 @@ def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
     )
 
 
-def cost_cell(cost: Mapping[str, float], key: str, form: Any) -> Cell:
+def _remarks(row: Row) -> Iterator[str]:
+    if row["matches_likelihood"] is False:
+        yield (
+            "The samples come from a cheaper or sharpened sampler, not from the scored "
+            "distribution."
+        )
+    if row["status"] == "partial":
+        yield "Not complete: see Missing results."
+    if row["status"] == "aggregate":
+        yield "Mean over seeds; ± is the standard deviation between them."
+
+
+def _tags(row: Row, table: Table) -> Iterator[str]:
+    if row["seed"]:
+        yield f"seed {row['seed']}"
+    details = [metric["detail"] for metric in row["metrics"].values()]
+    seeds = next((detail["seeds"] for detail in details if "seeds" in detail), None)
+    if seeds:
+        yield f"{seeds} seeds"
+    if row["conditional"]:
+        yield "conditional"
+    if table.several_kinds:
+        yield row["processor"]
+
+
+def cost_cell(cost: Mapping[str, float], key: str, form: Callable[[float], str]) -> Cell:
     """A cost, empty where it is not known."""
-    return (
-        Cell(form(cost[key]), value=cost[key], title=f"{cost[key]:,.6g}") if key in cost else Cell()
-    )
+    if key not in cost:
+        return Cell()
+    return Cell(form(cost[key]), value=cost[key], title=f"{cost[key]:,.6g}")
 
 
 def cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
     """What a table shows of a row in a column; best and place are among ``rows``."""
     if column.key in row["withheld"]:
-        return Cell(
-            "withheld", notes=(table.note(f"{row['entry']}: {row['withheld'][column.key]}"),)
-        )
+        note = table.note(f"{row['entry']}: {row['withheld'][column.key]}")
+        return Cell("withheld", notes=(note,))
     if column.key not in row["metrics"]:
         return Cell()
     metric = row["metrics"][column.key]
-    error = metric["detail"].get("sd", metric["stderr"])
-    counted = (
-        column.higher_is_better is None and float(metric["value"]).is_integer()
-    )  # a diagnostic that counts something
-    value, _, spread = (
-        (f"{metric['value']:.0f}", "", "")
-        if counted
-        else plus_minus(metric["value"], error).partition(" ± ")
-    )
+    value, error = metric["value"], metric["detail"].get("sd", metric["stderr"])
+    text, _, spread = plus_minus(value, error).partition(" ± ")
+    if column.higher_is_better is None and float(value).is_integer():
+        text, spread = f"{value:.0f}", ""  # a diagnostic that counts something
     return Cell(
-        text=value,
+        text=text,
         error=spread,
         mark=MARKS.get(metric["kind"] or "", ""),
-        value=metric["value"],
+        value=value,
         title=_title(metric),
         best=_is_best(row, column, rows),
         place=_place(row, rows) if column.key == "fid_mnist" and not row["control"] else None,
@@ -201,13 +194,13 @@ def cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
 
 
 def _title(metric: Mapping[str, Any]) -> str:
-    detail = ", ".join(
+    kind = f"{KIND_NAMES[metric['kind']]}, " if metric["kind"] else ""
+    told = [
         f"{key} {value}"
         for key, value in sorted(metric["detail"].items())
         if isinstance(value, int | float | str)
-    )
-    kind = f"{KIND_NAMES[metric['kind']]}, " if metric["kind"] else ""
-    return f"{kind}{metric['n']:,} images{', ' if detail else ''}{detail}"
+    ]
+    return kind + ", ".join([f"{metric['n']:,} images", *told])
 
 
 def _is_best(row: Row, column: Column, rows: Sequence[Row]) -> bool:
@@ -221,15 +214,11 @@ def _is_best(row: Row, column: Column, rows: Sequence[Row]) -> bool:
         single = not other["control"] and other["status"] != "aggregate"
         return single and metric is not None and metric["kind"] != "estimate"
 
-    if column.higher_is_better is None:
+    if column.higher_is_better is None or not competes(row):
         return False
     values = [other["metrics"][column.key]["value"] for other in rows if competes(other)]
-    best = max if column.higher_is_better else min
-    return (
-        len(set(values)) > 1
-        and competes(row)
-        and row["metrics"][column.key]["value"] == best(values)
-    )
+    best = max(values) if column.higher_is_better else min(values)
+    return len(set(values)) > 1 and row["metrics"][column.key]["value"] == best
 
 
 def _place(row: Row, rows: Sequence[Row]) -> float | None:
@@ -237,15 +226,14 @@ def _place(row: Row, rows: Sequence[Row]) -> float | None:
     None without two controls.
     """
     controls = [
-        r["metrics"]["fid_mnist"]["value"]
-        for r in rows
-        if r["control"] and "fid_mnist" in r["metrics"]
+        other["metrics"]["fid_mnist"]["value"]
+        for other in rows
+        if other["control"] and "fid_mnist" in other["metrics"]
     ]
     if len(controls) < 2 or not 0 < min(controls) < max(controls):
         return None
-    low, high, value = (
-        math.log(min(controls)),
-        math.log(max(controls)),
-        row["metrics"]["fid_mnist"]["value"],
-    )
-    return 0.0 if value <= 0 else min(1.0, max(0.0, (math.log(value) - low) / (high - low)))
+    value = row["metrics"]["fid_mnist"]["value"]
+    if value <= 0:
+        return 0.0
+    low, high = math.log(min(controls)), math.log(max(controls))
+    return min(1.0, max(0.0, (math.log(value) - low) / (high - low)))
