@@ -58,8 +58,9 @@ def run(
     dataset = load(data, entry.dataset)
     torch.manual_seed(seed_for("init", name, entry.seed))
     model = build(entry, dataset.spec)
-    with blamed(entry.model):  # its phases are asked for here and in fit; a mistake is the model's
-        options = TrainOptions.of(model, entry.train, device, where=f"entries.{name}.train")
+    with blamed(entry.model):  # fit calls it too; here a mistake in it is told as the model's
+        model.phases()
+    options = TrainOptions.of(model, entry.train, device, where=f"entries.{name}.train")
     precision = options.arithmetic.precision
     identity = {
         "entry": name,

@@ -14,7 +14,7 @@ import typer
 from genbench.data.mirror import pin_mirror
 from genbench.disk import told
 
-__all__ = ["command", "set_isa_of"]
+__all__ = ["command", "renamed", "set_isa_of"]
 
 _ENVIRONMENT = {"device": "GENBENCH_DEVICE", "threads": "GENBENCH_THREADS"}
 """Options that reach the configuration by the environment, which the processes that DVC starts
@@ -78,6 +78,20 @@ def _epilog(examples: tuple[str, ...]) -> str | None:
     # Typer wraps the epilog as one paragraph unless a \b line stands before it.
     lines = ["\b\nExamples:", *(f"  {line}" for line in examples)]
     return "\n".join(lines) if examples else None
+
+
+def renamed(app: typer.Typer, former: str, name: str) -> None:
+    """Keep a former command, hidden, to say what it is called now, whatever arguments it is
+    given.
+    """
+
+    def refuse() -> None:
+        typer.echo(f"error: `genbench {former}` is called `genbench {name}` now", err=True)
+        raise typer.Exit(2)
+
+    refuse.__doc__ = f"Called `genbench {name}` now."
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    app.command(former, hidden=True, context_settings=anything)(refuse)
 
 
 def set_isa_of(profile: str) -> None:

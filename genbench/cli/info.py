@@ -35,10 +35,8 @@ def print_info(profile: str, name: str) -> None:
     _print_model(entry, params.root)
     print("\nParameters")
     for block in ("arch", "train", "sample", "score"):
-        print(
-            f"  {block}: "
-            f"{', '.join(f'{k}={v}' for k, v in getattr(entry, block).items()) or '(defaults)'}"
-        )
+        given = ", ".join(f"{key}={value}" for key, value in getattr(entry, block).items())
+        print(f"  {block}: {given or '(defaults)'}")
     results = read_entry(params, entry)
     print("\nScores")
     scores = list(_scores(results))

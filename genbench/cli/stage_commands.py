@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from genbench.cli.command import command, set_isa_of
+from genbench.cli.command import command, renamed, set_isa_of
 from genbench.cli.options import DatasetName, Device, EntryName, Labels, Profile, Threads
+from genbench.config.stages import STAGES
 
 __all__ = ["app"]
 
@@ -66,7 +67,10 @@ def features(
 
 
 @command(
-    app, "genbench train made", "genbench train vae --profile full --device cuda", resumes=True
+    app,
+    "genbench train made",
+    "genbench train vae --profile full --device cuda",
+    resumes=STAGES["train"].resumes,
 )
 def train(
     entry: EntryName, profile: Profile = "quick", device: Device = None, threads: Threads = None
@@ -80,7 +84,7 @@ def train(
     "genbench sample made",
     "genbench sample made --png digits.png --n 100 --seed 1",
     "genbench sample vae_cond --png sevens.png --labels 7",
-    resumes=True,
+    resumes=STAGES["sample"].resumes,
     except_with="png",
 )
 def sample(
@@ -124,7 +128,7 @@ def sample(
     "genbench score made --inception --inception-weights weights.pth",
     "dvc commit -f score_samples@made    (keeps the Inception scores through the next "
     "`genbench run`)",
-    resumes=True,
+    resumes=STAGES["score_likelihood"].resumes,
 )
 def score(
     entry: EntryName,
@@ -166,7 +170,7 @@ def pictures(
     _run_stage(profile, "pictures", entry)
 
 
-@command(app, name="score-likelihood", hidden=True, resumes=True)
+@command(app, name="score-likelihood", hidden=True, resumes=STAGES["score_likelihood"].resumes)
 def score_likelihood(
     entry: EntryName, profile: Profile = "quick", device: Device = None, threads: Threads = None
 ) -> None:
@@ -182,22 +186,5 @@ def score_samples(
     _run_stage(profile, "score_samples", entry)
 
 
-# ------------------------------------------------------------------- commands under former names
-
-
-_ANYTHING = {"ignore_unknown_options": True, "allow_extra_args": True}
-
-
-def _renamed(former: str, name: str) -> None:
-    """A hidden command that says what it is called now, whatever arguments it is given."""
-
-    def command() -> None:
-        typer.echo(f"error: `genbench {former}` is called `genbench {name}` now", err=True)
-        raise typer.Exit(2)
-
-    command.__doc__ = f"Called `genbench {name}` now."
-    app.command(former, hidden=True, context_settings=_ANYTHING)(command)
-
-
-_renamed("code", "fingerprints")
-_renamed("visuals", "pictures")
+renamed(app, "code", "fingerprints")
+renamed(app, "visuals", "pictures")

@@ -48,14 +48,12 @@ def setup(compute: Compute) -> torch.device:
                 f"compute.device is {compute.device!r}, but there are {torch.cuda.device_count()} "
                 "CUDA devices"
             )
-        os.environ.setdefault(
-            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # what deterministic cuBLAS needs
+        # What deterministic cuBLAS needs.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Nothing reads uninitialised memory here, and filling it takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.set_deterministic_debug_mode(
-        "error"
-    )  # use_deterministic_algorithms is the same but for importing the compiler, over a second
+    # use_deterministic_algorithms is the same but for importing the compiler, over a second.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return device
@@ -98,11 +96,8 @@ def keep_freed_memory() -> None:
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (
-        AttributeError,
-        OSError,
-        TypeError,
-    ):  # another C library, or a system without one to be asked
+    # Another C library, or a system without one to be asked.
+    except (AttributeError, OSError, TypeError):
         return
     mallopt(_M_MMAP_MAX, 0)  # no block of its own for a large tensor
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
@@ -124,9 +119,9 @@ def peak_memory_mb(device: torch.device) -> float:
     """Peak memory of this process (CPU) or of its CUDA allocations, in MB of 2**20 bytes."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")
     # Linux, where getrusage would count the parent's memory too in a process that was forked from
-    # it
+    # it.
+    status = Path("/proc/self/status")
     if status.is_file():
         peak = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"), re.MULTILINE)
         if peak:

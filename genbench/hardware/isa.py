@@ -72,9 +72,8 @@ def set_isa(isa: str, device: str = "cpu") -> None:
         if not held or any(os.environ.get(name) != value for name, value in _AVX2.items()):
             raise UserError(
                 f"compute.isa: {isa} was asked for after torch had been imported, which chooses "
-                "its instructions then; "
-                f"set GENBENCH_ISA={isa} or params.yaml and start anew, or call "
-                f"genbench.hardware.isa.set_isa({isa!r}) before `import torch`"
+                f"its instructions then; set GENBENCH_ISA={isa} or params.yaml and start anew, or "
+                f"call genbench.hardware.isa.set_isa({isa!r}) before `import torch`"
             )
         return
     os.environ.update(_AVX2)
@@ -94,9 +93,7 @@ def cpuinfo(field: str) -> str | None:
     it.
     """
     path = Path("/proc/cpuinfo")
-    found = (
-        re.search(rf"^{field}\s*: (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-        if path.is_file()
-        else None
-    )
+    if not path.is_file():
+        return None
+    found = re.search(rf"^{field}\s*: (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1].strip() if found else None

@@ -75,9 +75,8 @@ def in_words(kind: Mapping[str, Any]) -> str:
     """
     if kind["machine"] == "cuda":
         return f"{kind['vendor']}, {kind['isa']}"
-    vendor = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel", "any": "any x86-64"}.get(
-        kind["vendor"], kind["vendor"]
-    )
+    names = {"AuthenticAMD": "AMD", "GenuineIntel": "Intel", "any": "any x86-64"}
+    vendor = names.get(kind["vendor"], kind["vendor"])
     return f"{vendor}, {kind['isa']}{' (limited)' if kind['limits'] else ''}"
 
 
@@ -91,9 +90,8 @@ def _instructions() -> str:
     if not computes_bfloat16(torch.device("cpu")):
         return own
     limit = onednn_limit()
-    amx = bool(torch.cpu.get_capabilities().get("amx_bf16")) and (
-        limit in ("DEFAULT", "ALL") or "AMX" in limit
-    )
+    allowed = limit in ("DEFAULT", "ALL") or "AMX" in limit
+    amx = allowed and bool(torch.cpu.get_capabilities().get("amx_bf16"))
     return "AMX_BF16" if amx else f"{own}_BF16"
 
 

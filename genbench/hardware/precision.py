@@ -35,8 +35,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 EMULATED = (
     "this device only emulates bfloat16; a processor with AVX2 alone trains 8 to 17 times slower "
-    "in it than in float32, "
-    "which precision: auto chooses here"
+    "in it than in float32, which precision: auto chooses here"
 )
 """What bfloat16 costs where it is not native (`quick` in both on a processor with AVX2 only;
 docs/pipeline.md).
@@ -96,12 +95,12 @@ def computes_bfloat16(device: torch.device) -> bool:
 @functools.cache
 def _cpu_computes_bfloat16() -> bool:
     has = torch.cpu.get_capabilities()
+    # The second of these says yes to processors that emulate it with AVX-512, too.
     if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return False  # the second says yes to processors that emulate it with AVX-512, too
+        return False
     if has.get("architecture") == "x86_64":
-        held = torch.backends.cpu.get_cpu_capability() != "AVX512" or not onednn_limit().startswith(
-            _ONEDNN_WITH_BFLOAT16
-        )
+        allowed = onednn_limit().startswith(_ONEDNN_WITH_BFLOAT16)
+        held = torch.backends.cpu.get_cpu_capability() != "AVX512" or not allowed
         native = bool(has.get("avx512_bf16") or has.get("amx_bf16")) and not held
     else:
         native = bool(has.get("bf16"))
@@ -170,9 +169,8 @@ def _failure(layer: str) -> str | None:
                 out = module(torch.zeros(shape))
             (out[0] if isinstance(out, tuple) else out).sum().backward()
         except RuntimeError as error:
-            if "primitive" not in str(
-                error
-            ):  # what oneDNN says of an operation that it does not have; anything else is no answer
+            # What oneDNN says of an operation that it does not have; else it is no answer.
+            if "primitive" not in str(error):
                 raise
             return str(error).splitlines()[0]
     return None

@@ -164,7 +164,7 @@ def grid(
             raise ValueError(f"{name}: must be at least {least}, got {value}")
     n, height, width = array.shape
     columns = min(columns, n)
-    rows = -(-n // columns)
+    rows = math.ceil(n / columns)
     tall, wide = height * scale + gap, width * scale + gap
     tiles = np.full((rows * columns, tall, wide), GAP_GREY, np.uint8)
     tiles[:n, : height * scale, : width * scale] = array.repeat(scale, axis=1).repeat(scale, axis=2)

@@ -74,9 +74,8 @@ def awaited_by(pid: int) -> list[str]:
         return []
     above = _above(pid)
     waiting = {above[0][0], *_dvc(above)}
-    return [process_id(number) for number in sorted(waiting)] + (
-        [os.environ[RUN]] if RUN in os.environ else []
-    )
+    run = [os.environ[RUN]] if RUN in os.environ else []
+    return [process_id(number) for number in sorted(waiting)] + run
 
 
 def _dvc(above: list[tuple[int, str]]) -> list[int]:
@@ -123,11 +122,10 @@ def _parent(pid: int) -> tuple[int, str]:
             return 0, ""
     try:
         number = int((_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[1])
-        return number, (_PROC / str(number) / "comm").read_bytes().decode(errors="replace").rstrip(
-            "\n"
-        )
+        name = (_PROC / str(number) / "comm").read_bytes().decode(errors="replace")
     except OSError:
         return 0, ""
+    return number, name.rstrip("\n")
 
 
 def _look(pid: int) -> tuple[str, bool]:
@@ -143,9 +141,8 @@ def _look(pid: int) -> tuple[str, bool]:
         except psutil.NoSuchProcess:
             return "", True
     try:  # without psutil, which takes its time to import
-        fields = (
-            (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
-        )  # a name may hold spaces
+        content = (_PROC / str(pid) / "stat").read_bytes()
     except OSError:
         return ("", True) if (_PROC / "self" / "stat").exists() else (_UNKNOWN, False)
+    fields = content.rpartition(b")")[2].split()  # behind the name, which may hold spaces
     return fields[19].decode(), fields[0] in (b"Z", b"X")

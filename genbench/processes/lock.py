@@ -108,11 +108,9 @@ def claim(path: Path) -> Iterator[bool]:
 
 def _is_held_elsewhere(file: TextIO) -> bool:
     holder = _holder(file)
-    return (
-        holder is not None
-        and holder.host != platform.node()
-        and time.time() - os.fstat(file.fileno()).st_mtime < _DAY
-    )
+    if holder is None or holder.host == platform.node():
+        return False
+    return time.time() - os.fstat(file.fileno()).st_mtime < _DAY
 
 
 def _acquire(path: Path, what: str, check: Callable[[], None], patience: float) -> TextIO:
@@ -135,13 +133,8 @@ def _acquire(path: Path, what: str, check: Callable[[], None], patience: float) 
         if time.monotonic() - begun > 0.5:  # not for one that only looks
             _tell(f"{what}: waiting for {holder or 'another process'} to end", told)
         if silent:
-            _tell(
-                (
-                    f"{what}: {holder or 'it'} has shown no sign of life for {patience:.0f} s; "
-                    "continue or end it if it is stopped"
-                ),
-                told,
-            )
+            waited = f"has shown no sign of life for {patience:.0f} s"
+            _tell(f"{what}: {holder or 'it'} {waited}; continue or end it if it is stopped", told)
         check()
         time.sleep(0.2)
 
@@ -160,12 +153,8 @@ def _note(file: TextIO, what: str) -> None:
     """Write who holds a lock into its file; not by Python's buffer, which on a full disk would fail
     a second time when the file is closed.
     """
-    holder = Holder(
-        os.getpid(),
-        platform.node(),
-        what,
-        datetime.now().astimezone().isoformat(timespec="seconds"),
-    )
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    holder = Holder(os.getpid(), platform.node(), what, since)
     os.write(file.fileno(), json.dumps(asdict(holder)).encode())
 
 

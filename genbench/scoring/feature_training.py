@@ -58,9 +58,8 @@ def augment(x: Tensor, *, rng: Generator, binary: bool) -> Tensor:
     Rotation within 10 degrees, scale within 10 %, shear within 0.1, shift within 2 pixels.
     """
     b = len(x)
-    angle, scale_x, scale_y, shear, shift_x, shift_y = (
-        2 * torch.rand(6, b, generator=rng, device=x.device) - 1
-    ).unbind()
+    drawn = 2 * torch.rand(6, b, generator=rng, device=x.device) - 1
+    angle, scale_x, scale_y, shear, shift_x, shift_y = drawn.unbind()
     angle, shear = angle * math.radians(10), shear * 0.1
     cos, sin, scale_x, scale_y = angle.cos(), angle.sin(), 1 + 0.1 * scale_x, 1 + 0.1 * scale_y
     shift = 2 * 2 / 28  # two pixels, in the grid's units of half an image
@@ -123,22 +122,12 @@ def train_feature_net(
         )
         grey, binary = _validate(net, data.valid_x, data.valid_y)
         if progress:
-            print(
-                (
-                    f"epoch {epoch}/{epochs}: validation accuracy {grey.accuracy:.4f}, binarized "
-                    f"{binary.accuracy:.4f}"
-                ),
-                file=sys.stderr,
-                flush=True,
-            )
+            scores = f"{grey.accuracy:.4f}, binarized {binary.accuracy:.4f}"
+            told = f"epoch {epoch}/{epochs}: validation accuracy {scores}"
+            print(told, file=sys.stderr, flush=True)
         if best is None or grey.nats + binary.nats < best.valid_grey.nats + best.valid_binary.nats:
-            kept = (
-                copy.deepcopy(net)
-                .to(memory_format=torch.contiguous_format)
-                .eval()
-                .requires_grad_(False)
-            )
-            best = TrainedNet(kept, epoch, grey, binary)
+            kept = copy.deepcopy(net).to(memory_format=torch.contiguous_format)
+            best = TrainedNet(kept.eval().requires_grad_(False), epoch, grey, binary)
     assert best is not None
     return best
 
@@ -158,9 +147,8 @@ def _train_epoch(
     order = torch.randperm(len(x), generator=generator_for("features", "order", seed, epoch))
     for step, index in enumerate(order.split(batch_size)[: len(x) // batch_size]):
         rng = generator_for("features", "augment", seed, epoch, step)
-        batch = augment(x[index].float() / 255, rng=rng, binary=step % 2 == 1).contiguous(
-            memory_format=torch.channels_last
-        )
+        batch = augment(x[index].float() / 255, rng=rng, binary=step % 2 == 1)
+        batch = batch.contiguous(memory_format=torch.channels_last)
         with autocast("auto", "cpu"):
             loss = F.cross_entropy(net(batch)[1].float(), y[index])
         if not math.isfinite(loss.item()):
@@ -174,9 +162,8 @@ def _train_epoch(
 
 
 def _validate(net: FeatureNet, x: Tensor, y: Tensor) -> tuple[Accuracy, Accuracy]:
-    drawn = torch.bernoulli(
-        x.float() / 255, generator=generator_for("features", "validation")
-    ).byte()
+    rng = generator_for("features", "validation")
+    drawn = torch.bernoulli(x.float() / 255, generator=rng).byte()
     return accuracy(net, x, y, levels=256), accuracy(net, drawn, y, levels=2)
 
 
@@ -185,9 +172,8 @@ def accuracy(net: nn.Module, x: Tensor, y: Tensor, *, levels: int) -> Accuracy:
     """Accuracy of ``net`` on images uint8 (N, 1, 28, 28) with labels int64 (N,), in float32."""
     net.eval()
     logits = torch.cat([net(batch.float() / (levels - 1))[1] for batch in x.split(BATCH)])
-    return Accuracy(
-        (logits.argmax(1) == y).double().mean().item(), F.cross_entropy(logits, y).item(), len(x)
-    )
+    right = (logits.argmax(1) == y).double().mean().item()
+    return Accuracy(right, F.cross_entropy(logits, y).item(), len(x))
 
 
 def test_accuracies(net: nn.Module, mnist: Dataset, binary: Tensor | None) -> dict[str, Accuracy]:

@@ -114,9 +114,8 @@ def load_net(
         net.load_state_dict(safetensors.torch.load(data))
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise UserError(f"{path} holds no weights of the feature net ({error}); {mend}") from error
-    return (
-        net.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
-    )  # half the time on a CPU
+    net = net.eval().requires_grad_(False).to(device)
+    return net.to(memory_format=torch.channels_last)  # half the time on a CPU
 
 
 def check_images(images: Tensor, levels: int) -> None:

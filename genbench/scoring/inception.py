@@ -47,6 +47,16 @@ PUBLISHED_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb91
 _PUBLISHED_SIZE = 95_628_359
 _LARGEST = 2**30
 _BATCH = 50
+_NO_WEIGHTS = (
+    RuntimeError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    pickle.UnpicklingError,
+)
+"""What torch raises for a file that is none of weights."""
 
 
 # ---------------------------------------------------------------------- weights
@@ -89,11 +99,9 @@ def checked_weights(path: Path | None = None, *, accepted: str | None = None) ->
     if found not in (PUBLISHED_SHA256, accepted):
         raise UserError(
             f"{path} is not the published weights file: it has {len(data):,} bytes and the SHA-256 "
-            f"{found}, that one "
-            f"{_PUBLISHED_SIZE:,} bytes and {PUBLISHED_SHA256}. Such a file can run any program "
-            f"when it is loaded, so it was not; {_remedy()}. "
-            "If you made it yourself, name it in params.yaml, under protocol: `inception_sha256: "
-            f"{found}`"
+            f"{found}, that one {_PUBLISHED_SIZE:,} bytes and {PUBLISHED_SHA256}. Such a file can "
+            f"run any program when it is loaded, so it was not; {_remedy()}. If you made it "
+            f"yourself, name it in params.yaml, under protocol: `inception_sha256: {found}`"
         )
     return InceptionWeights(path, data, found)
 
@@ -126,11 +134,8 @@ def _cached() -> Path:
             torch.hub.download_url_to_file(
                 _address(), os.fspath(cache), hash_prefix=PUBLISHED_SHA256
             )
-    except (
-        OSError,
-        http.client.HTTPException,
-        RuntimeError,
-    ) as error:  # RuntimeError: other bytes than the published
+    # RuntimeError: other bytes than the published.
+    except (OSError, http.client.HTTPException, RuntimeError) as error:
         if isinstance(error, ExplainedError):
             raise
         raise UserError(
@@ -146,33 +151,21 @@ def load_inception(weights: InceptionWeights) -> nn.Module:
     Raises:
         UserError: they are no weights of this network, or more than weights; names the file.
     """
-    from torch_fidelity.feature_extractor_inceptionv3 import (
-        FeatureExtractorInceptionV3,
-    )  # takes seconds
+    from torch_fidelity import feature_extractor_inceptionv3 as inception  # takes seconds
 
+    published = weights.sha256 == PUBLISHED_SHA256
     try:
-        trusted = io.BytesIO(
-            weights.data if weights.sha256 == PUBLISHED_SHA256 else _tensors_alone(weights.data)
-        )
-        net: nn.Module = FeatureExtractorInceptionV3(
+        trusted = io.BytesIO(weights.data if published else _tensors_alone(weights.data))
+        net: nn.Module = inception.FeatureExtractorInceptionV3(
             "inception-v3-compat",
             ["2048", "logits_unbiased"],
             feature_extractor_weights_path=trusted,
         )
-    except (
-        RuntimeError,
-        EOFError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-        pickle.UnpicklingError,
-    ) as error:
-        text = (
-            f"{weights.path} holds no weights of torch-fidelity's Inception network, or more "
-            f"than weights ({error})"
-        )
-        raise UserError(f"{text}; delete it, {_remedy()}") from error
+    except _NO_WEIGHTS as error:
+        raise UserError(
+            f"{weights.path} holds no weights of torch-fidelity's Inception network, or more than "
+            f"weights ({error}); delete it, {_remedy()}"
+        ) from error
     return net
 
 

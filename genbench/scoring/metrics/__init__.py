@@ -33,9 +33,8 @@ def metric(name: str) -> Callable[..., dict[str, Metric]]:
     """
     if name not in metric_names():
         raise UserError(f"metrics: {name!r} is no metric{near(name, metric_names())}")
-    compute: Callable[..., dict[str, Metric]] = importlib.import_module(
-        f"{__name__}.{name}"
-    ).compute
+    module = importlib.import_module(f"{__name__}.{name}")
+    compute: Callable[..., dict[str, Metric]] = module.compute
     return compute
 
 

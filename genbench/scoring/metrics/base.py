@@ -50,25 +50,20 @@ class FeatureSet:
         _check_matrix(f"{self.extractor} features", self.features, len(self.features))
         if self.logits is not None:
             _check_matrix(f"{self.extractor} logits", self.logits, len(self.features))
-        if self.labels is not None and (
-            self.labels.dtype != torch.int64 or tuple(self.labels.shape) != (len(self),)
-        ):
-            raise UserError(
-                f"labels: must be int64 of shape ({len(self)},), got {self.labels.dtype} "
-                f"{tuple(self.labels.shape)}"
-            )
+        if self.labels is not None:
+            kind, shape = self.labels.dtype, tuple(self.labels.shape)
+            if kind != torch.int64 or shape != (len(self),):
+                raise UserError(
+                    f"labels: must be int64 of shape ({len(self)},), got {kind} {shape}"
+                )
 
     def __len__(self) -> int:
         return len(self.features)
 
 
 def _check_matrix(name: str, values: Tensor, rows: int) -> None:
-    if (
-        values.ndim != 2
-        or values.dtype != torch.float32
-        or len(values) != rows
-        or values.numel() == 0
-    ):
+    right = values.ndim == 2 and values.dtype == torch.float32 and len(values) == rows
+    if not right or values.numel() == 0:
         raise UserError(
             f"{name}: must be a float32 matrix of {rows} > 0 rows, got {values.dtype} "
             f"{tuple(values.shape)}"
@@ -102,10 +97,10 @@ def need_pair(
     if generated.extractor != reference.extractor:
         names = f"extractor {generated.extractor!r}, reference features of {reference.extractor!r}"
         raise UserError(f"generated features are of {names}; they must be of one")
-    ours, theirs = generated.features.shape[1], reference.features.shape[1]
-    if ours != theirs:
+    width, other = generated.features.shape[1], reference.features.shape[1]
+    if width != other:
         raise UserError(
-            f"generated features have {ours} dimensions, reference features {theirs}; they must "
+            f"generated features have {width} dimensions, reference features {other}; they must "
             "agree"
         )
     need(keys, len(generated), minimum, f"{why}; generated")

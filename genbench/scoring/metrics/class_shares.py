@@ -25,12 +25,5 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     n = len(generated)
     shares = (votes(generated.logits).sum(0) / n).tolist()
     value = min(shares)
-    return {
-        "min_class_share": Metric(
-            value,
-            math.sqrt(value * (1 - value) / n),
-            n,
-            higher_is_better=True,
-            detail={"shares": shares},
-        )
-    }
+    stderr, detail = math.sqrt(value * (1 - value) / n), {"shares": shares}
+    return {"min_class_share": Metric(value, stderr, n, higher_is_better=True, detail=detail)}

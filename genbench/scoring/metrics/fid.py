@@ -1,5 +1,5 @@
-"""Fréchet distance between Gaussians fitted to features: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1
-S2)^(1/2)).
+"""Fréchet distance between Gaussians fitted to features:
+|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
 
 Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, "GANs Trained by a Two Time-Scale Update Rule
 Converge to a Local Nash Equilibrium", 2017, https://arxiv.org/abs/1706.08500. Computed by
@@ -33,12 +33,5 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
         for features in (generated.features, reference.features)
     ]
     value = fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
-    return {
-        key: Metric(
-            value,
-            None,
-            len(generated),
-            higher_is_better=False,
-            detail={"reference_n": len(reference), **LIBRARY},
-        )
-    }
+    detail = {"reference_n": len(reference), **LIBRARY}
+    return {key: Metric(value, None, len(generated), higher_is_better=False, detail=detail)}

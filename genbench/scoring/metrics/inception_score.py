@@ -47,15 +47,7 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     result = isc_features_to_metric(
         generated.logits, splits=SPLITS, shuffle=True, rng_seed=PERMUTATION
     )
-    stderr = result[KEY_METRIC_ISC_STD] / math.sqrt(
-        SPLITS - 1
-    )  # torch-fidelity's deviation divides by SPLITS, not by SPLITS - 1
-    return {
-        key: Metric(
-            result[KEY_METRIC_ISC_MEAN],
-            stderr,
-            len(generated),
-            higher_is_better=True,
-            detail={"splits": SPLITS, **LIBRARY},
-        )
-    }
+    # torch-fidelity's deviation divides by SPLITS, not by SPLITS - 1.
+    value, stderr = result[KEY_METRIC_ISC_MEAN], result[KEY_METRIC_ISC_STD] / math.sqrt(SPLITS - 1)
+    detail = {"splits": SPLITS, **LIBRARY}
+    return {key: Metric(value, stderr, len(generated), higher_is_better=True, detail=detail)}

@@ -55,18 +55,9 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
         rng_seed=seed % 2**32,
         verbose=False,
     )
-    stderr = (
-        None
-        if size == n
-        else result[KEY_METRIC_KID_STD] * math.sqrt(size / (n - size) + 1 / SUBSETS)
-    )
+    stderr = None
+    if size < n:
+        stderr = result[KEY_METRIC_KID_STD] * math.sqrt(size / (n - size) + 1 / SUBSETS)
+    value = result[KEY_METRIC_KID_MEAN]
     detail = {"subsets": SUBSETS, "subset_size": size, "reference_n": len(reference), **LIBRARY}
-    return {
-        key: Metric(
-            result[KEY_METRIC_KID_MEAN],
-            stderr,
-            len(generated),
-            higher_is_better=False,
-            detail=detail,
-        )
-    }
+    return {key: Metric(value, stderr, len(generated), higher_is_better=False, detail=detail)}

@@ -28,15 +28,10 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     if generated.labels is None or generated.logits is None:
         return {}
     classes = generated.logits.shape[1]
-    if int(generated.labels.min()) < 0 or int(generated.labels.max()) >= classes:
-        raise UserError(
-            f"labels: must be 0..{classes - 1}, got "
-            f"{int(generated.labels.min())}..{int(generated.labels.max())}"
-        )
+    low, high = int(generated.labels.min()), int(generated.labels.max())
+    if low < 0 or high >= classes:
+        raise UserError(f"labels: must be 0..{classes - 1}, got {low}..{high}")
     n = len(generated)
     value = votes(generated.logits)[torch.arange(n), generated.labels].mean().item()
-    return {
-        "label_fidelity": Metric(
-            value, math.sqrt(value * (1 - value) / n), n, higher_is_better=True
-        )
-    }
+    stderr = math.sqrt(value * (1 - value) / n)
+    return {"label_fidelity": Metric(value, stderr, n, higher_is_better=True)}
