@@ -273,7 +273,7 @@ def copied(params: Params) -> Params:
 
 
 def test_stage_runs_in_a_copy_of_the_installed_project(copied: Params) -> None:
-    path = copied.root / "genbench" / "fit.py"
+    path = copied.root / "genbench" / "training" / "fit.py"
     path.write_text(
         path.read_text(encoding="utf-8") + "# an edit that no result depends on\n", encoding="utf-8"
     )
@@ -356,9 +356,11 @@ import importlib, json, os, pathlib, sys
 import numpy, PIL.Image, safetensors.torch, torch, tqdm, yaml
 root, source, steps = pathlib.Path(sys.argv[1]), sys.argv[2] + "/", json.loads(sys.argv[3])
 opened = set()
+packages = ("genbench", "pipelines")
 def hook(event, args):
-    if event == "open" and isinstance(args[0], str) and args[0].startswith((source + "genbench/", source + "pipelines/")):
-        opened.add(args[0][len(source):])
+    if event == "open" and isinstance(args[0], str):
+        if args[0].startswith(tuple(source + name + "/" for name in packages)):
+            opened.add(args[0][len(source):])
 sys.addaudithook(hook)
 for stage, key in steps:
     child = os.fork()
@@ -367,10 +369,12 @@ for stage, key in steps:
             raise SystemExit(f"{stage} {key} failed")
         continue
     from genbench.config.params import load_params
-    importlib.import_module(f"pipelines.{stage}").run(load_params("quick", root=root), *([key] if key else []))
-    ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in ("genbench", "pipelines")]
+    params = load_params("quick", root=root)
+    importlib.import_module(f"pipelines.{stage}").run(params, *([key] if key else []))
+    ours = [sys.modules[name] for name in list(sys.modules) if name.split(".")[0] in packages]
     loaded = {module.__file__[len(source):] for module in ours if getattr(module, "__file__", None)}
-    loaded |= {file for file in opened if not file.endswith((".py", ".pyc")) and os.path.isfile(source + file)}
+    data = [file for file in opened if not file.endswith((".py", ".pyc"))]
+    loaded |= {file for file in data if os.path.isfile(source + file)}
     with open(root / "loaded.txt", "a") as out:
         out.write(json.dumps([stage, key, sorted(loaded)]) + "\\n")
     os._exit(0)

@@ -25,7 +25,11 @@ from genbench.results.compare import arrays_differ, values_differ
 from genbench.results.diff import compare
 from pipelines import code, features, sample, score_likelihood, score_samples, train, visuals
 
-HISTORY = "step,seconds,images_per_second,loss/loss,loss/valid_loss\n1,0.5,100,5.25,\n2,1.0,101,4.125,4.5\n"
+HISTORY = """\
+step,seconds,images_per_second,loss/loss,loss/valid_loss
+1,0.5,100,5.25,
+2,1.0,101,4.125,4.5
+"""
 KIND = {
     "machine": "x86_64",
     "vendor": "AuthenticAMD",

@@ -24,7 +24,7 @@ from genbench.scoring.features import WEIGHTS, FeatureNet, extract, load_net, re
 from genbench.scoring.records import read_record
 from pipelines import features as features_stage
 from pipelines import score_samples
-from tests.params_factory import protocol
+from tests.params_file import protocol
 
 # ---------------------------------------------------------------------- the pinned net
 
@@ -253,7 +253,7 @@ def scored(tmp_path: Path, mnist: Dataset) -> Params:
         {"made": block},
         ("mnist",),
         metrics,
-        protocol(samples=60, sample_chunk=20, images={1: 40, 10: 40, 200: 40}, references=40),
+        protocol(samples=60, sample_chunk=20, images=(40, 40, 40), reference=40),
         Compute(threads=1),
     )
     write_npz(

@@ -30,7 +30,8 @@ BEFORE = sorted(name for name in sys.modules if name.split(".")[0] in ("genbench
 def main():
     what = sys.argv[1]
     if what == "tell":
-        given = {"argv": sys.argv, "folder": os.getcwd(), "variable": os.environ.get("VARIABLE"), "input": sys.stdin.read()}
+        given = {"argv": sys.argv, "folder": os.getcwd(), "input": sys.stdin.read()}
+        given |= {"variable": os.environ.get("VARIABLE")}
         print(json.dumps(given | {"modules": BEFORE, "torch": "torch" in sys.modules}))
     if what == "fail":
         sys.exit("no good")

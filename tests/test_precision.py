@@ -31,7 +31,7 @@ from genbench.models.lstm import PixelLSTM
 from genbench.pipeline.validate import check_entry, emulating
 from genbench.scoring import feature_training
 from genbench.training.fit import fit
-from tests.params_factory import protocol
+from tests.params_file import protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMITED = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
