@@ -16,9 +16,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from genbench.hardware.isa import set_isa
+
+if TYPE_CHECKING:
+    import torch
 
 KINDS = {
     "native": {},
@@ -33,34 +36,46 @@ def measure(threads: int) -> dict[str, dict[str, float]]:
     """
     set_isa(os.environ.get("GENBENCH_ISA", "native"), "cpu")
     import torch
-    from torch.nn import functional as F
 
     from genbench.hardware.speed import speeds
-    from genbench.nn.attention import _Blocks
 
     found = speeds(threads, emulated=True)
     torch.set_num_threads(threads)
     for name, speed in found.items():
         dtype = getattr(torch, name)
-        conv, x = (
-            torch.nn.Conv2d(32, 64, 3, padding=1, dtype=dtype),
-            torch.ones(8, 32, 28, 28, dtype=dtype, requires_grad=True),
-        )
-        # The shapes of pixel_transformer in `quick`.
-        q, k, v = (
-            torch.randn(8, heads, 784, 32, dtype=dtype, requires_grad=True) for heads in (2, 1, 1)
-        )
-        speed["convolution_contiguous"] = (
-            3 * 2 * 8 * 28 * 28 * 32 * 64 * 9 / _seconds(lambda: conv(x)) / 1e9
-        )
-        speed["attention_blocks_ms"] = 1000 * _seconds(lambda: _Blocks.apply(q, k, v))  # noqa: B023
-        library = _seconds(
-            lambda: F.scaled_dot_product_attention(
-                q, k.expand_as(q), v.expand_as(q), is_causal=True
-            )
-        )
-        speed["attention_library_ms"] = 1000 * library
+        speed["convolution_contiguous"] = _convolution(dtype)
+        speed |= _attention(dtype)
     return found
+
+
+def _convolution(dtype: torch.dtype) -> float:
+    """GFLOP/s of a contiguous convolution, of three passes: forward, and backward to both."""
+    import torch
+
+    conv = torch.nn.Conv2d(32, 64, 3, padding=1, dtype=dtype)
+    x = torch.ones(8, 32, 28, 28, dtype=dtype, requires_grad=True)
+    operations = 3 * 2 * 8 * 28 * 28 * 32 * 64 * 9
+    return operations / _seconds(lambda: conv(x)) / 1e9
+
+
+def _attention(dtype: torch.dtype) -> dict[str, float]:
+    """Milliseconds of causal attention, ours and torch's, with the shapes of pixel_transformer."""
+    import torch
+    from torch.nn import functional as F
+
+    from genbench.nn.attention import _Blocks
+
+    q, k, v = (
+        torch.randn(8, heads, 784, 32, dtype=dtype, requires_grad=True) for heads in (2, 1, 1)
+    )
+
+    def library() -> torch.Tensor:
+        return F.scaled_dot_product_attention(q, k.expand_as(q), v.expand_as(q), is_causal=True)
+
+    return {
+        "attention_blocks_ms": 1000 * _seconds(lambda: _Blocks.apply(q, k, v)),
+        "attention_library_ms": 1000 * _seconds(library),
+    }
 
 
 def _seconds(forward: Callable[[], Any]) -> float:
@@ -87,31 +102,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     from benchmarks.common import publish
 
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.kinds",
-        "--here",
-        "--threads",
-        str(options.threads),
-    ]
-    found = {
-        kind: json.loads(
-            subprocess.check_output(
-                command, env=os.environ | limits, encoding="utf-8"
-            ).splitlines()[-1]
-        )
-        for kind, limits in KINDS.items()
-    }
+    here = ["--here", "--threads", str(options.threads)]
+    command = [sys.executable, "-m", "benchmarks.kinds", *here]
+    found = {}
+    for kind, limits in KINDS.items():
+        said = subprocess.check_output(command, env=os.environ | limits, encoding="utf-8")
+        found[kind] = json.loads(said.splitlines()[-1])
     names = list(found["native"]["float32"])
     rows = [
         [kind, precision, *speed.values()]
         for kind, by_precision in found.items()
         for precision, speed in by_precision.items()
     ]
-    publish(
-        "kinds", ["kind", "precision", *names], rows, {"threads": options.threads, "kinds": found}
-    )
+    header = ["kind", "precision", *names]
+    publish("kinds", header, rows, {"threads": options.threads, "kinds": found})
 
 
 if __name__ == "__main__":

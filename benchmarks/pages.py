@@ -107,10 +107,8 @@ def _sampling(result: Mapping[str, Any]) -> list[str]:
     ]
     n = next(iter(result["results"].values()))["n"]
     text = [
-        (
-            f"Sampling {n} images with the cache, against the naive loop with the same weights (784 "
-            "times one timed full pass), float32; peak memory"
-        ),
+        f"Sampling {n} images with the cache, against the naive loop with the same weights "
+        "(784 times one timed full pass), float32; peak memory",
         "of a process that draws 1,200:",
     ]
     return [
@@ -151,18 +149,12 @@ def _autoregressive(result: Mapping[str, Any]) -> list[str]:
     ]
     peaks, attention = result["peak_gflops"], result["attention"]
     return [
-        (
-            "Training steps against plain versions of the same networks (float32, contiguous, eager; "
-            "full kernels with masks, attention as masked"
-        ),
-        (
-            "softmax), each version in a process of its own. *Memory kept*: with the allocator set as "
-            "genbench sets it. Shares are of the bfloat16 peaks"
-        ),
-        (
-            f"measured in the same run, {peaks['convolution']:.0f} GFLOP/s for convolutions and "
-            f"{peaks['matrix']:.0f} for matrix products:"
-        ),
+        "Training steps against plain versions of the same networks (float32, contiguous, "
+        "eager; full kernels with masks, attention as masked",
+        "softmax), each version in a process of its own. *Memory kept*: with the allocator set "
+        "as genbench sets it. Shares are of the bfloat16 peaks",
+        f"measured in the same run, {peaks['convolution']:.0f} GFLOP/s for convolutions and "
+        f"{peaks['matrix']:.0f} for matrix products:",
         *_table(header, rows),
         "Of the transformer's attention alone, forward and backward: "
         f"{1000 * attention['blocks']:.0f} ms in blocks as here, "
@@ -238,14 +230,10 @@ def _diffusion_sampling(result: Mapping[str, Any]) -> list[str]:
         "times plain, memory kept",
     ]
     return [
-        (
-            f"Sampling {result['images']} images with the networks of `quick`, by number of steps (of "
-            "the midpoint method, which runs the network twice in"
-        ),
-        (
-            "each, for `flow_matching`, whose entry draws with `rk4`), in bfloat16, against the same "
-            "sampler on contiguous float32 features:"
-        ),
+        f"Sampling {result['images']} images with the networks of `quick`, by number of steps "
+        "(of the midpoint method, which runs the network twice in",
+        "each, for `flow_matching`, whose entry draws with `rk4`), in bfloat16, against the "
+        "same sampler on contiguous float32 features:",
         *_table(header, rows),
     ]
 
@@ -256,10 +244,8 @@ def _training(result: Mapping[str, Any]) -> list[str]:
         for name, r in sorted(result["overhead"].items())
     ]
     return [
-        (
-            "A training step of `fit` against a bare loop with the same batches, optimiser, clipping "
-            "and weight average (float32; medians of runs in turn):"
-        ),
+        "A training step of `fit` against a bare loop with the same batches, optimiser, "
+        "clipping and weight average (float32; medians of runs in turn):",
         *_table(["entry", "bare loop, ms", "`fit`, ms", "ratio"], rows),
     ]
 
@@ -268,10 +254,8 @@ def _rest(results: Mapping[str, Any]) -> list[str]:
     metrics, commands = results["metrics"], results["cli"]["commands"]
     times = "; ".join(f"`{name}`: {r['median_sec']:.2g} s" for name, r in sorted(commands.items()))
     return [
-        (
-            f"All default metrics of {metrics['images']:,} samples: {metrics['seconds']:.0f} s and "
-            f"{metrics['peak_rss_mb']} MB, features included. {times}."
-        ),
+        f"All default metrics of {metrics['images']:,} samples: {metrics['seconds']:.0f} s and "
+        f"{metrics['peak_rss_mb']} MB, features included. {times}.",
         "",
     ]
 

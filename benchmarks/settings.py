@@ -206,13 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fit(model, dataset, entry=name, seed=entry.seed, device=place, **entry.train)
         seconds = round(time.monotonic() - start)
         found = figures(model, dataset, entry, params.protocol)
-        print(
-            (
-                f"{name}  {text}  {'  '.join(f'{key} {value:.4f}' for key, value in found.items())}  "
-                f"{seconds} s"
-            ),
-            flush=True,
-        )
+        told = "  ".join(f"{key} {value:.4f}" for key, value in found.items())
+        print(f"{name}  {text}  {told}  {seconds} s", flush=True)
         (metric, value), *also = found.items()
         row = {
             "candidate": text,

@@ -140,18 +140,13 @@ def arithmetics(entry: Entry, steps: int, compiled: bool) -> dict[str, float]:
                     arithmetic=arithmetic,
                     **train,
                 )
-                later = [
-                    row["images_per_second"] for row in fitted.history[len(fitted.history) // 2 :]
-                ]
-                name = f"{precision}{', channels_last' if channels_last else ''}{', compiled' if compile_ else ''}"
-                speeds[name] = median(later)
-                print(
-                    (
-                        f"{entry.name}: {name}: {speeds[name]:.0f} images/s "
-                        f"({time.perf_counter() - start:.0f} s)"
-                    ),
-                    flush=True,
-                )
+                later = fitted.history[len(fitted.history) // 2 :]
+                layout = ", channels_last" if channels_last else ""
+                name = f"{precision}{layout}{', compiled' if compile_ else ''}"
+                speeds[name] = median(row["images_per_second"] for row in later)
+                seconds = time.perf_counter() - start
+                told = f"{speeds[name]:.0f} images/s ({seconds:.0f} s)"
+                print(f"{entry.name}: {name}: {told}", flush=True)
     return speeds
 
 

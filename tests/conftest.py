@@ -26,7 +26,7 @@ from genbench.errors import UserError
 from genbench.files import write_npz
 from genbench.results import entry as reading
 from tests.invented_results import Bench, everything, fake_class
-from tests.params_factory import protocol_block
+from tests.params_file import written_protocol
 
 # A shell that starts the tests in the background has SIGINT ignored, which the processes that are
 # sent it here would inherit.
@@ -135,8 +135,8 @@ def project(tmp_path: Path, mnist: splits.Dataset, binary_mnist: splits.Dataset)
         "params_file": "params.yaml",
         "compute": {"device": "cpu", "threads": 1},
     }
-    images = {1: 20, 10: 4, 200: 2}
-    raw["protocol"] |= protocol_block(samples=20, sample_chunk=10, images=images, references=100)
+    images = (20, 4, 2)
+    raw["protocol"] |= written_protocol(samples=20, sample_chunk=10, images=images, reference=100)
     for entry in raw["entries"].values():
         if entry["train"].get("steps", 0) > 5:
             entry["train"] |= {"steps": 5}

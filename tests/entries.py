@@ -16,7 +16,7 @@ from genbench.config.params import Params, load_params
 from genbench.files import write_bytes, write_json, write_npz, write_text
 from genbench.pictures.grids import grid, png
 from genbench.scoring.records import Metric, Record, write_record
-from tests.params_factory import protocol_block
+from tests.params_file import written_protocol
 from tests.toys import weights_of
 
 __all__ = ["finished_project", "write_entry"]
@@ -122,8 +122,8 @@ def finished_project(
         "params_file": "params.yaml",
         "datasets": ["mnist", "binary_mnist"],
         "metrics": ["fid"],
-        "protocol": protocol_block(
-            samples=120, sample_chunk=60, images={1: 100, 10: 10, 200: 10}, references=100
+        "protocol": written_protocol(
+            samples=120, sample_chunk=60, images=(100, 10, 10), reference=100
         ),
         "compute": {},
         "entries": entries,

@@ -26,7 +26,7 @@ from genbench.config.params import Params, load_params
 from genbench.files import read_npz
 from genbench.hardware.isa import set_isa
 from genbench.pipeline.stage_runner import call_stage
-from tests.params_factory import block_of
+from tests.params_file import committed_entries
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = ("train", "sample", "score_likelihood")
@@ -40,7 +40,7 @@ def settings() -> dict[str, Any]:
         "datasets": params.datasets,
         "compute": {"device": params.compute.device, "threads": params.compute.threads},
         "protocol": protocol,
-        "entries": {name: block_of(entry) for name, entry in params.entries.items()},
+        "entries": committed_entries("smoke"),
     }
     return json.loads(json.dumps(found))
 

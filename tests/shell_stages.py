@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from genbench.cli.main import app
-from tests.params_factory import protocol_block
+from tests.params_file import written_protocol
 
 __all__ = ["ENTRY", "PARAMS", "call", "commands", "edit_params", "log", "project", "repository"]
 
@@ -37,7 +37,7 @@ PARAMS = {
     "params_file": "params.yaml",
     "datasets": ["mnist", "binary_mnist"],
     "metrics": ["fid"],
-    "protocol": protocol_block(),
+    "protocol": written_protocol(),
     "compute": {"device": "cpu", "threads": 1},
     "entries": {name: dict(ENTRY) for name in ("made", "pixel_cnn", "pixel_marginals", "vae")},
 }

@@ -26,7 +26,11 @@ from genbench.pipeline.stage_runner import call_stage
 from genbench.results.file_diff import arrays_differ, values_differ
 from genbench.results.run_diff import compare_runs
 
-HISTORY = "step,seconds,images_per_second,loss/loss,loss/valid_loss\n1,0.5,100,5.25,\n2,1.0,101,4.125,4.5\n"
+HISTORY = """\
+step,seconds,images_per_second,loss/loss,loss/valid_loss
+1,0.5,100,5.25,
+2,1.0,101,4.125,4.5
+"""
 KIND = {
     "machine": "x86_64",
     "vendor": "AuthenticAMD",

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.params_factory import likelihood_images, protocol_block
+from tests.params_file import likelihood_images, written_protocol
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -39,9 +39,7 @@ PARAMS: dict[str, Any] = {
     "params_file": "params.yaml",
     "datasets": ["mnist"],
     "metrics": ["first"],
-    "protocol": protocol_block(
-        samples=4, sample_chunk=2, images={1: 4, 10: 2, 200: 2}, references=8
-    ),
+    "protocol": written_protocol(samples=4, sample_chunk=2, images=(4, 2, 2), reference=8),
     "compute": {"device": "cpu", "threads": 1},
     "entries": {"alpha": ENTRY, "beta": ENTRY | {"model": "beta"}},
 }
@@ -80,13 +78,15 @@ reads, writes = {{
         sorted(run.glob("*/quality.json")),
         ["metrics/alpha.json", "metrics/beta.json", "leaderboard.csv"],
     ),
-    "track": ([root / "reports" / profile / "metrics" / "alpha.json"], [f".track/{{profile}}.json"]),
+    "track": ([report / "metrics" / "alpha.json"], [f".track/{{profile}}.json"]),
 }}[stage]
 digest = hashlib.sha256((stage + str(key)).encode() + b"".join(path.read_bytes() for path in reads))
 if stage == "train":
     import yaml
-    digest.update(repr(yaml.safe_load((root / {params_file}[profile]).read_text())["entries"][key]["arch"]).encode())
-base = {{"prepare": run, "features": run, "report": root / "reports" / profile, "track": root}}.get(stage, run / str(key))
+    params = yaml.safe_load((root / {params_file}[profile]).read_text())
+    digest.update(repr(params["entries"][key]["arch"]).encode())
+places = {{"prepare": run, "features": run, "report": report, "track": root}}
+base = places.get(stage, run / str(key))
 for name in writes:
     path = base / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -243,7 +243,7 @@ def test_metric_scores_again_and_trains_nothing(finished: Project) -> None:
 
 
 def test_protocol_reaches_the_stages_that_it_concerns(finished: Project) -> None:
-    finished.params(lambda raw: raw["protocol"].update(likelihood_images({1: 3, 10: 2, 200: 2})))
+    finished.params(lambda raw: raw["protocol"].update(likelihood_images((3, 2, 2))))
     ran, _ = finished.repro()
     assert (
         ran

@@ -198,10 +198,8 @@ CONFLICT = SMALL.replace(
     [
         (
             CONFLICT,
-            (
-                "holds the marks of a merge conflict, and DVC cannot read it: keep both sides' entries "
-                "in params.yaml, take either side"
-            ),
+            "holds the marks of a merge conflict, and DVC cannot read it: keep both sides' "
+            "entries in params.yaml, take either side",
         ),
         (CONFLICT[: CONFLICT.index(b">>>>>>>")], "holds the marks of a merge conflict"),
         (

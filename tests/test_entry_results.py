@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from genbench.cli import show
+from genbench.cli import info
 from genbench.config.layout import Layout, RunDir
 from genbench.config.params import Params
 from genbench.files import read_json, sha256, write_json
@@ -71,7 +71,7 @@ def seen(params: Params, capsys: pytest.CaptureFixture[str]) -> tuple[str, str |
     board = leaderboard(params, read_entries(params))
     (missing,) = [gap["reason"] for gap in board["missing"]] or [""]
     capsys.readouterr()
-    show.print_info("quick", "made")
+    info.print_info("quick", "made")
     return missing, tracked_runs(params)[1].get("made"), capsys.readouterr().out
 
 
@@ -156,7 +156,7 @@ def test_scores_out_of_date_are_told_as_that(
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     raw["entries"]["made"]["score"] = {"draws": 9}
     path.write_text(yaml.safe_dump(raw), encoding="utf-8")
-    show.print_info("quick", "made")
+    info.print_info("quick", "made")
     told = capsys.readouterr().out
     assert "nats: 400 ± 0.5 (100 images, exact, lower is better), out of date\n" in told
     assert "fid_mnist: 12.5 (120 images, lower is better)\n" in told
@@ -188,7 +188,7 @@ def test_nothing_yet_is_said_in_a_line(params: Params, capsys: pytest.CaptureFix
     for path in sorted(run_dir_of(params).path.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
     assert not results_of(params).begun
-    show.print_info("quick", "made")
+    info.print_info("quick", "made")
     told = capsys.readouterr().out
     assert "none yet: genbench run --profile quick --entries made" in told
     assert "Not complete" not in told

@@ -373,9 +373,11 @@ import importlib, json, os, pathlib, sys
 import numpy, PIL.Image, safetensors.torch, torch, tqdm, yaml
 root, source, steps = pathlib.Path(sys.argv[1]), sys.argv[2] + "/", json.loads(sys.argv[3])
 opened = set()
+packages = ("genbench", "pipelines")
 def hook(event, args):
-    if event == "open" and isinstance(args[0], str) and args[0].startswith((source + "genbench/", source + "pipelines/")):
-        opened.add(args[0][len(source):])
+    if event == "open" and isinstance(args[0], str):
+        if args[0].startswith(tuple(source + name + "/" for name in packages)):
+            opened.add(args[0][len(source):])
 sys.addaudithook(hook)
 for stage, key, places in steps:
     child = os.fork()
@@ -385,10 +387,12 @@ for stage, key, places in steps:
         continue
     from genbench.config.params import load_params
     places = {part: pathlib.Path(path) for part, path in places.items()}
-    importlib.import_module(f"pipelines.{stage}").run(load_params("quick", root=root), *([key] if key else []), **places)
-    ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in ("genbench", "pipelines")]
+    params = load_params("quick", root=root)
+    importlib.import_module(f"pipelines.{stage}").run(params, *([key] if key else []), **places)
+    ours = [sys.modules[name] for name in list(sys.modules) if name.split(".")[0] in packages]
     loaded = {module.__file__[len(source):] for module in ours if getattr(module, "__file__", None)}
-    loaded |= {file for file in opened if not file.endswith((".py", ".pyc")) and os.path.isfile(source + file)}
+    data = [file for file in opened if not file.endswith((".py", ".pyc"))]
+    loaded |= {file for file in data if os.path.isfile(source + file)}
     with open(root / "loaded.txt", "a") as out:
         out.write(json.dumps([stage, key, sorted(loaded)]) + "\\n")
     os._exit(0)

@@ -25,7 +25,9 @@ stages:
   train:
     foreach: [made]
     do:
-      cmd: echo train >> log; echo weights > weights; mkdir -p visuals; echo a > visuals/a; echo b > visuals/b
+      cmd: >-
+        echo train >> log; echo weights > weights;
+        mkdir -p visuals; echo a > visuals/a; echo b > visuals/b
       deps: [data]
       outs: [weights, visuals]
   sample:
@@ -264,13 +266,17 @@ stages:
   train:
     foreach: ${entries}
     do:
-      cmd: echo train >> log; mkdir -p runs/quick/${key}; echo seed ${item.seed} > runs/quick/${key}/weights
+      cmd: >-
+        echo train >> log; mkdir -p runs/quick/${key};
+        echo seed ${item.seed} > runs/quick/${key}/weights
       params: ["entries.${key}.seed"]
       outs: ["runs/quick/${key}/weights"]
   score_likelihood:
     foreach: ${entries}
     do:
-      cmd: echo score >> log; grep -q seed runs/quick/${key}/weights && cp runs/quick/${key}/weights runs/quick/${key}/nats
+      cmd: >-
+        echo score >> log; grep -q seed runs/quick/${key}/weights &&
+        cp runs/quick/${key}/weights runs/quick/${key}/nats
       deps: ["runs/quick/${key}/weights"]
       outs: ["runs/quick/${key}/nats"]
 """

@@ -16,7 +16,7 @@ from genbench.config.params import load_params, profiles
 from genbench.errors import Mistakes, UserError
 from genbench.hardware.compute import MAX_THREADS, Compute
 from genbench.pipeline.validate import check_params
-from tests.params_factory import protocol, protocol_block
+from tests.params_file import protocol, written_protocol
 
 TRAIN = {"steps": 1, "optim": {"loss": {"lr": 0.1}}}
 MADE = {
@@ -37,7 +37,7 @@ COPY = {
     "sample": {},
     "score": {},
 }
-PROTOCOL = protocol_block()
+PROTOCOL = written_protocol()
 PARAMS: dict[str, Any] = {
     "root": ".",
     "profile": "quick",

@@ -217,10 +217,8 @@ def test_one_latent_under_every_label(trained: Params) -> None:
         (("dcgan", "--classes"), "unconditional and has no labels"),
         (
             ("hinge_gan_cond", "--real"),
-            (
-                "HingeGAN cannot interpolate between real images: it is not Encoder. Models that can: "
-                "cvae, "
-            ),
+            "HingeGAN cannot interpolate between real images: it is not Encoder. Models that "
+            "can: cvae, ",
         ),
         (("hinge_gan_cond", "--real", "--classes"), "--real and --classes exclude each other"),
         (

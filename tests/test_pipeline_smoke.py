@@ -52,10 +52,12 @@ class Coin(GenerativeModel):
         return []
 
     def sample(self, n, y=None, *, rng):
-        return torch.randint(0, self.spec.levels, (n, 1, self.spec.height, self.spec.width), generator=rng).to(torch.uint8)
+        shape = (n, 1, self.spec.height, self.spec.width)
+        return torch.randint(0, self.spec.levels, shape, generator=rng).to(torch.uint8)
 
     def log_likelihood(self, x, y=None, *, rng):
-        return torch.full((len(x),), -self.spec.dims * math.log(self.spec.levels), dtype=torch.float64)
+        nats = self.spec.dims * math.log(self.spec.levels)
+        return torch.full((len(x),), -nats, dtype=torch.float64)
 '''
 ENTRIES = {
     *(

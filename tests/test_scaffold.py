@@ -20,7 +20,7 @@ from genbench.config import yaml12
 from genbench.config.params import load_params
 from genbench.errors import UserError
 from tests import contract
-from tests.params_factory import protocol_block
+from tests.params_file import written_protocol
 
 HEAD = """\
 # A comment at the top.
@@ -31,7 +31,7 @@ datasets: [mnist, binary_mnist]
 metrics: [fid]
 {protocol}compute: {{device: cpu, threads: 1}}
 """
-PROTOCOL = yaml.safe_dump({"protocol": protocol_block()}, sort_keys=False)
+PROTOCOL = yaml.safe_dump({"protocol": written_protocol()}, sort_keys=False)
 ENTRIES = """\
 entries:
   # Controls

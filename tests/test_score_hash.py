@@ -35,10 +35,19 @@ OTHERS: dict[str, Metric] = {
     "kind": replace(METRIC, kind="lower_bound"),
     "direction": replace(METRIC, higher_is_better=True),
     "no direction": replace(METRIC, higher_is_better=None),
-    **{f"detail {key}": replace(METRIC, detail={**DETAIL, key: value}) for key, value in {
-        "draws": 17, "shares": [0.25, 0.750000001], "library": "1.1", "exact": False, "entries": ["b", "a"], "more": 1,
-    }.items()},
-}  # fmt: skip
+}
+OTHER_DETAILS = {
+    "draws": 17,
+    "shares": [0.25, 0.750000001],
+    "library": "1.1",
+    "exact": False,
+    "entries": ["b", "a"],
+    "more": 1,
+}
+OTHERS |= {
+    f"detail {key}": replace(METRIC, detail={**DETAIL, key: value})
+    for key, value in OTHER_DETAILS.items()
+}
 
 
 def hashed(metric: Metric, *behind: str) -> str:

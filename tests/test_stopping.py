@@ -20,7 +20,11 @@ def told(child):
     print("stopping", flush=True)
     stop(child, patience=1)
 repro._stop = told
-with subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True) as child, repro._stopping(child):
+dvc = [sys.executable, "-c", sys.argv[1]]
+with (
+    subprocess.Popen(dvc, stdout=subprocess.PIPE, text=True) as child,
+    repro._stopping(child),
+):
     print(child.stdout.readline(), end="", flush=True)
     child.wait()
 """
@@ -33,7 +37,12 @@ time.sleep(60)
 """DVC before its first stage, as when it waits for its lock."""
 WITH_STAGE = """
 import os, subprocess, sys, time
-stage = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('begun', flush=True); time.sleep(60)"
+stage = '''
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("begun", flush=True)
+time.sleep(60)
+'''
 with subprocess.Popen([sys.executable, "-c", stage], stdout=subprocess.PIPE, text=True) as stage:
     stage.stdout.readline()
     print(os.getpid(), stage.pid, flush=True)
@@ -85,7 +94,8 @@ with subprocess.Popen([sys.executable, "-c", ""]) as child, repro._stopping(chil
     assert child.wait() == 0
 assert [signal.getsignal(number) for number in both] == before
 try:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child, repro._stopping(child):
+    sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(sleeping) as child, repro._stopping(child):
         os.kill(os.getpid(), signal.SIGTERM)
         child.wait()
 except SystemExit as stopped:

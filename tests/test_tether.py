@@ -21,7 +21,8 @@ pytestmark = pytest.mark.skipif(
 PARENT = """
 import subprocess, sys, time
 from genbench.processes.tether import tethered
-child = subprocess.Popen(tethered(sys.argv[1], ["an argument"]), stdin=subprocess.DEVNULL, start_new_session=True)
+command = tethered(sys.argv[1], ["an argument"])
+child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 print(child.pid, flush=True)
 time.sleep(60)
 """

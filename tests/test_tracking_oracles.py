@@ -24,7 +24,7 @@ from genbench.results.entry import read_entry
 from genbench.scoring.records import Metric, Record, read_record, write_record
 from genbench.tracking.mirror import sync
 from genbench.tracking.runs import TrackedRun, tracked_run
-from tests.params_factory import protocol_block
+from tests.params_file import written_protocol
 from tests.test_tracking import client_of, runs_of, write_entry
 from tests.toys import weights_of
 
@@ -71,8 +71,8 @@ def make_project(root: Path) -> Params:
         yaml.safe_dump(
             {
                 **raw,
-                "protocol": protocol_block(
-                    samples=120, sample_chunk=60, images={1: 100, 10: 10, 200: 10}, references=100
+                "protocol": written_protocol(
+                    samples=120, sample_chunk=60, images=(100, 10, 10), reference=100
                 ),
                 "compute": {},
                 "entries": entries,

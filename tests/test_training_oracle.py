@@ -210,9 +210,7 @@ def test_each_option_moves_the_weights_by_far_more_than_the_loops_differ(option:
 # ---------------------------------------------------------------------- validation
 
 
-def test_validation_is_on_spread_images_of_its_split_with_their_labels_and_the_same_noise_each_time() -> (
-    None
-):
+def test_validation_is_on_spread_images_with_their_labels_and_the_same_noise_each_time() -> None:
     model, history = trained(Regression)
     data = dataset()
     assert data.valid_y is not None
