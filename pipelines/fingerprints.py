@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from genbench.processes.lock import hold
-
 from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.disk import explained
@@ -16,6 +14,7 @@ from genbench.errors import UserError
 from genbench.files import read_json, write_json
 from genbench.pipeline.fingerprints import fingerprint_files
 from genbench.pipeline.sources import SOURCE_ROOT, Sources
+from genbench.processes.lock import hold
 
 __all__ = ["run"]
 

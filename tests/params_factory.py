@@ -1,4 +1,4 @@
-"""Blocks of params.yaml for invented projects; the one place that knows the protocol's names."""
+"""Values of params.yaml for invented projects; the one place that knows the protocol's names."""
 
 from __future__ import annotations
 
@@ -7,47 +7,27 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from genbench.config.params import Entry, Protocol
+import yaml
 
-__all__ = ["IMAGES", "block_of", "likelihood_images", "protocol", "protocol_block"]
+from genbench.config.params import Entry, ImageCount, Protocol
+
+__all__ = [
+    "IMAGES",
+    "dump",
+    "likelihood_images",
+    "protocol",
+    "written_entry",
+    "written_images",
+    "written_protocol",
+]
 
 IMAGES: Mapping[int, int] = {1: 64, 10: 16, 200: 16}
 """Network passes per image -> test images of a likelihood that takes so many passes or more."""
 
 
-def likelihood_images(images: Mapping[int, int]) -> dict[str, Any]:
-    """The parameters of the protocol that hold this table, which is of the form of ``IMAGES``."""
-    (_, few), (many_passes, many), (very_many_passes, very_many) = sorted(images.items())
-    return {
-        "likelihood_images": few,
-        "likelihood_images_many_passes": many,
-        "many_passes": many_passes,
-        "likelihood_images_very_many_passes": very_many,
-        "very_many_passes": very_many_passes,
-    }
-
-
-def block_of(entry: Entry) -> dict[str, Any]:
-    """The block of params.yaml that an entry can be read from, with all of its keys."""
-    block: dict[str, Any] = json.loads(json.dumps(asdict(entry)))
-    del block["name"]
-    return block
-
-
-def protocol_block(
-    *,
-    samples: int = 64,
-    sample_chunk: int = 64,
-    images: Mapping[int, int] = IMAGES,
-    references: int = 64,
-) -> dict[str, Any]:
-    """The block ``protocol`` of params.yaml."""
-    return {
-        "samples": samples,
-        "sample_chunk": sample_chunk,
-        **likelihood_images(images),
-        "feature_reference_images": references,
-    }
+def likelihood_images(images: Mapping[int, int]) -> dict[str, tuple[ImageCount, ...]]:
+    """The keyword of the protocol that holds this table, which is of the form of ``IMAGES``."""
+    return {"likelihood_images": tuple(ImageCount(least, n) for least, n in sorted(images.items()))}
 
 
 def protocol(
@@ -57,8 +37,36 @@ def protocol(
     images: Mapping[int, int] = IMAGES,
     references: int = 64,
 ) -> Protocol:
-    """The same as it is loaded."""
-    block = protocol_block(
-        samples=samples, sample_chunk=sample_chunk, images=images, references=references
+    """A protocol."""
+    return Protocol(
+        samples=samples,
+        sample_chunk=sample_chunk,
+        **likelihood_images(images),
+        feature_reference_images=references,
     )
-    return Protocol(**block)
+
+
+def written_protocol(**numbers: Any) -> dict[str, Any]:
+    """The same as it stands in params.yaml."""
+    values = protocol(**numbers).plain()
+    del values["inception_sha256"]
+    return values
+
+
+def written_images(images: Mapping[int, int]) -> list[dict[str, int]]:
+    """The value of ``likelihood_images`` in params.yaml that holds this table."""
+    return written_protocol(images=images)["likelihood_images"]
+
+
+def written_entry(entry: Entry) -> dict[str, Any]:
+    """What an entry can be read from in params.yaml, with all of its keys and all that it
+    inherits.
+    """
+    values: dict[str, Any] = json.loads(json.dumps(asdict(entry)))
+    del values["name"]
+    return values
+
+
+def dump(raw: Mapping[str, Any]) -> str:
+    """YAML text, in which no two places share what they have by aliases."""
+    return yaml.safe_dump(json.loads(json.dumps(raw)), sort_keys=False)

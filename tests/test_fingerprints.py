@@ -383,7 +383,7 @@ for stage, key, places in steps:
         if os.waitpid(child, 0)[1]:
             raise SystemExit(f"{stage} {key} failed")
         continue
-    from genbench.config.params import load_params
+    from genbench.config.load import load_params
     places = {part: pathlib.Path(path) for part, path in places.items()}
     importlib.import_module(f"pipelines.{stage}").run(load_params("quick", root=root), *([key] if key else []), **places)
     ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in ("genbench", "pipelines")]

@@ -19,7 +19,8 @@ import yaml
 from torch import Tensor, nn
 
 from genbench.config.layout import Layout
-from genbench.config.params import Entry, Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry, Params
 from genbench.data.splits import EXCERPT
 from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_npz

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from genbench.config.layout import Layout
-from genbench.config.params import Entry, Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry, Params
 from genbench.data.datasets import spec_of
 from genbench.errors import UserError
 from genbench.files import sha256, write_bytes
