@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from benchmarks.common import publish
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.hardware.precision import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from benchmarks.training import fit, synthetic
 from genbench.hardware.device import setup
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.registry import build
 params = load_params("quick", root=Path(sys.argv[1]))
 setup(params.compute)

@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import publish
 from benchmarks.training import synthetic
-from genbench.config.params import Entry, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry
 from genbench.hardware.device import setup
 from genbench.hardware.kind import in_words, kind_of
 from genbench.hardware.speed import speeds

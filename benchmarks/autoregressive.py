@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from benchmarks.common import interleaved, median, publish
 from benchmarks.processes import VERSIONS, Workers
 from genbench.base import DataSpec
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.data.datasets import spec_of
 from genbench.families.autoregressive import Autoregressive
 from genbench.models.gated_pixel_cnn import GatedPixelCNN

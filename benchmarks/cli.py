@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import interleaved, median, publish
-from genbench.config.params import find_root
+from genbench.config.load import find_root
 from genbench.errors import UserError
 
 HELP_LIMIT_SEC, REPRO_LIMIT_SEC = 0.15, 3.0

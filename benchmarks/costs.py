@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import RESULTS, publish
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.files import read_json
 from genbench.hardware.kind import in_words, kind_of
 from genbench.hardware.precision import resolve

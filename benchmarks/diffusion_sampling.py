@@ -23,7 +23,7 @@ from torch import Generator
 
 from benchmarks.common import contiguous, median, publish
 from benchmarks.processes import VERSIONS, Workers
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.data.datasets import spec_of
 from genbench.registry import build
 

@@ -15,7 +15,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from genbench.config.layout import Layout
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.data.datasets import spec_of
 from genbench.files import read_npz, write_bytes
 from genbench.pictures import grids

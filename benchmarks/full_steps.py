@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.common import RESULTS, fit, publish
 from genbench.config.layout import Layout
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.data import splits
 from genbench.files import read_json
 from genbench.hardware.device import setup

@@ -22,7 +22,8 @@ import torch
 import genbench
 from benchmarks.common import RESULTS, publish
 from genbench.config.layout import Layout
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.data import splits
 from genbench.families.energy import EnergyBased
 from genbench.files import read_json

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genbench.config.layout import Layout
-from genbench.config.params import find_root, load_params
+from genbench.config.load import find_root, load_params
 from genbench.data.splits import Dataset, load
 from genbench.hardware.device import set_threads
 from genbench.scoring.features import EXTRACTOR, extract

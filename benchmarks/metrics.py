@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from genbench.config.layout import Layout
-from genbench.config.params import Entry, Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry, Params
 from genbench.data.splits import load
 from genbench.files import read_npz, write_json, write_npz
 from genbench.hardware.compute import Compute

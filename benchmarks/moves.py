@@ -17,7 +17,7 @@ import torch
 import genbench
 from benchmarks.common import publish
 from genbench.config.layout import Layout
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.hardware.device import setup
 from genbench.models.ebm import EBM
 from genbench.seeding import generator_for

@@ -34,7 +34,8 @@ from torchvision.transforms.functional import pil_to_tensor
 from benchmarks.common import RESULTS, contiguous, fit, median, publish
 from benchmarks.processes import VERSIONS, Workers
 from benchmarks.training import IMAGES, synthetic
-from genbench.config.params import Entry, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry
 from genbench.files import read_json
 from genbench.registry import build
 

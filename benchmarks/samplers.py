@@ -17,7 +17,7 @@ import torch
 import genbench
 from benchmarks.common import publish
 from genbench.config.layout import Layout
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.data import splits
 from genbench.families.diffusion import GaussianDiffusion
 from genbench.hardware.device import setup

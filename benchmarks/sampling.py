@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.common import RESULTS, median, publish
 from genbench.base import GenerativeModel
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.data.datasets import spec_of
 from genbench.families.autoregressive import Autoregressive
 from genbench.files import read_json

@@ -15,7 +15,6 @@ again; the one that params.yaml holds is marked.
 from __future__ import annotations
 
 import argparse
-import copy
 import dataclasses
 import fcntl
 import shlex
@@ -29,7 +28,8 @@ from benchmarks.common import RESULTS, fit, machine
 from genbench.base import GenerativeModel, Likelihood
 from genbench.config import yaml12
 from genbench.config.layout import Layout
-from genbench.config.params import Entry, Params, Protocol, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry, Params, Protocol
 from genbench.data import splits
 from genbench.files import read_json, write_json
 from genbench.hardware import device
@@ -106,26 +106,23 @@ def figures(
 
 
 def candidate(params: Params, name: str, text: str) -> dict[str, Any]:
-    """The block of an entry with some fields replaced."""
-    block: dict[str, Any] = copy.deepcopy(
-        yaml12.parse((params.root / "params.yaml").read_text(encoding="utf-8")).value["entries"][
-            name
-        ]
-    )
+    """What an entry resolves to, with some values replaced."""
+    values = dataclasses.asdict(params.entry(name))
+    del values["name"]
     for pair in [] if text == "-" else shlex.split(text):
         path, _, value = pair.partition("=")
         *parents, last = path.split(".")
-        inner = block
+        inner = values
         for key in parents:
             inner = inner.setdefault(key, {})
-        inner[last] = yaml12.parse(value).value
-    entry = Entry(name=name, **block)
+        inner[last] = yaml12.parse(value)
+    entry = Entry(name=name, **values)
     broken = check_params(
         dataclasses.replace(params, entries={**params.entries, name: entry}), [name]
     )
     if broken:
         raise SystemExit(f"{text}: {broken[name]}")
-    return block
+    return values
 
 
 def alike(kept: dict[str, Any], block: dict[str, Any]) -> bool:

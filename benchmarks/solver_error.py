@@ -18,7 +18,7 @@ from torch import Tensor
 import genbench
 from benchmarks.common import publish
 from genbench.config.layout import Layout
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.data import splits
 from genbench.hardware.device import setup
 from genbench.models.flow_matching import FlowMatching

@@ -22,7 +22,8 @@ from torch import nn
 
 from benchmarks.common import RESULTS, fit, median, publish
 from genbench.base import GenerativeModel
-from genbench.config.params import Entry, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry
 from genbench.data.datasets import spec_of
 from genbench.data.splits import Dataset
 from genbench.files import read_json

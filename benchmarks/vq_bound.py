@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 import genbench
 from benchmarks.common import median, publish
 from genbench.config.layout import Layout
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.data import splits
 from genbench.hardware.device import setup
 from genbench.models.vq_vae import VQVAE

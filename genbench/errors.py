@@ -116,8 +116,8 @@ def bind_options(
 
     Arguments:
         function: a callable with explicit keyword parameters, or a class (its constructor).
-        options: the block of params.yaml.
-        where: the block's place, for messages, e.g. ``entries.made.arch``.
+        options: what params.yaml has for it.
+        where: their place, for messages, e.g. ``entries.made.arch``.
         skip: parameters that the caller fills itself and a user may not set.
 
     Raises:
@@ -135,9 +135,10 @@ def bind_options(
     }
     for name, value in options.items():
         if name not in parameters:
-            now, takes = _RENAMED.get(name, (None, ""))
-            if now in parameters:
-                raise UserError(f"{where}.{name}: is now called {now!r}; it takes {takes}")
+            for now in _RENAMED.get(name, ()):
+                if now in parameters:
+                    takes = _TAKES.get(now, "")
+                    raise UserError(f"{where}.{name}: is now called {now!r}{takes}")
             raise UserError(f"{where}.{name}: unknown parameter{near(name, parameters)}")
         _check_type(f"{where}.{name}", value, parameters[name].annotation)
     missing = [
@@ -148,8 +149,23 @@ def bind_options(
     return dict(options)
 
 
-_RENAMED = {"bfloat16": ("precision", "auto, float32 or bfloat16")}
-"""Former name of an option → its present one, and what that takes."""
+_RENAMED: Mapping[str, tuple[str, ...]] = {
+    "backend": ("arithmetic",),
+    "bfloat16": ("precision",),
+    "block": ("block_size",),
+    "chains": ("buffer_size", "persistent_chains"),
+    "first": ("beta_start", "log_snr_max"),
+    "fresh": ("reinit_probability",),
+    "last": ("beta_end", "log_snr_min"),
+    "moves": ("mcmc_steps",),
+    "scale": ("energy_scale",),
+    "step": ("step_size",),
+    "steps": ("timesteps", "flow_steps"),
+}
+"""Former name of an option → its present ones; which of them it is, the callee's signature says."""
+
+_TAKES = {"precision": "; it takes auto, float32 or bfloat16"}
+"""What an option takes whose values were others under its former name."""
 
 # Annotations as the source writes them (they are strings under
 # `from __future__ import annotations`).

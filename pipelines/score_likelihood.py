@@ -23,15 +23,6 @@ from genbench.weights import load
 
 __all__ = ["run"]
 
-_PROTOCOL = (
-    "likelihood_images",
-    "likelihood_images_many_passes",
-    "many_passes",
-    "likelihood_images_very_many_passes",
-    "very_many_passes",
-)
-"""What of the protocol decides how many images are scored."""
-
 
 def run(
     params: Params,
@@ -78,7 +69,7 @@ def run(
         "data": sha256(data),
         "score": entry.score,
         "seed": entry.seed,
-        "protocol": {key: getattr(params.protocol, key) for key in _PROTOCOL},
+        "likelihood_images": params.protocol.plain()["likelihood_images"],
         **machine,
     }
     with workspace(unfinished.parent, unfinished.name, identity) as work:

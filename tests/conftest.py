@@ -18,7 +18,8 @@ import pytest
 import torch
 import yaml
 
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.data import splits
 from genbench.data.download import prepare
 from genbench.data.mirror import mirror
@@ -26,7 +27,7 @@ from genbench.errors import UserError
 from genbench.files import write_npz
 from genbench.results import entry as reading
 from tests.invented_results import Bench, everything, fake_class
-from tests.params_file import written_protocol
+from tests.params_factory import dump, written_entry, written_protocol
 
 # A shell that starts the tests in the background has SIGINT ignored, which the processes that are
 # sent it here would inherit.
@@ -135,14 +136,17 @@ def project(tmp_path: Path, mnist: splits.Dataset, binary_mnist: splits.Dataset)
         "params_file": "params.yaml",
         "compute": {"device": "cpu", "threads": 1},
     }
-    images = (20, 4, 2)
-    raw["protocol"] |= written_protocol(samples=20, sample_chunk=10, images=images, reference=100)
+    images = {1: 20, 10: 4, 200: 2}
+    raw["protocol"] = written_protocol(samples=20, sample_chunk=10, images=images, references=100)
+    smoke = load_params("smoke", root=REPOSITORY)
+    raw["entries"] = {name: written_entry(entry) for name, entry in smoke.entries.items()}
+    raw["defaults"] = {}
     for entry in raw["entries"].values():
         if entry["train"].get("steps", 0) > 5:
             entry["train"] |= {"steps": 5}
         if entry["model"] == "train_copy":
             entry["arch"] |= {"size": 100}  # the default is more than there are
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    (tmp_path / "params.yaml").write_text(dump(raw))
     (tmp_path / "dvc.yaml").write_bytes((REPOSITORY / "dvc.yaml").read_bytes())
     (tmp_path / "profiles").mkdir()
     for dataset in (mnist, binary_mnist):

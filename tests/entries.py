@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from genbench.config.layout import Layout
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.files import write_bytes, write_json, write_npz, write_text
 from genbench.pictures.grids import grid, png
 from genbench.scoring.records import Metric, Record, write_record
-from tests.params_file import written_protocol
+from tests.params_factory import dump, written_protocol
 from tests.toys import weights_of
 
 __all__ = ["finished_project", "write_entry"]
@@ -123,14 +123,15 @@ def finished_project(
         "datasets": ["mnist", "binary_mnist"],
         "metrics": ["fid"],
         "protocol": written_protocol(
-            samples=120, sample_chunk=60, images=(100, 10, 10), reference=100
+            samples=120, sample_chunk=60, images={1: 100, 10: 10, 200: 10}, references=100
         ),
         "compute": {},
+        "defaults": {},
         "entries": entries,
     }
     (root / "profiles").mkdir()
     (root / "dvc.yaml").write_text("stages: {}\n")
-    (root / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
+    (root / "params.yaml").write_text(dump(raw))
     params = load_params("quick", root=root)
     for name in entries:
         write_entry(params, name)

@@ -15,18 +15,18 @@ import json
 import os
 import sys
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from genbench.config.layout import Layout
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.files import read_npz
 from genbench.hardware.isa import set_isa
 from genbench.pipeline.stage_runner import call_stage
-from tests.params_file import committed_entries
+from tests.params_factory import written_entry
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAGES = ("train", "sample", "score_likelihood")
@@ -35,12 +35,13 @@ STAGES = ("train", "sample", "score_likelihood")
 def settings() -> dict[str, Any]:
     """What the bits of `smoke` depend on, as JSON reads it."""
     params = load_params("smoke", root=REPOSITORY)
-    protocol = {key: value for key, value in asdict(params.protocol).items() if value is not None}
+    protocol = {k: value for k, value in params.protocol.plain().items() if value is not None}
     found = {
         "datasets": params.datasets,
         "compute": {"device": params.compute.device, "threads": params.compute.threads},
         "protocol": protocol,
-        "entries": committed_entries("smoke"),
+        "defaults": {},
+        "entries": {name: written_entry(entry) for name, entry in params.entries.items()},
     }
     return json.loads(json.dumps(found))
 
@@ -85,9 +86,6 @@ def main(names: list[str], given: dict[str, Any]) -> dict[str, Any]:
         set_isa(params.compute.isa)  # before torch is imported, as the command line does
         import torch
 
-        from pipelines import sample, score_likelihood, train
-
-        stages = {"train": train, "sample": sample, "score_likelihood": score_likelihood}
         raw = Path(os.environ.get("GENBENCH_RAW", REPOSITORY / "data" / "raw"))
         (params.root / "data").mkdir()
         if raw.is_dir():
@@ -99,7 +97,7 @@ def main(names: list[str], given: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {"torch": torch_version, "settings": given, "entries": {}}
         for entry in names or list(params.entries):
             for stage in STAGES:
-                stages[stage].run(params, entry)
+                call_stage(stage, params, entry)
             found["entries"][entry] = hashes(params, entry)
             print(entry, found["entries"][entry], file=sys.stderr, flush=True)
         return found

@@ -22,7 +22,7 @@ from genbench.report.rows import leaderboard
 from genbench.results import entry as reading
 from genbench.scoring.records import Metric, Record, write_record
 from pipelines import report
-from tests.params_file import protocol
+from tests.params_factory import protocol
 from tests.toys import weights_of
 
 __all__ = ["LEVELS", "MODELS", "Bench", "everything", "fake_class", "row"]
@@ -55,7 +55,9 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         entries: dict[str, Entry] = {}
-        scoring = protocol(samples=100, sample_chunk=50, images=(100, 10, 10), reference=100)
+        scoring = protocol(
+            samples=100, sample_chunk=50, images={1: 100, 10: 10, 200: 10}, references=100
+        )
         datasets = ("mnist", "binary_mnist")
         self.params = Params(root, "quick", entries, datasets, ("fid",), scoring, Compute())
         self.entries = entries

@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from genbench.cli.main import app
-from tests.params_file import written_protocol
+from tests.params_factory import dump, written_protocol
 
 __all__ = ["ENTRY", "PARAMS", "call", "commands", "edit_params", "log", "project", "repository"]
 
@@ -39,6 +39,7 @@ PARAMS = {
     "metrics": ["fid"],
     "protocol": written_protocol(),
     "compute": {"device": "cpu", "threads": 1},
+    "defaults": {},
     "entries": {name: dict(ENTRY) for name in ("made", "pixel_cnn", "pixel_marginals", "vae")},
 }
 
@@ -97,18 +98,17 @@ stages:
 def project(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Write the project without DVC, and make it the working folder."""
     (folder / "dvc.yaml").write_text(PIPELINE)
-    (folder / "params.yaml").write_text(yaml.safe_dump(PARAMS, sort_keys=False))
+    (folder / "params.yaml").write_text(dump(PARAMS))
     smoke = folder / "profiles" / "smoke"
     smoke.mkdir(parents=True)
     (smoke / "params.yaml").write_text(
-        yaml.safe_dump(
+        dump(
             {
                 **PARAMS,
                 "root": "../..",
                 "profile": "smoke",
                 "params_file": "profiles/smoke/params.yaml",
-            },
-            sort_keys=False,
+            }
         )
     )
     (smoke / "dvc.yaml").symlink_to("../../dvc.yaml")
@@ -153,4 +153,4 @@ def edit_params(root: Path, entry: str, **blocks: object) -> None:
     """Replace blocks of an entry in params.yaml."""
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["entries"][entry].update(blocks)
-    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (root / "params.yaml").write_text(dump(params))

@@ -33,7 +33,7 @@ from genbench.models.made import MADE
 from genbench.models.rbm import RBM
 from genbench.models.train_copy import TrainCopy
 from genbench.pipeline.stage_runner import call_stage
-from tests.params_file import protocol
+from tests.params_factory import protocol
 
 __all__ = [
     "ENTRIES",
@@ -57,7 +57,7 @@ __all__ = [
 
 SPECS = {"mnist": DataSpec(28, 28, 256, 10), "binary_mnist": DataSpec(28, 28, 2)}
 SIZES = {"train": 320, "valid": 90, "test": 610}
-PROTOCOL = protocol(samples=23, sample_chunk=9, images=(300, 24, 8), reference=77)
+PROTOCOL = protocol(samples=23, sample_chunk=9, images={1: 300, 10: 24, 200: 8}, references=77)
 METRICS = (
     "fid",
     "inception_score",

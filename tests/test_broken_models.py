@@ -22,7 +22,8 @@ from genbench.cli.info import print_info
 from genbench.cli.models import print_models
 from genbench.cli.scaffold import add_seeds
 from genbench.config.layout import Layout
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.data.datasets import spec_of
 from genbench.errors import UserError
 from genbench.files import read_json

@@ -22,11 +22,11 @@ from genbench.scoring.metrics.class_shares import compute as class_shares
 from genbench.scoring.metrics.label_fidelity import compute as label_fidelity
 from genbench.scoring.records import Metric
 from genbench.scoring.votes import votes
-from tests.params_file import protocol
+from tests.params_factory import protocol
 from tests.toys import ToyFVBN, ToyVAE
 
 SPEC = DataSpec(3, 3, 2, 3)
-PROTOCOL = protocol(images=(40, 20, 10), passes=(1, 1000, 2000))
+PROTOCOL = protocol(images={1: 40, 1000: 20, 2000: 10})
 
 
 def images(n: int = 60) -> Tensor:

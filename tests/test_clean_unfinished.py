@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.files import write_bytes
 from genbench.pipeline import clean
 from tests import shell_stages

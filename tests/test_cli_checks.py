@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.errors import UserError
 from genbench.pipeline.validate import check_params
 from tests import shell_stages

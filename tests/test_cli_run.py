@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.errors import UserError
 from genbench.pipeline import targets
 from tests import shell_stages

@@ -8,7 +8,7 @@ import pytest
 
 from genbench import weights
 from genbench.config.layout import Layout
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.data.datasets import spec_of
 from genbench.registry import build
 from tests import shell_stages

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import genbench.models
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.files import write_json
 from genbench.pipeline.fingerprints import Sources, entry_fingerprint
 from tests import shell_stages

@@ -12,15 +12,16 @@ from genbench.config.dependencies import entry_params, shared_params
 from genbench.config.params import Entry, Params
 from genbench.config.stages import ENTRY_STAGES
 from genbench.hardware.compute import Compute
-from tests.params_file import likelihood_images, protocol
+from tests.params_factory import likelihood_images, protocol
 
+IMAGES = {1: 4, 10: 2, 200: 1}
 PARAMS = Params(
     root=Path(),
     profile="quick",
     entries={},
     datasets=("mnist",),
     metrics=("fid",),
-    protocol=protocol(samples=4, sample_chunk=2, images=(4, 2, 1), reference=8),
+    protocol=protocol(samples=4, sample_chunk=2, images=IMAGES, references=8),
     compute=Compute(),
 )
 ENTRY = Entry(
@@ -59,11 +60,11 @@ def test_edit_of_an_entry_concerns_the_stages_that_read_it(
     [
         ({"samples": 5}, {"sample"}),
         ({"sample_chunk": 3}, {"sample"}),
-        (likelihood_images((3, 2, 1)), {"score_likelihood"}),
-        (likelihood_images((4, 1, 1)), {"score_likelihood"}),
-        (likelihood_images((4, 2, 1), (1, 9, 200)), {"score_likelihood"}),
-        (likelihood_images((4, 2, 2)), {"score_likelihood"}),
-        (likelihood_images((4, 2, 1), (1, 10, 100)), {"score_likelihood"}),
+        (likelihood_images(IMAGES | {1: 3}), {"score_likelihood"}),
+        (likelihood_images(IMAGES | {10: 1}), {"score_likelihood"}),
+        (likelihood_images({1: 4, 9: 2, 200: 1}), {"score_likelihood"}),
+        (likelihood_images(IMAGES | {200: 2}), {"score_likelihood"}),
+        (likelihood_images({1: 4, 10: 2, 100: 1}), {"score_likelihood"}),
         ({"feature_reference_images": 9}, set()),
     ],
 )

@@ -22,7 +22,8 @@ from genbench import disk
 from genbench.cli.doctor_project import permission
 from genbench.cli.main import app
 from genbench.config.layout import Layout
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.disk import ExplainedError, check_writable, explain, explained, shortage, told
 from genbench.errors import UserError
 from genbench.files import read_json, read_npz, write_json, write_npz, write_text

@@ -12,7 +12,8 @@ import pytest
 
 from genbench.cli import doctor, doctor_data, doctor_installation, doctor_machine, doctor_project
 from genbench.config.layout import Layout
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.data import splits
 from genbench.errors import UserError
 from genbench.files import write_bytes
@@ -20,7 +21,6 @@ from genbench.pipeline import dvc_files
 
 CHECKS = {
     "entries": (doctor_project, "entries"),
-    "aliases": (doctor_project, "aliases"),
     "dvc": (doctor_project, "dvc"),
     "dvc files": (doctor_project, "dvc_files"),
     "outputs": (doctor_project, "outputs"),

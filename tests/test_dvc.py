@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.params_file import likelihood_images, written_protocol
+from tests.params_factory import dump, written_images, written_protocol
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -39,8 +39,11 @@ PARAMS: dict[str, Any] = {
     "params_file": "params.yaml",
     "datasets": ["mnist"],
     "metrics": ["first"],
-    "protocol": written_protocol(samples=4, sample_chunk=2, images=(4, 2, 2), reference=8),
+    "protocol": written_protocol(
+        samples=4, sample_chunk=2, images={1: 4, 10: 2, 200: 2}, references=8
+    ),
     "compute": {"device": "cpu", "threads": 1},
+    "defaults": {},
     "entries": {"alpha": ENTRY, "beta": ENTRY | {"model": "beta"}},
 }
 
@@ -56,7 +59,7 @@ with open(root / "calls.txt", "a") as calls:
     calls.write(os.environ["DVC_STAGE"].split(":")[-1] + "\\n")
 if stage == "fingerprints":
     sys.path.insert(0, str(root))
-    from genbench.config.params import load_params
+    from genbench.config.load import load_params
     from pipelines.fingerprints import run
     run(load_params(profile))
     raise SystemExit
@@ -130,18 +133,12 @@ class Project:
         """Edit a params.yaml."""
         raw = yaml.safe_load((self.root / path).read_text())
         change(raw)
-        (self.root / path).write_text(_dump(raw))
+        (self.root / path).write_text(dump(raw))
 
     def write(self, path: str, text: str) -> None:
         """Write a file of the project."""
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
         (self.root / path).write_text(text)
-
-
-def _dump(raw: dict[str, Any]) -> str:
-    return yaml.safe_dump(
-        json.loads(json.dumps(raw)), sort_keys=False
-    )  # by JSON, so that no two entries share a block by an anchor
 
 
 def _entry(name: str, *stages: str) -> set[str]:
@@ -165,7 +162,7 @@ def _create(root: Path, tools: Path) -> Project:
         "params_file": "profiles/smoke/params.yaml",
     }
     for path, raw in (("params.yaml", PARAMS), ("profiles/smoke/params.yaml", smoke)):
-        (root / path).write_text(_dump(raw))
+        (root / path).write_text(dump(raw))
     tools.mkdir(exist_ok=True)
     script = tools / "genbench"
     script.write_text(
@@ -243,7 +240,9 @@ def test_metric_scores_again_and_trains_nothing(finished: Project) -> None:
 
 
 def test_protocol_reaches_the_stages_that_it_concerns(finished: Project) -> None:
-    finished.params(lambda raw: raw["protocol"].update(likelihood_images((3, 2, 2))))
+    finished.params(
+        lambda raw: raw["protocol"].update(likelihood_images=written_images({1: 3, 10: 2, 200: 2}))
+    )
     ran, _ = finished.repro()
     assert (
         ran
@@ -275,6 +274,19 @@ def test_one_more_seed_runs_only_its_own_stages(finished: Project) -> None:
     )
     ran, _ = finished.repro()
     assert ran == {"fingerprints"} | _entry("alpha-s1") | ENDS
+
+
+def test_a_default_runs_the_entries_that_inherit_it(finished: Project) -> None:
+    def move(raw: dict[str, Any]) -> None:
+        raw["defaults"]["wide"] = {"arch": {"width": raw["entries"]["alpha"]["arch"].pop("width")}}
+        raw["entries"]["alpha"]["like"] = "wide"
+
+    finished.params(move)
+    ran, _ = finished.repro()
+    assert ran == {"fingerprints"} | ENDS, "it resolves to what it was"
+    finished.params(lambda raw: raw["defaults"]["wide"]["arch"].update(width=7))
+    ran, _ = finished.repro()
+    assert ran == {"fingerprints"} | _entry("alpha") | ENDS
 
 
 def test_failing_entry_lets_the_others_go_on_and_the_report_stand(finished: Project) -> None:

@@ -60,7 +60,11 @@ def clone(tmp_path: Path, name: str) -> Clone:
     )
     (root / "profiles" / "smoke" / "dvc.yaml").unlink()
     raw = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
-    raw["entries"] = {name: raw["entries"][name] for name in ("made", "binary-made")}
+    raw["defaults"] = {"shared": {"model": "made", "train": {"ema": 0.5, "batch_size": 9}}}
+    raw["entries"] = {
+        name: {"like": "shared", "dataset": dataset, "train": {"optim": {"loss": {"lr": 0.1}}}}
+        for name, dataset in (("made", "mnist"), ("binary-made", "binary_mnist"))
+    }
     (root / "params.yaml").write_text(
         "# für alle\n" + yaml.safe_dump(raw, sort_keys=False), encoding="utf-8"
     )
@@ -84,33 +88,42 @@ def test_an_experiment_in_a_copy_runs_with_its_own_parameters(tmp_path: Path) ->
     project = clone(tmp_path, "my project")  # not beyond ASCII, where DVC's experiments fail
     path = project.root / "params.yaml"
     before = path.read_text(encoding="utf-8")
-    project.dvc(
-        "exp",
-        "run",
-        "--temp",
-        "--name",
-        "tried",
-        "-S",
-        "entries.made.train.optim.loss.lr=5e-05",
-        "dvc.yaml",
+    sets = (
+        "entries.made.train.optim.loss.lr=5e-05",  # written there
+        "++entries.binary-made.train.ema=0.25",  # inherited
+        "defaults.shared.train.batch_size=7",  # inherited by both
     )
+    options = [part for one in sets for part in ("-S", one)]
+    project.dvc("exp", "run", "--temp", "--name", "tried", *options, "dvc.yaml")
     assert path.read_text(encoding="utf-8") == before
     assert not (project.root / "runs").exists()
     project.dvc("exp", "apply", "tried")
-    rates = {}
+    found = {}
     for name in ("made", "binary-made"):
         fingerprint = json.loads(
             (project.root / f"runs/quick/fingerprints/{name}/train.json").read_text(
                 encoding="utf-8"
             )
         )
-        rates[name] = fingerprint["params"]["train"]["optim"]["loss"]["lr"]
-    assert rates == {
-        "made": 0.00005,
-        "binary-made": yaml.safe_load(before)["entries"]["binary-made"]["train"]["optim"]["loss"][
-            "lr"
-        ],
-    }
+        train = fingerprint["params"]["train"]
+        found[name] = train["optim"]["loss"]["lr"], train["ema"], train["batch_size"]
+    assert found == {"made": (0.00005, 0.5, 7), "binary-made": (0.1, 0.25, 7)}
+
+
+def test_an_inherited_value_without_plus_signs_is_refused_by_dvc(tmp_path: Path) -> None:
+    """What a user reads then: the sign that is missing, and no experiment."""
+    project = clone(tmp_path, "project")
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "-S"]
+    done = subprocess.run(
+        [*command, "entries.made.train.ema=0.25", "dvc.yaml"],
+        cwd=project.root,
+        env=project.env,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "use +entries.made.train.ema=0.25" in " ".join(done.stderr.split())
 
 
 def test_letters_beyond_ascii_are_read_under_any_locale(tmp_path: Path) -> None:

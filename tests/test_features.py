@@ -25,7 +25,7 @@ from genbench.scoring.feature_training import accuracy, augment, recover_labels,
 from genbench.scoring.features import WEIGHTS, FeatureNet, extract, load_net, reference_images
 from genbench.scoring.records import read_record
 from pipelines import features as features_stage
-from tests.params_file import protocol
+from tests.params_factory import protocol
 
 # ---------------------------------------------------------------------- the pinned net
 
@@ -254,7 +254,7 @@ def scored(tmp_path: Path, mnist: Dataset) -> Params:
         {"made": block},
         ("mnist",),
         metrics,
-        protocol(samples=60, sample_chunk=20, images=(40, 40, 40), reference=40),
+        protocol(samples=60, sample_chunk=20, images={1: 40, 10: 40, 200: 40}, references=40),
         Compute(threads=1),
     )
     write_npz(

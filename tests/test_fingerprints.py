@@ -385,7 +385,7 @@ for stage, key, places in steps:
         if os.waitpid(child, 0)[1]:
             raise SystemExit(f"{stage} {key} failed")
         continue
-    from genbench.config.params import load_params
+    from genbench.config.load import load_params
     places = {part: pathlib.Path(path) for part, path in places.items()}
     params = load_params("quick", root=root)
     importlib.import_module(f"pipelines.{stage}").run(params, *([key] if key else []), **places)

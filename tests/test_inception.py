@@ -19,7 +19,8 @@ import yaml
 from torch import Tensor, nn
 
 from genbench.config.layout import Layout
-from genbench.config.params import Entry, Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry, Params
 from genbench.data.splits import EXCERPT
 from genbench.errors import UserError
 from genbench.files import read_json, sha256, write_npz
@@ -33,7 +34,7 @@ from genbench.scoring.inception import (
     load_inception,
 )
 from genbench.scoring.records import read_record
-from tests.params_file import protocol
+from tests.params_factory import protocol
 
 NAME = "weights-inception-2015-12-05-6726825d.pth"
 
@@ -77,7 +78,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def sampled(tmp_path: Path) -> Params:
     """A project of one entry with ten samples, and of data with four test images."""
-    scoring = protocol(samples=10, sample_chunk=10, reference=3)
+    scoring = protocol(samples=10, sample_chunk=10, references=3)
     block = Entry("made", "made", "mnist", 0, {}, {}, {}, {})
     params = Params(
         tmp_path,

@@ -18,6 +18,7 @@ from dvc.repo import Repo
 from genbench.errors import UserError
 from genbench.pipeline import integrity, run
 from genbench.pipeline.integrity import damaged_outputs, mend_outputs
+from tests.params_factory import dump
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIPELINE = """\
@@ -292,7 +293,7 @@ def test_what_dvc_takes_from_its_cache_of_runs_is_looked_at(
 
     def set_seed(seed: int) -> None:
         (root / "params.yaml").write_text(
-            yaml.safe_dump({**raw, "entries": {"made": {**entry, "seed": seed}}})
+            dump({**raw, "entries": {"made": {**entry, "seed": seed}}})
         )
 
     (root / "profiles").mkdir()

@@ -21,7 +21,7 @@ import psutil
 import pytest
 import yaml
 
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.data.splits import Dataset
 from genbench.pipeline.dvc_files import mend
 from genbench.results.entry import read_entries
@@ -166,6 +166,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset) -> Clone:
         "metrics": ["class_shares"],
     }
     raw["compute"] = {"device": "cpu", "threads": 1}
+    raw["defaults"] = {}
     raw["entries"] = {"made": ENDLESS} | {how: bomb(how) for how in REASONS}
     (root / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     env = {

@@ -25,10 +25,10 @@ from genbench.scoring.likelihood import (
     summarise,
 )
 from genbench.seeding import generator_for
-from tests.params_file import protocol
+from tests.params_factory import protocol
 from tests.toys import ToyFVBN, ToyGAN, ToyVAE
 
-PROTOCOL = protocol(images=(400, 40, 20))
+PROTOCOL = protocol(images={1: 400, 10: 40, 200: 20})
 SPEC = DataSpec(3, 3, 2, 3)
 
 

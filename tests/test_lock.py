@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from genbench.cli.scaffold import add_seeds, new_model
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.errors import UserError
 from genbench.pipeline.stage_runner import call_stage
 from genbench.processes.lock import claim, hold, in_use

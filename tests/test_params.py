@@ -12,43 +12,34 @@ from typing import Any
 import pytest
 import yaml
 
-from genbench.config.params import load_params, profiles
+from genbench.config.load import load_params, profiles
+from genbench.config.params import Protocol
 from genbench.errors import Mistakes, UserError
 from genbench.hardware.compute import MAX_THREADS, Compute
 from genbench.pipeline.validate import check_params
-from tests.params_file import protocol, written_protocol
+from tests.params_factory import protocol, written_protocol
 
 TRAIN = {"steps": 1, "optim": {"loss": {"lr": 0.1}}}
 MADE = {
     "model": "made",
     "dataset": "mnist",
-    "seed": 0,
     "arch": {"hidden": [8], "head": "categorical"},
     "train": TRAIN,
-    "sample": {},
-    "score": {},
 }
-COPY = {
-    "model": "train_copy",
-    "dataset": "mnist",
-    "seed": 0,
-    "arch": {},
-    "train": {},
-    "sample": {},
-    "score": {},
-}
-PROTOCOL = written_protocol()
+COPY = {"model": "train_copy", "dataset": "mnist", "seed": 0, "arch": {}}
 PARAMS: dict[str, Any] = {
     "root": ".",
     "profile": "quick",
     "params_file": "params.yaml",
     "datasets": ["mnist"],
     "metrics": ["fid"],
-    "protocol": PROTOCOL,
+    "protocol": written_protocol(),
     "compute": {"device": "cpu", "threads": 1},
+    "defaults": {},
     "entries": {"made": MADE, "copy": COPY},
 }
 LOSS = "entries.made.train.optim.loss"
+COUNTS = "protocol.likelihood_images"
 
 
 @pytest.fixture
@@ -77,8 +68,20 @@ def mistake(root: Path) -> str:
 
 
 def train(raw: dict[str, Any]) -> dict[str, Any]:
-    block: dict[str, Any] = raw["entries"]["made"]["train"]
-    return block
+    return raw["entries"]["made"]["train"]
+
+
+def loss(raw: dict[str, Any]) -> dict[str, Any]:
+    return train(raw)["optim"]["loss"]
+
+
+def counts(*counts: Any) -> Callable[[dict[str, Any]], object]:
+    """The change that puts these in the place of the numbers of test images."""
+    return lambda raw: raw["protocol"].update(likelihood_images=list(counts))
+
+
+def count(from_passes: Any, images: Any) -> dict[str, Any]:
+    return {"from_passes": from_passes, "images": images}
 
 
 # ---------------------------------------------------------------------- values
@@ -87,33 +90,82 @@ def train(raw: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda raw: train(raw)["optim"]["loss"].update(weight_decay=float("nan")), f"{LOSS}.weight_decay: must be a finite number, got .nan"),
-        (lambda raw: train(raw)["optim"]["loss"].update(clip=float("inf")), (f"{LOSS}.clip: must be "
-                                                                            "a finite number, got .inf")),
-        (lambda raw: train(raw).update(arithmetic=None), ("entries.made.train.arithmetic: must be a "
-                                                      "mapping (write {} for an empty one), got None")),
-        (lambda raw: train(raw).update(arithmetic={"cpu": None}), ("entries.made.train.arithmetic.cpu: "
-                                                               "must be a mapping")),
+        (
+            lambda raw: loss(raw).update(weight_decay=float("nan")),
+            f"{LOSS}.weight_decay: must be a finite number, got .nan",
+        ),
+        (
+            lambda raw: loss(raw).update(clip=float("inf")),
+            f"{LOSS}.clip: must be a finite number, got .inf",
+        ),
+        (
+            lambda raw: train(raw).update(arithmetic=None),
+            "entries.made.train.arithmetic: must be a mapping (write {} for an empty one), got No",
+        ),
+        (
+            lambda raw: train(raw).update(arithmetic={"cpu": None}),
+            "entries.made.train.arithmetic.cpu: must be a mapping",
+        ),
         (lambda raw: train(raw).update(optim=None), "entries.made.train.optim: must be a mapping"),
-        (lambda raw: train(raw)["optim"].update(loss=None), ("entries.made.train.optim.loss: must "
-                                                            "be a mapping")),
-        (lambda raw: raw["entries"]["made"].update(arch=None), ("entries.made.arch: must be a "
-                                                               "mapping")),
+        (
+            lambda raw: train(raw)["optim"].update(loss=None),
+            "entries.made.train.optim.loss: must be a mapping",
+        ),
+        (
+            lambda raw: raw["entries"]["made"].update(arch=None),
+            "entries.made.arch: must be a mapping",
+        ),
+        (lambda raw: raw["entries"].update(made=None), "entries.made: must be a mapping"),
+        (
+            lambda raw: raw["entries"]["made"].update(seed="one"),
+            "entries.made.seed: must be an integer, got 'one'",
+        ),
         (lambda raw: raw.update(protocol=None), "protocol: must be a mapping"),
         (lambda raw: raw.update(compute=[]), "compute: must be a mapping"),
-        (lambda raw: raw["entries"]["made"]["arch"].update({1: 2}), ("entries.made.arch.1: a key "
-                                                                    "must be text")),
+        (
+            lambda raw: raw["entries"]["made"]["arch"].update({1: 2}),
+            "entries.made.arch.1: a key must be text",
+        ),
         (lambda raw: raw["entries"].update({True: MADE}), "entries.true: a key must be text"),
-        (lambda raw: raw["compute"].update(threads=MAX_THREADS + 1), ("compute.threads: must be 1 "
-                                                                     "to 1024, got 1025")),
+        (
+            lambda raw: raw["compute"].update(threads=MAX_THREADS + 1),
+            "compute.threads: must be 1 to 1024, got 1025",
+        ),
         (lambda raw: raw["compute"].update(threads=0), "compute.threads: must be 1 to 1024, got 0"),
-        (lambda raw: raw["compute"].update(device="cuda:x"), ("compute.device: must be cpu, cuda or "
-                                                             "cuda:N, got 'cuda:x'")),
-        (lambda raw: raw["protocol"].update(samples=10**9), ("protocol.samples: must be at most "
-                                                            "1000000, got 1000000000")),
+        (
+            lambda raw: raw["compute"].update(device="cuda:x"),
+            "compute.device: must be cpu, cuda or cuda:N, got 'cuda:x'",
+        ),
+        (
+            lambda raw: raw["protocol"].update(samples=10**9),
+            "protocol.samples: must be at most 1000000, got 1000000000",
+        ),
+        (
+            lambda raw: raw["protocol"].update(feature_reference_images=0),
+            "protocol.feature_reference_images: must be at least 1, got 0",
+        ),
         (lambda raw: raw["datasets"].append("mnist"), "datasets[1]: 'mnist' is there twice"),
+        (counts(), f"{COUNTS}: must have at least {{from_passes: 1, images: N}}"),
+        (counts(count(2, 10)), f"{COUNTS}[0].from_passes: must be 1, got 2"),
+        (
+            counts(count(1, 10), count(9, 5), count(9, 4)),
+            f"{COUNTS}[2].from_passes: must be above the 9 before it, got 9",
+        ),
+        (counts(count(1, 10), count(9, 0)), f"{COUNTS}[1].images: must be at least 1, got 0"),
+        (counts(count(1, "all")), f"{COUNTS}[0].images: must be int, got 'all'"),
+        (counts({"from_passes": 1}), f"{COUNTS}[0]: missing images"),
+        (
+            counts({**count(1, 10), "image": 3}),
+            f"{COUNTS}[0].image: unknown parameter; did you mean 'images'",
+        ),
+        (counts(5), f"{COUNTS}[0]: must be a mapping"),
+        (
+            lambda raw: raw["protocol"].update(likelihood_images={"from_passes": 1}),
+            f"{COUNTS}: the numbers of test images are one list; write likelihood_images: [{{from_",
+        ),
+        (lambda raw: raw["protocol"].pop("likelihood_images"), "protocol: missing likelihood_imag"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_value_is_refused_when_loaded_with_its_path(
     root: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
@@ -200,6 +252,100 @@ def test_threads_of_the_environment_are_bounded(
 def test_as_many_threads_as_a_large_machine_has_are_allowed() -> None:
     assert Compute(threads=MAX_THREADS).threads == 1024
     assert protocol(samples=1_000_000).samples == 1_000_000
+
+
+# ---------------------------------------------------------------------- former names
+
+FORMER = {
+    "likelihood_images": 300,
+    "likelihood_images_many_passes": 20,
+    "many_passes": 7,
+    "likelihood_images_very_many_passes": 3,
+    "very_many_passes": 50,
+}
+
+
+def test_the_former_numbers_of_test_images_are_told_in_the_present_form(root: Path) -> None:
+    write(root, lambda raw: raw["protocol"].update(FORMER))
+    told = mistake(root)
+    assert told.startswith("protocol.likelihood_images_many_passes: the numbers of test images are")
+    present = yaml.safe_load(told[told.index("[") : told.index("]") + 1])
+    write(root, lambda raw: raw["protocol"].update(likelihood_images=present))
+    assert [protocol_of(root).images_for(n) for n in (1, 6, 7, 49, 50, 999)] == [
+        300,
+        300,
+        20,
+        20,
+        3,
+        3,
+    ]
+
+
+def protocol_of(root: Path) -> Protocol:
+    return load_params(root=root).protocol
+
+
+@pytest.mark.parametrize("former", FORMER)
+def test_each_former_key_alone_is_refused(root: Path, former: str) -> None:
+    write(root, lambda raw: raw["protocol"].update({former: FORMER[former]}))
+    assert mistake(root).startswith(f"protocol.{former}: the numbers of test images are one list")
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "former", "present"),
+    [
+        ("ddpm", "mnist", "steps", "timesteps"),
+        ("ddpm", "mnist", "first", "beta_start"),
+        ("ddpm", "mnist", "last", "beta_end"),
+        ("ddpm_vlb", "mnist", "steps", "timesteps"),
+        ("ddpm_vlb", "mnist", "first", "log_snr_max"),
+        ("ddpm_vlb", "mnist", "last", "log_snr_min"),
+        ("glow", "mnist", "steps", "flow_steps"),
+        ("ebm", "mnist", "chains", "buffer_size"),
+        ("ebm", "mnist", "fresh", "reinit_probability"),
+        ("ebm", "mnist", "moves", "mcmc_steps"),
+        ("ebm", "mnist", "step", "step_size"),
+        ("ebm", "mnist", "block", "block_size"),
+        ("ebm", "mnist", "scale", "energy_scale"),
+        ("rbm", "binary_mnist", "chains", "persistent_chains"),
+        ("rbm", "binary_mnist", "moves", "mcmc_steps"),
+    ],
+)
+def test_a_former_option_of_a_model_is_refused_with_its_present_name(
+    root: Path, model: str, dataset: str, former: str, present: str
+) -> None:
+    def change(raw: dict[str, Any]) -> None:
+        raw["datasets"] = ["mnist", "binary_mnist"]
+        raw["entries"] = {"one": {"model": model, "dataset": dataset, "arch": {former: 3}}}
+
+    write(root, change)
+    with pytest.raises(UserError) as error:
+        check_params(load_params(root=root))
+    assert str(error.value) == f"entries.one.arch.{former}: is now called {present!r}"
+
+
+def test_a_former_option_of_training_is_refused_with_its_present_name(root: Path) -> None:
+    write(root, lambda raw: train(raw).update(backend={"cpu": {"precision": "auto"}}))
+    with pytest.raises(UserError) as error:
+        check_params(load_params(root=root))
+    assert str(error.value) == "entries.made.train.backend: is now called 'arithmetic'"
+
+
+def test_a_former_name_that_is_an_option_still_is_one(root: Path) -> None:
+    """`steps` of training, `last` of a Row LSTM, `chains` of annealed importance sampling."""
+
+    def change(raw: dict[str, Any]) -> None:
+        arch = {"last": 8, "layers": 1, "hidden": 8, "head": "categorical"}
+        rows = {"model": "row_lstm", "arch": arch, "train": copy.deepcopy(TRAIN)}
+        machine = {"model": "rbm", "score": {"chains": 50}, "train": copy.deepcopy(TRAIN)}
+        raw["datasets"] = ["mnist", "binary_mnist"]
+        raw["entries"] |= {
+            "rows": {**rows, "dataset": "mnist"},
+            "machine": {**machine, "dataset": "binary_mnist"},
+        }
+
+    write(root, change)
+    assert check_params(load_params(root=root)) == {}
 
 
 # ---------------------------------------------------------------------- names

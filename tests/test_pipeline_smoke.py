@@ -19,11 +19,12 @@ import pytest
 import torch
 import yaml
 
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.data.splits import Dataset
 from genbench.scoring.features import load_net
 from genbench.weights import load
 from tests import by_hand
+from tests.params_factory import dump, written_entry
 from tests.trees import REPOSITORY, copy_tree
 
 PIPELINE = "profiles/smoke/dvc.yaml"
@@ -143,14 +144,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset, binary_mnist
     _install_plugin(site, "1.0")
     path = root / "profiles" / "smoke" / "params.yaml"
     raw = yaml.safe_load(path.read_text())
-    raw["entries"] = {name: block for name, block in raw["entries"].items() if name in ENTRIES} | {
-        "coin": COIN
-    }
+    smoke = load_params("smoke", root=root).entries
+    raw["entries"] = {name: written_entry(smoke[name]) for name in smoke if name in ENTRIES}
+    raw["entries"]["coin"] = COIN
     for prefix in ("", "binary-"):
         raw["entries"][f"{prefix}train_copy"]["arch"] = {
             "size": 64
         }  # as many as are drawn: without replacement that is each of them once
-    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    path.write_text(dump(raw))
     # A developer's shell may point git, DVC or MLflow elsewhere; this is about a fresh clone.
     env = {
         k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "DVC_", "MLFLOW_TRACKING"))

@@ -30,7 +30,7 @@ from genbench.models.flow_matching import FlowMatching
 from genbench.models.lstm import PixelLSTM
 from genbench.pipeline.validate import check_entry, emulating
 from genbench.scoring import feature_training
-from tests.params_file import protocol
+from tests.params_factory import protocol
 from tests.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]

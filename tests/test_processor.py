@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.data.splits import Dataset
 from genbench.errors import UserError
 from genbench.hardware import isa

@@ -13,14 +13,16 @@ import torch
 import yaml
 
 from genbench.config.layout import Layout
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.data.splits import load_split
 from genbench.files import read_npz
 from genbench.hardware.precision import resolve
 from genbench.pipeline.stage_runner import call_stage
 from genbench.weights import load
-from tests.params_file import committed_entries, written_protocol
+from tests.params_factory import written_entry, written_protocol
 
+ROOT = Path(__file__).resolve().parents[1]
 ENTRIES = ("lstm", "gated_pixel_cnn", "ddpm")
 """What a processor may lack an operation for, a convolutional network, and one that is also sampled
 in a precision of its own.
@@ -36,14 +38,14 @@ def shortened(project: Path) -> Params:
     """
     path = project / "params.yaml"
     raw = yaml.safe_load(path.read_text())
-    quick = committed_entries("quick")
-    raw["entries"] = {name: quick[name] for name in ENTRIES}
+    quick = load_params("quick", root=ROOT)
+    raw["entries"] = {name: written_entry(quick.entry(name)) for name in ENTRIES}
     for entry in raw["entries"].values():
         entry["train"] |= {"steps": 3, "validations": 1, "validate_images": 4}
         entry["train"]["arithmetic"] = {"cpu": {"precision": "auto", "channels_last": True}}
     raw["entries"]["ddpm"]["sample"] = {"ddim_steps": 20, "precision": "auto"}
-    images = (4, 4, 2)
-    raw["protocol"] |= written_protocol(samples=4, sample_chunk=4, images=images, reference=100)
+    images = {1: 4, 10: 4, 200: 2}
+    raw["protocol"] = written_protocol(samples=4, sample_chunk=4, images=images, references=100)
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
     return load_params("quick", root=project)
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genbench.config.params import Protocol
 from genbench.files import read_json, write_bytes, write_json
 from genbench.report.page import Material, page
 from genbench.report.tables import markdown
@@ -21,6 +20,7 @@ from genbench.results import entry as reading
 from genbench.scoring.records import Metric, read_record, write_record
 from tests.invented_results import Bench, row
 from tests.pages import leaderboard_of, section_of, tables_of
+from tests.params_factory import protocol
 from tests.toys import weights_of
 
 # ---------------------------------------------------------------------- means over seeds
@@ -201,27 +201,20 @@ def test_each_environment_lists_the_entries_that_were_trained_there(bench: Bench
 
 def test_the_protocol_is_shown_number_by_number(bench: Bench) -> None:
     bench.declare("gone", "alpha")
-    numbers = {
-        "samples": (1001, "samples per entry"),
-        "sample_chunk": (1002, "samples per seeded chunk"),
-        "likelihood_images": (1003, "test images for a likelihood"),
-        "likelihood_images_many_passes": (
-            1004,
-            "test images where an image takes many network passes",
-        ),
-        "many_passes": (1005, "network passes per image that count as many"),
-        "likelihood_images_very_many_passes": (
-            1006,
-            "test images where an image takes very many network passes",
-        ),
-        "very_many_passes": (1007, "network passes per image that count as very many"),
-        "feature_reference_images": (1008, "test images that samples are compared with"),
-    }
+    images = {1: 1003, 7: 1004, 2000: 1005}
     bench.params = replace(
-        bench.params, protocol=Protocol(**{key: number for key, (number, _) in numbers.items()})
+        bench.params,
+        protocol=protocol(samples=1001, sample_chunk=1002, images=images, references=1006),
     )
     text = section_of(
         page(bench.board(), reading.read_entries(bench.params), Material())[0], "summary"
     )
     shown = dict(re.findall(r"<dt>([^<]*)</dt><dd>([\d,]*)</dd>", text))
-    assert shown == {words: f"{number:,}" for number, words in numbers.values()}
+    assert shown == {
+        "samples per entry": "1,001",
+        "samples per seeded chunk": "1,002",
+        "test images for a likelihood": "1,003",
+        "test images for a likelihood of 7 network passes per image or more": "1,004",
+        "test images for a likelihood of 2,000 network passes per image or more": "1,005",
+        "test images that samples are compared with": "1,006",
+    }

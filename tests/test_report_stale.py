@@ -11,7 +11,7 @@ import pytest
 from genbench.files import read_json, sha256, write_bytes, write_json, write_npz
 from genbench.scoring.records import Metric, Record, read_record, write_record
 from tests.invented_results import Bench, row
-from tests.params_file import likelihood_images
+from tests.params_factory import likelihood_images
 from tests.toys import weights_of
 
 
@@ -60,7 +60,7 @@ def test_results_of_another_entry_block_do_not_count(
             "sample is out of date: protocol.samples was 100 and is now 50",
         ),
         (
-            likelihood_images((50, 10, 10)),
+            likelihood_images({1: 50, 10: 10, 200: 10}),
             {"fid_mnist", "is_mnist"},
             "score_likelihood is out of date: test images was 100 and is now 50",
         ),
@@ -133,7 +133,7 @@ def test_more_test_images_than_there_are_change_nothing(bench: Bench) -> None:
         run / "likelihood.json",
         Record("alpha", {"nats": Metric(80.0, 1.0, 10_000, False, "exact")}),
     )
-    images = likelihood_images((20_000, 10, 10))
+    images = likelihood_images({1: 20_000, 10: 10, 200: 10})
     bench.params = replace(bench.params, protocol=replace(bench.params.protocol, **images))
     assert bench.board()["missing"] == []
 

@@ -27,7 +27,7 @@ from genbench.errors import Stopped
 from genbench.pipeline.stage_runner import call_stage
 from genbench.processes.alive import RUN, process_id
 from genbench.training.checkpoints import workspace
-from tests.params_file import written_protocol
+from tests.params_factory import written_protocol
 
 ENVIRONMENT = os.environ | {"GENBENCH_CHECKPOINT_SECONDS": "0", "OMP_NUM_THREADS": "1"}
 
@@ -70,8 +70,8 @@ def twins(project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     path = project / "params.yaml"
     raw = yaml.safe_load(path.read_text())
     raw["entries"]["made"]["train"] |= {"steps": 400}
-    images = (100, 4, 2)
-    raw["protocol"] |= written_protocol(samples=60, sample_chunk=5, images=images, reference=100)
+    images = {1: 100, 10: 4, 200: 2}
+    raw["protocol"] = written_protocol(samples=60, sample_chunk=5, images=images, references=100)
     path.write_text(yaml.safe_dump(raw, sort_keys=False))
     other = tmp_path_factory.mktemp("twin") / "project"
     shutil.copytree(project, other)

@@ -7,6 +7,7 @@ import itertools
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,11 @@ import yaml
 
 from genbench.base import DataSpec
 from genbench.cli import scaffold
-from genbench.cli.scaffold import add_entries, add_seeds, new_model
-from genbench.config import yaml12
-from genbench.config.params import load_params
+from genbench.cli.scaffold import add_seeds, new_model
+from genbench.config.edit import add_entries
+from genbench.config.load import load_params
 from genbench.errors import UserError
 from tests import contract
-from tests.params_file import written_protocol
 
 HEAD = """\
 # A comment at the top.
@@ -29,21 +29,27 @@ profile: {profile}
 params_file: {file}
 datasets: [mnist, binary_mnist]
 metrics: [fid]
-{protocol}compute: {{device: cpu, threads: 1}}
+protocol:
+  samples: 64
+  sample_chunk: 64
+  likelihood_images: [{{from_passes: 1, images: 64}}]
+  feature_reference_images: 64
+compute: {{device: cpu, threads: 1}}
+defaults:
+  quick: {{train: {{steps: 2}}}} # for all
 """
-PROTOCOL = yaml.safe_dump({"protocol": written_protocol()}, sort_keys=False)
 ENTRIES = """\
 entries:
   # Controls
-  train_copy: {model: train_copy, dataset: mnist, seed: 0, arch: {}, train: {}, sample: {}, score: {}}
+  train_copy: {model: train_copy, dataset: mnist}
 
   made: # the one that everybody knows
+    like: quick
     model: made
     dataset: mnist
     seed: 3
     arch: {hidden: [8]}
-    train: {steps: 2, optim: {loss: {lr: 0.001}}}
-    sample: {}
+    train: {optim: {loss: {lr: 0.001}}}
     score: {} # nothing to set
 """
 
@@ -52,16 +58,13 @@ entries:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     (tmp_path / "params.yaml").write_text(
-        HEAD.format(protocol=PROTOCOL, root=".", profile="quick", file="params.yaml") + ENTRIES
+        HEAD.format(root=".", profile="quick", file="params.yaml") + ENTRIES
     )
     for name in ("smoke", "full"):
         folder = tmp_path / "profiles" / name
         folder.mkdir(parents=True)
         (folder / "params.yaml").write_text(
-            HEAD.format(
-                protocol=PROTOCOL, root="../..", profile=name, file=f"profiles/{name}/params.yaml"
-            )
-            + ENTRIES
+            HEAD.format(root="../..", profile=name, file=f"profiles/{name}/params.yaml") + ENTRIES
         )
     (tmp_path / "genbench" / "models").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
@@ -110,7 +113,7 @@ def test_new_entries_leave_every_line_of_the_file_in_place(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["entries: {a: {seed: 0}}\n", "entries:\n", "other: 1\n", "entries: [a]\n", ""]
 )
-def test_a_file_without_a_block_of_entries_is_refused(text: str) -> None:
+def test_a_file_without_a_written_entry_entries_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="block mapping"):
         add_entries(text, ["new: {}"])
 
@@ -123,21 +126,47 @@ def test_an_entry_that_is_there_already_is_not_overwritten() -> None:
 # ---------------------------------------------------------------------- seeds
 
 
-def test_seeds_are_copies_that_differ_in_the_seed_alone(root: Path) -> None:
+def test_seeds_are_like_the_entry_but_for_the_seed(root: Path) -> None:
     assert add_seeds("quick", 3, ["made", "train_copy"]) == [
         "made-s4",
         "made-s5",
         "train_copy-s1",
         "train_copy-s2",
     ]
-    entries = yaml.safe_load((root / "params.yaml").read_text())["entries"]
+    params = load_params("quick")
     for name, seed in (("made-s4", 4), ("made-s5", 5)):
-        assert entries[name] == {**entries["made"], "seed": seed}
-    assert load_params("quick").entry("train_copy-s2").seed == 2
-    text = (root / "params.yaml").read_text()
-    assert "# the one that everybody knows" in text
-    assert "# nothing to set" in text
+        assert params.entry(name) == replace(params.entry("made"), name=name, seed=seed)
+    assert params.entry("train_copy-s2").seed == 2
     assert "made-s4" not in load_params("smoke").entries
+
+
+def test_seeds_are_one_line_each_and_leave_the_rest_as_it_was(root: Path) -> None:
+    before = (root / "params.yaml").read_text()
+    add_seeds("quick", 3, ["made"])
+    assert (root / "params.yaml").read_text() == before + (
+        "\n  made-s4: {like: made, dataset: mnist, seed: 4}\n"
+        "  made-s5: {like: made, dataset: mnist, seed: 5}\n"
+    )
+    add_seeds("quick", 4, ["made"])
+    assert (
+        (root / "params.yaml")
+        .read_text()
+        .endswith("seed: 5}\n  made-s6: {like: made, dataset: mnist, seed: 6}\n")
+    )
+
+
+def test_what_is_set_in_an_entry_is_set_in_its_seeds(root: Path) -> None:
+    add_seeds("quick", 2, ["made"])
+    path = root / "params.yaml"
+    path.write_text(path.read_text().replace("lr: 0.001", "lr: 0.5"))
+    assert load_params("quick").entry("made-s4").train["optim"]["loss"]["lr"] == 0.5
+
+
+def test_seeds_of_an_entry_whose_name_yaml_would_read_as_a_number(root: Path) -> None:
+    path = root / "params.yaml"
+    path.write_text(path.read_text() + '  "0": {model: made, dataset: mnist}\n')
+    assert add_seeds("quick", 2, ["0"]) == ["0-s1"]
+    assert load_params("quick").entry("0-s1").model == "made"
 
 
 def test_seeds_twice_add_only_what_is_missing(root: Path) -> None:
@@ -146,52 +175,6 @@ def test_seeds_twice_add_only_what_is_missing(root: Path) -> None:
     assert add_seeds("smoke", 2, ["made"]) == []
     assert contents(root) == once
     assert add_seeds("smoke", 3, ["made"]) == ["made-s5"]
-
-
-def test_seeds_share_no_block_with_the_entry_that_they_repeat(root: Path) -> None:
-    """`dvc exp run -S` would set it in both, or in neither."""
-    add_seeds("quick", 3)
-    text = (root / "params.yaml").read_text()
-    assert "made-s5:" in text
-    assert yaml12.parse(text).shared == ()
-    assert not any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text))
-
-
-SHORT = """
-  made-s4: {<<: *made, seed: 4}
-  made-s5: {<<: *made, seed: 5}
-"""
-
-
-def test_entries_that_a_former_version_wrote_as_aliases_are_written_out(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = root / "params.yaml"
-    short = path.read_text().replace("  made: #", "  made: &made #") + SHORT.removeprefix("\n")
-    path.write_text(short)
-    assert add_seeds("quick", 3, ["made"]) == []
-    assert "written out in full" in capsys.readouterr().err
-    text = path.read_text()
-    assert yaml12.parse(text) == yaml12.Document(yaml12.parse(short).value, ())
-    assert "&" not in text
-    assert "# the one that everybody knows" in text
-    assert add_seeds("quick", 3, ["made"]) == []
-    assert path.read_text() == text
-    assert capsys.readouterr().err == ""
-
-
-def test_an_anchor_that_others_refer_to_stays(root: Path) -> None:
-    path = root / "params.yaml"
-    text = (
-        path.read_text().replace("  made: #", "  made: &made #")
-        + SHORT.removeprefix("\n")
-        + "  mine:\n    <<: *made\n    seed: 9\n"
-    )
-    path.write_text(text)
-    add_seeds("quick", 2, ["made"])
-    document = yaml12.parse(path.read_text())
-    assert document.value == yaml12.parse(text).value
-    assert {place.split(".")[1] for place in document.shared} == {"mine"}
 
 
 def test_the_number_of_seeds_is_bounded(root: Path) -> None:
@@ -365,15 +348,9 @@ def test_a_name_that_is_an_entry_changes_nothing(root: Path) -> None:
 
 def test_a_profile_that_cannot_be_edited_changes_nothing(root: Path) -> None:
     path = root / "profiles" / "smoke" / "params.yaml"
-    entries = (
-        "entries: {made: {model: made, dataset: mnist, seed: 0, arch: {}, train: {}, sample: "
-        "{}, score: {}}}\n"
-    )
+    entries = "entries: {made: {model: made, dataset: mnist}}\n"
     path.write_text(
-        HEAD.format(
-            protocol=PROTOCOL, root="../..", profile="smoke", file="profiles/smoke/params.yaml"
-        )
-        + entries
+        HEAD.format(root="../..", profile="smoke", file="profiles/smoke/params.yaml") + entries
     )
     before = contents(root)
     with pytest.raises(UserError, match=r"smoke/params\.yaml: entries"):

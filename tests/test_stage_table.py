@@ -18,7 +18,8 @@ import yaml
 
 import genbench
 from genbench.config.layout import SHARED_FOLDERS, Layout, RunDir
-from genbench.config.params import Entry, Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry, Params
 from genbench.config.stages import DATASET_STAGES, ENTRY_STAGES, LAST_STAGES, STAGES, before
 from genbench.errors import UserError
 from genbench.pipeline.fingerprints import entry_fingerprint, shared_fingerprint

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from genbench.config.layout import Layout
-from genbench.config.params import Entry, Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry, Params
 from genbench.data.datasets import spec_of
 from genbench.errors import UserError
 from genbench.files import sha256, write_bytes
@@ -21,11 +22,11 @@ from genbench.registry import build, model_class
 from genbench.results.staleness import is_conditional, outdated_likelihood
 from genbench.scoring.records import Metric, Record, read_record
 from genbench.weights import save
-from tests.params_file import protocol
+from tests.params_factory import protocol
 from tests.small_project import ENTRIES, untrained
 from tests.toys import weights_of
 
-PROTOCOL = protocol(samples=100, sample_chunk=50, images=(100, 20, 10), reference=100)
+PROTOCOL = protocol(samples=100, sample_chunk=50, images={1: 100, 10: 20, 200: 10}, references=100)
 ENTRY = Entry("e", "ddpm", "mnist", 0, {}, {}, {}, {"terms": 5})
 NATS = {"nats": Metric(80.0, 1.0, 20, False, "lower_bound")}
 WITHHELD = {"nats": "annealed importance sampling did not converge"}

@@ -19,7 +19,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from genbench.config.layout import Layout
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.files import read_json, write_bytes, write_json, write_text
 from genbench.pictures.grids import png
@@ -30,7 +31,7 @@ from genbench.tracking.mirror import sync
 from genbench.tracking.runs import tracked_run, tracked_runs
 from pipelines import track
 from tests.entries import finished_project, write_entry
-from tests.params_file import likelihood_images
+from tests.params_factory import written_images
 from tests.toys import weights_of
 
 
@@ -298,7 +299,7 @@ def test_a_damaged_record_keeps_no_other_entry_from_being_tracked(
             "sample is out of date: protocol.samples was 120 and is now 60",
         ),
         (
-            {"protocol": likelihood_images((50, 10, 10))},
+            {"protocol": {"likelihood_images": written_images({1: 50, 10: 10, 200: 10})}},
             "score_likelihood is out of date: test images was 100 and is now 50",
         ),
         (

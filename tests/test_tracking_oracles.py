@@ -17,14 +17,15 @@ from mlflow.entities import Run
 from PIL import Image
 
 from genbench.config.layout import Layout
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.files import read_json, write_bytes, write_json, write_npz, write_text
 from genbench.pictures.grids import grid, png
 from genbench.results.entry import read_entry
 from genbench.scoring.records import Metric, Record, read_record, write_record
 from genbench.tracking.mirror import sync
 from genbench.tracking.runs import TrackedRun, tracked_run
-from tests.params_file import written_protocol
+from tests.params_factory import dump, written_protocol
 from tests.test_tracking import client_of, runs_of, write_entry
 from tests.toys import weights_of
 
@@ -68,13 +69,14 @@ def make_project(root: Path) -> Params:
     write_text(root / "dvc.yaml", "stages: {}\n")
     write_text(
         root / "params.yaml",
-        yaml.safe_dump(
+        dump(
             {
                 **raw,
                 "protocol": written_protocol(
-                    samples=120, sample_chunk=60, images=(100, 10, 10), reference=100
+                    samples=120, sample_chunk=60, images={1: 100, 10: 10, 200: 10}, references=100
                 ),
                 "compute": {},
+                "defaults": {},
                 "entries": entries,
             }
         ),

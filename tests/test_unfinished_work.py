@@ -28,8 +28,8 @@ from genbench.hardware import kind as processor
 from genbench.hardware.compute import Compute
 from genbench.pipeline.stage_runner import call_stage
 from genbench.training.checkpoints import Workspace
-from tests.params_file import likelihood_images
-from tests.small_project import ENTRIES, STAGES, TRAIN, install_models
+from tests.params_factory import likelihood_images
+from tests.small_project import ENTRIES, IMAGES, STAGES, TRAIN, install_models
 
 SPOILED = 0.75
 """Every floating-point number of spoiled work; its images are all of level 1."""
@@ -251,7 +251,7 @@ CASES = [
             "chains": block(score={"chains": 25}),
             "temperatures": block(score={"temperatures": 41}),
             "seed": block(seed=9),
-            "images": protocol(**likelihood_images((290, 24, 8))),
+            "images": protocol(**likelihood_images({**IMAGES, 1: 290})),
             "threads": threads,
             "kind": kind,
             "device": other_device,
@@ -263,18 +263,18 @@ CASES = [
             "weights": weights,
             "data": images,
             "draws": block(score={"draws": 2}),
-            "images of one pass": protocol(**likelihood_images((290, 24, 8))),
-            "images of many passes": protocol(**likelihood_images((300, 25, 8))),
-            "what many passes are": protocol(**likelihood_images((300, 24, 8), (1, 31, 200))),
-            "what very many passes are": protocol(**likelihood_images((300, 24, 8), (1, 10, 30))),
+            "images of one pass": protocol(**likelihood_images({**IMAGES, 1: 290})),
+            "images of many passes": protocol(**likelihood_images({**IMAGES, 10: 25})),
+            "what many passes are": protocol(**likelihood_images({1: 300, 31: 24, 200: 8})),
+            "what very many passes are": protocol(**likelihood_images({1: 300, 10: 24, 30: 8})),
         }.items()
     ),
     Case(
         "score_likelihood",
         "cvae",
         "images of very many passes",
-        protocol(**likelihood_images((300, 24, 9), (1, 10, 30))),
-        protocol(**likelihood_images((300, 24, 8), (1, 10, 30))),
+        protocol(**likelihood_images({1: 300, 10: 24, 30: 9})),
+        protocol(**likelihood_images({1: 300, 10: 24, 30: 8})),
     ),
 ]
 

@@ -383,7 +383,13 @@ def seeded(kind: str) -> Generator:
         ),
         (
             DDPM(
-                DataSpec(3, 3, 2), steps=6, first=0.1, last=0.7, widths=(16,), blocks=1, patch=1
+                DataSpec(3, 3, 2),
+                timesteps=6,
+                beta_start=0.1,
+                beta_end=0.7,
+                widths=(16,),
+                blocks=1,
+                patch=1,
             ),  # its latents are as large as its images
             {
                 "interpolation.png",

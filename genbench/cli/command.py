@@ -98,7 +98,7 @@ def set_isa_of(profile: str) -> None:
     """Hold this process to ``compute.isa`` of a profile, for commands that import torch themselves:
     it chooses its instructions then. The stages set it by themselves.
     """
-    from genbench.config.params import load_params
+    from genbench.config.load import load_params
     from genbench.hardware.isa import set_isa
 
     compute = load_params(profile).compute

@@ -7,7 +7,7 @@ from functools import partial
 
 from genbench.cli import doctor_data, doctor_installation, doctor_machine, doctor_project
 from genbench.cli.doctor_check import Check
-from genbench.config.params import find_root, load_params, params_path, profiles
+from genbench.config.load import find_root, load_params, params_path, profiles
 from genbench.disk import told
 from genbench.errors import UserError
 from genbench.hardware.isa import set_isa
@@ -50,7 +50,6 @@ def checks(profile: str) -> Iterator[Check]:
     yield Check("ok", "project", f"{root}, profiles {', '.join(params)}")
     correct = f"correct the named parameter in {params_path(profile, root)}"
     yield from attempt("entries", lambda: doctor_project.entries(chosen), correct)
-    yield from attempt("aliases", lambda: doctor_project.aliases(params.values()))
     yield from attempt("dvc", lambda: doctor_project.dvc(root))
     yield from attempt("dvc files", lambda: doctor_project.dvc_files(root))
     yield from attempt("outputs", lambda: doctor_project.outputs(chosen))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from genbench.cli.doctor_check import Check
-from genbench.config.aliases import alias_warning
 from genbench.config.layout import Layout
-from genbench.config.params import Params, params_path, profiles
+from genbench.config.load import profiles
+from genbench.config.params import Params
 from genbench.disk import check_writable
 from genbench.errors import UserError
 
-__all__ = ["aliases", "disk", "dvc", "dvc_files", "entries", "git", "outputs", "permission"]
+__all__ = ["disk", "dvc", "dvc_files", "entries", "git", "outputs", "permission"]
 
 
 def entries(params: Params) -> str:
@@ -24,13 +24,6 @@ def entries(params: Params) -> str:
     if broken:
         raise UserError("; ".join(f"{name}: {reason}" for name, reason in broken.items()))
     return f"{len(params.entries)} of profile {params.profile}, all options known to their models"
-
-
-def aliases(loaded: Iterable[Params]) -> Iterator[Check]:
-    """Aliases in params.yaml that an experiment would misread."""
-    for params in loaded:
-        if (warning := alias_warning(params.shared)) is not None:
-            yield Check("warn", "aliases", f"{params_path(params.profile, params.root)}: {warning}")
 
 
 def dvc(root: Path) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genbench.cli.formula import plain_docstring
-from genbench.config.params import Entry, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry
+from genbench.config.sources import as_yaml, heirs
 from genbench.hardware.kind import in_words
 from genbench.scoring.records import Metric
 
@@ -33,10 +36,10 @@ def print_info(profile: str, name: str) -> None:
     entry = params.entry(name)
     print(f"{name}: {entry.model} on {entry.dataset}, seed {entry.seed}, profile {profile}\n")
     _print_model(entry, params.root)
-    print("\nParameters")
-    for block in ("arch", "train", "sample", "score"):
-        given = ", ".join(f"{key}={value}" for key, value in getattr(entry, block).items())
-        print(f"  {block}: {given or '(defaults)'}")
+    print("\nParameters\n")
+    print(textwrap.indent(as_yaml(params, name), "  "))
+    if heirs(params, name):
+        print(f"\n  inherited by {', '.join(heirs(params, name))}")
     results = read_entry(params, entry)
     print("\nScores")
     scores = list(_scores(results))

@@ -58,7 +58,7 @@ def report(
     import webbrowser
 
     from genbench.config.layout import Layout
-    from genbench.config.params import load_params
+    from genbench.config.load import load_params
     from genbench.pipeline.stage_runner import run_stage
 
     run_stage(profile, "report")
@@ -110,7 +110,7 @@ def ui(
     ] = None,
 ) -> None:
     """Open the tracked runs in the MLflow web page."""
-    from genbench.config.params import find_root
+    from genbench.config.load import find_root
 
     root = find_root()
     from genbench.tracking.ui import ui as serve  # imports mlflow

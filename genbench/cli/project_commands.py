@@ -64,7 +64,7 @@ def new_model(
 ) -> None:
     """Write a first version of a new model, and its entries."""
     from genbench.cli.scaffold import new_model as write
-    from genbench.config.params import find_root
+    from genbench.config.load import find_root
 
     root = find_root()
     for path in write(name):

@@ -11,8 +11,8 @@ __all__ = ["entry_params", "shared_params"]
 
 
 def entry_params(params: Params, stage: str, entry: Entry) -> dict[str, Any]:
-    """The parameters that a stage of an entry depends on, named as in params.yaml but for the
-    ``entries.<entry>.`` in front.
+    """The parameters that a stage of an entry depends on, inherited ones too, named as in
+    params.yaml but for the ``entries.<entry>.`` in front.
 
     Arguments:
         params: the profile.
@@ -25,5 +25,8 @@ def entry_params(params: Params, stage: str, entry: Entry) -> dict[str, Any]:
 
 
 def shared_params(params: Params, stage: str) -> dict[str, Any]:
-    """The keys of ``protocol`` that a stage depends on, named as in params.yaml."""
-    return {f"protocol.{key}": getattr(params.protocol, key) for key in STAGES[stage].protocol_keys}
+    """The keys of ``protocol`` that a stage depends on, named as in params.yaml, and their values
+    as JSON gives them back.
+    """
+    protocol = params.protocol.plain()
+    return {f"protocol.{key}": protocol[key] for key in STAGES[stage].protocol_keys}

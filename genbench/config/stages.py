@@ -60,7 +60,7 @@ _TABLE = (
         per="profile",
         reads=("package", "stage_functions"),
         writes=("fingerprints",),
-        profile_keys=("entries", "datasets", "metrics", "protocol"),
+        profile_keys=("defaults", "entries", "datasets", "metrics", "protocol"),
     ),
     Stage("prepare", per="dataset", writes=("data",), borrows=("raw",)),
     Stage(
@@ -107,13 +107,7 @@ _TABLE = (
         reads=("data", "weights"),
         writes=("likelihood", "nats"),
         entry_keys=("model", "dataset", "seed", "score"),
-        protocol_keys=(
-            "likelihood_images",
-            "likelihood_images_many_passes",
-            "many_passes",
-            "likelihood_images_very_many_passes",
-            "very_many_passes",
-        ),
+        protocol_keys=("likelihood_images",),
         runs_model=True,
         computes=True,
         resumes=True,
@@ -133,14 +127,14 @@ _TABLE = (
         per="profile",
         reads=("runs",),
         writes=("report",),
-        profile_keys=("entries", "metrics", "protocol"),
+        profile_keys=("defaults", "entries", "metrics", "protocol"),
     ),
     Stage(
         "track",
         per="profile",
         reads=("report", "runs"),
         writes=("receipt",),
-        profile_keys=("entries", "metrics", "protocol"),
+        profile_keys=("defaults", "entries", "metrics", "protocol"),
     ),
 )
 

@@ -8,7 +8,6 @@ import io
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -19,12 +18,10 @@ from ruamel.yaml.representer import SafeRepresenter
 
 from genbench.errors import Mistakes, UserError
 
-__all__ = ["Document", "parse", "write_flow"]
+__all__ = ["parse", "write_flow"]
 
-_MAX_DEPTH, _MAX_NODES = 32, 100_000
-"""Levels of nesting and number of values, aliases written out: far above any params file, far below
-what would fill the memory.
-"""
+_MAX_DEPTH = 32
+"""Levels of nesting: far above any params file."""
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = {f"{_TAG}{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
@@ -37,26 +34,13 @@ _READ_AS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A document and what its values don't show.
-
-    Attributes:
-        value: of mappings, lists, text, numbers, truth values and None.
-        shared: paths of the blocks that are written as an alias of another one.
-    """
-
-    value: Any
-    shared: tuple[str, ...]
-
-
-def parse(text: str) -> Document:
-    """Read one document.
+def parse(text: str) -> Any:
+    """Read one document: mappings, lists, text, numbers, truth values and None.
 
     Raises:
         UserError: no YAML; or, all of them named with their path, keys that are no text or given
-            twice, numbers that are not finite, dates and other kinds of values; or more levels or
-            values than any params file has.
+            twice, numbers that are not finite, dates and other kinds of values, aliases and merges;
+            or more levels than any params file has.
     """
     try:
         _check_depth(text)
@@ -65,14 +49,10 @@ def parse(text: str) -> Document:
         parser.dispose()
     except YAMLError as error:
         raise UserError(f"no valid YAML: {error}") from error
-    shared = _inspect(root)
+    _inspect(root)
     try:
-        return Document(None if root is None else constructor.construct_document(root), shared)
-    except (
-        YAMLError,
-        ValueError,
-        KeyError,
-    ) as error:  # a merge of what is no mapping, or a tag that does not go with its value
+        return None if root is None else constructor.construct_document(root)
+    except (YAMLError, ValueError, KeyError) as error:  # a tag that does not go with its value
         raise UserError(f"no valid YAML: {error}") from error
 
 
@@ -85,48 +65,43 @@ def _check_depth(text: str) -> None:
         depth += isinstance(event, CollectionStartEvent)
         depth -= isinstance(event, CollectionEndEvent)
         if depth > _MAX_DEPTH:
-            raise UserError(_too_deep(event.start_mark))
+            line = event.start_mark.line + 1
+            raise UserError(f"line {line}: nested deeper than {_MAX_DEPTH} levels")
 
 
-def _too_deep(mark: Any) -> str:
-    return f"line {mark.line + 1}: nested deeper than {_MAX_DEPTH} levels"
-
-
-def _inspect(root: Node | None) -> tuple[str, ...]:
-    """Paths of the shared blocks, after all checks of a document before anything is made of it: an
-    alias can stand for any number of values.
+def _inspect(root: Node | None) -> None:
+    """Raise UserError for what no params file needs, before anything is made of it: an alias can
+    stand for any number of values.
     """
-    mistakes, shared, seen, visited = Mistakes(), [], set(), 0
-    todo = [] if root is None else [(root, "", 0)]
+    mistakes, seen = Mistakes(), set()
+    todo = [] if root is None else [(root, "")]
     while todo:
-        node, where, depth = todo.pop()
-        visited += 1
-        if visited > _MAX_NODES:
-            raise UserError(
-                f"more than {_MAX_NODES} values, aliases (*name) written out; write fewer of them"
-            )
-        if depth > _MAX_DEPTH:
-            raise UserError(_too_deep(node.start_mark))
+        node, where = todo.pop()
+        if node in seen:
+            mistakes.note(f"{where}: {_NO_ALIAS}")
+            continue
+        seen.add(node)
         if isinstance(node, ScalarNode) or node.tag not in _PLAIN:
             mistakes.note(*_of_value(node, where))
             continue
-        if node in seen:
-            shared.append(where)
-        seen.add(node)
         if isinstance(node, MappingNode):
             mistakes.note(*_of_keys(node, where))
-        todo += [
-            (child, place, depth + 1) for child, place in reversed(list(_children(node, where)))
-        ]
+        todo += reversed(list(_children(node, where)))
     mistakes.tell()
-    return tuple(shared)
+
+
+_NO_ALIAS = (
+    "YAML's aliases and merges (*name, <<) are refused, since `dvc exp run -S` would set a shared "
+    "value in all places or in none; write it out, or let an entry inherit by `like: NAME`"
+)
 
 
 def _children(node: Node, where: str) -> Iterator[tuple[Node, str]]:
     """What is in a mapping or a sequence, with the path of each."""
     if isinstance(node, MappingNode):
         for key, value in node.value:
-            yield value, where if key.tag == f"{_TAG}merge" else _path(where, key)
+            if key.tag != f"{_TAG}merge":
+                yield value, _path(where, key)
     else:
         for i, value in enumerate(node.value):
             yield value, f"{where}[{i}]"
@@ -149,12 +124,18 @@ def _of_keys(node: MappingNode, where: str) -> Iterator[str]:
     for key, _ in node.value:
         line, kind = key.start_mark.line + 1, (key.tag or "").removeprefix(_TAG)
         if kind == "merge":
-            continue
-        if kind != "str":
+            yield f"{where}: {_NO_ALIAS}" if where else _NO_ALIAS
+        elif kind != "str":
             read = _READ_AS.get(kind, "no text")
-            yield f"{_path(where, key)}: a key must be text, and YAML reads this one, in line {line}, as {read}; choose another, or write it in quotes"
+            yield (
+                f"{_path(where, key)}: a key must be text, and YAML reads this one, in line {line},"
+                f" as {read}; choose another, or write it in quotes"
+            )
         elif key.value in first:
-            yield f"{_path(where, key)}: given twice, in lines {first[key.value]} and {line}; keep one of them"
+            yield (
+                f"{_path(where, key)}: given twice, in lines {first[key.value]} and {line}; keep "
+                "one of them"
+            )
         else:
             first[key.value] = line
 
@@ -163,7 +144,10 @@ def _of_value(node: Node, where: str) -> Iterator[str]:
     """The mistake in a value that is no list and no mapping."""
     if node.tag not in _PLAIN:
         kind = (node.tag or "").removeprefix(_TAG)
-        yield f"{where}: must be text, a number, true, false, null, a list or a mapping, and YAML reads {_READ_AS.get(kind, kind)} here"
+        yield (
+            f"{where}: must be text, a number, true, false, null, a list or a mapping, and YAML "
+            f"reads {_READ_AS.get(kind, kind)} here"
+        )
     elif node.tag == f"{_TAG}float" and not _is_finite(node.value):
         yield f"{where}: must be a finite number, got {node.value}"
     elif node.tag == f"{_TAG}int" and len(node.value) > 100:

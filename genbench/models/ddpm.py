@@ -41,15 +41,15 @@ class DDPM(GaussianDiffusion):
 
     Arguments:
         spec: the data set; height and width divisible by ``patch``.
-        steps: T.
-        first, last: variances of the first and of the last step.
+        timesteps: T.
+        beta_start, beta_end: variances of the first and of the last step.
         widths, blocks, patch, norm, heads: of the :class:`genbench.nn.unet.UNet`.
         variance: of the reverse steps: ``beta``, ``posterior`` or ``learned``.
         label_dropout: share of the images whose label is hidden in training; guidance needs some.
         conditional: read labels.
 
     Example:
-        >>> model = DDPM(DataSpec(8, 8, 256), steps=10, last=0.7, widths=(16,), patch=1).eval()
+        >>> model = DDPM(DataSpec(8, 8, 256), timesteps=10, beta_end=0.7, widths=(16,), patch=1).eval()
         >>> rng = Generator().manual_seed(0)
         >>> model.log_likelihood(model.sample(2, rng=rng), rng=rng).shape
         torch.Size([2])
@@ -58,14 +58,21 @@ class DDPM(GaussianDiffusion):
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
         (
             DataSpec(2, 4, 2),
-            {"steps": 6, "first": 0.1, "last": 0.7, "widths": [16], "blocks": 1, "patch": 1},
+            {
+                "timesteps": 6,
+                "beta_start": 0.1,
+                "beta_end": 0.7,
+                "widths": [16],
+                "blocks": 1,
+                "patch": 1,
+            },
         ),
         (
             DataSpec(2, 2, 4),
             {
-                "steps": 6,
-                "first": 0.05,
-                "last": 0.7,
+                "timesteps": 6,
+                "beta_start": 0.05,
+                "beta_end": 0.7,
                 "widths": [16, 16],
                 "blocks": 1,
                 "patch": 1,
@@ -79,9 +86,9 @@ class DDPM(GaussianDiffusion):
         self,
         spec: DataSpec,
         *,
-        steps: int = 1000,
-        first: float = 1e-4,
-        last: float = 0.02,
+        timesteps: int = 1000,
+        beta_start: float = 1e-4,
+        beta_end: float = 0.02,
         widths: Sequence[int] = (32, 64),
         blocks: int = 2,
         patch: int = 2,
@@ -91,7 +98,7 @@ class DDPM(GaussianDiffusion):
         label_dropout: float = 0.0,
         conditional: bool = False,
     ) -> None:
-        schedule = linear_schedule(steps, first, last)
+        schedule = linear_schedule(timesteps, beta_start, beta_end)
         super().__init__(
             spec,
             schedule=schedule,

@@ -35,31 +35,37 @@ class DDPMVLB(GaussianDiffusion):
 
     Arguments:
         spec: the data set; height and width divisible by ``patch``.
-        steps: T.
-        first, last: log signal-to-noise ratios of the first and of the last step.
+        timesteps: T.
+        log_snr_max, log_snr_min: log signal-to-noise ratios of the first and of the last step.
         widths, blocks, patch, norm, heads: of the :class:`genbench.nn.unet.UNet`.
         label_dropout: share of the images whose label is hidden in training; guidance needs some.
         conditional: read labels.
 
     Example:
-        >>> model = DDPMVLB(DataSpec(8, 8, 256), steps=10, widths=(16,), patch=1).eval()
+        >>> model = DDPMVLB(DataSpec(8, 8, 256), timesteps=10, widths=(16,), patch=1).eval()
         >>> rng = Generator().manual_seed(0)
         >>> model.log_likelihood(model.sample(2, rng=rng), rng=rng).shape
         torch.Size([2])
     """
 
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
-        (DataSpec(2, 4, 2), {"steps": 6, "first": 3.0, "widths": [16], "blocks": 1, "patch": 1}),
-        (DataSpec(2, 2, 4), {"steps": 6, "first": 4.0, "widths": [16], "blocks": 1, "patch": 2}),
+        (
+            DataSpec(2, 4, 2),
+            {"timesteps": 6, "log_snr_max": 3.0, "widths": [16], "blocks": 1, "patch": 1},
+        ),
+        (
+            DataSpec(2, 2, 4),
+            {"timesteps": 6, "log_snr_max": 4.0, "widths": [16], "blocks": 1, "patch": 2},
+        ),
     )
 
     def __init__(
         self,
         spec: DataSpec,
         *,
-        steps: int = 1000,
-        first: float = 15.0,
-        last: float = -5.0,
+        timesteps: int = 1000,
+        log_snr_max: float = 15.0,
+        log_snr_min: float = -5.0,
         widths: Sequence[int] = (32, 64),
         blocks: int = 2,
         patch: int = 2,
@@ -68,7 +74,7 @@ class DDPMVLB(GaussianDiffusion):
         label_dropout: float = 0.0,
         conditional: bool = False,
     ) -> None:
-        schedule = log_snr_schedule(steps, first, last)
+        schedule = log_snr_schedule(timesteps, log_snr_max, log_snr_min)
         super().__init__(
             spec,
             schedule=schedule,

@@ -62,25 +62,25 @@ class EBM(EnergyBased[States]):
         spec: the data set; height and width divisible by ``2 ** len(widths)``.
         widths: channels at half, quarter, ... resolution.
         hidden: width of the dense layer.
-        chains: images of the replay buffer.
-        fresh: share of the chains that start anew at each step.
-        moves: steps of the chains for each training step.
+        buffer_size: images of the replay buffer.
+        reinit_probability: share of the chains that start anew at each step.
+        mcmc_steps: steps of the chains for each training step.
         sampler: how they move in training, ``langevin`` or ``grid``.
-        step: s of the Langevin steps, in units where levels span [-1, 1].
+        step_size: s of the Langevin steps, in units where levels span [-1, 1].
         reach: alpha of the moves on the grid, in squares of the same units; 0 for no bound, which
             suits two levels.
-        block: pixels that such a move may change; 0 for all, of which with many levels none would
+        block_size: pixels that such a move may change; 0 for all, of which with many levels none would
             be accepted.
         penalty: weight of the mean squared energies, which keeps them near 0.
         spectral: spectral normalisation of all layers.
-        scale: what the energies of such a network of bounded slopes are multiplied with at first;
+        energy_scale: what the energies of such a network of bounded slopes are multiplied with at first;
             it is learned, but moves little.
         reference: let the network tilt independent pixels with the data's histograms, in place of
             building everything by itself; grid moves only.
         burn_in: moves of the chain behind a sample.
 
     Example:
-        >>> model = EBM(DataSpec(4, 4, 2), widths=(8,), hidden=8, chains=16).eval()
+        >>> model = EBM(DataSpec(4, 4, 2), widths=(8,), hidden=8, buffer_size=16).eval()
         >>> rng = Generator().manual_seed(0)
         >>> info = model.prepare_likelihood(rng=rng, chains=20, temperatures=50)
         >>> model.log_likelihood(model.sample(2, rng=rng, burn_in=10), rng=rng).shape
@@ -97,8 +97,8 @@ class EBM(EnergyBased[States]):
             {
                 "widths": [8],
                 "hidden": 8,
-                "chains": 64,
-                "moves": 5,
+                "buffer_size": 64,
+                "mcmc_steps": 5,
                 "sampler": "grid",
                 "reach": 1.0,
                 "reference": True,
@@ -110,11 +110,11 @@ class EBM(EnergyBased[States]):
             {
                 "widths": [8],
                 "hidden": 8,
-                "chains": 64,
-                "moves": 10,
+                "buffer_size": 64,
+                "mcmc_steps": 10,
                 "reach": 1.0,
-                "step": 0.3,
-                "block": 3,
+                "step_size": 0.3,
+                "block_size": 3,
                 "burn_in": 200,
             },
         ),
@@ -129,49 +129,49 @@ class EBM(EnergyBased[States]):
         *,
         widths: Sequence[int] = (32, 64),
         hidden: int = 128,
-        chains: int = 4096,
-        fresh: float = 0.05,
-        moves: int = 20,
+        buffer_size: int = 4096,
+        reinit_probability: float = 0.05,
+        mcmc_steps: int = 20,
         sampler: str = "langevin",
-        step: float = 0.05,
+        step_size: float = 0.05,
         reach: float = 0.5,
-        block: int = 0,
+        block_size: int = 0,
         penalty: float = 0.0,
         spectral: bool = True,
-        scale: float = 1.0,
+        energy_scale: float = 1.0,
         reference: bool = False,
         burn_in: int = 1000,
     ) -> None:
         super().__init__(spec, burn_in=burn_in)
         check_stages(spec, widths)
-        check_positive(hidden=hidden, chains=chains, moves=moves)
+        check_positive(hidden=hidden, buffer_size=buffer_size, mcmc_steps=mcmc_steps)
         if sampler not in SAMPLERS:
             raise UserError(f"sampler: unknown {sampler!r}{near(sampler, SAMPLERS)}")
-        if not 0 <= fresh <= 1:
-            raise UserError(f"fresh: must be a share in [0, 1], got {fresh}")
+        if not 0 <= reinit_probability <= 1:
+            raise UserError(f"fresh: must be a share in [0, 1], got {reinit_probability}")
         if reference and sampler != "grid":
             raise UserError(
                 "reference: histograms have no slope for Langevin steps; set sampler: grid, or "
                 "reference: false"
             )
-        if not 0 <= block <= spec.dims:
-            raise UserError(f"block: must be 0 (all) to {spec.dims} pixels, got {block}")
+        if not 0 <= block_size <= spec.dims:
+            raise UserError(f"block: must be 0 (all) to {spec.dims} pixels, got {block_size}")
         if penalty < 0:
             raise UserError(f"penalty: must be at least 0, got {penalty}")
-        if step <= 0 or scale <= 0 or reach < 0:
+        if step_size <= 0 or energy_scale <= 0 or reach < 0:
             raise UserError(
-                f"step, scale: must be positive, and reach not negative, got {step}, {scale} and "
+                f"step, energy_scale: must be positive, and reach not negative, got {step_size}, {energy_scale} and "
                 f"{reach}"
             )
         self.fresh, self.moves, self.sampler, self.step, self.reach, self.penalty = (
-            fresh,
-            moves,
+            reinit_probability,
+            mcmc_steps,
             sampler,
-            step,
+            step_size,
             reach,
             penalty,
         )
-        self.block, self.reference = block or spec.dims, reference
+        self.block, self.reference = block_size or spec.dims, reference
         layers: list[nn.Module] = []
         for inputs, width in zip([1, *widths[:-1]], widths, strict=True):
             layers += [nn.PixelUnshuffle(2), conv3x3(4 * inputs, width), nn.SiLU()]
@@ -188,13 +188,13 @@ class EBM(EnergyBased[States]):
                 for layer in layers
             ]
         self.network = nn.Sequential(*layers)
-        self.scale = nn.Parameter(torch.tensor(float(scale)))
+        self.scale = nn.Parameter(torch.tensor(float(energy_scale)))
         shape = (spec.height, spec.width, spec.levels)
         self.register_buffer(
             "histogram", torch.full(shape, -torch.tensor(float(spec.levels)).log().item())
         )
         self.register_buffer("values", torch.linspace(-1, 1, spec.levels), persistent=False)
-        self.register_buffer("chain", torch.zeros(chains, 1, spec.height, spec.width))
+        self.register_buffer("chain", torch.zeros(buffer_size, 1, spec.height, spec.width))
 
     # ------------------------------------------------------------------ the distribution
 

@@ -33,7 +33,7 @@ class Glow(Flow):
     Arguments:
         spec: the data set; height and width divisible by ``2 ** scales``.
         scales: how often the resolution is halved.
-        steps: coupling layers at each scale.
+        flow_steps: coupling layers at each scale.
         width: channels of their networks.
         blocks: residual blocks of their networks.
         coupling: ``affine`` or ``spline``.
@@ -41,15 +41,15 @@ class Glow(Flow):
 
     Example:
         >>> from torch import Generator
-        >>> model = Glow(DataSpec(4, 4, 256), scales=1, steps=2, width=8)
+        >>> model = Glow(DataSpec(4, 4, 256), scales=1, flow_steps=2, width=8)
         >>> rng = Generator().manual_seed(0)
         >>> model.log_likelihood(model.sample(3, rng=rng), rng=rng, draws=4).shape
         torch.Size([3])
     """
 
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
-        (DataSpec(2, 4, 2), {"scales": 1, "steps": 3, "width": 8, "blocks": 1}),
-        (DataSpec(2, 2, 4), {"scales": 1, "steps": 3, "width": 8, "blocks": 1}),
+        (DataSpec(2, 4, 2), {"scales": 1, "flow_steps": 3, "width": 8, "blocks": 1}),
+        (DataSpec(2, 2, 4), {"scales": 1, "flow_steps": 3, "width": 8, "blocks": 1}),
     )
 
     def __init__(
@@ -57,19 +57,19 @@ class Glow(Flow):
         spec: DataSpec,
         *,
         scales: int = 2,
-        steps: int = 8,
+        flow_steps: int = 8,
         width: int = 64,
         blocks: int = 2,
         coupling: str = "affine",
         dequantize: str = "uniform",
     ) -> None:
-        check_positive(scales=scales, steps=steps, width=width, blocks=blocks)
+        check_positive(scales=scales, flow_steps=flow_steps, width=width, blocks=blocks)
         check_squeezes(spec, scales)
         channels, stages = 1, []
         for _ in range(scales):
             channels *= 4
             layers: list[Bijection] = [Squeeze()]
-            for _ in range(steps):
+            for _ in range(flow_steps):
                 moved = range(channels // 2, channels)
                 layers += [
                     ActNorm(channels),

@@ -40,8 +40,8 @@ class RBM(EnergyBased[Tensor]):
     Arguments:
         spec: a data set of two levels.
         hidden: hidden units.
-        chains: persistent chains.
-        moves: Gibbs sweeps of the chains for each training step.
+        persistent_chains: persistent chains.
+        mcmc_steps: Gibbs sweeps of the chains for each training step.
         burn_in: Gibbs sweeps behind a sample.
 
     Example:
@@ -54,7 +54,7 @@ class RBM(EnergyBased[Tensor]):
 
     sampler_name: ClassVar[str] = "gibbs"
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
-        (DataSpec(3, 3, 2), {"hidden": 6, "chains": 64, "burn_in": 200}),
+        (DataSpec(3, 3, 2), {"hidden": 6, "persistent_chains": 64, "burn_in": 200}),
     )
 
     chain: Tensor
@@ -65,8 +65,8 @@ class RBM(EnergyBased[Tensor]):
         spec: DataSpec,
         *,
         hidden: int = 500,
-        chains: int = 128,
-        moves: int = 1,
+        persistent_chains: int = 128,
+        mcmc_steps: int = 1,
         burn_in: int = 1000,
     ) -> None:
         super().__init__(spec, burn_in=burn_in)
@@ -74,15 +74,15 @@ class RBM(EnergyBased[Tensor]):
             raise UserError(
                 f"RBM: needs a data set of 2 levels, such as binary_mnist, got {spec.levels}"
             )
-        check_positive(hidden=hidden, chains=chains, moves=moves)
-        self.moves = moves
+        check_positive(hidden=hidden, persistent_chains=persistent_chains, mcmc_steps=mcmc_steps)
+        self.moves = mcmc_steps
         self.weight = nn.Parameter(0.01 * torch.randn(hidden, spec.dims))
         self.visible_bias, self.hidden_bias = (
             nn.Parameter(torch.zeros(spec.dims)),
             nn.Parameter(torch.zeros(hidden)),
         )
         self.register_buffer("start_bias", torch.zeros(spec.dims))
-        self.register_buffer("chain", torch.zeros(chains, spec.dims))
+        self.register_buffer("chain", torch.zeros(persistent_chains, spec.dims))
 
     # ------------------------------------------------------------------ the distribution
 
@@ -145,7 +145,9 @@ class RBM(EnergyBased[Tensor]):
             for _ in range(self.moves):
                 chain = self.move(chain, rng=rng)
         data, model = self.free_energy(self.from_images(x)).mean(), self.free_energy(chain).mean()
-        return Step(data - model, {"data": data.detach(), "chains": model.detach()}, chain)
+        return Step(
+            data - model, {"data": data.detach(), "persistent_chains": model.detach()}, chain
+        )
 
     def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
         """The chains go on from where they are."""

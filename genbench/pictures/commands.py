@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 from genbench import weights
 from genbench.base import GenerativeModel
 from genbench.config.layout import Layout
-from genbench.config.params import Entry, Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Entry, Params
 from genbench.data.splits import load_split
 from genbench.errors import UserError
 from genbench.files import write_bytes

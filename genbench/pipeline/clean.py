@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from genbench.config.layout import Layout
-from genbench.config.params import Params, find_root, load_params, profiles
+from genbench.config.load import find_root, load_params, profiles
+from genbench.config.params import Params
 from genbench.config.stages import ENTRY_STAGES, STAGES
 from genbench.disk import explained, told
 from genbench.errors import UserError

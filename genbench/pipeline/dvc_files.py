@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from genbench.config.layout import Layout
-from genbench.config.params import profiles
+from genbench.config.load import profiles
 from genbench.errors import UserError
 from genbench.files import write_bytes
 from genbench.pipeline import rwlock

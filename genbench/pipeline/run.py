@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from genbench.config.aliases import alias_warning
 from genbench.config.layout import Layout
-from genbench.config.params import Params, find_root, load_params, params_path, profiles
+from genbench.config.load import find_root, load_params, profiles
+from genbench.config.params import Params
 from genbench.config.stages import DATASET_STAGES, ENTRY_STAGES
 from genbench.disk import check_writable, shortage
 from genbench.errors import UserError, near
@@ -105,8 +105,6 @@ def _check(params: Params, names: Sequence[str]) -> dict[str, str]:
     from genbench.pipeline.validate import check_params, emulating  # imports torch
 
     broken = check_params(params, names)
-    if (warning := alias_warning(params.shared)) is not None:
-        print(f"warning: {params_path(params.profile, params.root)}: {warning}", file=sys.stderr)
     if emulated := emulating(params, names):
         ask = f"{', '.join(emulated)} ask{'s' if len(emulated) == 1 else ''}"
         print(f"warning: {ask} for bfloat16, and {EMULATED}", file=sys.stderr)

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from genbench.config.layout import Layout
-from genbench.config.params import Params, load_params
+from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.config.stages import STAGES, Stage
 from genbench.errors import UserError, near
 from genbench.hardware.isa import set_isa

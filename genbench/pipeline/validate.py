@@ -12,6 +12,7 @@ from torch import Generator
 
 from genbench.base import GenerativeModel, Traceable
 from genbench.config.params import Entry, Params
+from genbench.config.sources import naming_source
 from genbench.data.datasets import spec_of
 from genbench.errors import Mistakes, UserError, bind_options, check_positive
 from genbench.families.energy import EnergyBased
@@ -27,7 +28,7 @@ __all__ = ["check_entry", "check_params", "emulating"]
 
 
 def check_entry(entry: Entry, compute: Compute) -> GenerativeModel:
-    """Check all blocks of an entry, and of their values those that a model checks before it is
+    """Check all options of an entry, and of their values those that a model checks before it is
     trained; returns the untrained model.
 
     Arguments:
@@ -117,7 +118,7 @@ def check_params(params: Params, names: Iterable[str] | None = None) -> dict[str
         with mistakes.noting():
             metrics.metric(metric)
     for name in params.entries if names is None else names:
-        with mistakes.noting():
+        with mistakes.noting(), naming_source(params, name):
             try:
                 check_entry(params.entries[name], params.compute)
             except BrokenModel as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -27,19 +27,6 @@ from genbench.results.entry import EntryResults
 __all__ = ["MAX_BYTES", "Material", "page"]
 
 MAX_BYTES = 4_000_000
-
-_PROTOCOL = {
-    "samples": "samples per entry",
-    "sample_chunk": "samples per seeded chunk",
-    "likelihood_images": "test images for a likelihood",
-    "likelihood_images_many_passes": "test images where an image takes many network passes",
-    "many_passes": "network passes per image that count as many",
-    "likelihood_images_very_many_passes": (
-        "test images where an image takes very many network passes"
-    ),
-    "very_many_passes": "network passes per image that count as very many",
-    "feature_reference_images": "test images that samples are compared with",
-}
 
 
 @dataclass(slots=True)
@@ -132,7 +119,7 @@ def _render(
         board=board,
         style=Markup(_resource("page.css")),  # files of this package
         script=Markup(_resource("page.js")),
-        protocol=[(text, f"{board['protocol'][key]:,}") for key, text in _PROTOCOL.items()],
+        protocol=[(text, f"{number:,}") for text, number in _protocol(board["protocol"])],
         kinds=kinds,
         marks=MARKS,
         datasets=[_dataset(board, entries, name) for name in names],
@@ -151,6 +138,17 @@ def _render(
 
 def _resource(name: str) -> str:
     return files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _protocol(protocol: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """The numbers of images of the protocol, each with what it is."""
+    yield "samples per entry", protocol["samples"]
+    yield "samples per seeded chunk", protocol["sample_chunk"]
+    for count in protocol["likelihood_images"]:
+        passes = count["from_passes"]
+        some = f" of {passes:,} network passes per image or more" if passes > 1 else ""
+        yield f"test images for a likelihood{some}", count["images"]
+    yield "test images that samples are compared with", protocol["feature_reference_images"]
 
 
 def _pictures(

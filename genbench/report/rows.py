@@ -50,7 +50,7 @@ def leaderboard(params: Params, entries: Sequence[EntryResults]) -> dict[str, An
     ]
     board = {
         "profile": params.profile,
-        "protocol": {**asdict(params.protocol), "metrics": list(params.metrics)},
+        "protocol": {**params.protocol.plain(), "metrics": list(params.metrics)},
         "rows": sorted(rows, key=lambda row: (order[row["dataset"]], *_place(row))),
         "missing": sorted(missing, key=lambda gap: (order[gap["dataset"]], gap["entry"])),
     }

@@ -63,10 +63,8 @@ def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | N
     pairs = {f"score.{name}": (was.get(name), now.get(name)) for name in sorted({*was, *now})}
     if (nats := record.metrics.get("nats")) is not None:
         # Which of these numbers holds only the built model can say.
-        protocol = params.protocol
-        passes = (1, protocol.many_passes, protocol.very_many_passes)
         test = sizes_of(entry.dataset)["test"]
-        allowed = [min(protocol.images_for(n), test) for n in passes]
+        allowed = [min(count.images, test) for count in params.protocol.likelihood_images]
         expected = nats.n if nats.n in allowed else max(allowed)
         pairs = {"test images": (nats.n, expected), **pairs}
     weights = Layout.of(params).run_dir(entry.name).weights

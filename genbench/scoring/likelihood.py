@@ -65,8 +65,8 @@ def bits_per_dim(nats: float, dims: int) -> float:
 
 
 def score_options(model: GenerativeModel, entry: Entry) -> tuple[dict[str, Any], dict[str, Any]]:
-    """An entry's ``score`` block, split into the keywords of ``prepare_likelihood`` and those of
-    ``log_likelihood``.
+    """An entry's options under ``score``, split into the keywords of ``prepare_likelihood`` and
+    those of ``log_likelihood``.
 
     Raises:
         UserError: a key that neither takes, or a wrong type.
@@ -93,14 +93,8 @@ def plan_for(model: GenerativeModel, entry: Entry, protocol: Protocol, total: in
     index = strided(total, protocol.images_for(passes))
     plans = [Plan("nats", index, options, all_classes)]
     if draws is not None:
-        plans.append(
-            Plan(
-                "elbo_nats",
-                strided(total, protocol.likelihood_images),
-                {**options, "draws": 1},
-                False,
-            )
-        )
+        index = strided(total, protocol.images_for(1))
+        plans.append(Plan("elbo_nats", index, {**options, "draws": 1}, False))
     return plans
 
 
@@ -125,20 +119,13 @@ def score_chunk(
     classes = range(model.spec.classes) if plan.all_classes else [None]
     columns = []
     for label in classes:
+        own = [] if label is None else [label]
         rng = generator_for(
-            "score",
-            entry.name,
-            entry.seed,
-            plan.purpose,
-            number,
-            *([] if label is None else [label]),
-            device=model.device,
+            "score", entry.name, entry.seed, plan.purpose, number, *own, device=model.device
         )
-        given = (
-            labels
-            if label is None
-            else torch.full((len(images),), label, dtype=torch.int64, device=model.device)
-        )
+        given = labels
+        if label is not None:
+            given = torch.full((len(images),), label, dtype=torch.int64, device=model.device)
         columns.append(model.log_likelihood(images, given, rng=rng, **plan.options).double().cpu())
     return {"log_p": torch.stack(columns, 1).numpy() if plan.all_classes else columns[0].numpy()}
 
@@ -152,7 +139,7 @@ def diagnose(
     """
     if not isinstance(model, Diagnosed):
         return {}
-    chosen = torch.from_numpy(strided(len(x), protocol.likelihood_images))
+    chosen = torch.from_numpy(strided(len(x), protocol.images_for(1)))
     labels = y[chosen].to(model.device) if y is not None and model.conditional else None
     rng = generator_for("diagnostics", entry.name, entry.seed, device=model.device)
     values = model.diagnostics(x[chosen].to(model.device), labels, rng=rng)
@@ -173,7 +160,7 @@ def summarise(
 
     Arguments:
         model: what was scored.
-        entry: its entry.
+        entry: the entry.
         results: purpose -> (plan, log_p of all its images).
         labels: labels of the whole test split.
         prepared: what ``prepare_likelihood`` returned.
@@ -194,13 +181,8 @@ def summarise(
     for name, values in arrays.items():
         if name.startswith("index"):
             continue
-        metrics[name] = _metric(
-            model,
-            name,
-            values,
-            results["elbo_nats" if name == "elbo_nats" else "nats"][0],
-            prepared,
-        )
+        plan, _ = results["elbo_nats" if name == "elbo_nats" else "nats"]
+        metrics[name] = _metric(model, name, values, plan, prepared)
     if "nats" in metrics:
         metrics["bits_per_dim"] = _scaled(metrics["nats"], model.spec.dims)
     reason = _distrust(prepared)
@@ -224,9 +206,8 @@ def _per_image(
         return {**index, purpose: log_classes - log_p, **own}
     assert labels is not None
     y, by_class = labels[plan.index], torch.from_numpy(log_p)
-    whole = by_class.logsumexp(
-        1
-    ).numpy()  # numpy has other kernels for processors with more instructions
+    # By PyTorch: numpy has other kernels for processors with more instructions.
+    whole = by_class.logsumexp(1).numpy()
     return {
         **index,
         purpose: log_classes - whole,

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.registry import model_class, model_names
 from genbench.report.published import literature
 

@@ -7,26 +7,26 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from benchmarks.common import RESULTS
 from benchmarks.settings import alike
 from genbench.base import DataSpec
-from genbench.config.params import load_params
+from genbench.config.load import load_params
 from genbench.files import read_json
 from genbench.models.real_nvp import RealNVP
 from genbench.pipeline.estimate import REFERENCE, whole
 from tests.golden import settings
+from tests.params_factory import written_entry
 from tests.test_bijections import assert_leads_back
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_marked_settings_are_those_in_use() -> None:
-    blocks = yaml.safe_load((load_params("quick").root / "params.yaml").read_text())["entries"]
+    in_use = {name: written_entry(e) for name, e in load_params("quick").entries.items()}
     for name, rows in read_json(RESULTS / "settings.json")["candidates"].items():
         assert [row["chosen"] for row in rows] == [
-            alike(row["settings"], blocks[name]) for row in rows
+            alike(row["settings"], in_use[name]) for row in rows
         ], name
         assert any(row["chosen"] for row in rows), (
             f"{name}: no candidate has its settings; python -m benchmarks.settings {name}"
