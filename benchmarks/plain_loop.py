@@ -102,7 +102,7 @@ def plain(entry: Entry, steps: int) -> float:
                 out = phase.loss(x, y if model.conditional else None, rng=rng, progress=0.5)
                 out.loss.backward()
                 optimizer.step()
-                model.after_step(phase.name, out.carry, rng=rng, progress=0.5)
+                model.after_step(phase.name, out.aux, rng=rng, progress=0.5)
                 taken += len(x)
         if step >= steps // 5:
             seconds, images = seconds + time.perf_counter() - begun, images + taken

@@ -180,10 +180,10 @@ class VQVAE(GenerativeModel):
         reach them.
         """
         first = self.autoencoder_loss(x, y, rng=rng, progress=progress)
-        assert isinstance(first.carry, Tensor)
-        prior_nats = self._prior_nats(self.codebook.nearest(first.carry), y)
+        assert isinstance(first.aux, Tensor)
+        prior_nats = self._prior_nats(self.codebook.nearest(first.aux), y)
         return Step(
-            first.loss + prior_nats, {**first.logs, "prior_nats": prior_nats.detach()}, first.carry
+            first.loss + prior_nats, {**first.logs, "prior_nats": prior_nats.detach()}, first.aux
         )
 
     def autoencoder_loss(
@@ -210,10 +210,10 @@ class VQVAE(GenerativeModel):
         self.check_labels(len(x), y)
         return Step(self._prior_nats(self._codes(x), y))
 
-    def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
+    def after_step(self, phase: str, aux: object, *, rng: Generator, progress: float) -> None:
         """The codebook follows the encoder's outputs."""
-        if isinstance(carry, Tensor):
-            self.codebook.follow(carry, rng=rng)
+        if isinstance(aux, Tensor):
+            self.codebook.follow(aux, rng=rng)
 
     # ------------------------------------------------------------------ scoring
 

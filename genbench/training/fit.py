@@ -231,7 +231,7 @@ class _Loop:
             out: Step = phase.loss(x, y, rng=self.rng, progress=progress)
         out.loss.backward()
         norm = state.update(step)
-        self.model.after_step(phase.name, out.carry, rng=self.rng, progress=progress)
+        self.model.after_step(phase.name, out.aux, rng=self.rng, progress=progress)
         self.clock.images += len(x)
         for name, value in (("loss", out.loss), ("grad_norm", norm), *out.logs.items()):
             logged.setdefault(f"{phase.name}/{name}", []).append(value.detach())
