@@ -253,7 +253,7 @@ def test_long_processes_are_thinned() -> None:
 
 def test_a_sampler_that_goes_on_from_other_chains_is_shown_from_its_beginning() -> None:
     torch.manual_seed(0)
-    model = EBM(DataSpec(4, 4, 2), widths=[8], hidden=8, chains=8, burn_in=30).eval()
+    model = EBM(DataSpec(4, 4, 2), widths=[8], hidden=8, buffer_size=8, burn_in=30).eval()
     model.chain.fill_(1.0)
     shown = visuals.trace(
         model, 2, rng=rng(), sampler={"sampler": "langevin", "start": "buffer", "burn_in": 3}
@@ -363,7 +363,13 @@ def seeded(kind: str) -> Generator:
         ),
         (
             DDPM(
-                DataSpec(3, 3, 2), steps=6, first=0.1, last=0.7, widths=(16,), blocks=1, patch=1
+                DataSpec(3, 3, 2),
+                timesteps=6,
+                beta_start=0.1,
+                beta_end=0.7,
+                widths=(16,),
+                blocks=1,
+                patch=1,
             ),  # its latents are as large as its images
             {
                 "interpolation.png",
