@@ -80,7 +80,10 @@ def test_an_entry_trains_with_its_own_settings(profile: str, name: str, precisio
         x[:2],
         None if y is None else y[:2],
     )
-    arch = {**entry.arch, **({"chains": 4, "moves": 2} if entry.arch.get("chains") else {})}
+    arch = dict(entry.arch)
+    for chains in ("buffer_size", "persistent_chains"):
+        if chains in arch:
+            arch |= {chains: 4, "mcmc_steps": 2}
     train = {**entry.train, "steps": 2, "validations": 1, "validate_images": 2}
     train["batch_size"] = min(4 if profile == "quick" else 2, train["batch_size"])
     train["backend"] = {
