@@ -113,8 +113,8 @@ def _entry(
 
 
 _DDPM = {
-    "steps": 12,
-    "last": 0.5,
+    "timesteps": 12,
+    "beta_end": 0.5,
     "widths": [16],
     "blocks": 1,
     "patch": 4,
@@ -152,7 +152,7 @@ ENTRIES: dict[str, Entry] = {
             "rbm",
             "binary_mnist",
             5,
-            {"hidden": 6, "chains": 16, "burn_in": 12},
+            {"hidden": 6, "persistent_chains": 16, "burn_in": 12},
             TRAIN,
             sample={"burn_in": 15},
             score={"chains": 24, "temperatures": 40},
