@@ -25,7 +25,7 @@ STARTS = ("noise", "buffer")
 
 class PersistentChains(LevelEnergy):
     r"""Base of energy-based models whose samples for training come from chains that are kept in a
-    replay buffer from step to step, some of which start anew from the histograms each time.
+    replay buffer from step to step; each time some are reinitialised from the histograms.
 
     Chains move by Langevin steps on relaxed pixels (:mod:`genbench.mcmc.langevin`), or by
     Metropolis steps on the grid of levels itself (:mod:`genbench.families.level_energy`).
@@ -41,7 +41,7 @@ class PersistentChains(LevelEnergy):
         burn_in: moves of the chain behind a sample.
         reach, block_size, reference: of the :class:`genbench.families.level_energy.LevelEnergy`.
         buffer_size: chains of the replay buffer.
-        reinit_probability: with which a chain starts anew at a training step.
+        reinit_probability: with which a chain is reinitialised at a training step.
         mcmc_steps: of the chains for each training step.
         sampler: how they move in training, ``langevin`` or ``grid``.
         step_size: s of the Langevin steps, in units where levels span [-1, 1].
@@ -111,16 +111,16 @@ class PersistentChains(LevelEnergy):
 
     @torch.no_grad()
     def replay(self, n: int, *, rng: Generator) -> tuple[Tensor, Tensor]:
-        """Some chains of the buffer after the moves of a training step, some of them started anew.
+        """Some chains of the buffer after the moves of a training step, some of them reinitialised.
 
         Returns:
             Which they are, int64 (m,) with m = n or all there are, and relaxed images (m, 1, H, W).
         """
         m, device = min(n, len(self.chain)), self.chain.device
         index = torch.randperm(len(self.chain), generator=rng, device=device)[:m]
-        anew = torch.rand(m, generator=rng, device=device) < self.reinit_probability
+        reinit = torch.rand(m, generator=rng, device=device) < self.reinit_probability
         v = self.chain[index]
-        v[anew] = self.relaxed(self.initial_levels(int(anew.sum()), rng=rng))
+        v[reinit] = self.relaxed(self.initial_levels(int(reinit.sum()), rng=rng))
         training = self.training
         self.eval()  # chains see one network: spectral normalisation changes it in train mode
         for moved in self.chain_moves(v, self.mcmc_steps, self.sampler, rng=rng):

@@ -42,7 +42,7 @@ class DDPM(GaussianDiffusion):
     :class:`genbench.families.diffusion.GaussianDiffusion`.
 
     Symbols:
-        :math:`\epsilon_\theta`: the first channel of ``network``; a second one is a learned variance.
+        :math:`\epsilon_\theta`: the first channel of ``network``; a second is a learned variance.
         :math:`\beta, \bar\alpha`: ``schedule.beta``, ``schedule.alpha_bar``.
 
     References:

@@ -56,7 +56,7 @@ class EBM(PersistentChains):
         widths: channels at half, quarter, ... resolution.
         hidden: width of the dense layer.
         buffer_size: chains of the replay buffer.
-        reinit_probability: with which a chain starts anew at a training step.
+        reinit_probability: with which a chain is reinitialised at a training step.
         mcmc_steps: of the chains for each training step.
         sampler: how they move in training, ``langevin`` or ``grid``.
         step_size: s of the Langevin steps, in units where levels span [-1, 1].
@@ -156,8 +156,8 @@ class EBM(PersistentChains):
     def training_loss(
         self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
     ) -> Step:
-        """Mean energy of the data less that of chains after some moves; ``aux`` is which chains,
-        and where they are now.
+        """Mean energy of the data less that of chains after ``mcmc_steps`` moves; ``aux`` is which
+        chains, and their new states.
         """
         self.check_images(x)
         index, v = self.replay(len(x), rng=rng)

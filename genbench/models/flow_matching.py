@@ -1,4 +1,4 @@
-"""Flow matching: a velocity field that carries noise to images along straight paths."""
+"""Flow matching: a velocity field that leads from noise to images along straight paths."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ TOLERANCE = 1e-4
 """Of dopri5, unless told otherwise: an eightieth of the distance of 256 levels in [-1, 1]."""
 FRAMES = 25
 """States that ``frames`` shows of dopri5, as many as of the default 25 steps of rk4."""
+
+_TINY: dict[str, Any] = {"widths": [16], "blocks": 1, "patch": 2, "ode_steps": 4}
 
 
 class FlowMatching(NoiseLatents):
@@ -75,7 +77,7 @@ class FlowMatching(NoiseLatents):
         widths, blocks, patch, norm, heads: of the :class:`genbench.nn.unet.UNet`.
         times: how they are drawn in training: ``uniform``, or ``logit_normal``, more of them in the
             middle, where it is decided which digit becomes.
-        ode_steps: steps of the solver that scores and, unless it is told otherwise, samples.
+        ode_steps: steps of the solver that scores; the default of sampling too.
         conditional: read labels.
 
     Example:
@@ -91,11 +93,8 @@ class FlowMatching(NoiseLatents):
     # an estimate of log p, whose exponential is above p on average
     sums_classes: ClassVar[bool] = False
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
-        (DataSpec(2, 4, 2), {"widths": [16], "blocks": 1, "patch": 2, "ode_steps": 4}),
-        (
-            DataSpec(2, 2, 4),
-            {"widths": [16], "blocks": 1, "patch": 2, "ode_steps": 4, "norm": "batch"},
-        ),
+        (DataSpec(2, 4, 2), _TINY),
+        (DataSpec(2, 2, 4), {**_TINY, "norm": "batch"}),
     )
 
     def __init__(
@@ -181,9 +180,8 @@ class FlowMatching(NoiseLatents):
         times = times_to_image(self.ode_steps, device=x.device).flip(0)
         x_1 = self._dequantized(x, rng)
         vectors = random_signs(probes, x_1, rng=rng) if probes else unit_vectors(x_1)
-        x_0, integral = integrate_divergence(
-            self.velocity(y), x_1, times, vectors, average=probes > 0
-        )
+        v = self.velocity(y)
+        x_0, integral = integrate_divergence(v, x_1, times, vectors, average=probes > 0)
         # from time 1 to 0 the integral is minus that of the formula
         log_p = log_standard_normal(x_0.double()) + integral.double()
         return log_p + self.spec.dims * math.log(2 / self.spec.levels)
@@ -238,7 +236,7 @@ class FlowMatching(NoiseLatents):
         tolerance: float = TOLERANCE,
         precision: str = "float32",
     ) -> Tensor:
-        """Noise carried to time 1, rounded down to levels.
+        """Noise integrated to time 1, rounded down to levels.
 
         Arguments:
             n: images.
@@ -291,7 +289,7 @@ class FlowMatching(NoiseLatents):
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Latents (B, D): images with noise added, carried back to time 0."""
+        """Latents (B, D): dequantised images integrated back to time 0."""
         self.check_images(x)
         self.check_labels(len(x), y)
         times = times_to_image(self.ode_steps, device=x.device).flip(0)

@@ -30,10 +30,10 @@ thousandth apart.
 class UNet(nn.Module):
     """Images and a time to as many output channels, at the images' resolution.
 
-    Down through the resolutions, residual blocks at each, attention at the lowest, and up again
-    with what was seen on the way down. Images are cut into patches first, so that no convolution
-    runs on more places than needed; for the same reason the way up makes four places of one by
-    sub-pixel convolution. With group norm a linear path leads around the last norm.
+    Residual blocks at each resolution on a path down, attention at the lowest, and a path up that
+    reads all features of the path down by skip connections. Images are cut into patches first, so
+    that no convolution runs on more places than needed; for the same reason the path up makes four
+    places of one by sub-pixel convolution. With group norm a linear path bypasses the last norm.
 
     References:
         Ronneberger, Fischer, Brox, "U-Net", 2015, https://arxiv.org/abs/1505.04597.
@@ -46,7 +46,7 @@ class UNet(nn.Module):
         spec: whose images it reads; height and width divisible by ``patch``.
         inputs, outputs: channels of the input and of the output.
         widths: channels at each resolution, the highest first; multiples of ``GROUP``.
-        blocks: residual blocks at each resolution on the way down; one more on the way up.
+        blocks: residual blocks at each resolution on the path down; one more on the path up.
         patch: edge of the patches that images are cut into.
         norm: ``group``, labels joining the time; or ``batch``, labels giving each norm its gain and
             shift.
@@ -85,20 +85,20 @@ class UNet(nn.Module):
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
         channels = widths[0]
-        seen = [channels]  # channels of what the way up will read, the last one first
+        skips = [channels]  # of the features that the path up reads, the last one first
         for level, width in enumerate(widths):
             for _ in range(blocks):
                 self.down.append(_Block(channels, width, time, norm, table))
                 channels = width
-                seen.append(channels)
+                skips.append(channels)
             if level < self.levels - 1:
                 self.shrink.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
-                seen.append(channels)
+                skips.append(channels)
         self.middle = nn.ModuleList(_Block(channels, channels, time, norm, table) for _ in range(2))
         self.attention = _Attention(channels, heads, norm, table)
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(blocks + 1):
-                self.up.append(_Block(channels + seen.pop(), width, time, norm, table))
+                self.up.append(_Block(channels + skips.pop(), width, time, norm, table))
                 channels = width
             if level:
                 channels = widths[level - 1]
@@ -117,10 +117,10 @@ class UNet(nn.Module):
         h = F.pixel_unshuffle(x, self.patch)  # (B, inputs patch^2, H / patch, W / patch)
         if h.device.type == "cpu":  # whose convolutions are faster on features in this layout
             h = h.contiguous(memory_format=torch.channels_last)
-        seen = self._down(self.first(h), time, y)
+        skips = self._down(self.first(h), time, y)
         first, last = self.middle
-        h = self.attention(first(seen[-1], time, y), y)
-        h = self._up(last(h, time, y), seen, time, y)  # (B, widths[0], H / patch, W / patch)
+        h = self.attention(first(skips[-1], time, y), y)
+        h = self._up(last(h, time, y), skips, time, y)  # (B, widths[0], H / patch, W / patch)
         out = self.out(F.silu(_normed(self.norm, h, y)))
         if self.around is not None:
             out = out + self.around(h)
@@ -135,25 +135,25 @@ class UNet(nn.Module):
         return F.silu(time)
 
     def _down(self, h: Tensor, time: Tensor, y: Tensor | None) -> list[Tensor]:
-        """All features on the way down, from the first layer's on."""
-        seen, blocks = [h], iter(self.down)
+        """All features of the path down, from the first layer's on."""
+        skips, blocks = [h], iter(self.down)
         for level in range(self.levels):
             for _ in range(self.blocks):
                 h = next(blocks)(h, time, y)
-                seen.append(h)
+                skips.append(h)
             if level < self.levels - 1:
                 h = self.shrink[level](h)
-                seen.append(h)
-        return seen
+                skips.append(h)
+        return skips
 
-    def _up(self, h: Tensor, seen: list[Tensor], time: Tensor, y: Tensor | None) -> Tensor:
-        """Back to the highest resolution; each block reads one of ``seen``, the last one first."""
+    def _up(self, h: Tensor, skips: list[Tensor], time: Tensor, y: Tensor | None) -> Tensor:
+        """Back to the highest resolution; each block reads one of ``skips``, the last one first."""
         blocks = iter(self.up)
         for level in range(self.levels):
             for _ in range(self.blocks + 1):
-                h = next(blocks)(torch.cat([h, seen.pop()], 1), time, y)
+                h = next(blocks)(torch.cat([h, skips.pop()], 1), time, y)
             if level < self.levels - 1:
-                height, width = seen[-1].shape[-2:]
+                height, width = skips[-1].shape[-2:]
                 h = F.pixel_shuffle(self.grow[level](h), 2)
                 h = h[:, :, :height, :width]  # cut where an odd size was halved
         return h
