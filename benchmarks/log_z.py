@@ -51,7 +51,7 @@ def measure(params: Params, name: str, times: int) -> dict[str, dict[str, float]
     chains, temperatures, zero = (
         entry.score["chains"],
         entry.score["temperatures"],
-        model.log_z_start(),
+        model.initial_log_z(),
     )
     more = f"{times} times the temperatures"
     ways = {
@@ -62,7 +62,10 @@ def measure(params: Params, name: str, times: int) -> dict[str, dict[str, float]
     }
     found = {}
     for way, steps in ways.items():
-        rng, betas = generator_for("benchmark", name, way), schedule(steps, pieces=model.pieces)
+        rng, betas = (
+            generator_for("benchmark", name, way),
+            schedule(steps, pieces=model.ais_schedule),
+        )
         if way.startswith("back"):
             state = model.from_images(
                 x[:chains] if way == "back from images" else model.sample(chains, rng=rng)
@@ -72,7 +75,7 @@ def measure(params: Params, name: str, times: int) -> dict[str, dict[str, float]
             result = reverse_ais(model.log_f, model.move, state, zero, betas, rng=rng)
         else:
             result = ais(
-                model.log_f, model.move, model.start(chains, rng=rng), zero, betas, rng=rng
+                model.log_f, model.move, model.initial_states(chains, rng=rng), zero, betas, rng=rng
             )
         found[way] = {
             "log_z": result.log_z,

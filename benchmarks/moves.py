@@ -29,7 +29,7 @@ CHAINS, MOVES = 64, 40
 def accepted(model: EBM, block: int) -> float:
     """Share of the moves at the target that change a chain's image."""
     rng = generator_for("benchmark", "moves", block)
-    model.block = block
+    model.block_size = block
     images = (
         ((model.chain[:CHAINS] + 1) / 2 * (model.spec.levels - 1))
         .round()

@@ -3,8 +3,8 @@ eager, batches from a DataLoader.
 
 The plain loop is what a tutorial has: a data set that makes a tensor of a PIL image at each access,
 a shuffling DataLoader, Adam, one optimiser per phase. Ours are the steps of ``fit`` with the
-entry's arithmetic, clipping, weight average and checks; validation is in neither. Each has a process
-of its own, and runs are taken in turn: ours, set up as a stage is; the plain one as a script is;
+entry's arithmetic, clipping, weight average and checks; validation is in neither. Each has a
+process of its own, and runs are taken in turn: ours, set up as a stage is; the plain one as a script is;
 and the plain one with the allocator set as ours. Writes benchmarks/results/plain_loop.json, with
 the operations that take most of the time of ours, and with what the precision alone brings a
 convolution on this machine, memory kept in both: the ratio that a network of nothing but
@@ -102,7 +102,7 @@ def plain(entry: Entry, steps: int) -> float:
                 out = phase.loss(x, y if model.conditional else None, rng=rng, progress=0.5)
                 out.loss.backward()
                 optimizer.step()
-                model.after_step(phase.name, out.carry, rng=rng, progress=0.5)
+                model.after_step(phase.name, out.aux, rng=rng, progress=0.5)
                 taken += len(x)
         if step >= steps // 5:
             seconds, images = seconds + time.perf_counter() - begun, images + taken

@@ -20,7 +20,12 @@ from torch import Generator, Tensor
 from benchmarks.common import publish
 from genbench.base import DataSpec
 from genbench.families.diffusion import GaussianDiffusion
-from genbench.nn.noise_schedule import Schedule, _schedule, linear_schedule, log_snr_schedule
+from genbench.nn.noise_schedule import (
+    Schedule,
+    linear_schedule,
+    log_snr_schedule,
+    schedule_of,
+)
 
 SPEC = DataSpec(1, 1, 256)
 PIXELS = {"grey": range(108, 148), "black": range(1)}
@@ -33,11 +38,12 @@ class BestDenoiser(GaussianDiffusion):
         super().__init__(SPEC, schedule=schedule, variance=variance)
         self.candidates = self.spec.signed(torch.tensor(levels, dtype=torch.uint8)).double()
 
-    def denoise(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+    def model_output(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         """In closed form, by Bayes' rule."""
-        step = (t * self.steps).round().long()
+        step, schedule = (t * self.timesteps).round().long(), self.schedule
         alpha, sigma = (
-            values[step][:, None, None, None].sqrt() for values in (self.alpha_bar, self.noise)
+            variances[step][:, None, None, None].sqrt()
+            for variances in (schedule.alpha_bar, schedule.one_minus_alpha_bar)
         )
         odds = (-((x_t - alpha * self.candidates) ** 2) / (2 * sigma**2)).softmax(3)
         return ((x_t - alpha * (odds * self.candidates).sum(3, keepdim=True)) / sigma).float()
@@ -48,11 +54,9 @@ def cosine(steps: int, first: float, last: float) -> Schedule:
     form of Kingma, Gao, 2023).
     """
     begin, end = (math.atan(math.exp(-ratio / 2)) for ratio in (first, last))
-    return _schedule(
-        torch.nn.functional.logsigmoid(
-            -2 * torch.linspace(begin, end, steps, dtype=torch.float64).tan().log()
-        )
-    )
+    angles = torch.linspace(begin, end, steps, dtype=torch.float64)
+    log_snr = -2 * angles.tan().log()
+    return schedule_of(torch.nn.functional.logsigmoid(log_snr), last="last")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

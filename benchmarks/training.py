@@ -3,8 +3,8 @@ each entry.
 
 Writes benchmarks/results/training.json. The bare loop has the same batches, optimiser, clipping and
 weight average, and nothing else: no schedule, no seeding, no log, no check for finite values, no
-checkpoints. The choice of ``arithmetic`` in params.yaml is made from the second table. Entries of one
-phase, or of phases that take turns; the others keep their rows.
+checkpoints. The choice of ``arithmetic`` in params.yaml is made from the second table. Entries of
+one phase, or of phases that take turns; the others keep their rows.
 
     python -m benchmarks.training [--entries made,pixel_cnn,vae,dcgan] [--steps 60] [--compile]
 """

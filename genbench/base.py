@@ -1,25 +1,29 @@
-"""The contract between a generative model and everything else: data types, likelihood kinds,
-phases, capabilities. No I/O.
+"""The contract between a generative model and everything else: likelihood kinds, phases, the model
+class. No I/O. Plug-ins import all of it from here, also what stands in :mod:`genbench.spec` and
+:mod:`genbench.capabilities`.
 """
 
 from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
 
-from genbench.errors import UserError
+from genbench.capabilities import Diagnosed, Encoder, Inpaintable, Latent, Termed, Traceable
+from genbench.errors import UserError, check_positive
 from genbench.hardware.precision import resolved
+from genbench.spec import DataSpec
 
 __all__ = [
     "Conditioning",
     "DataSpec",
+    "Diagnosed",
     "Encoder",
     "GenerativeModel",
     "Inpaintable",
@@ -50,51 +54,24 @@ class Conditioning(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class DataSpec:
-    """The images of a data set: ``uint8 (B, 1, height, width)`` with values ``0..levels-1``;
-    ``classes = 0`` means no labels.
-    """
-
-    height: int
-    width: int
-    levels: int
-    classes: int = 0
-
-    def __post_init__(self) -> None:
-        if self.height < 1 or self.width < 1:
-            raise ValueError(
-                f"height and width must be at least 1, got {self.height} and {self.width}"
-            )
-        if not 2 <= self.levels <= 256:
-            raise ValueError(f"levels must be 2..256, got {self.levels}")
-        if self.classes < 0:
-            raise ValueError(f"classes must be 0 (no labels) or more, got {self.classes}")
-
-    @property
-    def dims(self) -> int:
-        """Number of pixels D."""
-        return self.height * self.width
-
-    def unit(self, x: Tensor) -> Tensor:
-        """Levels ``0..levels-1`` as float32 in [0, 1], same shape."""
-        return x.float() / (self.levels - 1)
-
-    def signed(self, x: Tensor) -> Tensor:
-        """Levels as float32 in [-1, 1], same shape: a convolution's zero padding then tells the
-        border from the background.
-        """
-        return 2 * self.unit(x) - 1
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
-    """One evaluation of a loss. ``loss`` is a scalar in nats per image, or an adversarial loss;
-    ``carry`` goes to ``after_step``.
+    """One evaluation of a loss.
+
+    Attributes:
+        loss: a scalar, in nats per image, or an adversarial loss.
+        logs: name → scalar, for the history.
+        aux: what ``after_step`` gets beside the phase's name.
     """
 
     loss: Tensor
     logs: dict[str, Tensor] = field(default_factory=dict)
-    carry: object = None
+    aux: object = None
+
+    def __new__(cls, *_: object, **given: object) -> Step:
+        """Refuses the former name of a field."""
+        if "carry" in given:
+            raise TypeError("Step: carry is now called 'aux'")
+        return object.__new__(cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +100,7 @@ class GenerativeModel(nn.Module, ABC):
     """A distribution over the images of a :class:`DataSpec`.
 
     Subclasses take explicit keyword hyperparameters after ``spec``. A class with
-    ``Conditioning.OPTIONAL`` takes ``conditional: bool = False``
-    and passes it here.
+    ``Conditioning.OPTIONAL`` takes ``conditional: bool = False`` and passes it here.
     """
 
     likelihood: ClassVar[Likelihood]
@@ -178,9 +154,9 @@ class GenerativeModel(nn.Module, ABC):
         """
         return [Phase("loss", list(self.parameters()), self.training_loss)]
 
-    def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
-        """Called after each optimiser step, for state in registered buffers: codebook averages,
-        persistent chains.
+    def after_step(self, phase: str, aux: object, *, rng: Generator, progress: float) -> None:
+        """Called after each optimiser step, with what its loss gave as ``Step.aux``, for state in
+        registered buffers: codebook averages, persistent chains.
         """
 
     # ------------------------------------------------------------------ use
@@ -192,7 +168,7 @@ class GenerativeModel(nn.Module, ABC):
         """
 
     def prepare_likelihood(self, *, rng: Generator) -> dict[str, float]:
-        """Work done once per checkpoint before scoring, for instance ``log_z`` by AIS with
+        """Work done once for trained weights before scoring, for instance ``log_z`` by AIS with
         ``log_z_stderr``, ``ess`` and ``ess_floor``.
         """
         return {}
@@ -215,6 +191,35 @@ class GenerativeModel(nn.Module, ABC):
         draws = inspect.signature(self.log_likelihood).parameters.get("draws")
         return int(options.get("draws", draws.default if draws else 1))
 
+    def check_likelihood_options(
+        self, preparing: Mapping[str, Any], scoring: Mapping[str, Any]
+    ) -> None:
+        """Raise UserError, whose message begins with the keyword, for a value that the score cannot
+        take. Called before any work begins, so that a mistake costs a second and not a training.
+
+        The default refuses counts below 1 among the keywords of ``prepare_likelihood`` and for
+        ``draws``, and what ``likelihood_passes`` refuses.
+
+        Arguments:
+            preparing: keywords of ``prepare_likelihood``.
+            scoring: keywords of ``log_likelihood``.
+        """
+        counts = {**preparing, "draws": scoring.get("draws", 1)}
+        check_positive(**{key: value for key, value in counts.items() if isinstance(value, int)})
+        self.likelihood_passes(**scoring)
+
+    def trace_options(self, **options: Any) -> dict[str, Any]:
+        """Keywords of ``frames`` with which a :class:`Traceable` model shows the process behind
+        ``sample(**options)``.
+
+        The default passes those that ``frames`` takes; others change no state but the last.
+        Override it where the process that is worth seeing begins elsewhere than the samples do.
+        """
+        if not isinstance(self, Traceable):
+            return {}
+        taken = inspect.signature(self.frames).parameters
+        return {key: value for key, value in options.items() if key in taken}
+
     def describe_sampler(self, **options: object) -> tuple[str, bool]:
         """Name of the sampler that ``sample(**options)`` is, and whether it draws from the scored
         distribution.
@@ -223,10 +228,8 @@ class GenerativeModel(nn.Module, ABC):
         changed = {k: v for k, v in resolved(options, self.device).items() if defaults.get(k) != v}
         if not changed:
             return self.sampler_name, True
-        return (
-            f"{self.sampler_name} ({', '.join(f'{k}={v}' for k, v in sorted(changed.items()))})",
-            False,
-        )
+        listed = ", ".join(f"{key}={value}" for key, value in sorted(changed.items()))
+        return f"{self.sampler_name} ({listed})", False
 
     # ------------------------------------------------------------------ checks at the public edge
 
@@ -281,67 +284,3 @@ class GenerativeModel(nn.Module, ABC):
         """Raise ValueError unless ``n`` is a number of images."""
         if n < 1:
             raise ValueError(f"n: must be at least 1, got {n}")
-
-
-# ---------------------------------------------------------------- capabilities, found by isinstance
-
-
-@runtime_checkable
-class Latent(Protocol):
-    """Has a latent space: interpolation and traversal."""
-
-    def prior(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Latents (n, ...) from the prior."""
-
-    def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Images uint8 (n, 1, H, W) of latents ``z``."""
-
-
-@runtime_checkable
-class Encoder(Protocol):
-    """Maps images to latents: reconstruction and interpolation between real images."""
-
-    def encode(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Latents (B, ...) of images uint8 (B, 1, H, W)."""
-
-
-@runtime_checkable
-class Diagnosed(Protocol):
-    """Has numbers that say how it works rather than how good it is."""
-
-    def diagnostics(
-        self, x: Tensor, y: Tensor | None = None, *, rng: Generator
-    ) -> dict[str, float]:
-        """Name → value, from images uint8 (N, 1, H, W) of any number: active latents, perplexity of
-        codes.
-        """
-
-
-@runtime_checkable
-class Termed(Protocol):
-    """Has a likelihood bound that is a sum over steps, and can say what each costs."""
-
-    def bound_terms(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        """Nats (T + 1,) that the terms cost on average over images uint8 (N, 1, H, W): of steps
-        1..T, then of the prior; their sum is the bound.
-        """
-
-
-@runtime_checkable
-class Traceable(Protocol):
-    """Can show its sampling process."""
-
-    def frames(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Iterator[Tensor]:
-        """Successive states of sampling, uint8 (n, 1, H, W) each; the last one is the sample."""
-
-
-@runtime_checkable
-class Inpaintable(Protocol):
-    """Can complete an image of which a part is known."""
-
-    def complete(
-        self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator
-    ) -> Tensor:
-        """Images uint8 (B, 1, H, W) that agree with ``x`` where the bool ``mask`` (H, W) is
-        True.
-        """

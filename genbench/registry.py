@@ -48,8 +48,8 @@ def _plugins() -> dict[str, EntryPoint]:
 
 def model_names() -> list[str]:
     """All models: those of the package and those of installed plug-ins."""
-    own = {path.stem for path in _MODELS.glob("*.py") if not path.stem.startswith("_")}
-    return sorted(own | set(_plugins()))
+    bundled = {path.stem for path in _MODELS.glob("*.py") if not path.stem.startswith("_")}
+    return sorted(bundled | set(_plugins()))
 
 
 def model_file(name: str) -> Path | None:
@@ -190,7 +190,7 @@ def blamed(name: str, *, wrong_options: bool = True) -> Iterator[None]:
 
 
 def _place(error: BaseException, name: str) -> str:
-    """``file:line`` where an error was raised: in the model's own file if it came by there, else
+    """``file:line`` where an error was raised: in the model's file if it came by there, else
     both that file and where it was.
     """
     if isinstance(error, SyntaxError) and error.filename and not error.filename.startswith("<"):
@@ -200,9 +200,9 @@ def _place(error: BaseException, name: str) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith(("<", importlib.__path__[0]))
     ]
-    own = [frame for frame in frames if frame.filename == str(model_file(name))]
-    if own:
-        return f"{_short(own[-1].filename)}:{own[-1].lineno}"
+    in_its_file = [frame for frame in frames if frame.filename == str(model_file(name))]
+    if in_its_file:
+        return f"{_short(in_its_file[-1].filename)}:{in_its_file[-1].lineno}"
     if frames[-1].filename == __file__:  # nobody else's code was reached
         return _source(name)
     return f"{_source(name)} (in {_short(frames[-1].filename)}:{frames[-1].lineno})"

@@ -182,7 +182,7 @@ class Training:
         x, y = self._batch(name, (step - state.first) * state.phase.repeats + repeat)
         out, generator = self._loss(state.phase, "train", x, y, step, repeat, progress=progress)
         norm = state.step(step, torch.autograd.grad(out.loss, state.params))
-        self.model.after_step(name, out.carry, rng=generator, progress=progress)
+        self.model.after_step(name, out.aux, rng=generator, progress=progress)
         for key, value in {"loss": out.loss, "grad_norm": norm, **out.logs}.items():
             self.logged.setdefault(f"{name}/{key}", []).append(
                 float(value.detach() if isinstance(value, Tensor) else value)

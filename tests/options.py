@@ -29,15 +29,29 @@ SMALL: dict[str, tuple[DataSpec, Arch]] = {
     "vq_vae": (CELLS, {"codes": 3, "size": 4, "widths": [8], "prior_width": 8, "prior_layers": 1}),
     "ddpm": (
         GREY,
-        {"steps": 6, "first": 0.1, "last": 0.7, "widths": [16], "blocks": 1, "patch": 1},
+        {
+            "timesteps": 6,
+            "beta_start": 0.1,
+            "beta_end": 0.7,
+            "widths": [16],
+            "blocks": 1,
+            "patch": 1,
+        },
     ),
     "ddpm_vlb": (
         GREY,
-        {"steps": 6, "first": 4.0, "last": -4.0, "widths": [16], "blocks": 1, "patch": 1},
+        {
+            "timesteps": 6,
+            "log_snr_max": 4.0,
+            "log_snr_min": -4.0,
+            "widths": [16],
+            "blocks": 1,
+            "patch": 1,
+        },
     ),
     "flow_matching": (GREY, {"widths": [16], "blocks": 1, "patch": 1, "ode_steps": 4}),
     "real_nvp": (GREY, {"scales": 1, "couplings": 2, "width": 8, "blocks": 1}),
-    "glow": (GREY, {"scales": 1, "steps": 3, "width": 8, "blocks": 1}),
+    "glow": (GREY, {"scales": 1, "flow_steps": 3, "width": 8, "blocks": 1}),
     "dcgan": (GREY, {"latent": 4, "widths": [8], "hidden": 16}),
     "hinge_gan": (GREY, {"latent": 4, "widths": [8], "hidden": 16}),
     "ebm": (
@@ -45,14 +59,14 @@ SMALL: dict[str, tuple[DataSpec, Arch]] = {
         {
             "widths": [8],
             "hidden": 8,
-            "chains": 64,
-            "moves": 3,
+            "buffer_size": 64,
+            "mcmc_steps": 3,
             "burn_in": 6,
             "reach": 1.0,
-            "step": 0.3,
+            "step_size": 0.3,
         },
     ),
-    "rbm": (BINARY, {"hidden": 6, "chains": 16, "burn_in": 6}),
+    "rbm": (BINARY, {"hidden": 6, "persistent_chains": 16, "burn_in": 6}),
     "pixel_marginals": (BINARY, {}),
     "train_copy": (BINARY, {"size": 8}),
 }
@@ -266,7 +280,7 @@ SHAPES: list[tuple[str, Arch, Arch, Shapes]] = [
         {"flow.stages.0.parts.12.network.first.weight": (8, 2, 3, 3)},
     ),
     *_flow("glow", "3"),
-    ("glow", {}, {"steps": 4}, {"flow.stages.0.parts.12.network.first.weight": (8, 2, 3, 3)}),
+    ("glow", {}, {"flow_steps": 4}, {"flow.stages.0.parts.12.network.first.weight": (8, 2, 3, 3)}),
     ("dcgan", {}, {"latent": 6}, {"generator.layers.0.weight": (16, 6)}),
     (
         "dcgan",
@@ -307,7 +321,7 @@ SHAPES: list[tuple[str, Arch, Arch, Shapes]] = [
     ),
     ("ebm", {}, {"widths": [12]}, {"network.1.parametrizations.weight.original": (12, 4, 3, 3)}),
     ("ebm", {}, {"hidden": 12}, {"network.4.parametrizations.weight.original": (12, 16)}),
-    ("ebm", {}, {"chains": 80}, {"chain": (80, 1, 2, 4)}),
+    ("ebm", {}, {"buffer_size": 80}, {"chain": (80, 1, 2, 4)}),
     (
         "ebm",
         {},
@@ -315,7 +329,7 @@ SHAPES: list[tuple[str, Arch, Arch, Shapes]] = [
         {"network.1.weight": (8, 4, 3, 3), "network.4.weight": (8, 16), "network.6.weight": (1, 8)},
     ),
     ("rbm", {}, {"hidden": 7}, {"weight": (7, 9)}),
-    ("rbm", {}, {"chains": 32}, {"chain": (32, 9)}),
+    ("rbm", {}, {"persistent_chains": 32}, {"chain": (32, 9)}),
     ("train_copy", {}, {"size": 9}, {"images": (9, 1, 3, 3)}),
 ]
 
@@ -336,11 +350,11 @@ EFFECTS: list[tuple[str, Arch, Arch, set[str]]] = [
     ("vq_vae", {}, {"share": 0.7}, {"phases"}),
     *(
         ("ddpm", {}, change, SCHEDULE)
-        for change in ({"steps": 7}, {"first": 0.2}, {"last": 0.8}, {"heads": 1})
+        for change in ({"timesteps": 7}, {"beta_start": 0.2}, {"beta_end": 0.8}, {"heads": 1})
     ),
     *(
         ("ddpm_vlb", {}, change, SCHEDULE)
-        for change in ({"steps": 7}, {"first": 5.0}, {"last": -3.0}, {"heads": 1})
+        for change in ({"timesteps": 7}, {"log_snr_max": 5.0}, {"log_snr_min": -3.0}, {"heads": 1})
     ),
     ("ddpm", {}, {"variance": "posterior"}, SAMPLING),
     *(
@@ -354,26 +368,26 @@ EFFECTS: list[tuple[str, Arch, Arch, set[str]]] = [
     *(
         ("ebm", {}, change, {"loss"})
         for change in (
-            {"fresh": 0.9},
-            {"moves": 4},
+            {"reinit_probability": 0.9},
+            {"mcmc_steps": 4},
             {"sampler": "grid"},
-            {"step": 0.2},
+            {"step_size": 0.2},
             {"penalty": 0.5},
         )
     ),
     ("ebm", {}, {"reach": 0.3}, SAMPLING),
-    ("ebm", {}, {"block": 3}, SAMPLING),
+    ("ebm", {}, {"block_size": 3}, SAMPLING),
     ("ebm", {}, {"burn_in": 7}, {"sample"}),
-    ("ebm", GRID, {"step": 0.2}, set()),
+    ("ebm", GRID, {"step_size": 0.2}, set()),
     *(
         ("ebm", GRID, change, {"loss", "score", "sample"})
-        for change in ({"reach": 0.3}, {"block": 3}, {"reference": True})
+        for change in ({"reach": 0.3}, {"block_size": 3}, {"reference": True})
     ),
-    ("rbm", {}, {"moves": 3}, {"loss"}),
+    ("rbm", {}, {"mcmc_steps": 3}, {"loss"}),
     ("rbm", {}, {"burn_in": 7}, {"sample"}),
 ]
 """Names of what changes; all that is not named stays as it is, to the bit."""
-BY_VALUE = {("ebm", "scale")}
+BY_VALUE = {("ebm", "energy_scale")}
 """Options that set the first value of a parameter, which has a test of its own."""
 
 # ---------------------------------------------------------------------- keywords of methods

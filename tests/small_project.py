@@ -37,6 +37,7 @@ from tests.params_factory import protocol
 
 __all__ = [
     "ENTRIES",
+    "IMAGES",
     "METRICS",
     "PROTOCOL",
     "SPECS",
@@ -57,7 +58,9 @@ __all__ = [
 
 SPECS = {"mnist": DataSpec(28, 28, 256, 10), "binary_mnist": DataSpec(28, 28, 2)}
 SIZES = {"train": 320, "valid": 90, "test": 610}
-PROTOCOL = protocol(samples=23, sample_chunk=9, images={1: 300, 10: 24, 200: 8}, references=77)
+IMAGES = {1: 300, 10: 24, 200: 8}
+"""Network passes per image -> test images of a likelihood."""
+PROTOCOL = protocol(samples=23, sample_chunk=9, images=IMAGES, references=77)
 METRICS = (
     "fid",
     "inception_score",
@@ -102,8 +105,8 @@ def _entry(
 
 
 _DDPM = {
-    "steps": 12,
-    "last": 0.5,
+    "timesteps": 12,
+    "beta_end": 0.5,
     "widths": [16],
     "blocks": 1,
     "patch": 4,
@@ -141,7 +144,7 @@ ENTRIES: dict[str, Entry] = {
             "rbm",
             "binary_mnist",
             5,
-            {"hidden": 6, "chains": 16, "burn_in": 12},
+            {"hidden": 6, "persistent_chains": 16, "burn_in": 12},
             TRAIN,
             sample={"burn_in": 15},
             score={"chains": 24, "temperatures": 40},

@@ -1,4 +1,4 @@
-"""docs/architecture.md and the code agree: packages, the direction of imports, places of changes."""
+"""docs/architecture.md and the code agree: packages, direction of imports, places of changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def section(title: str) -> str:
 
 
 def order() -> list[str]:
-    """Packages and modules as the page lists them, e.g. ``genbench/errors.py`` and ``pipelines/``."""
+    """Packages and modules as the page lists them, e.g. ``genbench/disk.py`` and ``pipelines/``."""
     rows = re.findall(r"^\|([^|]*)\|", section("Packages"), re.MULTILINE)
     return [name for row in rows for name in re.findall(r"`([\w/.]+)`", row)]
 

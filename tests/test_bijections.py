@@ -62,7 +62,7 @@ def test_actnorm_starts_with_mean_0_and_variance_1() -> None:
         4.0
     ).view(1, 4, 1, 1)
     norm = ActNorm(4)
-    norm.start(x)
+    norm.init_from_data(x)
     z, _ = norm(x)
     torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
     torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(4))

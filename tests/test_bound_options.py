@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from genbench.models.flow_matching import FlowMatching
 from genbench.models.glow import Glow
 from genbench.models.real_nvp import RealNVP
 from genbench.models.vae import VAE
+from genbench.nn import ode
 from genbench.nn.bijections import Bijection, Coupling, Squeeze
 from tests.contract import rng
 
@@ -32,7 +34,7 @@ SPEC = DataSpec(2, 4, 2, 3)
 GREY = DataSpec(4, 4, 16, 3)
 AUTOENCODER = {"latent": 2, "widths": [8], "hidden": 16}
 FLOW = {"scales": 1, "width": 8, "blocks": 1}
-DIFFUSION = {"steps": 9, "widths": [16], "blocks": 1, "patch": 1}
+DIFFUSION = {"timesteps": 9, "widths": [16], "blocks": 1, "patch": 1}
 BOUNDS: dict[str, Callable[[], Bounded]] = {
     "vae": lambda: VAE(SPEC, **AUTOENCODER, beta=3.0, free_bits=1.0),
     "cvae": lambda: CVAE(SPEC, **AUTOENCODER, beta=3.0, free_bits=1.0),
@@ -144,9 +146,12 @@ def test_a_bound_of_few_terms_takes_as_many_passes_at_as_many_times(
     cls: Callable[..., GaussianDiffusion], terms: int
 ) -> None:
     """One time of each stratum; all terms take each time once."""
-    limits = {"first": 0.1, "last": 0.6} if cls is DDPM else {"first": 4.0, "last": -4.0}
+    variances, ratios = {"beta_start": 0.1, "beta_end": 0.6}, {"log_snr_max": 4.0}
+    limits = variances if cls is DDPM else {**ratios, "log_snr_min": -4.0}
     model, seen = cls(GREY, **DIFFUSION, **limits).eval(), []
-    model.denoise = lambda x_t, t, y: seen.append((t * 9).round().long()) or torch.zeros_like(x_t)  # type: ignore[method-assign]
+    model.model_output = lambda x_t, t, y: (
+        seen.append((t * 9).round().long()) or torch.zeros_like(x_t)
+    )  # type: ignore[method-assign]
     x, _ = batch(model)
     model.log_likelihood(x, rng=rng(0), terms=terms)
     assert len(seen) == (terms or 9) == model.likelihood_passes(terms=terms)
@@ -162,12 +167,14 @@ def test_a_bound_of_few_terms_takes_as_many_passes_at_as_many_times(
 def test_each_probe_has_its_own_signs(probes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model, seen = FlowMatching(GREY, widths=(16,), blocks=1, patch=1, ode_steps=1).eval(), []
-    divergence = model._velocity_and_divergence
-    monkeypatch.setattr(
-        model,
-        "_velocity_and_divergence",
-        lambda x, t, y, signs: seen.append(signs) or divergence(x, t, y, signs),
-    )
+    divergence = ode.velocity_and_divergence
+
+    def spy(velocity: Any, x: Tensor, t: Tensor, probes: Tensor, *, average: bool) -> Any:
+        assert average
+        seen.append(probes)
+        return divergence(velocity, x, t, probes, average=average)
+
+    monkeypatch.setattr(ode, "velocity_and_divergence", spy)
     x, _ = batch(model)
     model.log_likelihood(x, rng=rng(0), probes=probes)
     assert all(torch.equal(signs, seen[0]) for signs in seen)  # one set for the whole path

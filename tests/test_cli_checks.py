@@ -146,8 +146,9 @@ def test_draws_below_one_are_found_before_a_run(root: Path) -> None:
             "score.ess_floor: must be at least 10, below which no estimate is to be trusted, got 0",
         ),
         (
-            {"model": "ddpm", "arch": {"steps": 100}},
-            "arch: steps, first, last: with these 100 steps 0.36 of an image's variance is left",
+            {"model": "ddpm", "arch": {"timesteps": 100}},
+            "arch: timesteps, beta_end: with these 100 timesteps 0.36 of an image's variance is "
+            "left",
         ),
     ],
 )

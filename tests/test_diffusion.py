@@ -12,6 +12,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,26 +27,28 @@ from genbench.models.ddpm_vlb import DDPMVLB
 from tests import contract
 from tests.contract import Case
 
-SMALL = {"steps": 8, "widths": [16], "blocks": 1, "patch": 1}
+SMALL = {"timesteps": 8, "widths": [16], "blocks": 1, "patch": 1}
 PATHS = 5000
 """Of each image."""
 
 CASES = [
-    Case("ddpm", DDPM, DataSpec(1, 3, 2), {**SMALL, "first": 0.1, "last": 0.4}),
+    Case("ddpm", DDPM, DataSpec(1, 3, 2), {**SMALL, "beta_start": 0.1, "beta_end": 0.4}),
     Case(
         "ddpm",
         DDPM,
         DataSpec(1, 2, 4, 3),
         {
             **SMALL,
-            "first": 0.1,
-            "last": 0.4,
+            "beta_start": 0.1,
+            "beta_end": 0.4,
             "norm": "batch",
             "variance": "learned",
             "conditional": True,
         },
     ),
-    Case("ddpm_vlb", DDPMVLB, DataSpec(2, 2, 2), {**SMALL, "first": 2.0, "last": -3.0}),
+    Case(
+        "ddpm_vlb", DDPMVLB, DataSpec(2, 2, 2), {**SMALL, "log_snr_max": 2.0, "log_snr_min": -3.0}
+    ),
 ]
 
 
@@ -97,7 +100,7 @@ def log_weights(model: GaussianDiffusion, x: Tensor, y: Tensor | None, rng: Gene
     """Log-weight float64 (B,) of one path for each image. Of the model only the network and the
     variances of the steps are used.
     """
-    beta, steps, levels = model.beta.tolist(), model.steps, model.spec.levels
+    beta, steps, levels = model.schedule.beta.tolist(), model.timesteps, model.spec.levels
     left = np.cumprod([1 - b for b in beta])  # share of the image's variance that is left
     state = 2 * x.double() / (levels - 1) - 1
     total = torch.zeros(len(x), dtype=torch.float64)
@@ -106,7 +109,7 @@ def log_weights(model: GaussianDiffusion, x: Tensor, y: Tensor | None, rng: Gene
         following = forward.mean + forward.stddev * torch.randn(
             state.shape, generator=rng, dtype=torch.float64
         )
-        out = model.denoise(following.float(), torch.full((len(x),), t / steps), y).double()
+        out = model.model_output(following.float(), torch.full((len(x),), t / steps), y).double()
         mean = (following - beta[t] / math.sqrt(1 - left[t]) * out[:, :1]) / math.sqrt(1 - beta[t])
         lowest = max(t, 2)
         posterior = beta[lowest] * (1 - left[lowest - 1]) / (1 - left[lowest])
@@ -195,35 +198,34 @@ def test_chain_is_one_distribution(index: int, check: Callable[[GaussianDiffusio
 class NoDecoder(DDPM):
     """Leaves out the term of the levels themselves."""
 
-    def _term(
-        self, x: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, log_var: Tensor
-    ) -> Tensor:
-        return super()._term(x, x0, x_t, t, noise, log_var).masked_fill(t == 1, 0.0)
+    def vlb_term(self, x: Tensor, x_t: Tensor, t: Tensor, eps: Tensor, log_var: Tensor) -> Tensor:
+        return super().vlb_term(x, x_t, t, eps, log_var).masked_fill(t == 1, 0.0)
 
 
 class NoPrior(DDPM):
     """Leaves out what is left of the image at the last step."""
 
-    def _prior_term(self, x0: Tensor) -> Tensor:
-        return torch.zeros(len(x0), dtype=torch.float64)
+    def prior_kl(self, x_0: Tensor) -> Tensor:
+        return torch.zeros(len(x_0), dtype=torch.float64)
 
 
 class NarrowSteps(DDPM):
     """Samples with four fifths of the noise."""
 
-    def _ancestral(
-        self, x: Tensor, noise: Tensor, log_var: Tensor, now: int, clip: bool, rng: Generator
+    def ancestral_step(
+        self, x_t: Tensor, t: Tensor, eps: Tensor, log_var: Tensor, **options: Any
     ) -> Tensor:
-        return super()._ancestral(x, noise, log_var + 2 * math.log(0.8), now, clip, rng)
+        return super().ancestral_step(x_t, t, eps, log_var + 2 * math.log(0.8), **options)
 
 
 class NoLastDraw(DDPM):
     """Rounds the last mean in place of drawing."""
 
-    def _ancestral(
-        self, x: Tensor, noise: Tensor, log_var: Tensor, now: int, clip: bool, rng: Generator
+    def ancestral_step(
+        self, x_t: Tensor, t: Tensor, eps: Tensor, log_var: Tensor, **options: Any
     ) -> Tensor:
-        return super()._ancestral(x, noise, log_var - 100.0 * (now == 1), now, clip, rng)
+        certain = 100.0 * (t == 1)[:, None, None, None]
+        return super().ancestral_step(x_t, t, eps, log_var - certain, **options)
 
 
 @pytest.mark.parametrize(

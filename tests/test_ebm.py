@@ -25,7 +25,8 @@ def grid() -> Tensor:
 def build(**arch: object) -> EBM:
     torch.manual_seed(0)
     model = EBM(
-        SPEC, **{"widths": [8], "hidden": 8, "chains": 16, "spectral": False, "reach": 1.0, **arch}
+        SPEC,
+        **{"widths": [8], "hidden": 8, "buffer_size": 16, "spectral": False, "reach": 1.0, **arch},
     ).eval()
     with torch.no_grad():
         for p in model.network.parameters():
@@ -54,7 +55,7 @@ def test_the_energy_is_not_flat() -> None:
 def test_a_move_leaves_the_density_on_the_path_invariant(
     beta: float, reference: bool, block: int, reach: float
 ) -> None:
-    model, n = build(sampler="grid", reference=reference, block=block, reach=reach), 60_000
+    model, n = build(sampler="grid", reference=reference, block_size=block, reach=reach), 60_000
     p = probabilities(model, beta)
     rng = Generator().manual_seed(0)
     x = grid()[torch.multinomial(p, n, replacement=True, generator=rng)]
@@ -65,7 +66,7 @@ def test_a_move_leaves_the_density_on_the_path_invariant(
     assert (moved.levels != x).any(1).float().mean() > 0.2
     for known, found_anew in zip(
         moved, model.states(moved.levels), strict=True
-    ):  # what chains carry with them is true of where they are
+    ):  # what is kept of chains is true of where they are
         torch.testing.assert_close(known, found_anew)
 
 
@@ -116,7 +117,7 @@ def test_the_path_begins_at_the_histograms(reference: bool) -> None:
         torch.testing.assert_close(
             (p[:, None] * (grid() == level)).sum(0).view(2, 2), expected[..., level]
         )
-    drawn = model.to_images(model.start(40_000, rng=Generator().manual_seed(0)))[:, 0]
+    drawn = model.to_images(model.initial_states(40_000, rng=Generator().manual_seed(0)))[:, 0]
     torch.testing.assert_close((drawn == 1).float().mean(0), expected[..., 1], atol=0.012, rtol=0)
 
 
@@ -143,13 +144,13 @@ def test_histograms_are_those_of_the_data() -> None:
 
 @pytest.mark.parametrize("sampler", ["langevin", "grid"])
 def test_chains_go_to_low_energies_and_on_from_there(sampler: str) -> None:
-    model = build(sampler=sampler, moves=30, step=0.3, fresh=0.0)
+    model = build(sampler=sampler, mcmc_steps=30, step_size=0.3, reinit_probability=0.0)
     x = torch.randint(0, 3, (16, 1, 2, 2), dtype=torch.uint8)
     model.init_from_data(x, None, rng=Generator().manual_seed(0))
     before, energy = model.chain.clone(), float(model.energy(model.chain).mean().detach())
     step = model.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.0)
     assert torch.equal(model.chain, before)
-    model.after_step("loss", step.carry, rng=Generator(), progress=0.0)
+    model.after_step("loss", step.aux, rng=Generator(), progress=0.0)
     assert float(model.energy(model.chain).mean().detach()) < energy
     assert model.chain.abs().max() <= 1
 
@@ -157,12 +158,14 @@ def test_chains_go_to_low_energies_and_on_from_there(sampler: str) -> None:
 def test_errors_name_what_is_wrong() -> None:
     for match, arch in (
         ("sampler: unknown 'langevn'; did you mean 'langevin'", {"sampler": "langevn"}),
-        (r"fresh: must be a share in \[0, 1\], got 2", {"fresh": 2}),
-        ("step, scale: must be positive, and reach not negative, got 0, 1.0 and 1.0", {"step": 0}),
+        (r"reinit_probability: must be a share in \[0, 1\], got 2", {"reinit_probability": 2}),
+        ("step_size: must be positive, got 0", {"step_size": 0}),
+        ("energy_scale: must be positive, got 0", {"energy_scale": 0}),
+        (r"reach: must be at least 0 \(no bound\), got -1", {"reach": -1}),
         ("widths: 2 stages need height and width divisible by 4", {"widths": [8, 8]}),
         ("reference: histograms have no slope for Langevin steps", {"reference": True}),
         ("burn_in: must be at least 1, got 0", {"burn_in": 0}),
-        (r"block: must be 0 \(all\) to 4 pixels, got 5", {"block": 5}),
+        (r"block_size: must be 0 \(all\) to 4 pixels, got 5", {"block_size": 5}),
         ("penalty: must be at least 0, got -1", {"penalty": -1}),
     ):
         with pytest.raises(UserError, match=match):
@@ -182,15 +185,17 @@ def test_langevin_steps_have_unit_temperature() -> None:
     """On E = (v - 0.1)^2 / (2 * 0.2^2), chains come to the normal distribution of that mean and
     standard deviation.
     """
-    model = build(step=0.05)
+    model = build(step_size=0.05)
     model.energy = lambda v: ((v - 0.1).square() / (2 * 0.2**2)).flatten(1).sum(1)  # type: ignore[method-assign]
-    v = model._moved(torch.zeros(4000, 1, 2, 2), 400, "langevin", Generator().manual_seed(0))
+    *_, v = model.chain_moves(
+        torch.zeros(4000, 1, 2, 2), 400, "langevin", rng=Generator().manual_seed(0)
+    )
     assert float(v.mean()) == pytest.approx(0.1, abs=0.01)
     assert float(v.std()) == pytest.approx(0.2, rel=0.03)
 
 
 def test_samples_from_the_buffer_go_on_from_its_chains() -> None:
-    model = build(step=1e-3)
+    model = build(step_size=1e-3)
     model.chain.fill_(1.0)
     near = model.sample(
         8, rng=Generator().manual_seed(0), sampler="langevin", start="buffer", burn_in=1
@@ -225,13 +230,13 @@ def test_samplers_are_named() -> None:
 def test_moves_of_blocks_are_accepted_at_full_size() -> None:
     """With 784 pixels of 256 levels, on the whole path, of a network that has learned nothing."""
     torch.manual_seed(0)
-    model = EBM(DataSpec(28, 28, 256), widths=[8], hidden=8, chains=4, block=16).eval()
+    model = EBM(DataSpec(28, 28, 256), widths=[8], hidden=8, buffer_size=4, block_size=16).eval()
     rng = Generator().manual_seed(0)
     x = (torch.rand(200, 1, 28, 28, generator=rng) * 200).to(torch.uint8)
     x[:, :, :8] = 0
     model.init_from_data(x, None, rng=rng)
     for beta in (0.0, 0.5, 1.0):
-        state = model.start(20, rng=rng)
+        state = model.initial_states(20, rng=rng)
         moved = model.move(state, beta, rng=rng)
         changed = moved.levels != state.levels
         assert changed.sum(1).max() <= 16
@@ -240,12 +245,12 @@ def test_moves_of_blocks_are_accepted_at_full_size() -> None:
 
 def test_the_losss_gradient_is_that_of_the_energies() -> None:
     """Down at the data, up at the chains after their moves; a penalty pulls both towards 0."""
-    model = build(sampler="grid", fresh=0.0, penalty=0.1)
+    model = build(sampler="grid", reinit_probability=0.0, penalty=0.1)
     x = torch.randint(0, 3, (16, 1, 2, 2), dtype=torch.uint8, generator=Generator().manual_seed(0))
     model.init_from_data(x, None, rng=Generator().manual_seed(0))
     step = model.training_loss(x, None, rng=Generator().manual_seed(1), progress=0.0)
-    assert isinstance(step.carry, tuple)
-    data, chains = model.energy(x.float() - 1), model.energy(step.carry[1])
+    assert isinstance(step.aux, tuple)
+    data, chains = model.energy(x.float() - 1), model.energy(step.aux[1])
     expected = data.mean() - chains.mean() + 0.1 * (data.square().mean() + chains.square().mean())
     parameters = list(model.parameters())
     found = torch.autograd.grad(step.loss, parameters, allow_unused=True)
@@ -260,7 +265,16 @@ def test_the_losss_halves_are_of_one_network() -> None:
     loss.
     """
     torch.manual_seed(0)
-    model = EBM(SPEC, widths=[8], hidden=8, chains=16, fresh=0.0, step=1e-6, moves=1, scale=100.0)
+    model = EBM(
+        SPEC,
+        widths=[8],
+        hidden=8,
+        buffer_size=16,
+        reinit_probability=0.0,
+        step_size=1e-6,
+        mcmc_steps=1,
+        energy_scale=100.0,
+    )
     x = torch.randint(0, 3, (16, 1, 2, 2), dtype=torch.uint8)
     model.init_from_data(x, None, rng=Generator().manual_seed(0))
     model.chain.copy_(x.float() - 1)
@@ -274,7 +288,7 @@ def test_chains_do_not_move_in_train_mode() -> None:
 
 
 def test_samples_from_the_buffer_take_each_chain_once() -> None:
-    model = build(step=1e-6)
+    model = build(step_size=1e-6)
     model.chain.copy_(
         (torch.arange(16).view(16, 1, 1, 1) // torch.tensor([[27, 9], [3, 1]])) % 3 - 1.0
     )
@@ -286,12 +300,12 @@ def test_samples_from_the_buffer_take_each_chain_once() -> None:
 
 def test_moves_in_training_leave_the_spectral_norm_alone() -> None:
     torch.manual_seed(0)
-    model = EBM(SPEC, widths=[8], hidden=8, chains=16, moves=30).train()
+    model = EBM(SPEC, widths=[8], hidden=8, buffer_size=16, mcmc_steps=30).train()
     x = torch.zeros(8, 1, 2, 2, dtype=torch.uint8)
     model.init_from_data(x, None, rng=Generator().manual_seed(0))
     states = []
     for moves in (1, 30):
-        model.moves = moves
+        model.mcmc_steps = moves
         copied = {name: value.clone() for name, value in model.state_dict().items()}
         model.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.0)
         states.append(

@@ -15,8 +15,8 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec
+from genbench.families import persistent_chains
 from genbench.families.energy import EnergyBased
-from genbench.models import ebm as ebm_file
 from genbench.models.ebm import EBM
 from genbench.models.rbm import RBM
 from tests.contract import every_image, rng
@@ -32,9 +32,9 @@ def ebm(**options: object) -> EBM:
         **{
             "widths": [8],
             "hidden": 8,
-            "chains": 16,
+            "buffer_size": 16,
             "reach": 1.0,
-            "step": STEP,
+            "step_size": STEP,
             "burn_in": 6,
             **options,
         },
@@ -49,7 +49,7 @@ def ebm(**options: object) -> EBM:
 
 def rbm() -> RBM:
     torch.manual_seed(0)
-    model = RBM(DataSpec(3, 3, 2), hidden=5, chains=16, burn_in=6).eval()
+    model = RBM(DataSpec(3, 3, 2), hidden=5, persistent_chains=16, burn_in=6).eval()
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(0.7 * torch.randn_like(p))
@@ -96,7 +96,7 @@ def test_a_sample_is_annealed_over_half_of_its_moves(name: str, burn_in: int | N
 def test_a_sample_is_the_state_after_the_last_move(name: str) -> None:
     model, g = MODELS[name](), rng(4)
     with torch.no_grad():
-        state = model.start(30, rng=g)
+        state = model.initial_states(30, rng=g)
         for beta in (1 / 3, 2 / 3, 1.0, 1.0, 1.0, 1.0):
             state = model.move(state, beta, rng=g)
     assert torch.equal(model.sample(30, rng=rng(4)), model.to_images(state))
@@ -107,7 +107,7 @@ def test_a_sample_is_the_state_after_the_last_move(name: str) -> None:
 def test_chains_move_by_the_sampler_from_the_start_that_was_asked_for(
     sampler: str, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, langevin = ebm(), ebm_file.langevin_step
+    model, langevin = ebm(), persistent_chains.langevin_step
     model.histogram.copy_(
         torch.tensor([1.0, 1e-9, 1e-9]).log().expand(2, 2, 3)
     )  # noise is black, the chains of training are white
@@ -115,11 +115,11 @@ def test_chains_move_by_the_sampler_from_the_start_that_was_asked_for(
     grid, begun, steps = moves_of(model), [], []
 
     def spy(
-        energy: Callable[[Tensor], Tensor], v: Tensor, step: float, *, rng: Generator
+        energy: Callable[[Tensor], Tensor], v: Tensor, step_size: float, *, rng: Generator
     ) -> Tensor:
-        steps.append(step)
+        steps.append(step_size)
         begun.append(v.clone())
-        return langevin(energy, v, step, rng=rng)
+        return langevin(energy, v, step_size, rng=rng)
 
     states = model.states
 
@@ -127,7 +127,7 @@ def test_chains_move_by_the_sampler_from_the_start_that_was_asked_for(
         begun.append(x.clone())
         return states(x)
 
-    monkeypatch.setattr(ebm_file, "langevin_step", spy)
+    monkeypatch.setattr(persistent_chains, "langevin_step", spy)
     model.states = states_spy  # type: ignore[method-assign]
     frames = list(model.frames(5, rng=rng(0), burn_in=4, sampler=sampler, start=start))
     assert len(frames) == 4
@@ -148,7 +148,7 @@ def test_chains_move_by_the_sampler_from_the_start_that_was_asked_for(
 def test_langevin_samples_are_the_nearest_levels() -> None:
     model = ebm()
     model.chain.copy_(torch.linspace(-0.99, 0.99, 64).view(16, 1, 2, 2))
-    model.step = 1e-6
+    model.step_size = 1e-6
     x = model.sample(16, rng=rng(0), sampler="langevin", start="buffer", burn_in=1)
     order = torch.randperm(16, generator=rng(0))
     expected = (torch.linspace(-0.99, 0.99, 64).view(16, 4)[order].numpy() + 1).round()
@@ -179,13 +179,13 @@ def temperatures_of(name: str, count: int) -> list[float]:
 @torch.no_grad()
 def test_log_z_is_that_of_the_loop_written_out(name: str, chains: int, count: int) -> None:
     model, betas, g = MODELS[name](), temperatures_of(name, count), rng(3)
-    state = model.start(chains, rng=g)
+    state = model.initial_states(chains, rng=g)
     log_w = torch.zeros(chains, dtype=torch.float64)
     for number, (before, after) in enumerate(itertools.pairwise(betas)):
         log_w += model.log_f(state, after) - model.log_f(state, before)
         if number < count - 1:
             state = model.move(state, after, rng=g)
-    log_z = float(model.log_z_start() + log_w.logsumexp(0)) - math.log(chains)
+    log_z = float(model.initial_log_z() + log_w.logsumexp(0)) - math.log(chains)
     told = moves_of(model)
     info = model.prepare_likelihood(rng=rng(3), chains=chains, temperatures=count, ess_floor=11.0)
     assert told == pytest.approx(betas[1:-1])
@@ -203,7 +203,7 @@ def test_log_z_is_that_of_the_loop_written_out(name: str, chains: int, count: in
 @pytest.mark.parametrize("name", MODELS)
 def test_log_z_has_its_defaults(name: str) -> None:
     model, counts = MODELS[name](), []
-    start, told = type(model).start, moves_of(model)
-    model.start = lambda n, *, rng: counts.append(n) or start(model, n, rng=rng)  # type: ignore[method-assign]
+    start, told = type(model).initial_states, moves_of(model)
+    model.initial_states = lambda n, *, rng: counts.append(n) or start(model, n, rng=rng)  # type: ignore[method-assign]
     info = model.prepare_likelihood(rng=rng(0))
     assert (counts, len(told), info["ess_floor"]) == ([500], 299, 10.0)

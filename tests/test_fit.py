@@ -403,7 +403,7 @@ class Everything(GenerativeModel):
     def first_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
         assert y is not None
         out = self.first(self.spec.unit(x).flatten(1) + 0.1 * torch.randn(len(x), 4, generator=rng))
-        return Step((out[:, 0] - y - 0.1 * self.carried).square().mean(), carry=out.detach().mean())
+        return Step((out[:, 0] - y - 0.1 * self.carried).square().mean(), aux=out.detach().mean())
 
     def second_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
         if self.training:
@@ -418,9 +418,9 @@ class Everything(GenerativeModel):
             (self.second(hidden)[:, 0] - 1).square().mean() + 0.1 * torch.rand((), generator=rng)
         )
 
-    def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
-        if isinstance(carry, Tensor):
-            self.carried.lerp_(carry.float(), 0.1)
+    def after_step(self, phase: str, aux: object, *, rng: Generator, progress: float) -> None:
+        if isinstance(aux, Tensor):
+            self.carried.lerp_(aux.float(), 0.1)
 
     def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
         raise NotImplementedError
@@ -469,10 +469,10 @@ def test_best_weights_come_with_the_buffers_of_their_step() -> None:
             self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
         ) -> Step:
             if self.training:
-                return Step(self.w.square().sum(), carry=True)
+                return Step(self.w.square().sum(), aux=True)
             return Step((self.count - 7).square() + 0 * self.w.sum())
 
-        def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
+        def after_step(self, phase: str, aux: object, *, rng: Generator, progress: float) -> None:
             self.count += 1
 
     model = Drifts()

@@ -166,5 +166,5 @@ def test_the_tables_are_whole(model: str) -> None:
 
 
 def test_an_energys_scale_starts_where_it_says() -> None:
-    assert build("ebm", {"scale": 3.0}).get_parameter("scale").item() == 3.0
+    assert build("ebm", {"energy_scale": 3.0}).get_parameter("scale").item() == 3.0
     assert build("ebm").get_parameter("scale").item() == 1.0

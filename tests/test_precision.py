@@ -188,7 +188,7 @@ class Seen(nn.Module):
 @pytest.mark.parametrize("native", [True, False])
 def test_training_computes_in_what_auto_is(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: native)
-    model = DDPM(SPEC, steps=20, last=0.5, widths=[16], blocks=1, patch=1)
+    model = DDPM(SPEC, timesteps=20, beta_end=0.5, widths=[16], blocks=1, patch=1)
     model.network = seen = Seen()  # type: ignore[assignment]
     x = torch.zeros(8, 1, 4, 4, dtype=torch.uint8)
     data = Dataset("tiny", SPEC, x, None, x, None, x, None)
@@ -214,7 +214,7 @@ def test_sampling_computes_in_what_it_says(
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: native)
     arch = {"widths": [16], "blocks": 1, "patch": 1}
     model = kind(
-        SPEC, **arch, **({"steps": 20, "last": 0.5} if kind is DDPM else {"ode_steps": 3})
+        SPEC, **arch, **({"timesteps": 20, "beta_end": 0.5} if kind is DDPM else {"ode_steps": 3})
     ).eval()
     model.network = seen = Seen()
     expected = "bfloat16" if given == "bfloat16" or (given == "auto" and native) else "float32"

@@ -21,7 +21,7 @@ def states(n: int) -> Tensor:
 
 def build(height: int = 3, width: int = 3, hidden: int = 5, scale: float = 0.7) -> RBM:
     torch.manual_seed(0)
-    model = RBM(DataSpec(height, width, 2), hidden=hidden, chains=32)
+    model = RBM(DataSpec(height, width, 2), hidden=hidden, persistent_chains=32)
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(scale * torch.randn_like(p))
@@ -53,10 +53,10 @@ def test_the_free_energy_sums_over_hidden_states() -> None:
 def test_the_path_begins_at_independent_pixels() -> None:
     model = build()
     v = states(9)
-    log_p = model.log_f(v, 0.0) - model.log_z_start()
+    log_p = model.log_f(v, 0.0) - model.initial_log_z()
     assert log_p.exp().sum().item() == pytest.approx(1, rel=1e-6)
     torch.testing.assert_close(log_p.exp().float() @ v, model.start_bias.sigmoid())
-    drawn = model.start(40_000, rng=Generator().manual_seed(0))
+    drawn = model.initial_states(40_000, rng=Generator().manual_seed(0))
     torch.testing.assert_close(drawn.mean(0), model.start_bias.sigmoid(), atol=0.012, rtol=0)
 
 
@@ -87,7 +87,10 @@ def test_ais_finds_log_z(height: int, hidden: int) -> None:
 def test_ais_finds_log_z_of_a_trained_model_of_real_size() -> None:
     """784 pixels, and few hidden units that have learned to tell noisy patterns apart."""
     torch.manual_seed(0)
-    model, rng = RBM(DataSpec(28, 28, 2), hidden=12, chains=64), Generator().manual_seed(0)
+    model, rng = (
+        RBM(DataSpec(28, 28, 2), hidden=12, persistent_chains=64),
+        Generator().manual_seed(0),
+    )
     patterns = (
         (torch.rand(4, 1, 4, 4, generator=rng) < 0.4)
         .float()
@@ -102,10 +105,12 @@ def test_ais_finds_log_z_of_a_trained_model_of_real_size() -> None:
         step = model.training_loss(x, None, rng=rng, progress=0.0)
         step.loss.backward()
         optimizer.step()
-        model.after_step("loss", step.carry, rng=rng, progress=0.0)
+        model.after_step("loss", step.aux, rng=rng, progress=0.0)
     info = model.prepare_likelihood(rng=rng, chains=1000, temperatures=1500)
     exact = log_z_over_hidden(model)
-    assert exact - model.log_z_start() > 20  # far from the independent pixels that AIS starts from
+    assert (
+        exact - model.initial_log_z() > 20
+    )  # far from the independent pixels that AIS starts from
     assert info["log_z"] == pytest.approx(exact, abs=0.1)
     assert info["log_z_stderr"] < 0.1
 
@@ -145,8 +150,8 @@ def test_training_carries_the_chains() -> None:
     before = model.chain.clone()
     step = model.training_loss(x, None, rng=Generator().manual_seed(0), progress=0.0)
     assert torch.equal(model.chain, before)  # evaluating a loss changes nothing
-    model.after_step("loss", step.carry, rng=Generator(), progress=0.0)
-    assert torch.equal(model.chain, step.carry)
+    model.after_step("loss", step.aux, rng=Generator(), progress=0.0)
+    assert torch.equal(model.chain, step.aux)
     assert not torch.equal(model.chain, before)
 
 

@@ -60,7 +60,10 @@ def test_a_failed_fingerprint_is_the_reason(bench: Bench) -> None:
     (run / "quality.json").unlink()
     (run / "likelihood.json").unlink()
     bench.fail("all", "fingerprints", "genbench/training/fit.py:3: invalid syntax")
-    reason = "fingerprints failed: genbench/training/fit.py:3: invalid syntax (log: .status/quick/all-fingerprints.json)"
+    reason = (
+        "fingerprints failed: genbench/training/fit.py:3: invalid syntax (log: "
+        ".status/quick/all-fingerprints.json)"
+    )
     assert [gap["reason"] for gap in bench.board()["missing"]] == [reason, reason]
 
 

@@ -27,9 +27,9 @@ N = 60
 def ddpm() -> DDPM:
     return DDPM(
         SPEC,
-        steps=STEPS,
-        first=0.05,
-        last=0.6,
+        timesteps=STEPS,
+        beta_start=0.05,
+        beta_end=0.6,
         widths=(16,),
         blocks=1,
         patch=1,
@@ -41,9 +41,9 @@ def ddpm() -> DDPM:
 def ddpm_vlb() -> DDPMVLB:
     return DDPMVLB(
         SPEC,
-        steps=STEPS,
-        first=5.0,
-        last=-4.0,
+        timesteps=STEPS,
+        log_snr_max=5.0,
+        log_snr_min=-4.0,
         widths=(16,),
         blocks=1,
         patch=1,
@@ -61,7 +61,7 @@ def estimate(x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
 
 def build(make: Callable[[], GaussianDiffusion]) -> GaussianDiffusion:
     model = make().eval()
-    model.denoise = estimate  # type: ignore[method-assign]
+    model.model_output = estimate  # type: ignore[method-assign]
     return model
 
 
@@ -166,7 +166,7 @@ def test_unlabelled_estimates_are_asked_for_only_where_they_guide(
 ) -> None:
     model, seen = build(make), []
     y = torch.arange(6) % 3
-    model.denoise = lambda x_t, t, labels: seen.append(labels) or estimate(x_t, t, labels)  # type: ignore[method-assign]
+    model.model_output = lambda x_t, t, labels: seen.append(labels) or estimate(x_t, t, labels)  # type: ignore[method-assign]
     model.sample(6, y, rng=rng(0))
     assert len(seen) == STEPS
     assert all(torch.equal(labels, y) for labels in seen)

@@ -13,8 +13,8 @@ from torch import Generator, Tensor
 
 from genbench.base import DataSpec
 from genbench.data.splits import Dataset
+from genbench.families import persistent_chains
 from genbench.families.diffusion import GaussianDiffusion
-from genbench.models import ebm as ebm_file
 from genbench.models.ddpm import DDPM
 from genbench.models.ddpm_vlb import DDPMVLB
 from genbench.models.ebm import EBM
@@ -28,22 +28,22 @@ from tests.training import fit
 
 SPEC = DataSpec(4, 4, 16, 3)
 LIMITS: dict[Any, dict[str, float]] = {
-    DDPM: {"first": 0.1, "last": 0.6},
-    DDPMVLB: {"first": 4.0, "last": -4.0},
+    DDPM: {"beta_start": 0.1, "beta_end": 0.6},
+    DDPMVLB: {"log_snr_max": 4.0, "log_snr_min": -4.0},
 }
 NULL = 3
 
 
 def diffusion(cls: Callable[..., GaussianDiffusion], label_dropout: float) -> GaussianDiffusion:
     torch.manual_seed(0)
-    options = {"steps": 6, "widths": [16], "blocks": 1, "patch": 1, "conditional": True}
+    options = {"timesteps": 6, "widths": [16], "blocks": 1, "patch": 1, "conditional": True}
     return cls(SPEC, **options, **LIMITS[cls], label_dropout=label_dropout).eval()
 
 
 def labels_seen(model: GaussianDiffusion) -> list[Tensor]:
     """The labels of each pass of the network, which here says nothing."""
     seen: list[Tensor] = []
-    model.denoise = lambda x_t, t, y: seen.append(y) or torch.zeros_like(x_t)  # type: ignore[method-assign]
+    model.model_output = lambda x_t, t, y: seen.append(y) or torch.zeros_like(x_t)  # type: ignore[method-assign]
     return seen
 
 
@@ -140,7 +140,7 @@ def test_a_joint_codebook_of_averages_follows_the_encoder() -> None:
             + (1 - DECAY) * torch.stack([flat[codes == j].sum(0) for j in range(3)]) / even
         )
         step = model.training_loss(x, None, rng=rng(seed), progress=0.5)
-        model.after_step("loss", step.carry, rng=rng(seed), progress=0.5)
+        model.after_step("loss", step.aux, rng=rng(seed), progress=0.5)
         torch.testing.assert_close(model.codebook.vectors, sums / counts[:, None])
         with torch.no_grad():  # an encoder that goes on, as if by an optimiser
             model.encoder[1].weight.mul_(1.1)
@@ -157,7 +157,7 @@ def test_a_joint_codebook_of_parameters_gets_the_gradient_of_its_own_loss() -> N
     ).detach() / len(x)
     torch.testing.assert_close(vectors.grad, expected)
     before = vectors.detach().clone()
-    model.after_step("loss", step.carry, rng=rng(), progress=0.5)
+    model.after_step("loss", step.aux, rng=rng(), progress=0.5)
     assert torch.equal(vectors, before)
 
 
@@ -210,7 +210,9 @@ ELSEWHERE = 0.37
 
 def energy(**options: object) -> EBM:
     torch.manual_seed(0)
-    model = EBM(LEVELS, **{"widths": [8], "hidden": 8, "chains": 4000, "reach": 1.0, **options})  # type: ignore[arg-type]
+    model = EBM(
+        LEVELS, **{"widths": [8], "hidden": 8, "buffer_size": 4000, "reach": 1.0, **options}
+    )  # type: ignore[arg-type]
     model.init_from_data(
         torch.randint(0, 3, (50, 1, 2, 2), dtype=torch.uint8, generator=rng(1)), None, rng=rng(2)
     )
@@ -219,29 +221,32 @@ def energy(**options: object) -> EBM:
 
 
 @pytest.mark.parametrize(
-    ("fresh", "moves", "sampler"), [(0.25, 3, "langevin"), (0.0, 7, "grid"), (1.0, 1, "grid")]
+    ("probability", "moves", "sampler"), [(0.25, 3, "langevin"), (0.0, 7, "grid"), (1.0, 1, "grid")]
 )
 def test_chains_start_anew_at_their_rate_and_move_as_told(
-    fresh: float, moves: int, sampler: str
+    probability: float, moves: int, sampler: str
 ) -> None:
-    model, calls = energy(fresh=fresh, moves=moves, sampler=sampler), []
+    model = energy(reinit_probability=probability, mcmc_steps=moves, sampler=sampler)
+    calls: list[Any] = []
     x = torch.zeros(3000, 1, 2, 2, dtype=torch.uint8)
 
-    def moved(v: Tensor, *told: Any) -> Tensor:
-        calls.append((v.clone(), *told[:2]))
-        return v + 0.001
+    def moved(v: Tensor, *told: Any, rng: Generator) -> Any:
+        calls.append((v.clone(), *told))
+        yield v + 0.0005
+        yield v + 0.001
 
-    model._moved = moved  # type: ignore[method-assign]
+    model.chain_moves = moved  # type: ignore[method-assign]
     step = model.training_loss(x, None, rng=rng(0), progress=0.5)
     ((v, *told),) = calls
     assert told == [moves, sampler]
     anew = (v != ELSEWHERE).flatten(1).any(1)
-    assert abs(float(anew.double().mean()) - fresh) <= 4.5 * (fresh * (1 - fresh) / 3000) ** 0.5
+    deviation = (probability * (1 - probability) / 3000) ** 0.5
+    assert abs(float(anew.double().mean()) - probability) <= 4.5 * deviation
     assert set(v[anew].unique().tolist()) <= {-1.0, 0.0, 1.0}
-    chosen, where = step.carry  # type: ignore[misc]
+    chosen, where = step.aux  # type: ignore[misc]
     assert len(chosen.unique()) == 3000
     assert torch.equal(where, v + 0.001)
-    model.after_step("loss", step.carry, rng=rng(0), progress=0.5)
+    model.after_step("loss", step.aux, rng=rng(0), progress=0.5)
     assert torch.equal(model.chain[chosen], where)
     others = torch.ones(4000, dtype=torch.bool).index_fill(0, chosen, False)
     assert (model.chain[others] == torch.tensor(ELSEWHERE)).all()
@@ -253,7 +258,7 @@ def test_a_training_step_takes_its_moves_on_the_target(
 ) -> None:
     """On the grid at beta 1; by Langevin steps of the length that was given."""
     told: list[object] = []
-    langevin = ebm_file.langevin_step
+    langevin = persistent_chains.langevin_step
 
     def spy(
         energy: Callable[[Tensor], Tensor], v: Tensor, step: float, *, rng: Generator
@@ -261,12 +266,12 @@ def test_a_training_step_takes_its_moves_on_the_target(
         told.append(step)
         return langevin(energy, v, step, rng=rng)
 
-    monkeypatch.setattr(ebm_file, "langevin_step", spy)
+    monkeypatch.setattr(persistent_chains, "langevin_step", spy)
     x = torch.zeros(8, 1, 2, 2, dtype=torch.uint8)
-    model = energy(moves=moves, step=0.07)
+    model = energy(mcmc_steps=moves, step_size=0.07)
     model.training_loss(x, None, rng=rng(0), progress=0.5)
     assert told == [0.07] * moves
-    model, move = energy(moves=moves, sampler="grid"), EBM.move
+    model, move = energy(mcmc_steps=moves, sampler="grid"), EBM.move
 
     def grid(state: Any, beta: float = 1.0, *, rng: Generator) -> Any:
         told.append(beta)
@@ -281,7 +286,7 @@ def test_a_training_step_takes_its_moves_on_the_target(
 @pytest.mark.parametrize("moves", [1, 4])
 def test_the_chains_of_a_boltzmann_machine_take_their_sweeps(moves: int) -> None:
     torch.manual_seed(0)
-    model = RBM(DataSpec(3, 3, 2), hidden=5, chains=20, moves=moves)
+    model = RBM(DataSpec(3, 3, 2), hidden=5, persistent_chains=20, mcmc_steps=moves)
     with torch.no_grad():
         model.weight.mul_(100)
     chain, g = model.chain, rng(3)
@@ -294,4 +299,4 @@ def test_the_chains_of_a_boltzmann_machine_take_their_sweeps(moves: int) -> None
                 (hidden @ model.weight + model.visible_bias).sigmoid(), generator=g
             )
     step = model.training_loss(every_image(model.spec)[:6], None, rng=rng(3), progress=0.5)
-    assert torch.equal(step.carry, chain)  # type: ignore[arg-type]
+    assert torch.equal(step.aux, chain)  # type: ignore[arg-type]

@@ -113,11 +113,11 @@ class Chain(Regression):
     def second_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
         assert y is not None
         out = self.second(self.predict(x, rng).detach())[:, 0]
-        return Step((out - y - self.carried).square().mean(), carry=out.detach().mean())
+        return Step((out - y - self.carried).square().mean(), aux=out.detach().mean())
 
-    def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
-        if isinstance(carry, Tensor):
-            self.carried.lerp_(carry + 0.1 * torch.randn((), generator=rng), 0.05)
+    def after_step(self, phase: str, aux: object, *, rng: Generator, progress: float) -> None:
+        if isinstance(aux, Tensor):
+            self.carried.lerp_(aux + 0.1 * torch.randn((), generator=rng), 0.05)
 
 
 def made(kind: type[Regression]) -> Regression:

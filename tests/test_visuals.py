@@ -269,7 +269,7 @@ def test_long_processes_are_thinned() -> None:
 
 def test_a_sampler_that_goes_on_from_other_chains_is_shown_from_its_beginning() -> None:
     torch.manual_seed(0)
-    model = EBM(DataSpec(4, 4, 2), widths=[8], hidden=8, chains=8, burn_in=30).eval()
+    model = EBM(DataSpec(4, 4, 2), widths=[8], hidden=8, buffer_size=8, burn_in=30).eval()
     model.chain.fill_(1.0)
     shown = sampling_process.trace(
         model, 2, rng=rng(), sampler={"sampler": "langevin", "start": "buffer", "burn_in": 3}

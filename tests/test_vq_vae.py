@@ -133,7 +133,7 @@ def test_codes_are_chosen_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
             model.codebook, "nearest", lambda z, f=nearest, n=calls: (n.append(z), f(z))[1]
         )
         step = model.training_loss(x, None, rng=Generator(), progress=0.0)
-        model.after_step("loss", step.carry, rng=Generator(), progress=0.0)
+        model.after_step("loss", step.aux, rng=Generator(), progress=0.0)
         assert len(calls) == expected
 
 

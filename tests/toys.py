@@ -237,12 +237,12 @@ class ToyRBM(GenerativeModel):
         return Step(
             self.neg_free_energy(negative).mean()
             - self.neg_free_energy(x.flatten(1).float()).mean(),
-            carry=negative,
+            aux=negative,
         )
 
-    def after_step(self, phase: str, carry: object, *, rng: Generator, progress: float) -> None:
-        assert isinstance(carry, Tensor)
-        self.chain.copy_(carry)
+    def after_step(self, phase: str, aux: object, *, rng: Generator, progress: float) -> None:
+        assert isinstance(aux, Tensor)
+        self.chain.copy_(aux)
 
     @torch.no_grad()
     def prepare_likelihood(

@@ -18,7 +18,8 @@ from genbench.nn.batch_norm_statistics import estimate_statistics
 
 __all__ = ["Adversarial"]
 
-SAMPLE_CHUNK = 250  # images generated at once
+SAMPLE_CHUNK = 250
+"""Images generated at once, to bound memory."""
 
 
 class Adversarial(GenerativeModel):
@@ -71,43 +72,36 @@ class Adversarial(GenerativeModel):
         drown z before training. Images are not used.
         """
         labels = None if y is None else y[:SAMPLE_CHUNK]
-        z, training = (
-            self._noise(SAMPLE_CHUNK if labels is None else len(labels), rng),
-            self.generator.training,
-        )
+        z = self._noise(SAMPLE_CHUNK if labels is None else len(labels), rng)
+        training = self.generator.training
         estimate_statistics(self.generator, [lambda: self.generator(z, labels)])
         self.generator.train(training)
 
     def phases(self) -> Sequence[Phase]:
         """Steps of the discriminator, then one of the generator."""
+        disc, gen = list(self.discriminator.parameters()), list(self.generator.parameters())
         return [
-            Phase(
-                "disc",
-                list(self.discriminator.parameters()),
-                self.disc_loss,
-                repeats=self.disc_steps,
-            ),
-            Phase("gen", list(self.generator.parameters()), self.gen_loss),
+            Phase("disc", disc, self.disc_loss, repeats=self.disc_steps),
+            Phase("gen", gen, self.gen_loss),
         ]
 
     def disc_loss(self, x: Tensor, y: Tensor | None, *, rng: Rng, progress: float) -> Step:
-        """How badly real and generated images are told apart; each kind is its own batch for batch
-        norm.
+        """How badly real and generated images are told apart; each kind is a batch by itself for
+        batch norm.
         """
         self._check_batch(x, y)
         with torch.no_grad():
             fake = self.generator(self._noise(len(x), rng), y)
-        real_logit, fake_logit = (
-            self.discriminator(self.spec.signed(x), y),
-            self.discriminator(fake, y),
-        )
+        real_logit = self.discriminator(self.spec.signed(x), y)
+        fake_logit = self.discriminator(fake, y)
         logs = {"real": real_logit.detach().mean(), "fake": fake_logit.detach().mean()}
         return Step(self.disc_objective(real_logit, fake_logit), logs)
 
     def gen_loss(self, x: Tensor, y: Tensor | None, *, rng: Rng, progress: float) -> Step:
         """How well the discriminator tells as many generated images as ``x`` has."""
         self._check_batch(x, y)
-        fake_logit = self.discriminator(self.generator(self._noise(len(x), rng), y), y)
+        fake = self.generator(self._noise(len(x), rng), y)
+        fake_logit = self.discriminator(fake, y)
         return Step(self.gen_objective(fake_logit), {"fake": fake_logit.detach().mean()})
 
     # ------------------------------------------------------------- likelihood, sampling and latents
@@ -120,8 +114,8 @@ class Adversarial(GenerativeModel):
         """
         raise NotImplementedError(
             f"{type(self).__name__} has no likelihood: its generator maps the latents onto a thin "
-            "set of images, and gives a test image that is "
-            "not on it the probability 0; compare it by FID and Inception Score"
+            "set of images, and gives a test image that is not on it the probability 0; compare it "
+            "by FID and Inception Score"
         )
 
     @torch.no_grad()
@@ -142,10 +136,8 @@ class Adversarial(GenerativeModel):
         if z.shape[1:] != (self.latent,):
             raise ValueError(f"z: shape must be (n, {self.latent}), got {tuple(z.shape)}")
         parts = [slice(begin, begin + SAMPLE_CHUNK) for begin in range(0, len(z), SAMPLE_CHUNK)]
-        made = torch.cat(
-            [self.generator(z[part], None if y is None else y[part]) for part in parts]
-        )
-        return (made.float().add(1).mul(0.5) * (self.spec.levels - 1)).round().to(torch.uint8)
+        images = [self.generator(z[part], None if y is None else y[part]) for part in parts]
+        return self.spec.from_signed(torch.cat(images).float())
 
     def _check_batch(self, x: Tensor, y: Tensor | None) -> None:
         self.check_images(x)

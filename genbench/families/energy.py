@@ -7,8 +7,8 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, Generic, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -19,6 +19,11 @@ from genbench.mcmc.ais import ESS_FLOOR, ais, check_ais, schedule
 
 __all__ = ["EnergyBased"]
 
+MIN_STEPS_PER_PIECE = 10
+"""Temperatures for each piece of ``ais_schedule`` below which they are evenly spaced: pieces of a
+few steps would differ by rounding.
+"""
+
 State = TypeVar("State")
 """The states of n chains: whatever a model needs for its moves."""
 
@@ -27,10 +32,16 @@ class EnergyBased(GenerativeModel, Generic[State]):
     r"""Base of the energy-based models: AIS, likelihood, and sampling by a long Markov chain on the
     grid.
 
-    .. math:: P(x) = e^{-E(x)} / Z, \qquad Z = \sum_{x \in \{0, \dots, L-1\}^D} e^{-E(x)}, \qquad f_0 \text{ known}, \; f_1 = e^{-E}
+    .. math::
+        P(x) = e^{-E(x)} / Z, \qquad
+        Z = \sum_{x \in \{0, \dots, L-1\}^D} e^{-E(x)}, \qquad
+        f_0 \text{ known}, \; f_1 = e^{-E}
 
     A subclass gives the path :math:`f_\beta`, a move that leaves each of its densities invariant,
     and exact draws from the first of them.
+
+    Symbols:
+        :math:`f_\beta, Z`: ``log_f`` and ``log_z``, their logarithms.
 
     Arguments:
         spec: the data set.
@@ -39,9 +50,9 @@ class EnergyBased(GenerativeModel, Generic[State]):
 
     likelihood: ClassVar[Likelihood] = Likelihood.ESTIMATE
     family: ClassVar[str] = "energy"
-    pieces: ClassVar[Sequence[tuple[float, float]]] = ((0.5, 0.1), (0.9, 0.3), (1.0, 0.6))
-    """Of the path of AIS (:func:`genbench.mcmc.ais.schedule`): where the steps of its temperatures
-    are short.
+    ais_schedule: ClassVar[Sequence[tuple[float, float]]] = ((0.5, 0.1), (0.9, 0.3), (1.0, 0.6))
+    """Pieces of the temperatures of AIS (:func:`genbench.mcmc.ais.schedule`): most of them near the
+    target, as Salakhutdinov and Murray, 2008, have it, less sharply.
     """
 
     log_z: Tensor
@@ -63,11 +74,11 @@ class EnergyBased(GenerativeModel, Generic[State]):
         """States after a move that leaves the density at ``beta`` invariant."""
 
     @abstractmethod
-    def start(self, n: int, *, rng: Generator) -> State:
+    def initial_states(self, n: int, *, rng: Generator) -> State:
         """Independent states of the density at beta = 0."""
 
     @abstractmethod
-    def log_z_start(self) -> float:
+    def initial_log_z(self) -> float:
         """The normaliser's logarithm at beta = 0."""
 
     @abstractmethod
@@ -76,9 +87,16 @@ class EnergyBased(GenerativeModel, Generic[State]):
 
     @abstractmethod
     def from_images(self, x: Tensor) -> State:
-        """The way back."""
+        """Images uint8 (n, 1, H, W) as states."""
 
-    # ------------------------------------------------------------------ scoring and sampling
+    # ------------------------------------------------------------------ scoring
+
+    def check_likelihood_options(
+        self, preparing: Mapping[str, Any], scoring: Mapping[str, Any]
+    ) -> None:
+        """Also refuses what AIS cannot take: too few chains, too low a floor."""
+        super().check_likelihood_options(preparing, scoring)
+        check_ais(**preparing)
 
     @torch.no_grad()
     def prepare_likelihood(
@@ -95,20 +113,19 @@ class EnergyBased(GenerativeModel, Generic[State]):
             rng: source of randomness.
             chains: independent runs.
             temperatures: steps from the start to the target.
-            ess_floor: effective chains below which the likelihood is withheld; the package's own or
-                higher.
-
-        Raises:
-            UserError: there are fewer chains than the floor, or it is too low to protect from
-                anything.
+            ess_floor: effective chains below which the likelihood is withheld; the package's value
+                or higher.
         """
         check_ais(chains=chains, temperatures=temperatures, ess_floor=ess_floor)
-        betas = schedule(
-            temperatures,
-            pieces=self.pieces if temperatures >= 10 * len(self.pieces) else ((1.0, 1.0),),
-        )
+        enough = temperatures >= MIN_STEPS_PER_PIECE * len(self.ais_schedule)
+        pieces = self.ais_schedule if enough else ((1.0, 1.0),)
         result = ais(
-            self.log_f, self.move, self.start(chains, rng=rng), self.log_z_start(), betas, rng=rng
+            self.log_f,
+            self.move,
+            self.initial_states(chains, rng=rng),
+            self.initial_log_z(),
+            schedule(temperatures, pieces=pieces),
+            rng=rng,
         )
         self.log_z.fill_(result.log_z)
         return result.report(ess_floor=ess_floor)
@@ -124,6 +141,8 @@ class EnergyBased(GenerativeModel, Generic[State]):
             )
         return self.log_f(self.from_images(x)).double() - self.log_z
 
+    # ------------------------------------------------------------------ sampling
+
     @torch.no_grad()
     def frames(
         self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int | None = None
@@ -135,9 +154,10 @@ class EnergyBased(GenerativeModel, Generic[State]):
         self.check_count(n)
         self.check_labels(n, y)
         check_positive(burn_in=burn_in)
-        state = self.start(n, rng=rng)
+        state = self.initial_states(n, rng=rng)
         for step in range(burn_in):
-            state = self.move(state, min(1.0, 2 * (step + 1) / burn_in), rng=rng)
+            beta = min(1.0, 2 * (step + 1) / burn_in)
+            state = self.move(state, beta, rng=rng)
             yield self.to_images(state)
 
     def sample(

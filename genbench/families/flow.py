@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from genbench.base import DataSpec, Likelihood, Step
 from genbench.errors import UserError, check_positive, near
@@ -18,10 +19,14 @@ from genbench.nn.bijections import Bijection, Composition, Coupling, Squeeze
 
 __all__ = ["Flow", "Multiscale", "check_squeezes"]
 
+KINDS = ("uniform", "variational")
+"""Of dequantisation."""
 ALPHA = 1e-6
 """Pixels are mapped into [ALPHA, 1 - ALPHA] before the logit, whose ends lie at infinity."""
-START_IMAGES = 256
+INIT_IMAGES = 256
+"""Training images from which layers set themselves at first, as many as a large batch."""
 DECODE_CHUNK = 250
+"""Images decoded at once, to bound memory."""
 
 
 class Multiscale(nn.Module):
@@ -49,19 +54,18 @@ class Multiscale(nn.Module):
         """(B, C, H, W) to latents (B, D), and the log-determinant (B,)."""
         done, log_det = [], x.new_zeros(len(x))
         for stage, shape in zip(self.stages, self.shapes, strict=True):
-            x, more = stage(x)
-            log_det = log_det + more
+            x, stage_log_det = stage(x)
+            log_det = log_det + stage_log_det
             done.append(x[:, : shape[0]].flatten(1))
             x = x[:, shape[0] :]
         return torch.cat(done, 1), log_det
 
     def inverse(self, z: Tensor) -> Tensor:
-        """The way back."""
+        """Latents (B, D) to (B, C, H, W)."""
+        sizes = [math.prod(shape) for shape in self.shapes]
         parts = [
-            p.view(-1, *shape)
-            for p, shape in zip(
-                z.split([math.prod(s) for s in self.shapes], 1), self.shapes, strict=True
-            )
+            part.view(-1, *shape)
+            for part, shape in zip(z.split(sizes, 1), self.shapes, strict=True)
         ]
         x = parts[-1][:, :0]
         for stage, part in zip(reversed(self.stages), reversed(parts), strict=True):
@@ -69,10 +73,10 @@ class Multiscale(nn.Module):
         return x
 
     @torch.no_grad()
-    def start(self, x: Tensor) -> None:
-        """Let each bijection set itself from what reaches it."""
+    def init_from_data(self, x: Tensor) -> None:
+        """Let each bijection set itself from what reaches it of (B, C, H, W)."""
         for stage, shape in zip(self.stages, self.shapes, strict=True):
-            stage.start(x)  # type: ignore[operator]
+            stage.init_from_data(x)  # type: ignore[operator]
             x = stage(x)[0][:, shape[0] :]
 
 
@@ -83,9 +87,10 @@ class Dequantizer(nn.Module):
 
     def __init__(self, layers: int, width: int) -> None:
         super().__init__()
-        moved = [[0, 3] if i % 2 else [1, 2] for i in range(layers)]
         self.couplings = nn.ModuleList(
-            Coupling(4, m, width=width, blocks=1, context=4) for m in moved
+            # of the four pixels of a squeezed cell those on one colour of a checkerboard, in turn
+            Coupling(4, [0, 3] if i % 2 else [1, 2], width=width, blocks=1, context=4)
+            for i in range(layers)
         )
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +104,7 @@ class Dequantizer(nn.Module):
             h, log_det = coupling(h, context)
             log_q = log_q - log_det
         h = squeeze.inverse(h)
-        log_slope = nn.functional.logsigmoid(h) + nn.functional.logsigmoid(-h)
+        log_slope = F.logsigmoid(h) + F.logsigmoid(-h)  # of the sigmoid
         return h.sigmoid(), log_q - log_slope.flatten(1).sum(1)
 
 
@@ -107,17 +112,27 @@ class Flow(NoiseLatents):
     r"""Base of the flows: a bijection g to a standard normal z, on pixels to which noise u in [0,
     1) is added.
 
-    .. math:: \log p(v) = \log \mathcal{N}(g(v); 0, I) + \log \left| \det \frac{\partial g}{\partial v} \right|, \qquad
-        P(x) = \int_{[0,1)^D} p(x + u)\, du \ge \exp \mathbb{E}_{u_k \sim q(u|x)} \left[ \log \frac1K \sum_k \frac{p(x + u_k)}{q(u_k \mid x)} \right]
+    .. math::
+        \log p(v) = \log \mathcal{N}(g(v); 0, I)
+        + \log \left| \det \frac{\partial g}{\partial v} \right|, \qquad
+        P(x) = \int_{[0,1)^D} p(x + u)\, du
+        \ge \exp \mathbb{E}_{u_k \sim q(u|x)}
+        \left[ \log \frac1K \sum_k \frac{p(x + u_k)}{q(u_k \mid x)} \right]
 
     with q uniform, or learned (*variational dequantisation*). A drawn v outside of the pixels'
     range counts to the level at the end of the range, which the bound leaves out.
+
+    Symbols:
+        :math:`g`: the logit of pixels (``log_density``), then ``flow``.
+        :math:`q`: ``dequantizer``, None for the uniform one.
+        :math:`K`: the keyword ``draws``.
 
     Arguments:
         spec: the data set.
         flow: the bijection of logits of pixels (B, 1, H, W).
         dequantize: ``uniform`` or ``variational``.
-        dequantize_width, dequantize_layers: of the variational one's networks.
+        dequantize_width, dequantize_layers: of the variational one's networks, small ones, since
+            they only place values within a level.
     """
 
     likelihood: ClassVar[Likelihood] = Likelihood.LOWER_BOUND
@@ -133,15 +148,12 @@ class Flow(NoiseLatents):
         dequantize_layers: int = 4,
     ) -> None:
         super().__init__(spec)
-        kinds = ("uniform", "variational")
-        if dequantize not in kinds:
-            raise UserError(f"dequantize: unknown {dequantize!r}{near(dequantize, kinds)}")
+        if dequantize not in KINDS:
+            raise UserError(f"dequantize: unknown {dequantize!r}{near(dequantize, KINDS)}")
         self.flow = flow
-        self.dequantizer = (
-            Dequantizer(dequantize_layers, dequantize_width)
-            if dequantize == "variational"
-            else None
-        )
+        self.dequantizer = None
+        if dequantize == "variational":
+            self.dequantizer = Dequantizer(dequantize_layers, dequantize_width)
 
     # ---------------------------------------------------------------- density of real-valued images
 
@@ -149,22 +161,24 @@ class Flow(NoiseLatents):
         """Latents (B, D), and log p(v) in nats (B,), of real-valued images v = x + u (B, 1, H, W)
         in [0, levels).
         """
-        unit = ALPHA + (1 - 2 * ALPHA) * v / self.spec.levels
-        h = unit.logit()
-        log_slope = math.log((1 - 2 * ALPHA) / self.spec.levels) - unit.log() - (1 - unit).log()
-        z, log_det = self.flow(h)
+        unit = self._unit(v)
+        logit = unit.logit()
+        slope_of_unit = (1 - 2 * ALPHA) / self.spec.levels
+        log_slope = math.log(slope_of_unit) - unit.log() - (1 - unit).log()  # of logits by v
+        z, log_det = self.flow(logit)
         return z, log_standard_normal(z) + log_det + log_slope.flatten(1).sum(1)
 
+    def _unit(self, v: Tensor) -> Tensor:
+        """Values in [0, levels) to [ALPHA, 1 - ALPHA)."""
+        return ALPHA + (1 - 2 * ALPHA) * v / self.spec.levels
+
     def _dequantized(self, x: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
-        """V = x + u, and log q(u|x) (B,)."""
-        shape, place = x.shape, x.device
+        """Pixels with noise v = x + u (B, 1, H, W), and log q(u|x) (B,)."""
         if self.dequantizer is None:
-            return x + torch.rand(shape, generator=rng, device=place), torch.zeros(
-                len(x), device=place
-            )
-        u, log_q = self.dequantizer(
-            self.spec.signed(x), torch.randn(shape, generator=rng, device=place)
-        )
+            u = torch.rand(x.shape, generator=rng, device=x.device)
+            return x + u, torch.zeros(len(x), device=x.device)
+        noise = torch.randn(x.shape, generator=rng, device=x.device)
+        u, log_q = self.dequantizer(self.spec.signed(x), noise)
         return x + u, log_q
 
     # ------------------------------------------------------------------ training and scoring
@@ -172,9 +186,9 @@ class Flow(NoiseLatents):
     @torch.no_grad()
     def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
         """Scales and shifts from some training images."""
-        chosen = x[torch.randint(0, len(x), (START_IMAGES,), generator=rng, device=x.device)]
+        chosen = x[torch.randint(0, len(x), (INIT_IMAGES,), generator=rng, device=x.device)]
         v = chosen + torch.rand(chosen.shape, generator=rng, device=x.device)
-        self.flow.start((ALPHA + (1 - 2 * ALPHA) * v / self.spec.levels).logit())
+        self.flow.init_from_data(self._unit(v).logit())
 
     def training_loss(
         self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
@@ -196,7 +210,8 @@ class Flow(NoiseLatents):
         total = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
         for _ in range(draws):
             v, log_q = self._dequantized(x, rng)
-            total = torch.logaddexp(total, self.log_density(v)[1].double() - log_q.double())
+            _, log_p = self.log_density(v)
+            total = torch.logaddexp(total, log_p.double() - log_q.double())
         return total - math.log(draws)
 
     # ------------------------------------------------------------------ sampling and latents
@@ -209,7 +224,8 @@ class Flow(NoiseLatents):
     def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
         """Images uint8 (n, 1, H, W) of latents (n, D); deterministic."""
         self.check_latents(z, y)
-        unit = torch.cat([self.flow.inverse(part) for part in z.split(DECODE_CHUNK)]).sigmoid()
+        logits = torch.cat([self.flow.inverse(part) for part in z.split(DECODE_CHUNK)])
+        unit = logits.sigmoid()
         v = (unit - ALPHA) / (1 - 2 * ALPHA) * self.spec.levels
         return v.floor().clamp(0, self.spec.levels - 1).to(torch.uint8)
 

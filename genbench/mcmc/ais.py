@@ -2,19 +2,22 @@ r"""Annealed importance sampling: an estimate of a normalising constant Z, with 
 and a measure of whether to trust it.
 
 Chains start as samples of a distribution whose constant is known and move through densities f_0,
-..., f_T between it and the target, :math:`f_\beta` for an increasing schedule :math:`0 = \beta_0 < \dots < \beta_T = 1`. A chain's weight is
+..., f_T between it and the target, :math:`f_\beta` for an increasing schedule
+:math:`0 = \beta_0 < \dots < \beta_T = 1`. A chain's weight is
 
-.. math:: w = Z_0 \prod_{t=1}^{T} \frac{f_{\beta_t}(x_{t-1})}{f_{\beta_{t-1}}(x_{t-1})}, \qquad x_t \sim T_{\beta_t}(\cdot \mid x_{t-1}),
+.. math::
+    w = Z_0 \prod_{t=1}^{T} \frac{f_{\beta_t}(x_{t-1})}{f_{\beta_{t-1}}(x_{t-1})}, \qquad
+    x_t \sim T_{\beta_t}(\cdot \mid x_{t-1}),
 
 and :math:`E[w] = Z` for any transitions that leave their density invariant. So the mean of w is
 unbiased for Z, while its logarithm is below log Z on average.
 
 References:
-    R. Neal, "Annealed importance sampling", Statistics and Computing 11, 2001.
-    https://arxiv.org/abs/physics/9803008 R. Salakhutdinov, I. Murray, "On the quantitative analysis
-    of deep belief networks", ICML 2008. Y. Burda, R. Grosse, R. Salakhutdinov, "Accurate and
-    conservative estimates of MRF log-likelihood using reverse annealing",
-        AISTATS 2015. https://arxiv.org/abs/1412.8566
+    Neal, "Annealed Importance Sampling", 2001, https://arxiv.org/abs/physics/9803008.
+    Salakhutdinov, Murray, "On the Quantitative Analysis of Deep Belief Networks", 2008,
+        https://doi.org/10.1145/1390156.1390266.
+    Burda, Grosse, Salakhutdinov, "Accurate and Conservative Estimates of MRF Log-likelihood using
+        Reverse Annealing", 2015, https://arxiv.org/abs/1412.8566.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ __all__ = ["ESS_FLOOR", "AISResult", "ais", "check_ais", "reverse_ais", "schedul
 
 ESS_FLOOR = 10.0
 """Effective chains below which log Z, and each likelihood that rests on it, is withheld: fewer say
-little even of their own spread.
+little even of the spread of their weights.
 """
 
 LogDensity = Callable[[Any, float], Tensor]
@@ -44,7 +47,7 @@ states.
 
 Transition = Callable[..., Any]
 """``(x, beta, *, rng) -> x``: a move that leaves f_beta invariant. States may be of any type, and
-may carry their densities along.
+hold their densities too.
 """
 
 
@@ -73,7 +76,7 @@ class AISResult:
         log_z: log of the mean weight (of :func:`reverse_ais`: minus the log of the mean inverse
             weight), in nats.
         stderr: standard error of ``log_z`` by the delta method, sd(w) / (mean(w) sqrt(chains)). It
-            sees only the spread of the weights at hand, so where a few chains carry the sum it is
+            sees only the spread of the weights at hand, so where a few chains make up the sum it is
             too small; ``ess`` tells.
         ess: effective number of chains, (sum w)^2 / sum w^2, in 1..chains.
         log_weights: (chains,) float64; their log-mean-exp is ``log_z`` (of :func:`reverse_ais`:
@@ -195,46 +198,38 @@ def _anneal(
     """Log of the product of density ratios along ``path``, (chains,)."""
     total = torch.zeros((), dtype=torch.float64)
     for step, (beta, following) in enumerate(itertools.pairwise(path), start=1):
-        increment = log_prob(x, following) - log_prob(x, beta)
-        if (
-            increment.dtype != torch.float64
-            or increment.ndim != 1
-            or (step > 1 and increment.shape != total.shape)
-        ):
+        log_ratio = log_prob(x, following) - log_prob(x, beta)
+        is_of_chains = log_ratio.ndim == 1 and (step == 1 or log_ratio.shape == total.shape)
+        if log_ratio.dtype != torch.float64 or not is_of_chains:
             raise ValueError(
-                f"log_prob: must return float64 (chains,), got {increment.dtype} "
-                f"{tuple(increment.shape)}"
+                f"log_prob: must return float64 (chains,), got {log_ratio.dtype} "
+                f"{tuple(log_ratio.shape)}"
             )
-        if not bool(increment.isfinite().all()):
-            bad = int((~increment.isfinite()).sum())
+        if not bool(log_ratio.isfinite().all()):
+            bad = int((~log_ratio.isfinite()).sum())
             raise FloatingPointError(
                 f"AIS: the density ratio from beta {beta:g} to {following:g} is not finite for "
                 f"{bad} chains"
             )
-        total = total + increment
+        total = total + log_ratio
         if step < len(path) - 1:  # the state after the last ratio is not used
             x = transition(x, following, rng=rng)
     return total
 
 
 def _summary(log_weights: Tensor, *, sign: int) -> AISResult:
+    """The result of log-weights (n,), which are those of 1 / Z for ``sign`` = -1."""
     n = len(log_weights)
     log_mean = float(torch.logsumexp(log_weights, 0)) - math.log(n)
-    ratios = (
-        log_weights - log_mean
-    ).exp()  # mean 1, so that their standard deviation is sd(w) / mean(w)
+    # of mean 1, so that their standard deviation is sd(w) / mean(w)
+    ratios = (log_weights - log_mean).exp()
     stderr = float(ratios.std()) / math.sqrt(n) if n > 1 else 0.0
     ess = float(ratios.sum() ** 2 / ratios.square().sum())
     return AISResult(sign * log_mean, stderr, ess, log_weights)
 
 
 def _check_betas(betas: Tensor) -> None:
-    if (
-        betas.ndim != 1
-        or len(betas) < 2
-        or betas[0] != 0
-        or betas[-1] != 1
-        or not bool((betas.diff() > 0).all())
-    ):
+    is_vector = betas.ndim == 1 and len(betas) >= 2
+    if not is_vector or betas[0] != 0 or betas[-1] != 1 or not bool((betas.diff() > 0).all()):
         got = betas.tolist() if betas.numel() < 10 else f"shape {tuple(betas.shape)}"
         raise ValueError(f"betas: must be a vector that increases from 0 to 1, got {got}")

@@ -9,38 +9,40 @@ __all__ = ["LevelProposal"]
 
 
 class LevelProposal:
-    r"""Each pixel i is drawn by itself, from what is known of the density: that part which is known
-    for each level, and the slope of the rest.
+    r"""Each pixel i is drawn by itself, from a log-density of which one part, g, is known for each
+    level, and the other by its gradient s alone.
 
     .. math:: q(x' \mid x) \propto \prod_i \exp\left(g_i(x'_i) + s_i\, (x'_i - x_i)\right)
 
-    which is a Gibbs step of a density that is linear in its unknown part, always accepted there.
-    Where slopes hold nearby only, steps of bounded reach,
+    which is a Gibbs step of a density that is linear in its other part, always accepted there.
+    Where gradients hold nearby only, a discrete Langevin proposal of step size alpha,
 
-    .. math:: q(x' \mid x) \propto \prod_i \exp\left(g_i(x'_i) + \tfrac12 s_i\, (x'_i - x_i) - \frac{(x'_i - x_i)^2}{2 \alpha}\right)
+    .. math::
+        q(x' \mid x) \propto \prod_i \exp\left(g_i(x'_i)
+        + \tfrac12 s_i\, (x'_i - x_i) - \frac{(x'_i - x_i)^2}{2 \alpha}\right)
 
-    of which half the slope balances the way back.
+    with half the gradient, as in a Langevin step.
 
     References:
-        A Langevin-like Sampler for Discrete Distributions, Zhang, Liu, Liu, 2022,
-        https://arxiv.org/abs/2206.09914, eq. 3 (of bounded reach)
+        Zhang, Liu, Liu, "A Langevin-like Sampler for Discrete Distributions", 2022,
+            https://arxiv.org/abs/2206.09914, eq. 3 (of step size alpha).
 
     Arguments:
         x: levels int64 (n, D) to go from.
-        gain: g, that part of the log-density which is known for each level, (n, D, L).
-        slope: s, of the part that is known by its gradient alone, (n, D).
+        log_known: g, (n, D, L).
+        gradient: s, (n, D).
         values: of the levels, (L,).
         reach: alpha, or 0 for no bound.
     """
 
     def __init__(
-        self, x: Tensor, gain: Tensor, slope: Tensor, values: Tensor, reach: float
+        self, x: Tensor, log_known: Tensor, gradient: Tensor, values: Tensor, reach: float
     ) -> None:
-        change = values - values[x][..., None]
-        tilt = slope[..., None] * change
-        self.log_p = (
-            gain + (0.5 * tilt - change.square() / (2 * reach) if reach else tilt)
-        ).log_softmax(-1)
+        change = values - values[x][..., None]  # (n, D, L)
+        tilt = gradient[..., None] * change
+        if reach:
+            tilt = 0.5 * tilt - change.square() / (2 * reach)
+        self.log_p = (log_known + tilt).log_softmax(-1)  # (n, D, L)
 
     def draw(self, rng: Generator) -> Tensor:
         """Levels int64 (n, D), by the Gumbel trick's exponential form."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +15,14 @@ from genbench.families.adversarial import Adversarial
 from genbench.nn.conv import check_stages
 
 __all__ = ["DCGAN"]
+
+
+_SLOPE = 0.2
+"""Of the discriminator where a ReLU would be silent; this and the next as in Radford et al., 2016,
+section 3.
+"""
+_INIT_STD = 0.02
+"""Of the first weights."""
 
 
 class Generator(nn.Module):
@@ -30,8 +38,6 @@ class Generator(nn.Module):
             nn.Linear(latent, hidden, bias=False),
             nn.BatchNorm1d(hidden),
             nn.ReLU(),
-        ]
-        layers += [
             nn.Linear(hidden, top * size[0] * size[1], bias=False),
             nn.Unflatten(1, (top, *size)),
         ]
@@ -62,22 +68,23 @@ class Discriminator(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [
             nn.Conv2d(1, widths[0], 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(_SLOPE),
         ]
         for inputs, outputs in itertools.pairwise(widths):
             layers += [
                 nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(outputs),
-                nn.LeakyReLU(0.2),
+                nn.LeakyReLU(_SLOPE),
             ]
         cells = spec.dims // 4 ** len(widths)
         layers += [
             nn.Flatten(),
             nn.Linear(widths[-1] * cells, hidden, bias=False),
             nn.BatchNorm1d(hidden),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(_SLOPE),
+            nn.Linear(hidden, 1),
         ]
-        self.layers = nn.Sequential(*layers, nn.Linear(hidden, 1))
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.layers(x)[:, 0].float()
@@ -87,17 +94,23 @@ class DCGAN(Adversarial):
     r"""Generative adversarial network: a generator G(z) learns against a discriminator with logit
     D(x).
 
-    .. math:: \min_D \; \mathbb{E}_x[\mathrm{softplus}(-D(x))] + \mathbb{E}_z[\mathrm{softplus}(D(G(z)))], \qquad
-        \min_G \; \mathbb{E}_z[\mathrm{softplus}(-D(G(z)))], \qquad z \sim \mathcal{N}(0, I)
+    .. math::
+        \min_D \; \mathbb{E}_x[\mathrm{softplus}(-D(x))]
+        + \mathbb{E}_z[\mathrm{softplus}(D(G(z)))], \qquad
+        \min_G \; \mathbb{E}_z[\mathrm{softplus}(-D(G(z)))], \qquad
+        z \sim \mathcal{N}(0, I)
 
     The second is the non-saturating loss: where the discriminator is sure, the generator still gets
     a gradient. The images have no likelihood: G maps onto a thin set, on which a probability of a
     given test image is not defined.
 
+    Symbols:
+        :math:`G, D`: ``generator``, ``discriminator``.
+
     References:
-        Generative Adversarial Nets, Goodfellow et al., 2014, https://arxiv.org/abs/1406.2661
-        Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
-        Networks, Radford, Metz, Chintala, 2016, https://arxiv.org/abs/1511.06434
+        Goodfellow et al., "Generative Adversarial Nets", 2014, https://arxiv.org/abs/1406.2661.
+        Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional
+            Generative Adversarial Networks", 2016, https://arxiv.org/abs/1511.06434.
 
     Differs: two stages do for 28 x 28 images; one dense hidden layer in each network stands for the
     stages left out, since without it the discriminator sees no more than 10 x 10 pixels at once and
@@ -116,7 +129,7 @@ class DCGAN(Adversarial):
         torch.Size([3, 1, 28, 28])
     """
 
-    tiny_specs: ClassVar = (
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
         (DataSpec(2, 4, 2), {"latent": 4, "widths": [8], "hidden": 16}),
         (DataSpec(2, 2, 4), {"latent": 4, "widths": [8], "hidden": 16}),
     )
@@ -131,11 +144,12 @@ class DCGAN(Adversarial):
     ) -> None:
         check_stages(spec, widths)
         check_positive(latent=latent, hidden=hidden)
-        generator, discriminator = (
-            Generator(spec, latent, widths, hidden),
-            Discriminator(spec, widths, hidden),
+        super().__init__(
+            spec,
+            latent=latent,
+            generator=Generator(spec, latent, widths, hidden),
+            discriminator=Discriminator(spec, widths, hidden),
         )
-        super().__init__(spec, latent=latent, generator=generator, discriminator=discriminator)
         self.apply(init_weights)
 
     def disc_objective(self, real_logit: Tensor, fake_logit: Tensor) -> Tensor:
@@ -152,9 +166,9 @@ def init_weights(module: nn.Module) -> None:
     0.
     """
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
+        nn.init.normal_(module.weight, 0.0, _INIT_STD)
     elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.normal_(module.weight, 1.0, _INIT_STD)
     else:
         return
     if module.bias is not None:

@@ -14,27 +14,46 @@ from genbench.nn.unet import UNet
 
 __all__ = ["DDPM"]
 
-# of the bound beside the simple loss where the variance is learned; the paper has this weight
-# beside twice this loss
-_BOUND_WEIGHT = 0.001
+_VLB_WEIGHT = 0.001
+"""Lambda of Nichol and Dhariwal, 2021, section 3.1, where it weighs the bound beside twice the
+simple loss that is taken here.
+"""
+
+_TINY: dict[str, Any] = {
+    "timesteps": 6,
+    "beta_end": 0.7,
+    "widths": [16],
+    "blocks": 1,
+    "patch": 1,
+}
 
 
 class DDPM(GaussianDiffusion):
     r"""Diffusion whose network predicts the noise, with the same weight for every step.
 
-    .. math:: \min_\theta \mathbb{E} \lVert \epsilon - \epsilon_\theta(\sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, t) \rVert^2,
-        \qquad \beta_t \text{ linear in } t
+    .. math::
+        \min_\theta \mathbb{E}
+        \lVert \epsilon - \epsilon_\theta(x_t, t) \rVert^2, \qquad
+        x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \qquad
+        \bar\alpha_t = \prod_{s=1}^{t} (1 - \beta_s), \qquad
+        \beta_t \text{ linear in } t
 
     The process, the bound and the samplers are those of
     :class:`genbench.families.diffusion.GaussianDiffusion`.
 
+    Symbols:
+        :math:`\epsilon_\theta`: the first channel of ``network``; a second is a learned variance.
+        :math:`\beta, \bar\alpha`: ``schedule.beta``, ``schedule.alpha_bar``.
+
     References:
-        Denoising Diffusion Probabilistic Models, Ho, Jain, Abbeel, 2020,
-        https://arxiv.org/abs/2006.11239 Improved Denoising Diffusion Probabilistic Models, Nichol,
-        Dhariwal, 2021, https://arxiv.org/abs/2102.09672 (learned variance) Denoising Diffusion
-        Implicit Models, Song, Meng, Ermon, 2021, https://arxiv.org/abs/2010.02502 (DDIM)
-        Classifier-Free Diffusion Guidance, Ho, Salimans, 2022, https://arxiv.org/abs/2207.12598
-        (guidance)
+        Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", 2020,
+            https://arxiv.org/abs/2006.11239.
+        Nichol, Dhariwal, "Improved Denoising Diffusion Probabilistic Models", 2021,
+            https://arxiv.org/abs/2102.09672 (learned variance).
+        Song, Meng, Ermon, "Denoising Diffusion Implicit Models", 2021,
+            https://arxiv.org/abs/2010.02502 (DDIM).
+        Ho, Salimans, "Classifier-Free Diffusion Guidance", 2022,
+            https://arxiv.org/abs/2207.12598 (guidance).
 
     Differs: a smaller U-Net over patches; the steps of a batch are spread evenly; the estimate of
     the image is clipped neither in scoring nor in the default sampler.
@@ -49,33 +68,21 @@ class DDPM(GaussianDiffusion):
         conditional: read labels.
 
     Example:
-        >>> model = DDPM(DataSpec(8, 8, 256), timesteps=10, beta_end=0.7, widths=(16,), patch=1).eval()
+        >>> spec = DataSpec(8, 8, 256)
+        >>> model = DDPM(spec, timesteps=10, beta_end=0.7, widths=(16,), patch=1).eval()
         >>> rng = Generator().manual_seed(0)
         >>> model.log_likelihood(model.sample(2, rng=rng), rng=rng).shape
         torch.Size([2])
     """
 
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
-        (
-            DataSpec(2, 4, 2),
-            {
-                "timesteps": 6,
-                "beta_start": 0.1,
-                "beta_end": 0.7,
-                "widths": [16],
-                "blocks": 1,
-                "patch": 1,
-            },
-        ),
+        (DataSpec(2, 4, 2), {**_TINY, "beta_start": 0.1}),
         (
             DataSpec(2, 2, 4),
             {
-                "timesteps": 6,
+                **_TINY,
                 "beta_start": 0.05,
-                "beta_end": 0.7,
                 "widths": [16, 16],
-                "blocks": 1,
-                "patch": 1,
                 "norm": "batch",
                 "variance": "learned",
             },
@@ -98,30 +105,25 @@ class DDPM(GaussianDiffusion):
         label_dropout: float = 0.0,
         conditional: bool = False,
     ) -> None:
-        schedule = linear_schedule(timesteps, beta_start, beta_end)
         super().__init__(
             spec,
-            schedule=schedule,
+            schedule=linear_schedule(timesteps, beta_start, beta_end),
             variance=variance,
             label_dropout=label_dropout,
             conditional=conditional,
         )
-        outputs, classes = (
-            2 if variance == "learned" else 1,
-            spec.classes if self.conditional else 0,
-        )
         self.network = UNet(
             spec,
-            outputs=outputs,
+            outputs=2 if variance == "learned" else 1,
             widths=widths,
             blocks=blocks,
             patch=patch,
             norm=norm,
             heads=heads,
-            classes=classes,
+            classes=spec.classes if self.conditional else 0,
         )
 
-    def denoise(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+    def model_output(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         """The network as it is."""
         return self.network(x_t, t, y)
 
@@ -133,15 +135,17 @@ class DDPM(GaussianDiffusion):
         """
         self.check_images(x)
         self.check_labels(len(x), y)
-        x0 = self.spec.signed(x)
-        t, noise, x_t, y = self._drawn(x0, y, rng)
-        guess, log_var = self._noise(x_t, t, y)
-        loss = 0.5 * (noise - guess).square().flatten(1).sum(1).mean()
-        if self.variance == "learned":
-            loss = (
-                loss
-                + _BOUND_WEIGHT
-                * self.steps
-                * self._term(x, x0, x_t, t, guess.detach(), log_var).mean()
-            )
-        return Step(loss)
+        batch = self.noisy_batch(self.spec.signed(x), y, rng=rng)
+        if self.variance != "learned":
+            eps = self.predict_eps(batch.x_t, batch.t, batch.y)
+            return Step(_simple_loss(batch.eps, eps))
+        eps, log_var = self.predict_reverse(batch.x_t, batch.t, batch.y)
+        # The bound teaches the variance alone: its gradient stops at eps.
+        terms = self.vlb_term(x, batch.x_t, batch.t, eps.detach(), log_var)
+        vlb = self.timesteps * terms.mean()
+        return Step(_simple_loss(batch.eps, eps) + _VLB_WEIGHT * vlb)
+
+
+def _simple_loss(eps: Tensor, estimate: Tensor) -> Tensor:
+    """Half the squared error of noise (B, 1, H, W), summed over pixels, the mean over images."""
+    return 0.5 * (eps - estimate).square().flatten(1).sum(1).mean()

@@ -16,9 +16,23 @@ from genbench.nn.unet import UNet
 
 __all__ = ["DDPMVLB"]
 
+PERIODS = (1, 2)
+"""Of the sines and cosines of a pixel that the network reads, in levels; n = 8 and 7 in the paper,
+appendix C, whose images have 256 levels.
+"""
+
+_TINY: dict[str, Any] = {"timesteps": 6, "widths": [16], "blocks": 1}
+
 
 class DDPMVLB(GaussianDiffusion):
     r"""Diffusion whose loss is the bound that is scored: each step weighs what its term weighs.
+
+    .. math::
+        \min_\theta \mathbb{E}_{x_0, t, \epsilon} \, T L_{t-1}(x_0, x_t), \qquad
+        \log \frac{\bar\alpha_t}{1 - \bar\alpha_t} \text{ linear in } t
+
+    with the terms :math:`L_{t-1}` of the bound of
+    :class:`genbench.families.diffusion.GaussianDiffusion`.
 
     The logarithm of the signal-to-noise ratio falls linearly from 15 to -5: the first step settles
     each pixel's level, and no step loses much of what is known of it. Steps that are evenly spaced
@@ -27,9 +41,13 @@ class DDPMVLB(GaussianDiffusion):
     smaller than a level, it reads sines and cosines of the pixels with periods of one and two
     levels beside them.
 
+    Symbols:
+        :math:`L_{t-1}`: ``vlb_term``.
+        :math:`T, \bar\alpha`: ``timesteps``, ``schedule.alpha_bar``.
+
     References:
-        Variational Diffusion Models, Kingma, Salimans, Poole, Ho, 2021,
-        https://arxiv.org/abs/2107.00630 (bound, Fourier features, schedule)
+        Kingma, Salimans, Poole, Ho, "Variational Diffusion Models", 2021,
+            https://arxiv.org/abs/2107.00630 (bound, Fourier features, schedule).
 
     Differs: T discrete steps, whose variance is the posterior's; the schedule is fixed.
 
@@ -49,14 +67,8 @@ class DDPMVLB(GaussianDiffusion):
     """
 
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
-        (
-            DataSpec(2, 4, 2),
-            {"timesteps": 6, "log_snr_max": 3.0, "widths": [16], "blocks": 1, "patch": 1},
-        ),
-        (
-            DataSpec(2, 2, 4),
-            {"timesteps": 6, "log_snr_max": 4.0, "widths": [16], "blocks": 1, "patch": 2},
-        ),
+        (DataSpec(2, 4, 2), {**_TINY, "log_snr_max": 3.0, "patch": 1}),
+        (DataSpec(2, 2, 4), {**_TINY, "log_snr_max": 4.0, "patch": 2}),
     )
 
     def __init__(
@@ -74,31 +86,32 @@ class DDPMVLB(GaussianDiffusion):
         label_dropout: float = 0.0,
         conditional: bool = False,
     ) -> None:
-        schedule = log_snr_schedule(timesteps, log_snr_max, log_snr_min)
         super().__init__(
             spec,
-            schedule=schedule,
+            schedule=log_snr_schedule(timesteps, log_snr_max, log_snr_min),
             variance="posterior",
             label_dropout=label_dropout,
             conditional=conditional,
         )
-        classes = spec.classes if self.conditional else 0
         self.network = UNet(
             spec,
-            inputs=5,
+            inputs=1 + 2 * len(PERIODS),
             widths=widths,
             blocks=blocks,
             patch=patch,
             norm=norm,
             heads=heads,
-            classes=classes,
+            classes=spec.classes if self.conditional else 0,
         )
 
-    def denoise(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+    def model_output(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
         """The network on the pixels and their sines and cosines."""
-        phase = math.pi * (self.spec.levels - 1) * x_t
-        waves = [wave(phase / period) for period in (1, 2) for wave in (torch.sin, torch.cos)]
-        return self.network(torch.cat([x_t, *waves], 1), t, y)
+        # levels lie 2 / (levels - 1) apart: this angle grows by 2 pi from one to the next
+        angle = math.pi * (self.spec.levels - 1) * x_t
+        features = [x_t]
+        for period in PERIODS:
+            features += [(angle / period).sin(), (angle / period).cos()]
+        return self.network(torch.cat(features, 1), t, y)
 
     def training_loss(
         self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
@@ -106,7 +119,8 @@ class DDPMVLB(GaussianDiffusion):
         """An unbiased estimate of the bound from one step of each image."""
         self.check_images(x)
         self.check_labels(len(x), y)
-        x0 = self.spec.signed(x)
-        t, _, x_t, y = self._drawn(x0, y, rng)
-        terms = self._term(x, x0, x_t, t, *self._noise(x_t, t, y))
-        return Step((self.steps * terms + self._prior_term(x0)).mean().float())
+        x_0 = self.spec.signed(x)
+        batch = self.noisy_batch(x_0, y, rng=rng)
+        estimate = self.predict_reverse(batch.x_t, batch.t, batch.y)
+        terms = self.vlb_term(x, batch.x_t, batch.t, *estimate)
+        return Step((self.timesteps * terms + self.prior_kl(x_0)).mean().float())

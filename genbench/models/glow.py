@@ -14,18 +14,27 @@ __all__ = ["Glow"]
 
 
 class Glow(Flow):
-    r"""A flow that learns which values are moved together, in place of the masks of a RealNVP.
+    r"""A flow that learns which values are moved together, in place of the masks of a RealNVP:
+    before each coupling layer, which moves one half of the channels given the other half, an
+    invertible matrix M mixes the channels of each place of an H x W map.
 
-    Before each coupling layer, which moves one half of the channels given the other half, an
-    invertible matrix M mixes the channels of each place of an H x W map,
+    .. math::
+        y_{ij} = M x_{ij}, \qquad
+        \log \left| \det \frac{\partial y}{\partial x} \right| = H W \log |\det M|
 
-    .. math:: y_{ij} = M x_{ij}, \qquad \log \left| \det \frac{\partial y}{\partial x} \right| = H W \log |\det M|
+    Couplings and density are those of :class:`genbench.models.real_nvp.RealNVP`.
+
+    Symbols:
+        :math:`M`: ``matrix`` of a mixing layer, the product of ``permutation``, of ``lower`` and of
+            ``upper`` with ``sign`` and ``log_diagonal`` on its diagonal.
 
     References:
-        Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma, Dhariwal, 2018,
-        https://arxiv.org/abs/1807.03039 Neural Spline Flows, Durkan, Bekasov, Murray, Papamakarios,
-        2019, https://arxiv.org/abs/1906.04032 (``coupling: spline``) Flow++, Ho, Chen, Srinivas,
-        Duan, Abbeel, 2019, https://arxiv.org/abs/1902.00275 (``dequantize: variational``)
+        Kingma, Dhariwal, "Glow: Generative Flow with Invertible 1x1 Convolutions", 2018,
+            https://arxiv.org/abs/1807.03039.
+        Durkan, Bekasov, Murray, Papamakarios, "Neural Spline Flows", 2019,
+            https://arxiv.org/abs/1906.04032 (``coupling: spline``).
+        Ho, Chen, Srinivas, Duan, Abbeel, "Flow++", 2019, https://arxiv.org/abs/1902.00275
+            (``dequantize: variational``).
 
     Differs: what leaves after a scale is standard normal, not normal given what stays; residual
     networks.
@@ -33,9 +42,9 @@ class Glow(Flow):
     Arguments:
         spec: the data set; height and width divisible by ``2 ** scales``.
         scales: how often the resolution is halved.
-        flow_steps: coupling layers at each scale.
-        width: channels of their networks.
-        blocks: residual blocks of their networks.
+        flow_steps: K of the paper: each an actnorm, a mixing and a coupling layer, at each scale.
+        width: channels of the couplings' networks.
+        blocks: residual blocks of these networks.
         coupling: ``affine`` or ``spline``.
         dequantize: ``uniform`` or ``variational``.
 
@@ -65,12 +74,13 @@ class Glow(Flow):
     ) -> None:
         check_positive(scales=scales, flow_steps=flow_steps, width=width, blocks=blocks)
         check_squeezes(spec, scales)
-        channels, stages = 1, []
+        channels = 1
+        stages = []
         for _ in range(scales):
             channels *= 4
+            moved = range(channels // 2, channels)
             layers: list[Bijection] = [Squeeze()]
             for _ in range(flow_steps):
-                moved = range(channels // 2, channels)
                 layers += [
                     ActNorm(channels),
                     InvertibleMixing(channels),
@@ -78,6 +88,5 @@ class Glow(Flow):
                 ]
             stages.append(layers)
             channels //= 2
-        super().__init__(
-            spec, flow=Multiscale(stages, (1, spec.height, spec.width)), dequantize=dequantize
-        )
+        flow = Multiscale(stages, (1, spec.height, spec.width))
+        super().__init__(spec, flow=flow, dequantize=dequantize)

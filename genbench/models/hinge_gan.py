@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,10 @@ from genbench.nn.norm import ConditionalBatchNorm2d
 
 __all__ = ["HingeGAN"]
 
-# of the discriminator where a ReLU would be silent: the generator gets its gradient through it
 _SLOPE = 0.2
+"""Of the discriminator where a ReLU would be silent, as in DCGAN: the generator gets its gradient
+through it.
+"""
 
 
 class _Up(nn.Module):
@@ -30,18 +32,14 @@ class _Up(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, classes: int) -> None:
         super().__init__()
-        self.norm_first, self.norm_last = (
-            ConditionalBatchNorm2d(inputs, classes),
-            ConditionalBatchNorm2d(outputs, classes),
-        )
-        self.first, self.last = (
-            nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False),
-            conv3x3(outputs, outputs),
-        )
+        self.norm_first = ConditionalBatchNorm2d(inputs, classes)
+        self.norm_last = ConditionalBatchNorm2d(outputs, classes)
+        self.first = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
+        self.last = conv3x3(outputs, outputs)
         self.around = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
-        h = self.first(F.relu(self.norm_first(x, y)))
+        h = self.first(F.relu(self.norm_first(x, y)))  # (B, outputs, 2H, 2W)
         return self.last(F.relu(self.norm_last(h, y))) + _doubled(self.around(x))
 
 
@@ -65,10 +63,9 @@ class Generator(nn.Module):
         self.out = nn.ConvTranspose2d(widths[0], 1, 4, stride=2, padding=1)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        h = F.relu(self.norm_first(self.first(z)[:, :, None, None], y))  # features of one place
-        h = (
-            self.dense(h.flatten(1)).view(len(z), *self.size, -1).permute(0, 3, 1, 2)
-        )  # channels last in memory
+        one_place = self.first(z)[:, :, None, None]  # (B, hidden, 1, 1)
+        h = self.dense(F.relu(self.norm_first(one_place, y)).flatten(1))
+        h = h.view(len(z), *self.size, -1).permute(0, 3, 1, 2)  # channels last in memory
         for block in self.blocks:
             h = block(h, y)
         return self.out(F.relu(self.norm_last(h, y))).tanh()
@@ -81,16 +78,13 @@ class _Down(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.first, self.last = (
-            weight_norm(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1)),
-            weight_norm(conv3x3(outputs, outputs)),
-        )
+        self.first = weight_norm(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1))
+        self.last = weight_norm(conv3x3(outputs, outputs))
         self.around = weight_norm(nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(
-            self.last(F.leaky_relu(self.first(x), _SLOPE)) + self.around(F.avg_pool2d(x, 2)), _SLOPE
-        )
+        h = self.last(F.leaky_relu(self.first(x), _SLOPE))  # (B, outputs, H / 2, W / 2)
+        return F.leaky_relu(h + self.around(F.avg_pool2d(x, 2)), _SLOPE)
 
 
 class Discriminator(nn.Module):
@@ -104,46 +98,62 @@ class Discriminator(nn.Module):
             *(_Down(inputs, outputs) for inputs, outputs in itertools.pairwise([1, *widths]))
         )
         cells = spec.dims // 4 ** len(widths)
+        # features of all cells, and their spread over the batch
         self.dense = weight_norm(nn.Linear(widths[-1] * (cells + 1), hidden))
         self.out = weight_norm(nn.Linear(hidden, 1))
         self.labels = nn.Embedding(classes, hidden) if classes else None
         if self.labels is not None:
+            # products with features then start as large as a feature
             nn.init.normal_(self.labels.weight, std=hidden**-0.5)
 
     def features(self, x: Tensor) -> Tensor:
         """Features (B, hidden) of images, which also see how much the images of the batch
         differ.
         """
-        h = self.blocks(x)
-        spread = h.float().std(0, correction=0).mean((1, 2)).to(h.dtype).expand(len(h), -1)
+        h = self.blocks(x)  # (B, widths[-1], H', W')
+        spread = h.float().std(0, correction=0).mean((1, 2))  # (widths[-1],)
+        spread = spread.to(h.dtype).expand(len(h), -1)
         return F.leaky_relu(self.dense(torch.cat([h.flatten(1), spread], 1)), _SLOPE)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        h = self.features(x)
-        logit = self.out(h)[:, 0].float()
-        return logit if self.labels is None else logit + (h.float() * self.labels(y)).sum(1)
+        phi = self.features(x)
+        logit = self.out(phi)[:, 0].float()
+        if self.labels is None:
+            return logit
+        return logit + (phi.float() * self.labels(y)).sum(1)
 
 
 class HingeGAN(Adversarial):
     r"""Generative adversarial network with the hinge loss; the discriminator is kept tame by weight
     normalisation.
 
-    .. math:: \min_D \; \mathbb{E}_x[\max(0, 1 - D(x, y))] + \mathbb{E}_z[\max(0, 1 + D(G(z, y), y))], \qquad
-        \min_G \; -\mathbb{E}_z[D(G(z, y), y)], \qquad w = g \frac{v}{\lVert v \rVert}
+    .. math::
+        \min_D \; \mathbb{E}_x[\max(0, 1 - D(x, y))]
+        + \mathbb{E}_z[\max(0, 1 + D(G(z, y), y))], \qquad
+        \min_G \; -\mathbb{E}_z[D(G(z, y), y)], \qquad
+        w = g \frac{v}{\lVert v \rVert}
 
     With labels the generator reads them by conditional batch normalisation,
     :math:`\gamma_y \hat{h} + \beta_y`, and the discriminator by projection,
     :math:`D(x, y) = a^T \phi(x) + v_y^T \phi(x)`.
 
+    Symbols:
+        :math:`G, D`: ``generator``, ``discriminator``.
+        :math:`\gamma_y, \beta_y`: halves of a row of ``labels`` in each normalisation of G.
+        :math:`\phi, a, v_y`: ``features``, the weight of ``out`` and a row of ``labels`` of D.
+        :math:`g, v`: of each layer of D, as its parametrisation holds them.
+
     References:
-        Geometric GAN, Lim, Ye, 2017, https://arxiv.org/abs/1705.02894 (hinge loss)
-        Weight Normalization: A Simple Reparameterization to Accelerate Training of Deep Neural
-        Networks, Salimans, Kingma, 2016, https://arxiv.org/abs/1602.07868
-        cGANs with Projection Discriminator, Miyato, Koyama, 2018, https://arxiv.org/abs/1802.05637
-        A Learned Representation for Artistic Style, Dumoulin, Shlens, Kudlur, 2017,
-        https://arxiv.org/abs/1610.07629 (conditional batch norm) Progressive Growing of GANs for
-        Improved Quality, Stability, and Variation, Karras, Aila, Laine, Lehtinen, 2018,
-        https://arxiv.org/abs/1710.10196, section 3 (standard deviation over the batch)
+        Lim, Ye, "Geometric GAN", 2017, https://arxiv.org/abs/1705.02894 (hinge loss).
+        Salimans, Kingma, "Weight Normalization: A Simple Reparameterization to Accelerate Training
+            of Deep Neural Networks", 2016, https://arxiv.org/abs/1602.07868.
+        Miyato, Koyama, "cGANs with Projection Discriminator", 2018,
+            https://arxiv.org/abs/1802.05637.
+        Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", 2017,
+            https://arxiv.org/abs/1610.07629 (conditional batch norm).
+        Karras, Aila, Laine, Lehtinen, "Progressive Growing of GANs for Improved Quality, Stability,
+            and Variation", 2018, https://arxiv.org/abs/1710.10196, section 3 (standard deviation
+            over the batch).
 
     Differs: one dense hidden layer stands at the end of the discriminator in place of a sum over
     places, since two stages see strokes only. It also reads the standard deviation of each feature
@@ -166,7 +176,7 @@ class HingeGAN(Adversarial):
     """
 
     conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
-    tiny_specs: ClassVar = (
+    tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
         (DataSpec(2, 4, 2), {"latent": 4, "widths": [8], "hidden": 16}),
         (DataSpec(2, 2, 4), {"latent": 4, "widths": [8], "hidden": 16, "disc_steps": 2}),
     )
@@ -207,4 +217,5 @@ def _doubled(x: Tensor) -> Tensor:
     deterministic on CUDA.
     """
     b, c, h, w = x.shape
-    return x[:, :, :, None, :, None].expand(b, c, h, 2, w, 2).reshape(b, c, 2 * h, 2 * w)
+    doubled = x[:, :, :, None, :, None].expand(b, c, h, 2, w, 2)
+    return doubled.reshape(b, c, 2 * h, 2 * w)

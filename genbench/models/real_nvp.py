@@ -15,19 +15,30 @@ __all__ = ["RealNVP"]
 CHECKERBOARD = ((0, 3), (1, 2))
 """Of the four pixels of a 2 x 2 cell those on one colour of a checkerboard, and on the other."""
 
+_TINY: dict[str, Any] = {"scales": 1, "couplings": 2, "width": 8, "blocks": 1}
+
 
 class RealNVP(Flow):
-    r"""A flow whose layers move one half of the values, given the other half:
-    :math:`z_1 = x_1, \; z_2 = (x_2 + t(x_1)) \odot e^{s(x_1)}`.
+    r"""A flow whose layers move one half of the values, given the other half. The halves are the
+    colours of a checkerboard, then halves of the channels; after each scale one half of the values
+    is done.
 
-    The halves are the colours of a checkerboard, then halves of the channels; after each scale one
-    half of the values is done.
+    .. math:: z_1 = x_1, \qquad z_2 = (x_2 + t(x_1)) \odot e^{s(x_1)}
+
+    The density is that of :class:`genbench.families.flow.Flow`, the layers are couplings of
+    :mod:`genbench.nn.bijections`.
+
+    Symbols:
+        :math:`x_1, x_2`: the channels ``kept`` and ``moved`` of a coupling layer.
+        :math:`t, s`: halves of what its ``network`` puts out, s after a soft bound.
 
     References:
-        Density Estimation Using Real NVP, Dinh, Sohl-Dickstein, Bengio, 2017,
-        https://arxiv.org/abs/1605.08803 Neural Spline Flows, Durkan, Bekasov, Murray, Papamakarios,
-        2019, https://arxiv.org/abs/1906.04032 (``coupling: spline``) Flow++, Ho, Chen, Srinivas,
-        Duan, Abbeel, 2019, https://arxiv.org/abs/1902.00275 (``dequantize: variational``)
+        Dinh, Sohl-Dickstein, Bengio, "Density Estimation Using Real NVP", 2017,
+            https://arxiv.org/abs/1605.08803.
+        Durkan, Bekasov, Murray, Papamakarios, "Neural Spline Flows", 2019,
+            https://arxiv.org/abs/1906.04032 (``coupling: spline``).
+        Ho, Chen, Srinivas, Duan, Abbeel, "Flow++", 2019, https://arxiv.org/abs/1902.00275
+            (``dequantize: variational``).
 
     Differs: checkerboards are taken within squeezed cells, where the networks work at half the
     resolution; actnorm in place of batch norm.
@@ -50,15 +61,9 @@ class RealNVP(Flow):
     """
 
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
-        (DataSpec(2, 4, 2), {"scales": 1, "couplings": 2, "width": 8, "blocks": 1}),
-        (
-            DataSpec(2, 2, 4),
-            {"scales": 1, "couplings": 2, "width": 8, "blocks": 1, "coupling": "spline"},
-        ),
-        (
-            DataSpec(2, 2, 4),
-            {"scales": 1, "couplings": 2, "width": 8, "blocks": 1, "dequantize": "variational"},
-        ),
+        (DataSpec(2, 4, 2), _TINY),
+        (DataSpec(2, 2, 4), {**_TINY, "coupling": "spline"}),
+        (DataSpec(2, 2, 4), {**_TINY, "dequantize": "variational"}),
     )
 
     def __init__(
@@ -74,25 +79,23 @@ class RealNVP(Flow):
     ) -> None:
         check_positive(scales=scales, couplings=couplings, width=width, blocks=blocks)
         check_squeezes(spec, scales)
-        channels, stages = 1, []
+        channels = 1
+        stages = []
         for scale in range(scales):
             channels *= 4
-            layers: list[Bijection] = [Squeeze()]
             half = channels // 2
-            masks: list[tuple[int, ...]] = (
-                [CHECKERBOARD[i % 2] for i in range(couplings)] if scale == 0 else []
-            )
-            masks += [
-                tuple(range(half)) if i % 2 else tuple(range(half, channels))
-                for i in range(couplings)
-            ]
-            for mask in masks:
+            halves = (range(half, channels), range(half))
+            masks: list[Sequence[int]] = []
+            if scale == 0:
+                masks += [CHECKERBOARD[i % 2] for i in range(couplings)]
+            masks += [halves[i % 2] for i in range(couplings)]
+            layers: list[Bijection] = [Squeeze()]
+            for moved in masks:
                 layers += [
                     ActNorm(channels),
-                    Coupling(channels, mask, width=width, blocks=blocks, kind=coupling),
+                    Coupling(channels, moved, width=width, blocks=blocks, kind=coupling),
                 ]
             stages.append(layers)
             channels = half
-        super().__init__(
-            spec, flow=Multiscale(stages, (1, spec.height, spec.width)), dequantize=dequantize
-        )
+        flow = Multiscale(stages, (1, spec.height, spec.width))
+        super().__init__(spec, flow=flow, dequantize=dequantize)

@@ -19,6 +19,13 @@ from genbench.nn.splines import BINS, spline
 __all__ = ["ActNorm", "Bijection", "Composition", "Coupling", "InvertibleMixing", "Squeeze"]
 
 KINDS = ("affine", "spline")
+LOG_SCALE_LIMIT = 2.0
+"""Bound of an affine coupling's s, by a tanh as in RealNVP, where each channel learns its bound: a
+layer stretches by e^2 at most.
+"""
+STD_FLOOR = 1e-3
+"""Least standard deviation that ActNorm divides by: a channel may be constant in the first images.
+"""
 
 
 class Bijection(nn.Module, ABC):
@@ -26,13 +33,13 @@ class Bijection(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The image of ``x`` (B, C, H, W), and log |det| of the Jacobian (B,)."""
+        """The z of ``x`` (B, C, H, W), and log |det| of the Jacobian (B,)."""
 
     @abstractmethod
     def inverse(self, z: Tensor) -> Tensor:
         """The ``x`` that ``forward`` maps to ``z``."""
 
-    def start(self, x: Tensor) -> None:
+    def init_from_data(self, x: Tensor) -> None:
         """Set parameters from the first values (B, C, H, W) that reach this layer; most have none
         to set.
         """
@@ -49,21 +56,21 @@ class Composition(Bijection):
         """Through all of them, the first one first."""
         log_det = x.new_zeros(len(x))
         for part in self.parts:
-            x, more = part(x)
-            log_det = log_det + more
+            x, part_log_det = part(x)
+            log_det = log_det + part_log_det
         return x, log_det
 
     def inverse(self, z: Tensor) -> Tensor:
-        """The way back."""
+        """Back through all of them, the last one first."""
         for part in reversed(self.parts):
             z = part.inverse(z)  # type: ignore[operator]
         return z
 
     @torch.no_grad()
-    def start(self, x: Tensor) -> None:
-        """Let each set itself from what reaches it."""
+    def init_from_data(self, x: Tensor) -> None:
+        """Each from what reaches it."""
         for part in self.parts:
-            part.start(x)  # type: ignore[operator]
+            part.init_from_data(x)  # type: ignore[operator]
             x, _ = part(x)
 
 
@@ -77,7 +84,7 @@ class Squeeze(Bijection):
         return F.pixel_unshuffle(x, 2), x.new_zeros(len(x))
 
     def inverse(self, z: Tensor) -> Tensor:
-        """The way back."""
+        """(B, 4C, H/2, W/2) to (B, C, H, W)."""
         return F.pixel_shuffle(z, 2)
 
 
@@ -88,25 +95,24 @@ class ActNorm(Bijection):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.shift, self.log_scale = (
-            nn.Parameter(torch.zeros(channels, 1, 1)),
-            nn.Parameter(torch.zeros(channels, 1, 1)),
-        )
+        self.shift = nn.Parameter(torch.zeros(channels, 1, 1))
+        self.log_scale = nn.Parameter(torch.zeros(channels, 1, 1))
 
     @torch.no_grad()
-    def start(self, x: Tensor) -> None:
+    def init_from_data(self, x: Tensor) -> None:
         """Mean and standard deviation of these values."""
-        self.shift.copy_(-x.mean((0, 2, 3))[:, None, None])
-        self.log_scale.copy_(-x.std((0, 2, 3)).clamp(min=1e-3).log()[:, None, None])
+        mean, std = x.mean((0, 2, 3)), x.std((0, 2, 3)).clamp(min=STD_FLOOR)  # (C,)
+        self.shift.copy_(-mean[:, None, None])
+        self.log_scale.copy_(-std.log()[:, None, None])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(x + shift) * scale."""
-        return (x + self.shift) * self.log_scale.exp(), (
-            self.log_scale.sum() * x[0, 0].numel()
-        ).expand(len(x))
+        """To z = (x + shift) * scale."""
+        places = x[0, 0].numel()
+        log_det = self.log_scale.sum() * places
+        return (x + self.shift) * self.log_scale.exp(), log_det.expand(len(x))
 
     def inverse(self, z: Tensor) -> Tensor:
-        """The way back."""
+        """To x = z / scale - shift."""
         return z * (-self.log_scale).exp() - self.shift
 
 
@@ -128,17 +134,16 @@ class InvertibleMixing(Bijection):
         diagonal = upper.diagonal()
         self.register_buffer("permutation", permutation)
         self.register_buffer("sign", diagonal.sign())
-        self.lower, self.upper = nn.Parameter(lower.tril(-1)), nn.Parameter(upper.triu(1))
+        self.lower = nn.Parameter(lower.tril(-1))
+        self.upper = nn.Parameter(upper.triu(1))
         self.log_diagonal = nn.Parameter(diagonal.abs().log())
 
     def matrix(self) -> Tensor:
         """The mixing matrix (C, C)."""
         eye = torch.eye(len(self.sign), dtype=self.lower.dtype, device=self.lower.device)
-        return (
-            self.permutation
-            @ (self.lower.tril(-1) + eye)
-            @ (self.upper.triu(1) + torch.diag(self.sign * self.log_diagonal.exp()))
-        )
+        lower = self.lower.tril(-1) + eye
+        upper = self.upper.triu(1) + torch.diag(self.sign * self.log_diagonal.exp())
+        return self.permutation @ lower @ upper
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mixed channels, never in reduced precision: these are the data themselves, of which the
@@ -146,10 +151,12 @@ class InvertibleMixing(Bijection):
         """
         with full_precision(x.device):
             mixed = F.conv2d(x, self.matrix()[:, :, None, None])
-        return mixed, (self.log_diagonal.sum() * x[0, 0].numel()).expand(len(x))
+        places = x[0, 0].numel()
+        log_det = self.log_diagonal.sum() * places
+        return mixed, log_det.expand(len(x))
 
     def inverse(self, z: Tensor) -> Tensor:
-        """The way back, by the inverse in double precision."""
+        """Channels mixed by the inverse matrix, which is computed in double precision."""
         inverse = torch.linalg.inv(self.matrix().double()).to(z.dtype)
         return F.conv2d(z, inverse[:, :, None, None])
 
@@ -182,9 +189,9 @@ class Coupling(Bijection):
     r"""Some channels are moved by a monotone map whose parameters a network reads from the others,
     which stay.
 
-    Affine: :math:`z = (x + t) \odot e^{s}` with :math:`s` kept within ``LIMIT``; spline: a monotone
-    rational-quadratic spline of each value (Durkan, Bekasov, Murray, Papamakarios, "Neural Spline
-    Flows", 2019). It starts as the identity.
+    Affine: :math:`z = (x + t) \odot e^{s}` with :math:`s` kept within ``LOG_SCALE_LIMIT``; spline:
+    a monotone rational-quadratic spline of each value (Durkan, Bekasov, Murray, Papamakarios,
+    "Neural Spline Flows", 2019). It starts as the identity.
 
     Arguments:
         channels: of the input.
@@ -194,8 +201,6 @@ class Coupling(Bijection):
         kind: ``affine`` or ``spline``.
         context: channels of a further input that the network reads.
     """
-
-    LIMIT = 2.0
 
     order: Tensor
 
@@ -213,37 +218,49 @@ class Coupling(Bijection):
         if kind not in KINDS:
             raise UserError(f"coupling: unknown {kind!r}{near(kind, KINDS)}")
         self.kind = kind
-        self.moved, self.kept = list(moved), [c for c in range(channels) if c not in set(moved)]
-        self.register_buffer(
-            "order", torch.tensor([*self.kept, *self.moved]).argsort(), persistent=False
-        )
+        self.moved = list(moved)
+        self.kept = [c for c in range(channels) if c not in set(moved)]
+        order = torch.tensor([*self.kept, *self.moved]).argsort()
+        self.register_buffer("order", order, persistent=False)
+        # parameters of a value: t and s, or the spline's widths, heights and inner slopes
         self.each = 2 if kind == "affine" else 3 * BINS - 1
-        self.network = _Network(
-            len(self.kept) + context, self.each * len(self.moved), width, blocks
-        )
-
-    def _params(self, kept: Tensor, context: Tensor | None) -> Tensor:
-        """(B, moved, H, W, each)."""
-        h = self.network(kept if context is None else torch.cat([kept, context], 1))
-        return h.unflatten(1, (len(self.moved), self.each)).permute(0, 1, 3, 4, 2)
+        outputs = self.each * len(self.moved)
+        self.network = _Network(len(self.kept) + context, outputs, width, blocks)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The moved channels moved."""
-        params, values = self._params(x[:, self.kept], context), x[:, self.moved]
+        """(B, C, H, W), and a further input of the same height and width, to z and log |det|."""
+        kept, values = x[:, self.kept], x[:, self.moved]
+        params = self._params(kept, context)
         if self.kind == "affine":
-            shift, log_scale = params[..., 0], self.LIMIT * (params[..., 1] / self.LIMIT).tanh()
-            moved, log_det = (values + shift) * log_scale.exp(), log_scale
+            shift, log_det = _shift_and_log_scale(params)
+            moved = (values + shift) * log_det.exp()
         else:
             moved, log_det = spline(values, params)
-        return self._joined(x, moved), log_det.flatten(1).sum(1)
+        return self._joined(kept, moved), log_det.flatten(1).sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """The way back: the kept channels are still there to read the parameters from."""
-        params, values = self._params(z[:, self.kept], context), z[:, self.moved]
+        """The kept channels are still there to read the parameters from."""
+        kept, values = z[:, self.kept], z[:, self.moved]
+        params = self._params(kept, context)
         if self.kind == "affine":
-            shift, log_scale = params[..., 0], self.LIMIT * (params[..., 1] / self.LIMIT).tanh()
-            return self._joined(z, values * (-log_scale).exp() - shift)
-        return self._joined(z, spline(values, params, inverse=True)[0])
+            shift, log_scale = _shift_and_log_scale(params)
+            moved = values * (-log_scale).exp() - shift
+        else:
+            moved, _ = spline(values, params, inverse=True)
+        return self._joined(kept, moved)
 
-    def _joined(self, x: Tensor, moved: Tensor) -> Tensor:
-        return torch.cat([x[:, self.kept], moved], 1)[:, self.order]
+    def _params(self, kept: Tensor, context: Tensor | None) -> Tensor:
+        """Parameters of the moved channels' map, (B, moved, H, W, each)."""
+        read = kept if context is None else torch.cat([kept, context], 1)
+        h = self.network(read)  # (B, moved * each, H, W)
+        return h.unflatten(1, (len(self.moved), self.each)).permute(0, 1, 3, 4, 2)
+
+    def _joined(self, kept: Tensor, moved: Tensor) -> Tensor:
+        """Channels in their order."""
+        return torch.cat([kept, moved], 1)[:, self.order]
+
+
+def _shift_and_log_scale(params: Tensor) -> tuple[Tensor, Tensor]:
+    """Of an affine coupling, (B, moved, H, W) each, from the network's (B, moved, H, W, 2)."""
+    shift, raw = params[..., 0], params[..., 1]
+    return shift, LOG_SCALE_LIMIT * (raw / LOG_SCALE_LIMIT).tanh()

@@ -12,6 +12,9 @@ class ConditionalBatchNorm2d(nn.Module):
     r"""Batch normalisation whose gain and shift are those of the label:
     :math:`\gamma_y \hat{x} + \beta_y`.
 
+    In the code :math:`\gamma_y` and :math:`\beta_y` are the halves of a row of ``labels``, ones and
+    zeros at first; :math:`\hat{x}` comes from ``norm``.
+
     Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", 2017,
     https://arxiv.org/abs/1610.07629.
 
@@ -33,7 +36,7 @@ class ConditionalBatchNorm2d(nn.Module):
         x = self.norm(x)
         if self.labels is None:
             return x
-        gain, shift = (
-            self.labels(y).to(x.dtype)[:, :, None, None].chunk(2, 1)
-        )  # in float32 they would take the features with them
+        # in the features' type: in float32 the product would be float32 too
+        affine = self.labels(y).to(x.dtype)[:, :, None, None]  # (B, 2C, 1, 1)
+        gain, shift = affine.chunk(2, 1)
         return torch.addcmul(shift, gain, x)

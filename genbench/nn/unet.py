@@ -21,23 +21,32 @@ GROUP = 16
 """Channels of a group of the group norm: one of the two settings of Wu, He, "Group Normalization",
 2018; the faster one on a CPU.
 """
+MAX_FREQUENCY = 1000
+"""Highest angular frequency of the sines of the time, which lies in [0, 1]: it tells steps of a
+thousandth apart.
+"""
 
 
 class UNet(nn.Module):
     """Images and a time to as many output channels, at the images' resolution.
 
-    Down through the resolutions, residual blocks at each, attention at the lowest, and up again
-    with what was seen on the way down. Images are cut into patches first, so that no convolution
-    runs on more places than needed; for the same reason the way up makes four places of one by
-    sub-pixel convolution (Shi et al., 2016, https://arxiv.org/abs/1609.05158). Ronneberger,
-    Fischer, Brox, "U-Net", 2015, https://arxiv.org/abs/1505.04597; the blocks are those of Ho,
-    Jain, Abbeel, 2020. With group norm a linear path leads around the last norm.
+    Residual blocks at each resolution on a path down, attention at the lowest, and a path up that
+    reads all features of the path down by skip connections. Images are cut into patches first, so
+    that no convolution runs on more places than needed; for the same reason the path up makes four
+    places of one by sub-pixel convolution. With group norm a linear path bypasses the last norm.
+
+    References:
+        Ronneberger, Fischer, Brox, "U-Net", 2015, https://arxiv.org/abs/1505.04597.
+        Ho, Jain, Abbeel, "Denoising Diffusion Probabilistic Models", 2020,
+            https://arxiv.org/abs/2006.11239 (residual blocks, embedding of the time).
+        Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+            Convolutional Neural Network", 2016, https://arxiv.org/abs/1609.05158.
 
     Arguments:
         spec: whose images it reads; height and width divisible by ``patch``.
         inputs, outputs: channels of the input and of the output.
-        widths: channels at each resolution, the highest first.
-        blocks: residual blocks at each resolution on the way down; one more on the way up.
+        widths: channels at each resolution, the highest first; multiples of ``GROUP``.
+        blocks: residual blocks at each resolution on the path down; one more on the path up.
         patch: edge of the patches that images are cut into.
         norm: ``group``, labels joining the time; or ``batch``, labels giving each norm its gain and
             shift.
@@ -67,41 +76,33 @@ class UNet(nn.Module):
         if spec.height % patch or spec.width % patch:
             raise UserError(f"patch: must divide {spec.height} x {spec.width}, got {patch}")
         self.patch, self.width = patch, widths[0]
-        time = 4 * widths[0]
+        self.blocks, self.levels = blocks, len(widths)
+        time = 4 * widths[0]  # channels of the embedding of the time, as in Ho et al.
         self.time = nn.Sequential(nn.Linear(widths[0], time), nn.SiLU(), nn.Linear(time, time))
         self.labels = nn.Embedding(classes + 1, time) if classes and norm == "group" else None
         table = classes + 1 if classes and norm == "batch" else 0
         self.first = conv3x3(inputs * patch**2, widths[0])
-        self.down, self.up, self.shrink, self.grow = (
-            nn.ModuleList(),
-            nn.ModuleList(),
-            nn.ModuleList(),
-            nn.ModuleList(),
-        )
-        seen, channels = [widths[0]], widths[0]
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
+        channels = widths[0]
+        skips = [channels]  # of the features that the path up reads, the last one first
         for level, width in enumerate(widths):
             for _ in range(blocks):
                 self.down.append(_Block(channels, width, time, norm, table))
                 channels = width
-                seen.append(channels)
-            if level < len(widths) - 1:
+                skips.append(channels)
+            if level < self.levels - 1:
                 self.shrink.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
-                seen.append(channels)
-        self.middle = nn.ModuleList(
-            [
-                _Block(channels, channels, time, norm, table),
-                _Block(channels, channels, time, norm, table),
-            ]
-        )
+                skips.append(channels)
+        self.middle = nn.ModuleList(_Block(channels, channels, time, norm, table) for _ in range(2))
         self.attention = _Attention(channels, heads, norm, table)
         for level, width in reversed(list(enumerate(widths))):
             for _ in range(blocks + 1):
-                self.up.append(_Block(channels + seen.pop(), width, time, norm, table))
+                self.up.append(_Block(channels + skips.pop(), width, time, norm, table))
                 channels = width
             if level:
                 channels = widths[level - 1]
                 self.grow.append(conv3x3(width, 4 * channels))
-        self.blocks, self.levels = blocks, len(widths)
         self.norm = _norm(norm, channels, table)
         self.out = _zero(conv3x3(channels, outputs * patch**2))
         # Group norm takes away how strong its input is, and so how much noise is left: a sampler
@@ -112,37 +113,50 @@ class UNet(nn.Module):
         """(B, inputs, H, W), times (B,) in [0, 1] and labels (B,), ``classes`` for no label, to (B,
         outputs, H, W).
         """
-        time = self.time(_waves(t, self.width))
-        if self.labels is not None:
-            time = time + self.labels(y)
-        time = F.silu(time)
-        h = F.pixel_unshuffle(x, self.patch)
+        time = self._embedded(t, y)  # (B, 4 widths[0])
+        h = F.pixel_unshuffle(x, self.patch)  # (B, inputs patch^2, H / patch, W / patch)
         if h.device.type == "cpu":  # whose convolutions are faster on features in this layout
             h = h.contiguous(memory_format=torch.channels_last)
-        h = self.first(h)
-        seen, blocks = [h], iter(self.down)
-        for level in range(self.levels):
-            for _ in range(self.blocks):
-                h = next(blocks)(h, time, y)
-                seen.append(h)
-            if level < self.levels - 1:
-                h = self.shrink[level](h)
-                seen.append(h)
-        h = self.middle[1](self.attention(self.middle[0](h, time, y), y), time, y)
-        blocks = iter(self.up)
-        for level in range(self.levels):
-            for _ in range(self.blocks + 1):
-                h = next(blocks)(torch.cat([h, seen.pop()], 1), time, y)
-            if level < self.levels - 1:
-                height, width = seen[-1].shape[-2:]
-                h = F.pixel_shuffle(self.grow[level](h), 2)[
-                    :, :, :height, :width
-                ]  # cut where an odd size was halved
+        skips = self._down(self.first(h), time, y)
+        first, last = self.middle
+        h = self.attention(first(skips[-1], time, y), y)
+        h = self._up(last(h, time, y), skips, time, y)  # (B, widths[0], H / patch, W / patch)
         out = self.out(F.silu(_normed(self.norm, h, y)))
         if self.around is not None:
             out = out + self.around(h)
         out = F.pixel_shuffle(out, self.patch)
         return out.float() if out.dtype == torch.bfloat16 else out
+
+    def _embedded(self, t: Tensor, y: Tensor | None) -> Tensor:
+        """Time (B,), and label where it joins the time, as features (B, 4 widths[0])."""
+        time = self.time(_waves(t, self.width))
+        if self.labels is not None:
+            time = time + self.labels(y)
+        return F.silu(time)
+
+    def _down(self, h: Tensor, time: Tensor, y: Tensor | None) -> list[Tensor]:
+        """All features of the path down, from the first layer's on."""
+        skips, blocks = [h], iter(self.down)
+        for level in range(self.levels):
+            for _ in range(self.blocks):
+                h = next(blocks)(h, time, y)
+                skips.append(h)
+            if level < self.levels - 1:
+                h = self.shrink[level](h)
+                skips.append(h)
+        return skips
+
+    def _up(self, h: Tensor, skips: list[Tensor], time: Tensor, y: Tensor | None) -> Tensor:
+        """Back to the highest resolution; each block reads one of ``skips``, the last one first."""
+        blocks = iter(self.up)
+        for level in range(self.levels):
+            for _ in range(self.blocks + 1):
+                h = next(blocks)(torch.cat([h, skips.pop()], 1), time, y)
+            if level < self.levels - 1:
+                height, width = skips[-1].shape[-2:]
+                h = F.pixel_shuffle(self.grow[level](h), 2)
+                h = h[:, :, :height, :width]  # cut where an odd size was halved
+        return h
 
 
 class _Block(nn.Module):
@@ -150,13 +164,16 @@ class _Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, time: int, norm: str, table: int) -> None:
         super().__init__()
-        self.norm_first, self.norm_last = _norm(norm, inputs, table), _norm(norm, outputs, table)
-        self.first, self.last = conv3x3(inputs, outputs), _zero(conv3x3(outputs, outputs))
+        self.norm_first = _norm(norm, inputs, table)
+        self.norm_last = _norm(norm, outputs, table)
+        self.first = conv3x3(inputs, outputs)
+        self.last = _zero(conv3x3(outputs, outputs))
         self.time = nn.Linear(time, outputs)
         self.around = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, time: Tensor, y: Tensor | None) -> Tensor:
-        h = self.first(F.silu(_normed(self.norm_first, x, y))) + self.time(time)[:, :, None, None]
+        h = self.first(F.silu(_normed(self.norm_first, x, y)))
+        h = h + self.time(time)[:, :, None, None]
         return self.around(x) + self.last(F.silu(_normed(self.norm_last, h, y)))
 
 
@@ -171,32 +188,25 @@ class _Attention(nn.Module):
             )
         self.heads = heads
         self.norm = _norm(norm, channels, table)
-        self.qkv, self.out = (
-            nn.Conv2d(channels, 3 * channels, 1),
-            _zero(nn.Conv2d(channels, channels, 1)),
-        )
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = _zero(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
-        q, k, v = (
-            self.qkv(_normed(self.norm, x, y))
-            .flatten(2)
-            .unflatten(1, (3, self.heads, -1))
-            .transpose(3, 4)
-            .unbind(1)
-        )
+        qkv = self.qkv(_normed(self.norm, x, y)).flatten(2)  # (B, 3C, HW)
+        split = qkv.unflatten(1, (3, self.heads, -1)).transpose(3, 4)
+        q, k, v = split.unbind(1)  # (B, heads, HW, C / heads) each
         # Written out: with so few places it is several times as fast on a CPU as the library's
         # blockwise attention.
-        weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(3)
-        h = (weights @ v).transpose(2, 3).flatten(1, 2)
+        weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[3])).softmax(3)  # (B, heads, HW, HW)
+        h = (weights @ v).transpose(2, 3).flatten(1, 2)  # (B, C, HW)
         return x + self.out(h.unflatten(2, x.shape[2:]))
 
 
 def _norm(kind: str, channels: int, table: int) -> nn.Module:
-    return (
-        nn.GroupNorm(channels // GROUP, channels)
-        if kind == "group"
-        else ConditionalBatchNorm2d(channels, table)
-    )
+    """The normalisation of features; of labels of a ``table`` with batch norm."""
+    if kind == "group":
+        return nn.GroupNorm(channels // GROUP, channels)
+    return ConditionalBatchNorm2d(channels, table)
 
 
 def _normed(norm: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:
@@ -211,9 +221,9 @@ def _zero(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 def _waves(t: Tensor, width: int) -> Tensor:
-    """Sines and cosines (B, width) of times (B,) in [0, 1], of angular frequencies from 1 to 1000:
-    those that tell steps of a thousandth apart.
+    """Sines and cosines (B, width) of times (B,) in [0, 1], of angular frequencies from 1 to
+    ``MAX_FREQUENCY``.
     """
-    frequencies = torch.exp(torch.linspace(0, math.log(1000), width // 2, device=t.device))
-    angles = t[:, None] * frequencies
+    exponents = torch.linspace(0, math.log(MAX_FREQUENCY), width // 2, device=t.device)
+    angles = t[:, None] * torch.exp(exponents)
     return torch.cat([angles.sin(), angles.cos()], 1)

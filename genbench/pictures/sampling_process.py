@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -57,15 +56,12 @@ def trace(
     """All states of sampling ``n`` images, uint8 (frames, n, 1, H, W) on the CPU; without ``y``
     every class in turn.
 
-    ``sampler`` holds keywords of ``sample``, such as an entry's; those that ``frames`` does not
-    take change no state but the last. A sampler that goes on from chains of training (``start``) is
-    shown from the beginning of a chain, and as long as the model has it by default.
+    ``sampler`` holds keywords of ``sample``, such as an entry's; ``trace_options`` of the model
+    says with which of them the process is shown.
     """
     check_able(model, "show how it samples", Traceable)
     assert isinstance(model, Traceable)
-    taken = inspect.signature(model.frames).parameters
-    left_out = ("start", "burn_in") if "start" in sampler else ()
-    options = {key: value for key, value in sampler.items() if key in taken and key not in left_out}
+    options = model.trace_options(**sampler)
     frames = model.frames(n, labels_for(model, y, n), rng=rng, **options)
     return torch.stack([frame.cpu().clone() for frame in frames])
 

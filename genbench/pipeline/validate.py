@@ -14,11 +14,9 @@ from genbench.base import GenerativeModel, Traceable
 from genbench.config.params import Entry, Params
 from genbench.config.sources import naming_source
 from genbench.data.datasets import spec_of
-from genbench.errors import Mistakes, UserError, bind_options, check_positive
-from genbench.families.energy import EnergyBased
+from genbench.errors import Mistakes, UserError, bind_options
 from genbench.hardware.compute import Compute
 from genbench.hardware.precision import check_operations, computes_bfloat16
-from genbench.mcmc.ais import check_ais
 from genbench.registry import BrokenModel, blamed, build
 from genbench.scoring import metrics
 from genbench.scoring.likelihood import score_options
@@ -54,22 +52,7 @@ def _checked(entry: Entry, compute: Compute) -> GenerativeModel:
     )
     preparing, scoring = score_options(model, entry)
     with _named(f"{where}.score"):
-        check_positive(
-            **{
-                key: value
-                for key, value in {**preparing, "draws": scoring.get("draws", 1)}.items()
-                if isinstance(value, int)
-            }
-        )
-        if isinstance(model, EnergyBased):
-            check_ais(
-                **{
-                    key: preparing[key]
-                    for key in ("chains", "temperatures", "ess_floor")
-                    if key in preparing
-                }
-            )
-        model.likelihood_passes(**scoring)
+        model.check_likelihood_options(preparing, scoring)
     if entry.sample and isinstance(model, Traceable):
         with _named(f"{where}.sample"):
             _start_sampling(model, entry)

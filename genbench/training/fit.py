@@ -184,7 +184,7 @@ class _Loop:
             out: Step = phase.loss(x, y, rng=rng, progress=progress)
         out.loss.backward()
         norm = state.update(step)
-        self.model.after_step(phase.name, out.carry, rng=rng, progress=progress)
+        self.model.after_step(phase.name, out.aux, rng=rng, progress=progress)
         self.state.clock.images += len(x)
         for name, value in (("loss", out.loss), ("grad_norm", norm), *out.logs.items()):
             logged.setdefault(f"{phase.name}/{name}", []).append(value.detach())

@@ -49,7 +49,7 @@ def train(model: GenerativeModel, steps: int = 200, lr: float = 0.02) -> Generat
             model.zero_grad(set_to_none=True)
             out.loss.backward()
             optimizer.step()
-            model.after_step(phase.name, out.carry, rng=g, progress=progress)
+            model.after_step(phase.name, out.aux, rng=g, progress=progress)
     return model.eval()
 
 
