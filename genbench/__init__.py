@@ -25,7 +25,7 @@ def load(run: str | PathLike[str], *, device: str = "cpu") -> GenerativeModel:
 
     Raises:
         FileNotFoundError: there are no weights there.
-        ValueError: the file is no genbench checkpoint, or belongs to another architecture.
+        ValueError: the file holds no weights of genbench, or belongs to another architecture.
 
     Example:
         >>> model = genbench.load("runs/quick/made")  # doctest: +SKIP

@@ -58,7 +58,7 @@ def load(run: str | PathLike[str], *, device: torch.device | str = "cpu") -> Gen
 
     Raises:
         FileNotFoundError: there are no weights there.
-        UserError: damaged, no genbench checkpoint, or one of another architecture; names the file
+        UserError: damaged, no weights of genbench, or one of another architecture; names the file
             and the difference.
     """
     path = Path(run)

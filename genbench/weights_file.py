@@ -73,7 +73,7 @@ def read_weights(path: Path) -> Weights:
     form = about.pop("format", None) if isinstance(about, dict) else about
     if form not in (FORMAT, _WITHOUT_CHECKSUM):
         raise UserError(
-            f"{path} is no genbench checkpoint: its format is {form!r}, not {FORMAT!r}; {_MEND}"
+            f"{path} holds no weights of genbench: its format is {form!r}, not {FORMAT!r}; {_MEND}"
         )
     noted, content = (
         about.pop(CHECKSUM, None),

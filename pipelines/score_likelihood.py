@@ -94,7 +94,7 @@ def run(
 
 
 def _prepare(model: GenerativeModel, entry: Entry, work: Workspace) -> dict[str, float]:
-    """``prepare_likelihood``, once per checkpoint: its result and the buffers that it may have set
+    """``prepare_likelihood``, once for the weights: its result and the buffers that it may have set
     are kept.
     """
     options, _ = score_options(model, entry)

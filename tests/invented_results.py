@@ -192,13 +192,13 @@ def everything(bench: Bench) -> Bench:
     image = io.BytesIO()
     Image.new("L", (8, 8)).save(image, "PNG")
     write_bytes(run / "pictures" / "walk.png", image.getvalue())
-    visual = {
+    picture = {
         "file": "walk.png",
         "kind": "interpolation",
         "title": "A <walk>",
         "caption": "from a to b",
     }
-    write_json(run / "pictures" / "pictures.json", [visual])
+    write_json(run / "pictures" / "pictures.json", [picture])
     bench.add("delta", "delta", bits=1.0)
     bench.add("gamma", "gamma", fid=3.0)
     bench.add("floor", "floor", fid=0.5)

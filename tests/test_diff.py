@@ -247,7 +247,7 @@ WEIGHTS: dict[str, Change] = {
     "metadata.seed: 0 and 1": tensors(
         lambda t: t, {"genbench": METADATA["genbench"].replace('"seed": 0', '"seed": 1')}
     ),
-    "is no genbench checkpoint: its format is None": tensors(lambda t: t, {"other": "1"}),
+    "holds no weights of genbench: its format is None": tensors(lambda t: t, {"other": "1"}),
     "weights.safetensors: only in the first": removed("weights.safetensors"),
     "weights.safetensors: cannot be compared: ": content("weights.safetensors", b"\x10\x00"),
 }

@@ -15,7 +15,7 @@ from pipelines import report
 from tests.invented_results import Bench, fake_class, row
 
 NAN = b'{"value": NaN, "stderr": null, "n": 1, "higher_is_better": false}'
-VISUAL = b'[{"file": "%s", "kind": "process", "title": "t", "caption": "c"}]'
+PICTURE = b'[{"file": "%s", "kind": "process", "title": "t", "caption": "c"}]'
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ VISUAL = b'[{"file": "%s", "kind": "process", "title": "t", "caption": "c"}]'
         ("history.csv", b"step,loss/loss\n1,abc\n"),
         ("samples.npz", b"PK"),
         ("sampling.json", b"{}"),
-        ("pictures/pictures.json", VISUAL % b"../../weights.png"),
-        ("pictures/pictures.json", VISUAL % b"gone.png"),
+        ("pictures/pictures.json", PICTURE % b"../../weights.png"),
+        ("pictures/pictures.json", PICTURE % b"gone.png"),
     ],
 )
 def test_a_damaged_file_costs_its_own_entry_only(bench: Bench, file: str, content: bytes) -> None:
