@@ -4,11 +4,11 @@ eager, batches from a DataLoader.
 The plain loop is what a tutorial has: a data set that makes a tensor of a PIL image at each access,
 a shuffling DataLoader, Adam, one optimiser per phase. Ours are the steps of ``fit`` with the
 entry's arithmetic, clipping, weight average and checks; validation is in neither. Each has a
-process of its own, and runs are taken in turn: ours, set up as a stage is; the plain one as a script is;
-and the plain one with the allocator set as ours. Writes benchmarks/results/plain_loop.json, with
-the operations that take most of the time of ours, and with what the precision alone brings a
-convolution on this machine, memory kept in both: the ratio that a network of nothing but
-convolutions would have.
+process of its own, and runs are taken in turn: ours, set up as a stage is; the plain one as a
+script is; and the plain one with the allocator set as ours. Writes
+benchmarks/results/plain_loop.json, with the operations that take most of the time of ours, and with
+what the precision alone brings a convolution on this machine, memory kept in both: the ratio that a
+network of nothing but convolutions would have.
 
     python -m benchmarks.plain_loop [--entries vae,vq_vae,dcgan,hinge_gan] [--profiles quick,full]
     [--repeats 3] [--images 6400]
