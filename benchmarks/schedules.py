@@ -20,12 +20,7 @@ from torch import Generator, Tensor
 from benchmarks.common import publish
 from genbench.base import DataSpec
 from genbench.families.diffusion import GaussianDiffusion
-from genbench.nn.noise_schedule import (
-    Schedule,
-    linear_schedule,
-    log_snr_schedule,
-    schedule_of,
-)
+from genbench.nn.noise_schedule import Schedule, linear_schedule, log_snr_schedule, schedule_of
 
 SPEC = DataSpec(1, 1, 256)
 PIXELS = {"grey": range(108, 148), "black": range(1)}

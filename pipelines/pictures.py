@@ -9,7 +9,7 @@ from genbench.config.params import Params
 from genbench.data.splits import load_split
 from genbench.files import replace_directory, write_bytes, write_json
 from genbench.hardware import device
-from genbench.pictures import gallery
+from genbench.pictures import kinds
 from genbench.pictures.picture import LIST
 from genbench.seeding import generator_for
 from genbench.weights import load
@@ -36,7 +36,7 @@ def run(params: Params, name: str, *, data: Path, weights: Path, pictures: Path)
     rng_for = functools.partial(generator_for, "visuals", name, entry.seed, device=place)
     with replace_directory(pictures) as folder:
         listed = []
-        for picture in gallery.everything(model, x, y, rng_for=rng_for, sampler=entry.sample):
+        for picture in kinds.everything(model, x, y, rng_for=rng_for, sampler=entry.sample):
             write_bytes(folder / picture.file, picture.data)
             listed.append(picture.listed)
         write_json(folder / LIST, listed)

@@ -14,8 +14,8 @@ import yaml
 
 from genbench.config.layout import Layout
 from genbench.config.load import load_params
+from genbench.config.origins import as_yaml, heirs
 from genbench.config.params import Params
-from genbench.config.sources import as_yaml, heirs
 from genbench.config.stages import ENTRY_STAGES
 from genbench.errors import UserError
 from genbench.pipeline.validate import check_params

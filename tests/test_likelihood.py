@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood
 from genbench.config.params import Entry
-from genbench.data.strided import strided
+from genbench.data.subsets import strided
 from genbench.errors import UserError
 from genbench.scoring.likelihood import (
     Plan,

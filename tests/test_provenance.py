@@ -16,7 +16,7 @@ from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.files import read_json
-from genbench.pipeline.repro import check_workspace
+from genbench.pipeline.executor import check_workspace
 from genbench.pipeline.stage_runner import call_stage
 from pipelines.train import _version
 

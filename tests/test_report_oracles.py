@@ -15,9 +15,9 @@ import torch
 
 from genbench.config.layout import Layout
 from genbench.files import read_json, write_json
+from genbench.report.columns import COLUMNS
 from genbench.report.page import Material, page
 from genbench.report.tables import csv_table, markdown
-from genbench.report.text import COLUMNS
 from genbench.results import entry as reading
 from genbench.scoring.metrics import metric_names, score
 from genbench.scoring.metrics.base import FeatureSet

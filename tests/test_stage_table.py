@@ -23,7 +23,7 @@ from genbench.config.params import Entry, Params
 from genbench.config.stages import DATASET_STAGES, ENTRY_STAGES, LAST_STAGES, STAGES, before
 from genbench.errors import UserError
 from genbench.pipeline.fingerprints import entry_fingerprint, shared_fingerprint
-from genbench.pipeline.sources import SOURCE_ROOT, Sources
+from genbench.pipeline.source_hashes import SOURCE_ROOT, Sources
 from genbench.pipeline.stage_runner import call_stage, stage_places
 
 PROFILE = "${profile}"
@@ -223,7 +223,7 @@ from typer.testing import CliRunner
 from genbench.cli.main import app
 from genbench.config.layout import Layout
 from genbench.config.stages import LAST_STAGES, STAGES
-from genbench.report.text import COLUMNS
+from genbench.report.columns import COLUMNS
 assert LAST_STAGES[-1] == "shrink"
 places = [Layout(Path()).place(part, entry="made") for part in STAGES["shrink"].writes]
 assert places == [Path("runs/quick/made/thumbnails.npz")], places

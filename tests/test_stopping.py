@@ -15,15 +15,15 @@ RUN = """
 import subprocess, sys
 from genbench.pipeline import repro
 
-stop = repro._stop
+stop = executor._stop
 def told(child):
     print("stopping", flush=True)
     stop(child, patience=1)
-repro._stop = told
+executor._stop = told
 dvc = [sys.executable, "-c", sys.argv[1]]
 with (
     subprocess.Popen(dvc, stdout=subprocess.PIPE, text=True) as child,
-    repro._stopping(child),
+    executor._stopping(child),
 ):
     print(child.stdout.readline(), end="", flush=True)
     child.wait()
@@ -86,16 +86,16 @@ AFTERWARDS = """
 import os, signal, subprocess, sys
 from genbench.pipeline import repro
 
-stop = repro._stop
-repro._stop = lambda child: stop(child, patience=0)
+stop = executor._stop
+executor._stop = lambda child: stop(child, patience=0)
 both = (signal.SIGINT, signal.SIGTERM)
 before = [signal.getsignal(number) for number in both]
-with subprocess.Popen([sys.executable, "-c", ""]) as child, repro._stopping(child):
+with subprocess.Popen([sys.executable, "-c", ""]) as child, executor._stopping(child):
     assert child.wait() == 0
 assert [signal.getsignal(number) for number in both] == before
 try:
     sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
-    with subprocess.Popen(sleeping) as child, repro._stopping(child):
+    with subprocess.Popen(sleeping) as child, executor._stopping(child):
         os.kill(os.getpid(), signal.SIGTERM)
         child.wait()
 except SystemExit as stopped:

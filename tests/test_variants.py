@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from genbench.config.layout import Layout
-from genbench.report.text import columns, diagnostics
+from genbench.report.columns import columns, diagnostics
 from genbench.report.variants import inside, variants
 from genbench.scoring.records import Metric, read_record, write_record
 from tests.invented_results import Bench

@@ -28,7 +28,7 @@ def entries(params: Params) -> str:
 
 def dvc(root: Path) -> str:
     """Whether DVC can work in the project, and what it has run."""
-    from genbench.pipeline.repro import check_workspace
+    from genbench.pipeline.executor import check_workspace
 
     check_workspace(root)
     locked = [name for name in profiles(root) if Layout(root, name).dvc_lock.is_file()]

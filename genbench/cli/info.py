@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from genbench.cli.formula import plain_docstring
 from genbench.config.load import load_params
+from genbench.config.origins import as_yaml, heirs
 from genbench.config.params import Entry
-from genbench.config.sources import as_yaml, heirs
 from genbench.hardware.kind import in_words
 from genbench.scoring.records import Metric
 

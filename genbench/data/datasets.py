@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "dataset_names", "sizes_of", "source", "spec_of"]
 
-_PLUMBING = ("datasets", "download", "mirror", "raw_file", "splits", "strided")
+_PLUMBING = ("datasets", "download", "mirror", "raw_file", "splits", "subsets")
 
 
 class Source(Protocol):

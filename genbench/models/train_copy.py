@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec, GenerativeModel, Likelihood, Phase
-from genbench.data.strided import strided
+from genbench.data.subsets import strided
 from genbench.errors import check_positive
 
 __all__ = ["TrainCopy"]

@@ -24,7 +24,7 @@ from genbench.files import read_json
 from genbench.hardware.kind import MACHINE
 from genbench.pipeline.dvc_files import mend
 from genbench.processes.lock import claim, in_use
-from genbench.training.unfinished import IDENTITY
+from genbench.training.checkpoint_files import IDENTITY
 
 __all__ = ["Leftover", "clean", "leftovers"]
 

@@ -14,7 +14,7 @@ from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.config.stages import STAGES
 from genbench.hardware.kind import kind_of
-from genbench.training.unfinished import IDENTITY
+from genbench.training.checkpoint_files import IDENTITY
 
 __all__ = ["read_costs", "record_cost"]
 

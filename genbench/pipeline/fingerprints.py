@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from genbench import registry
-from genbench.config.dependencies import entry_params, shared_params
 from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params
+from genbench.config.stage_params import entry_params, shared_params
 from genbench.config.stages import ENTRY_STAGES, STAGES
 from genbench.errors import UserError, near
 from genbench.files import read_json, sha256
-from genbench.pipeline.sources import Sources
+from genbench.pipeline.source_hashes import Sources
 
 __all__ = [
     "SHARED_STAGES",

@@ -17,10 +17,10 @@ from genbench.hardware.isa import set_isa
 from genbench.pipeline.dvc_files import copies_kept, mend
 from genbench.pipeline.dvc_lock import stages_in
 from genbench.pipeline.estimate import announce
+from genbench.pipeline.executor import check_workspace, repro
 from genbench.pipeline.fingerprints import outdated_plugins
 from genbench.pipeline.forkserver import forkserver
 from genbench.pipeline.integrity import mend_outputs
-from genbench.pipeline.repro import check_workspace, repro
 from genbench.pipeline.targets import match_entries, pipeline_targets, target
 from genbench.processes.lock import hold
 

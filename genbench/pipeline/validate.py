@@ -11,8 +11,8 @@ import torch
 from torch import Generator
 
 from genbench.base import GenerativeModel, Traceable
+from genbench.config.origins import naming_source
 from genbench.config.params import Entry, Params
-from genbench.config.sources import naming_source
 from genbench.data.datasets import spec_of
 from genbench.errors import Mistakes, UserError, bind_options
 from genbench.hardware.compute import Compute

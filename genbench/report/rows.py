@@ -15,7 +15,7 @@ from typing import Any
 from genbench.base import Likelihood
 from genbench.config.params import Entry, Params
 from genbench.hardware.kind import in_words
-from genbench.report.text import COLUMNS
+from genbench.report.columns import COLUMNS
 from genbench.results.entry import EntryResults, Part
 from genbench.results.reader import Sampling, Training
 from genbench.results.schema import validate

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from genbench.config.params import Entry
-from genbench.report.text import Column, columns, count, diagnostics, duration
+from genbench.report.columns import Column, columns, diagnostics
+from genbench.report.text import count, duration
 from genbench.report.view import Cell, Table, cost_cell
 from genbench.report.view import cell as leaderboard_cell
 

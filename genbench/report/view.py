@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from genbench.report.columns import Column, columns
 from genbench.report.published import Line, best_of_family, literature
 from genbench.report.rows import KINDS
 from genbench.report.text import (
     KIND_NAMES,
     KIND_SENTENCES,
     MARKS,
-    Column,
-    columns,
     count,
     duration,
     number,

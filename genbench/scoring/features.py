@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from genbench.data.strided import strided
+from genbench.data.subsets import strided
 from genbench.errors import UserError
 from genbench.files import sha256
 from genbench.hardware.precision import full_precision

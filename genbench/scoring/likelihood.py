@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genbench.base import Diagnosed, GenerativeModel, Likelihood
 from genbench.config.params import Entry, Protocol
-from genbench.data.strided import strided
+from genbench.data.subsets import strided
 from genbench.errors import bind_options
 from genbench.scoring.records import Metric, Record
 from genbench.scoring.votes import votes

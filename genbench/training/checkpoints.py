@@ -31,7 +31,7 @@ from genbench.files import read_json, write_bytes, write_json
 from genbench.hardware.kind import MACHINE, in_words
 from genbench.processes.alive import alive, awaited_by
 from genbench.processes.lock import INTERVAL, PATIENCE, hold
-from genbench.training.unfinished import DONE, IDENTITY, LOCK
+from genbench.training.checkpoint_files import DONE, IDENTITY, LOCK
 
 __all__ = ["Workspace", "workspace"]
 

@@ -17,17 +17,17 @@ from torch import Tensor
 
 from genbench.base import GenerativeModel, Likelihood, Step
 from genbench.data.splits import Dataset
-from genbench.data.strided import strided
+from genbench.data.subsets import strided
 from genbench.progress import Progress
 from genbench.training.batch_norm import set_statistics
 from genbench.training.batches import Batches
 from genbench.training.checkpoints import Workspace
 from genbench.training.history import Fitted
+from genbench.training.loop_state import TrainingState
 from genbench.training.options import TrainOptions
 from genbench.training.ownership import buffers_of, modules_of
 from genbench.training.phase_state import PhaseState, set_train_mode
 from genbench.training.randomness import Randomness, RunIdentity
-from genbench.training.state import TrainingState
 from genbench.training.validation import Validation, averaged
 
 __all__ = ["fit"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from genbench.config.dependencies import entry_params, shared_params
 from genbench.config.params import Entry, Params
+from genbench.config.stage_params import entry_params, shared_params
 from genbench.config.stages import ENTRY_STAGES
 from genbench.hardware.compute import Compute
 from tests.params_factory import likelihood_images, protocol

@@ -26,9 +26,9 @@ from genbench.models.ebm import EBM
 from genbench.pictures import (
     classes,
     completion,
-    gallery,
     grids,
     interpolation,
+    kinds,
     reconstruction,
     sampling_process,
     subject,
@@ -406,9 +406,9 @@ def seeded(kind: str) -> Generator:
 def test_everything_shows_what_a_model_can(model: GenerativeModel, files: set[str]) -> None:
     x = torch.randint(0, 2, (60, 1, 3, 3), dtype=torch.uint8, generator=rng(9))
     y = torch.arange(60) % 2
-    made = list(gallery.everything(model.eval(), x, y, rng_for=seeded))
+    made = list(kinds.everything(model.eval(), x, y, rng_for=seeded))
     assert {picture.file for picture in made} == files
-    assert made == list(gallery.everything(model, x, y, rng_for=seeded))  # same bytes again
+    assert made == list(kinds.everything(model, x, y, rng_for=seeded))  # same bytes again
 
 
 def _save_untrained(params: Params, entry: str) -> None:
@@ -467,4 +467,4 @@ def test_a_failing_stage_leaves_the_old_pictures(
 def test_every_kind_of_picture_is_in_the_gallery() -> None:
     modules = (module.name for module in pkgutil.iter_modules(genbench.pictures.__path__))
     found = [importlib.import_module(f"genbench.pictures.{name}") for name in modules]
-    assert {module for module in found if hasattr(module, "pictures")} == set(gallery.KINDS)
+    assert {module for module in found if hasattr(module, "pictures")} == set(kinds.KINDS)

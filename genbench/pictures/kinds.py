@@ -1,4 +1,4 @@
-"""The gallery of an entry: every picture that its model is capable of, with titles and captions."""
+"""The kinds of pictures, a module each, and all pictures that a model is capable of."""
 
 from __future__ import annotations
 
