@@ -31,7 +31,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         ("metrics:", "metric:", "metric: unknown parameter; did you mean 'metrics'"),
         ("seed: 0", "sed: 0", "entries.made.sed: unknown parameter; did you mean 'seed'"),
-        ("seed: 0", "{}", "entries.made: missing the key 'seed'"),
+        ("dataset: mnist", "{}", "entries.made: missing the key 'dataset'"),
     ],
 )
 def test_mistakes_in_params_are_named(root: Path, old: str, new: str, message: str) -> None:

@@ -66,6 +66,7 @@ if stage == "fingerprints":
 if (root / "broken.txt").exists() and (root / "broken.txt").read_text() == f"{{stage}} {{key}}":
     raise SystemExit("broken")
 run, fingerprints = root / "runs" / profile, root / "runs" / profile / "fingerprints"
+report = root / "reports" / profile
 data, features = run / "data" / "mnist.npz", run / "features" / "mnist.npz"
 own = fingerprints / str(key) / f"{{stage}}.json"
 weights, samples = run / str(key) / "weights.safetensors", run / str(key) / "samples.npz"

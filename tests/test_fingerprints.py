@@ -444,7 +444,8 @@ def test_what_a_stage_loads_is_in_its_fingerprint(params: Params) -> None:
     assert [(name, key) for name, key, _ in loaded] == steps
     for name, key, files in loaded:
         assert f"pipelines/{name}.py" in files
-        known = {"genbench/config/params.py"}  # read by the program that calls the stage
+        # What the program imports that calls the stage.
+        known = set(sources.closure(["genbench.config.load"]))
         if key is not None and key in params.entries:
             known |= set(
                 entry_fingerprint(sources, name, params.entries[key], params.metrics).files

@@ -194,7 +194,7 @@ def test_an_entry_is_refused_where_its_model_refuses(
 
     model.check_likelihood_options = refuse  # type: ignore[method-assign]
     monkeypatch.setattr(validate, "build", lambda *_: model)
-    monkeypatch.setattr(validate, "check_optim", lambda *_, **__: None)
+    monkeypatch.setattr(validate.TrainOptions, "of", lambda *_, **__: None)
     with pytest.raises(UserError, match=r"^entries\.toy\.score\.chains: an unlucky number"):
         validate.check_entry(entry, Compute())
     assert asked == [({"chains": 7}, {"draws": 2})]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
 
 import pytest
 
@@ -24,7 +23,7 @@ def test_a_complete_entry_has_all_fields(bench: Bench) -> None:
     assert (
         board["protocol"] | {"metrics": ["fid"]}
         == board["protocol"]
-        == asdict(bench.params.protocol) | {"metrics": ["fid"]}
+        == bench.params.protocol.plain() | {"metrics": ["fid"]}
     )
     (only,) = board["rows"]
     assert only["status"] == "ok"

@@ -25,6 +25,7 @@ from genbench.errors import UserError
 from genbench.pipeline.fingerprints import entry_fingerprint, shared_fingerprint
 from genbench.pipeline.source_hashes import SOURCE_ROOT, Sources
 from genbench.pipeline.stage_runner import call_stage, stage_places
+from tests.params_factory import dump
 
 PROFILE = "${profile}"
 KEYS = {"entry": "${key}", "dataset": "${item}", "profile": ""}
@@ -157,8 +158,8 @@ def test_no_entry_has_the_name_of_a_shared_folder(name: str, project: Path) -> N
     assert {path.name for path in shared} == set(SHARED_FOLDERS)
     path = project / "params.yaml"
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    raw["entries"][name] = raw["entries"]["made"]
-    path.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    raw["entries"][name] = {**raw["entries"]["made"]}
+    path.write_text(dump(raw), encoding="utf-8")
     with pytest.raises(UserError, match=rf"entries\.{name}: this name is taken"):
         load_params("quick", root=project)
 
@@ -193,7 +194,7 @@ def test_what_an_entry_runs_knows_no_stage_but_itself(stage: str) -> None:
         files = entry_fingerprint(Sources(), stage, entry, ("fid",)).files
         config = {file for file in files if file.startswith("genbench/config/")}
         assert not config & {
-            f"genbench/config/{module}.py" for module in ("stages", "layout", "dependencies")
+            f"genbench/config/{module}.py" for module in ("stages", "layout", "stage_params")
         }
         plumbing = {file for file in files if file.startswith("genbench/pipeline/")}
         allowed = {"genbench/pipeline/__init__.py", "genbench/pipeline/git.py"}
@@ -234,7 +235,7 @@ assert "Greet" in CliRunner().invoke(app, ["--help"]).output
 
 def test_a_stage_a_file_a_column_and_a_verb_run_no_entry_again(copied: Path) -> None:
     before_edits = _fingerprints(copied)
-    report = shared_fingerprint(Sources(copied), "report").hash
+    report = shared_fingerprint(Sources(copied), "report", ("mnist",)).hash
     config = copied / "genbench" / "config"
     report_stage = '    Stage(\n        "report",'
     new_stage = '    Stage("shrink", per="entry", reads=("samples",), writes=("thumbnails",)),'
@@ -245,10 +246,10 @@ def test_a_stage_a_file_a_column_and_a_verb_run_no_entry_again(copied: Path) -> 
     _edit(config / "layout.py", sampling, f"{new_file}\n{sampling}")
     (copied / "pipelines" / "shrink.py").write_text("def run(params, name, **places): ...\n")
     column = 'COLUMNS = (\n    Column("sharpness", "sharp", "How sharp", True),\n'
-    _edit(copied / "genbench" / "report" / "text.py", "COLUMNS = (\n", column)
+    _edit(copied / "genbench" / "report" / "columns.py", "COLUMNS = (\n", column)
     verb = '@app.command()\ndef greet() -> None:\n    """Greet."""\n\n\ndef main() -> None:'
     _edit(copied / "genbench" / "cli" / "main.py", "def main() -> None:", verb)
     environment = os.environ | {"PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-c", CHECK], cwd=copied, env=environment, check=True)
     assert _fingerprints(copied) == before_edits
-    assert shared_fingerprint(Sources(copied), "report").hash != report
+    assert shared_fingerprint(Sources(copied), "report", ("mnist",)).hash != report

@@ -13,7 +13,7 @@ import pytest
 
 RUN = """
 import subprocess, sys
-from genbench.pipeline import repro
+from genbench.pipeline import executor
 
 stop = executor._stop
 def told(child):
@@ -84,7 +84,7 @@ def test_a_second_signal_leaves_no_dvc_behind(first: str, second: str, dvc: str)
 
 AFTERWARDS = """
 import os, signal, subprocess, sys
-from genbench.pipeline import repro
+from genbench.pipeline import executor
 
 stop = executor._stop
 executor._stop = lambda child: stop(child, patience=0)

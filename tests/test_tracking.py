@@ -353,7 +353,7 @@ def test_a_new_report_replaces_the_old_in_place(finished: Params) -> None:
 def test_two_processes_on_a_new_database_both_succeed(finished: Params) -> None:
     (finished.root / "mlflow.db").unlink()
     code = (
-        "from genbench.config.params import load_params; from pipelines import track; "
+        "from genbench.config.load import load_params; from pipelines import track; "
         "track.run(load_params())"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
