@@ -98,7 +98,7 @@ def outdated_quality(params: Params, entry: Entry, record: Record) -> str | None
     scored = {"metrics": (record.made_from.get("metrics", metrics), metrics)}
     if (difference := _difference(scored)) is not None:
         return difference
-    test = sizes_of(params.entry(record.entry).dataset)["test"]
+    test = sizes_of(entry.dataset)["test"]
     reference = min(params.protocol.feature_reference_images, test)
     for metric in record.metrics.values():
         if "reference_n" not in metric.detail:
