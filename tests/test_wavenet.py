@@ -27,9 +27,16 @@ def test_a_layer_is_a_dilated_convolution_with_a_gate() -> None:
             F.pad(h.mT, (layer.dilation, 0)), weight, layer.inner.bias, dilation=layer.dilation
         ).mT
         a, b = inner.chunk(2, -1)
-        residual, skip = layer.outer(a.tanh() * b.sigmoid()).split([6, 8], -1)
-        for got, expected in zip(layer(h, None), (h + residual, skip), strict=True):
+        *residual, skip = layer.outer(a.tanh() * b.sigmoid()).split(
+            [8] if layer.last else [6, 8], -1
+        )
+        for got, expected in zip(layer(h, None), (sum(residual, h), skip), strict=True):
             torch.testing.assert_close(got, expected)
+
+
+def test_the_last_layer_alone_has_no_residual_path() -> None:
+    shapes = [tuple(layer.outer.weight.shape) for layer in model_of(dilations=[1] * 29)._layers()]
+    assert shapes == [(14, 6)] * 28 + [(8, 6)]
 
 
 @pytest.mark.parametrize("dilations", [None, [1, 1, 1, 1, 1, 1, 6, 6, 12], [1, 2, 4, 8, 14, 500]])

@@ -37,7 +37,7 @@ class WaveNet(Autoregressive):
             left half of columns reads :math:`h_{t-d}`, the right one :math:`h_t`.
         :math:`V_f, V_g`: the columns are the halves of the rows of each layer's ``labels``.
         :math:`R, S`: the first ``channels`` rows of each layer's ``outer``, and the ``skip`` rows
-            after them.
+            after them; the last layer has S alone.
 
     References:
         van den Oord, Dieleman, Zen, Simonyan, Vinyals, Graves, Kalchbrenner, Senior, Kavukcuoglu,
@@ -114,8 +114,10 @@ class WaveNet(Autoregressive):
             )
         self.sequence = PixelSequence(spec, channels, window=window)
         classes = spec.classes if self.conditional else 0
+        final = len(dilations) - 1
         self.layers = nn.ModuleList(
-            _Layer(channels, skip, dilation, classes) for dilation in dilations
+            _Layer(channels, skip, dilation, classes, last=number == final)
+            for number, dilation in enumerate(dilations)
         )
         self.last = nn.Linear(skip, skip)
         self.out = nn.Linear(skip, self.head.channels)
@@ -167,13 +169,15 @@ class WaveNet(Autoregressive):
 
 
 class _Layer(nn.Module):
-    """One gated layer."""
+    """One gated layer; the last one has no residual path, which nothing would read."""
 
-    def __init__(self, channels: int, skip: int, dilation: int, classes: int) -> None:
+    def __init__(
+        self, channels: int, skip: int, dilation: int, classes: int, *, last: bool
+    ) -> None:
         super().__init__()
-        self.dilation, self.sizes = dilation, (channels, skip)
+        self.channels, self.dilation, self.last = channels, dilation, last
         self.inner = nn.Linear(2 * channels, 2 * channels)
-        self.outer = nn.Linear(channels, channels + skip)
+        self.outer = nn.Linear(channels, skip if last else channels + skip)
         self.labels = label_shifts(classes, 2 * channels) if classes else None
         init_before_gate(self.inner)
 
@@ -183,19 +187,23 @@ class _Layer(nn.Module):
         inner = self.inner(torch.cat([before, h], -1))  # (B, T, 2C)
         if self.labels is not None:
             inner = inner + self.labels(y)[:, None]
-        z = gate(inner, -1)
-        residual, skip = self.outer(z).split(self.sizes, -1)
-        return h + residual, skip
+        return self.paths(h, gate(inner, -1))
+
+    def paths(self, h: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The next h (..., C), which is h + R z and in the last layer h, and S z (..., skip)."""
+        out = self.outer(z)
+        if self.last:
+            return h, out
+        return h + out[..., : self.channels], out[..., self.channels :]
 
 
 class _Ring:
     """A ring buffer of the last inputs of a layer, as many as its dilation."""
 
     def __init__(self, layer: _Layer, n: int, steps: int, y: Tensor | None) -> None:
-        channels = layer.sizes[0]
         self.layer = layer
         self.shift = None if layer.labels is None else layer.labels(y)
-        self.inputs = layer.inner.weight.new_zeros(min(layer.dilation, steps), n, channels)
+        self.inputs = layer.inner.weight.new_zeros(min(layer.dilation, steps), n, layer.channels)
 
     def step(self, h: Tensor, i: int) -> tuple[Tensor, Tensor]:
         """Outputs (n, C) and (n, skip) given the input (n, C) of step i."""
@@ -204,9 +212,7 @@ class _Ring:
         self.inputs[slot] = h
         if self.shift is not None:
             inner += self.shift
-        z = gate(inner, -1)
-        residual, skip = self.layer.outer(z).split(self.layer.sizes, -1)
-        return h + residual, skip
+        return self.layer.paths(h, gate(inner, -1))
 
 
 def _sums(dilations: Sequence[int]) -> set[int]:
