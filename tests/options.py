@@ -196,7 +196,7 @@ SHAPES: list[tuple[str, Arch, Arch, Shapes]] = [
         "gated_pixel_cnn",
         {},
         {"conditional": True},
-        {"layers.0.labels.weight": (3, 32), "layers.1.labels.weight": (3, 32)},
+        {"layers.0.labels.weight": (3, 32), "layers.1.labels.weight": (3, 16)},
     ),
     *_heads("gated_pixel_cnn", "out.weight", 1, 16, 1, 1),
     ("lstm", {}, {"width": 6}, {"sequence.levels.weight": (2, 6), "lstm.weight_ih_l0": (64, 6)}),

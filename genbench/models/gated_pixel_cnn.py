@@ -47,7 +47,8 @@ class GatedPixelCNN(Autoregressive):
         :math:`W_v, H`: ``horizontal``, whose first 2C input channels are those of a, and the others
             the taps of H side by side, the leftmost first.
         :math:`W_o`: ``outer``.
-        :math:`L_v, L_h`: the columns are the two halves of the rows of ``labels``.
+        :math:`L_v, L_h`: the columns are the two halves of the rows of ``labels``; the last layer
+            has L_h alone.
 
     References:
         van den Oord, Kalchbrenner, Vinyals, Espeholt, Graves, Kavukcuoglu, "Conditional Image
@@ -110,7 +111,9 @@ class GatedPixelCNN(Autoregressive):
         shape = (2, channels, spec.height, spec.width)
         self.positions = nn.Parameter(torch.zeros(shape)) if positions else None
         classes = spec.classes if self.conditional else 0
-        self.layers = nn.ModuleList(_Layer(channels, kernel, classes) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            _Layer(channels, kernel, classes, last=number == layers - 1) for number in range(layers)
+        )
         self.last = nn.Conv2d(channels, hidden, 1)
         self.out = nn.Conv2d(hidden, self.head.channels, 1)
         with torch.no_grad():
@@ -170,33 +173,39 @@ class _Layer(nn.Module):
     nothing reads it after the last.
     """
 
-    def __init__(self, channels: int, kernel: int, classes: int) -> None:
+    def __init__(self, channels: int, kernel: int, classes: int, *, last: bool) -> None:
         super().__init__()
-        self.reach = kernel // 2
+        self.reach, self.last = kernel // 2, last
         self.vertical = nn.Conv2d(channels, 2 * channels, (self.reach + 1, kernel))
         # Reads the vertical stack at a pixel and the horizontal one there and on the left: one
         # large product in place of two.
         self.horizontal = nn.Conv2d((3 + self.reach) * channels, 2 * channels, 1)
         self.outer = nn.Conv2d(channels, channels, 1)
-        self.labels = label_shifts(classes, 4 * channels) if classes else None
+        gates = 1 if last else 2
+        self.labels = label_shifts(classes, gates * 2 * channels) if classes else None
         init_before_gate(self.vertical)
         init_before_gate(self.horizontal)
 
-    def shifts(self, y: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        """What the labels add before the vertical and the horizontal gate, (B, 2C) each, or
-        None.
-        """
-        return None if self.labels is None or y is None else self.labels(y).chunk(2, 1)
+    def shifts(self, y: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """What the labels add before the vertical and the horizontal gate, (B, 2C) each or None."""
+        if self.labels is None or y is None:
+            return None, None
+        shift = self.labels(y)
+        if self.last:
+            return None, shift
+        vertical, horizontal = shift.chunk(2, 1)
+        return vertical, horizontal
 
     def forward(self, v: Tensor, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """The next v, before its gate (B, 2C, H, W), and the next h from v and h (B, C, H, W)."""
         above = self.vertical(F.pad(v, (self.reach, self.reach, self.reach, 0)))  # (B, 2C, H, W)
         left = [F.pad(h, (by, 0, 0, 0))[..., : h.shape[-1]] for by in range(self.reach, 0, -1)]
         both = self.horizontal(torch.cat([above, *left, h], 1))  # (B, 2C, H, W)
-        shifts = self.shifts(y)
-        if shifts is not None:
-            above = above + shifts[0][:, :, None, None]
-            both = both + shifts[1][:, :, None, None]
+        vertical, horizontal = self.shifts(y)
+        if vertical is not None:
+            above = above + vertical[:, :, None, None]
+        if horizontal is not None:
+            both = both + horizontal[:, :, None, None]
         return above, h + self.outer(gate(both, 1))
 
 
@@ -249,9 +258,10 @@ class _LayerCache:
         n: int,
         channels: int,
         width: int,
-        shifts: tuple[Tensor, Tensor] | None,
+        shifts: tuple[Tensor | None, Tensor | None],
     ) -> None:
-        self.layer, self.shifts, self.channels = layer, shifts, channels
+        self.layer = layer
+        self.vertical_shift, self.horizontal_shift = shifts
         self.rows = new(n, channels, layer.reach, width)
         self.across = new(n, width, 2 * channels)  # W_v a, with bias and labels
         self.row = new(n, width + layer.reach, channels)  # h, padded on the left
@@ -271,9 +281,10 @@ class _LayerCache:
         channels_last = above[:, :, 0].transpose(1, 2)  # (n, W, 2C)
         self.across = F.linear(channels_last, self.from_above, layer.horizontal.bias)
         self.row.zero_()
-        if self.shifts is not None:
-            above = above + self.shifts[0][:, :, None, None]
-            self.across += self.shifts[1][:, None]
+        if self.vertical_shift is not None:
+            above = above + self.vertical_shift[:, :, None, None]
+        if self.horizontal_shift is not None:
+            self.across += self.horizontal_shift[:, None]
         return above
 
     def output(self, h: Tensor, column: int) -> Tensor:
