@@ -77,6 +77,21 @@ def test_each_class_is_a_distribution_that_many_draws_find(label: int) -> None:
     torch.testing.assert_close(many, truth, atol=0.15, rtol=0)
 
 
+@torch.no_grad()
+def test_labels_start_without_effect_but_on_the_prior() -> None:
+    """Random differences between classes would have to be unlearned first."""
+    torch.manual_seed(0)
+    model, x, z = CVAE(SPEC, latent=1, widths=[8], hidden=16), every_image(), torch.randn(256, 1)
+    first, last = (torch.full((256,), label) for label in (0, 2))
+    assert torch.equal(model.posterior(x, first)[0], model.posterior(x, last)[0])
+    assert torch.equal(model.decoder(z, first), model.decoder(z, last))
+    assert not torch.equal(model.prior_of(first, 256)[0], model.prior_of(last, 256)[0])
+    model.encoder.labels.weight.normal_()
+    model.decoder.labels.weight.normal_()
+    assert not torch.equal(model.posterior(x, first)[0], model.posterior(x, last)[0])
+    assert not torch.equal(model.decoder(z, first), model.decoder(z, last))
+
+
 def test_the_prior_is_drawn_from_its_own_gaussian() -> None:
     model = build()
     y = torch.arange(30_000) % 3

@@ -76,7 +76,9 @@ class CVAE(GaussianLatent):
     prior_net: nn.Sequential
 
     def make_prior(self, hidden: int) -> nn.Module:
-        """A vector per label, and a dense layer."""
+        """A vector per label, and a dense layer. The vectors don't start at zero, as those that are
+        added to features do: a ReLU passes nothing of zeros, nor any gradient to them.
+        """
         return nn.Sequential(
             nn.Embedding(self.spec.classes, hidden), nn.ReLU(), nn.Linear(hidden, 2 * self.latent)
         )

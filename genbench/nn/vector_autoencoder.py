@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from genbench.base import DataSpec
 from genbench.nn.autoencoder import Down, Up
 from genbench.nn.head import Head
+from genbench.nn.labels import label_shifts
 
 __all__ = ["VectorDecoder", "VectorEncoder"]
 
@@ -42,7 +43,7 @@ class VectorEncoder(nn.Module):
         pixels = spec.dims // 4 ** len(widths)  # at the lowest resolution
         self.down = Down(widths, blocks)
         self.dense = nn.Linear(widths[-1] * pixels, hidden)
-        self.labels = nn.Embedding(classes, hidden) if classes else None
+        self.labels = label_shifts(classes, hidden) if classes else None
         self.out = nn.Linear(hidden, size)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
@@ -81,7 +82,7 @@ class VectorDecoder(nn.Module):
         super().__init__()
         self.lowest = (spec.height // 2 ** len(widths), spec.width // 2 ** len(widths))
         self.first = nn.Linear(size, hidden)
-        self.labels = nn.Embedding(classes, hidden) if classes else None
+        self.labels = label_shifts(classes, hidden) if classes else None
         self.dense = nn.Linear(hidden, widths[-1] * self.lowest[0] * self.lowest[1])
         self.up = Up(widths, blocks, head)
 
