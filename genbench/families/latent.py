@@ -18,9 +18,10 @@ from genbench.families.chunks import chunks
 from genbench.nn.autoencoder import from_cells, to_cells
 from genbench.nn.conv import check_stages
 from genbench.nn.heads import make_head
+from genbench.nn.normal import normal_kl
 from genbench.nn.vector_autoencoder import VectorDecoder, VectorEncoder
 
-__all__ = ["LOG_STD_RANGE", "GaussianLatent", "kl_divergence"]
+__all__ = ["LOG_STD_RANGE", "GaussianLatent"]
 
 DECODE_CHUNK = 128
 """Images decoded at once outside training: their parameters stay in the processor's cache."""
@@ -142,7 +143,8 @@ class GaussianLatent(GenerativeModel):
         z = _draw(mean, log_std, rng=rng)
         rec_nats = -self.log_p_x_given_z(to_cells(x), z, y).mean()
         prior_mean, prior_log_std = self.prior_of(y, len(x))
-        kl_nats = kl_divergence(mean, log_std, prior_mean, prior_log_std).mean(0)  # (latent,)
+        kl = normal_kl(mean, 2 * log_std, prior_mean, 2 * prior_log_std)  # (B, latent)
+        kl_nats = kl.mean(0)
         charged = kl_nats.clamp(min=self.free_bits).sum() if self.free_bits else kl_nats.sum()
         weight = self.beta * (min(1.0, progress / self.kl_warmup) if self.kl_warmup else 1.0)
         return Step(
@@ -195,7 +197,7 @@ class GaussianLatent(GenerativeModel):
             mean, log_std = self.posterior(images, labels)
             prior_mean, prior_log_std = self.prior_of(labels, len(mean))
             z = _draw(mean, log_std, rng=rng)
-            kl_nats = kl_divergence(mean, log_std, prior_mean, prior_log_std)
+            kl_nats = normal_kl(mean, 2 * log_std, prior_mean, 2 * prior_log_std)
             rate += kl_nats.sum(dtype=torch.float64).item()
             distortion -= self._log_p_x(to_cells(images), z, labels).sum().item()
             shifts.append((mean - prior_mean) / prior_log_std.exp())
@@ -237,16 +239,6 @@ class GaussianLatent(GenerativeModel):
         self.check_labels(len(x), y)
         mean, log_std = self.posterior(x, y)
         return _draw(mean, log_std, rng=rng)
-
-
-def kl_divergence(
-    mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std: Tensor
-) -> Tensor:
-    """KL(N(mean, std^2) || N(prior_mean, prior_std^2)) in nats per dimension, all shapes (B,
-    latent).
-    """
-    ratio = 2 * (log_std - prior_log_std)
-    return 0.5 * (((mean - prior_mean) / prior_log_std.exp()).square() + ratio.exp() - ratio - 1)
 
 
 def _draw(mean: Tensor, log_std: Tensor, *, rng: Generator) -> Tensor:
