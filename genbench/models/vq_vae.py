@@ -190,10 +190,7 @@ class VQVAE(DiscreteLatent):
     def after_step(self, phase: str, aux: object, *, rng: Generator, progress: float) -> None:
         """The codebook follows the encoder's outputs."""
         if isinstance(aux, _Quantised):
-            codes = aux.codes
-            if self.codebook.learned == "loss":  # the step has moved the vectors
-                codes = self.codebook.nearest(aux.z)
-            self.codebook.update(aux.z, codes, rng=rng)
+            self.codebook.update(aux.z, aux.codes, rng=rng)
 
     # ------------------------------------------------------------------ helpers
 
