@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from genbench import weights
 from genbench.base import DataSpec
+from genbench.config.params import Entry
+from genbench.errors import UserError
 from genbench.models.wavenet import WaveNet
 
 SPEC = DataSpec(5, 6, 2)
@@ -37,6 +43,21 @@ def test_a_layer_is_a_dilated_convolution_with_a_gate() -> None:
 def test_the_last_layer_alone_has_no_residual_path() -> None:
     shapes = [tuple(layer.outer.weight.shape) for layer in model_of(dilations=[1] * 29)._layers()]
     assert shapes == [(14, 6)] * 28 + [(8, 6)]
+
+
+def test_weights_with_a_residual_map_in_the_last_layer_are_refused(tmp_path: Path) -> None:
+    """As those are that versions before wrote."""
+    arch = {"channels": 6, "skip": 8, "dilations": [1] * 29}
+    model = WaveNet(SPEC, **arch)
+    model._layers()[-1].outer = nn.Linear(6, 14)
+    entry = Entry("wavenet", "wavenet", "mnist", 0, arch, {}, {}, {})
+    weights.save(model, tmp_path / "weights.safetensors", entry=entry)
+    with pytest.raises(
+        UserError,
+        match=r"another architecture of WaveNet .*: layers.28.outer.bias has shape \(14,\) instead "
+        r"of \(8,\); layers.28.outer.weight has shape \(14, 6\) .*Train the entry again",
+    ):
+        weights.load(tmp_path)
 
 
 @pytest.mark.parametrize("dilations", [None, [1, 1, 1, 1, 1, 1, 6, 6, 12], [1, 2, 4, 8, 14, 500]])
