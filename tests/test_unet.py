@@ -139,3 +139,29 @@ def test_errors_name_what_is_wrong() -> None:
     ):
         with pytest.raises(UserError, match=match):
             build(**options)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_labels_start_without_effect_and_learn_as_soon_as_the_time_does(hidden: bool) -> None:
+    """The table is added to the time's embedding, from zero. In a fresh network the last layers are
+    zero too, and let no gradient through at first: then each row has one in the very step in which
+    the embedding has its first one.
+    """
+    torch.manual_seed(0)
+    net = UNet(SPEC, widths=(16, 32), blocks=1, patch=2, norm="group", heads=2, classes=3)
+    assert net.labels is not None
+    assert bool((net.labels.weight == 0).all())
+    y = torch.arange(8) % (4 if hidden else 3)  # 3 stands for none
+    x, target, t = noise(8, 1, 12, 20), noise(8, 1, 12, 20, seed=1), torch.linspace(0.1, 0.9, 8)
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    first = {}
+    for step in range(5):
+        optimiser.zero_grad()
+        (net(x, t, y) - target).square().mean().backward()
+        for name, tensor in (("time", net.time[2].bias), ("labels", net.labels.weight)):
+            assert tensor.grad is not None
+            reached = tensor.grad[: len(y.unique())] if name == "labels" else tensor.grad[None]
+            if name not in first and bool((reached != 0).any(1).all()):
+                first[name] = step
+        optimiser.step()
+    assert first["labels"] == first["time"] <= 2

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from genbench.base import DataSpec
 from genbench.errors import UserError, check_positive, near
 from genbench.nn.conv import conv3x3
+from genbench.nn.labels import label_shifts
 from genbench.nn.norm import ConditionalBatchNorm2d
 
 __all__ = ["UNet"]
@@ -79,7 +80,7 @@ class UNet(nn.Module):
         self.blocks, self.levels = blocks, len(widths)
         time = 4 * widths[0]  # channels of the embedding of the time, as in Ho et al.
         self.time = nn.Sequential(nn.Linear(widths[0], time), nn.SiLU(), nn.Linear(time, time))
-        self.labels = nn.Embedding(classes + 1, time) if classes and norm == "group" else None
+        self.labels = label_shifts(classes + 1, time) if classes and norm == "group" else None
         table = classes + 1 if classes and norm == "batch" else 0
         self.first = conv3x3(inputs * patch**2, widths[0])
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
