@@ -93,7 +93,7 @@ def _unet(model: str, inputs: int) -> list[tuple[str, Arch, Arch, Shapes]]:
         (model, {}, {"blocks": 2}, {"network.down.1.first.weight": (16, 16, 3, 3)}),
         (model, {}, {"patch": 2}, {"network.first.weight": (16, 4 * inputs, 3, 3)}),
         (model, {}, {"norm": "batch"}, {"network.norm.norm.weight": (16,)}),
-        (model, {}, {"conditional": True}, {"network.labels.weight": (4, 64)}),
+        (model, {}, {"conditional": True}, {"network.labels.weight": (3, 64)}),
     ]
 
 
@@ -271,6 +271,7 @@ SHAPES: list[tuple[str, Arch, Arch, Shapes]] = [
     *_unet("ddpm", 1),
     ("ddpm", {}, {"variance": "learned"}, {"network.out.weight": (2, 16, 3, 3)}),
     *_unet("ddpm_vlb", 5),
+    *((model, {}, LABELLED, {"network.labels.weight": (4, 64)}) for model in ("ddpm", "ddpm_vlb")),
     *_unet("flow_matching", 1),
     *_flow("real_nvp", "2"),
     (
@@ -358,7 +359,7 @@ EFFECTS: list[tuple[str, Arch, Arch, set[str]]] = [
     ),
     ("ddpm", {}, {"variance": "posterior"}, SAMPLING),
     *(
-        (model, {"conditional": True}, {"label_dropout": 0.5}, {"loss"})
+        (model, {**LABELLED, "label_dropout": 0.1}, {"label_dropout": 0.5}, {"loss"})
         for model in ("ddpm", "ddpm_vlb")
     ),
     ("flow_matching", {}, {"heads": 1}, SCHEDULE),

@@ -83,6 +83,9 @@ class GaussianDiffusion(DiffusionSampling):
         conditional: read labels.
     """
 
+    label_rows: int
+    """Of a network's label tables: the classes, and one that stands for a hidden label."""
+
     likelihood: ClassVar[Likelihood] = Likelihood.LOWER_BOUND
     conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
     family: ClassVar[str] = "diffusion"
@@ -109,6 +112,7 @@ class GaussianDiffusion(DiffusionSampling):
         self.timesteps = len(schedule.beta) - 1
         self.variance = variance
         self.label_dropout = label_dropout
+        self.label_rows = spec.classes + (label_dropout > 0) if self.conditional else 0
         for column in fields(Schedule):
             self.register_buffer(column.name, getattr(schedule, column.name), persistent=False)
 

@@ -120,7 +120,7 @@ class DDPM(GaussianDiffusion):
             patch=patch,
             norm=norm,
             heads=heads,
-            classes=spec.classes if self.conditional else 0,
+            classes=self.label_rows,
         )
 
     def model_output(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:

@@ -51,7 +51,7 @@ class UNet(nn.Module):
         patch: edge of the patches that images are cut into.
         norm: ``group``, labels joining the time; or ``batch``, labels giving each norm its gain and
             shift.
-        classes: number of labels; 0 for none. One more stands for "no label".
+        classes: number of labels; 0 for none. Who hides labels counts "no label" among them.
         heads: of the attention.
     """
 
@@ -80,8 +80,8 @@ class UNet(nn.Module):
         self.blocks, self.levels = blocks, len(widths)
         time = 4 * widths[0]  # channels of the embedding of the time, as in Ho et al.
         self.time = nn.Sequential(nn.Linear(widths[0], time), nn.SiLU(), nn.Linear(time, time))
-        self.labels = label_shifts(classes + 1, time) if classes and norm == "group" else None
-        table = classes + 1 if classes and norm == "batch" else 0
+        self.labels = label_shifts(classes, time) if classes and norm == "group" else None
+        table = classes if norm == "batch" else 0
         self.first = conv3x3(inputs * patch**2, widths[0])
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
@@ -111,9 +111,7 @@ class UNet(nn.Module):
         self.around = _zero(nn.Conv2d(channels, outputs * patch**2, 1)) if norm == "group" else None
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """(B, inputs, H, W), times (B,) in [0, 1] and labels (B,), ``classes`` for no label, to (B,
-        outputs, H, W).
-        """
+        """(B, inputs, H, W), times (B,) in [0, 1] and labels (B,) to (B, outputs, H, W)."""
         time = self._embedded(t, y)  # (B, 4 widths[0])
         h = F.pixel_unshuffle(x, self.patch)  # (B, inputs patch^2, H / patch, W / patch)
         if h.device.type == "cpu":  # whose convolutions are faster on features in this layout
