@@ -164,3 +164,16 @@ def test_labels_start_without_effect_and_learn_as_soon_as_the_time_does() -> Non
                 first[name] = step
         optimiser.step()
     assert first["labels"] == first["time"] <= 2
+
+
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_no_parameter_is_taken_back_by_a_norm(norm: str) -> None:
+    """In double precision each parameter has a gradient that is more than rounding; one before a
+    batch norm that is the same for a whole channel would have none.
+    """
+    net = build(norm=norm, classes=3).double().train()
+    y, t = torch.arange(6) % 3, torch.linspace(0.1, 0.9, 6).double()
+    out = net(noise(6, 1, 12, 20).double(), t, y)
+    (out * noise(*out.shape, seed=1)).sum().backward()
+    found = {name: float(p.grad.abs().max()) for name, p in net.named_parameters()}
+    assert {name: value for name, value in found.items() if value < 1e-8} == {}

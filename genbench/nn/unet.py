@@ -159,16 +159,23 @@ class UNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """x + conv(silu(norm(conv(silu(norm(x))) + linear(time))))."""
+    """x + conv(silu(norm(conv(silu(norm(x))) + linear(time)))).
+
+    With batch norm no layer has a bias: what is the same for all images and places of a channel is
+    gone after the next norm, whose shift stands for it.
+    """
 
     def __init__(self, inputs: int, outputs: int, time: int, norm: str, table: int) -> None:
         super().__init__()
+        bias = norm != "batch"
         self.norm_first = _norm(norm, inputs, table)
         self.norm_last = _norm(norm, outputs, table)
-        self.first = conv3x3(inputs, outputs)
-        self.last = _zero(conv3x3(outputs, outputs))
-        self.time = nn.Linear(time, outputs)
-        self.around = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.first = conv3x3(inputs, outputs, bias=bias)
+        self.last = _zero(conv3x3(outputs, outputs, bias=bias))
+        self.time = nn.Linear(time, outputs, bias=bias)
+        self.around: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.around = nn.Conv2d(inputs, outputs, 1, bias=bias)
 
     def forward(self, x: Tensor, time: Tensor, y: Tensor | None) -> Tensor:
         h = self.first(F.silu(_normed(self.norm_first, x, y)))
@@ -215,7 +222,8 @@ def _normed(norm: nn.Module, x: Tensor, y: Tensor | None) -> Tensor:
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:
     """A layer that puts out zero at first, so that a block starts as the identity."""
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
