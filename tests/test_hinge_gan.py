@@ -97,11 +97,17 @@ def test_the_discriminator_sees_how_much_a_batch_differs() -> None:
 
 
 def test_weights_of_the_discriminator_are_normalised() -> None:
-    """w = g v / |v|, the norm taken over all that one output reads; rescaling v changes nothing."""
+    """w = g v / |v|, the norm taken over all that one output reads; rescaling v changes nothing.
+    The exception is the layer whose outputs read one value each.
+    """
     model, (x, y) = build(), real()
     before = model.discriminator(model.spec.signed(x), y)
     layers = [m for m in model.discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    plain = model.discriminator.blocks[0].around
+    assert plain.weight[0].numel() == 1
     for layer in layers:
+        if layer is plain:
+            continue
         g, v = layer.parametrizations.weight.original0, layer.parametrizations.weight.original1
         norm = v.flatten(1).norm(dim=1).view(-1, *[1] * (v.ndim - 1))
         torch.testing.assert_close(layer.weight, g * v / norm)
@@ -157,3 +163,19 @@ def test_errors_name_what_is_wrong() -> None:
         build().log_likelihood(x, y, rng=Generator())
     with pytest.raises(ValueError, match=r"labels must be 0\.\.2, got 3\.\.3"):
         build().sample(2, torch.tensor([3, 3]), rng=Generator())
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_no_parameter_is_without_a_gradient(conditional: bool) -> None:
+    """In double precision each has one that is more than rounding: none is before a norm that takes
+    it back, none is the direction of a single weight.
+    """
+    torch.manual_seed(0)
+    spec = DataSpec(8, 8, 256, 3)
+    model = HingeGAN(spec, latent=4, widths=(4, 6), hidden=8, conditional=conditional).double()
+    z, y = torch.randn(40, 4).double(), torch.arange(40) % 3 if conditional else None
+    for network, inputs in ((model.generator, z), (model.discriminator, torch.rand(40, 1, 8, 8))):
+        out = network.train()(inputs.double(), y)
+        (out * torch.randn_like(out)).sum().backward()
+        found = {name: float(p.grad.abs().max()) for name, p in network.named_parameters()}
+        assert {name: value for name, value in found.items() if value < 1e-9} == {}

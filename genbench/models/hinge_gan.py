@@ -27,7 +27,7 @@ through it.
 
 class _Up(nn.Module):
     """Residual block of the generator that doubles the resolution: a transposed convolution and a
-    3x3 one beside a 1x1 one.
+    3x3 one beside a 1x1 one. None has a bias, which the next normalisation would take back.
     """
 
     def __init__(self, inputs: int, outputs: int, classes: int) -> None:
@@ -35,8 +35,8 @@ class _Up(nn.Module):
         self.norm_first = ConditionalBatchNorm2d(inputs, classes)
         self.norm_last = ConditionalBatchNorm2d(outputs, classes)
         self.first = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False)
-        self.last = conv3x3(outputs, outputs)
-        self.around = nn.Conv2d(inputs, outputs, 1)
+        self.last = conv3x3(outputs, outputs, bias=False)
+        self.around = nn.Conv2d(inputs, outputs, 1, bias=False)
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         h = self.first(F.relu(self.norm_first(x, y)))  # (B, outputs, 2H, 2W)
@@ -80,7 +80,9 @@ class _Down(nn.Module):
         super().__init__()
         self.first = weight_norm(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1))
         self.last = weight_norm(conv3x3(outputs, outputs))
-        self.around = weight_norm(nn.Conv2d(inputs, outputs, 1))
+        self.around: nn.Module = nn.Conv2d(inputs, outputs, 1)
+        if inputs > 1:  # the direction of one weight is its sign, of which there is no gradient
+            self.around = weight_norm(self.around)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.last(F.leaky_relu(self.first(x), _SLOPE))  # (B, outputs, H / 2, W / 2)
