@@ -156,7 +156,9 @@ def test_chains_that_go_on_are_shown_from_their_beginning() -> None:
     model = case.build()
     going_on = {"sampler": "grid", "start": "buffer", "burn_in": 3}
     assert model.trace_options(**going_on) == {"sampler": "grid"}
-    assert model.trace_options(sampler="grid", burn_in=3) == {"sampler": "grid", "burn_in": 3}
+    for start in ({}, {"start": "noise"}):
+        from_noise = {"sampler": "grid", "burn_in": 3, **start}
+        assert model.trace_options(**from_noise) == from_noise
 
 
 def test_a_model_that_shows_no_process_has_no_options_of_it() -> None:

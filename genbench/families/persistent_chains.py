@@ -204,7 +204,7 @@ class PersistentChains(LevelEnergy):
         """A sampler that goes on from chains of training is shown from the beginning of a chain,
         and as long as the model has it by default.
         """
-        if "start" in options:
+        if options.get("start") == "buffer":
             left_out = ("start", "burn_in")
             options = {key: value for key, value in options.items() if key not in left_out}
         return super().trace_options(**options)
