@@ -50,6 +50,10 @@ def images(n: int = 5) -> Tensor:
     )
 
 
+def noise_of(n: int, seed: int) -> Tensor:
+    return torch.randn(n, generator=Generator().manual_seed(seed))
+
+
 def test_the_schedule_is_the_product_of_its_steps() -> None:
     schedule = linear_schedule(1000, 1e-4, 0.02)
     beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
@@ -136,6 +140,18 @@ def test_a_deterministic_step_with_the_true_noise_stays_on_its_path() -> None:
         torch.testing.assert_close(ddim_step(schedule, state(t), t, s, eps), state(s))
     far = ddim_step(schedule, 9 * torch.ones_like(x_0), 4, 0, eps, clip=True)
     torch.testing.assert_close(far, torch.ones_like(x_0))
+
+
+def test_a_deterministic_step_is_computed_in_double_precision() -> None:
+    """Against Python's floats, to the last bit but one of float32."""
+    schedule = linear_schedule(8, 1e-4, 0.6)
+    x_t, eps = noise_of(64, 1), noise_of(64, 2)
+    found = ddim_step(schedule, x_t.view(4, 1, 4, 4), 6, 2, eps.view(4, 1, 4, 4)).flatten()
+    left_t, left_s = float(schedule.alpha_bar[6]), float(schedule.alpha_bar[2])
+    for x, e, value in zip(x_t.tolist(), eps.tolist(), found.tolist(), strict=True):
+        x_0 = (x - math.sqrt(1 - left_t) * e) / math.sqrt(left_t)
+        expected = math.sqrt(left_s) * x_0 + math.sqrt(1 - left_s) * e
+        assert value == pytest.approx(expected, rel=6e-8)
 
 
 def test_the_prior_divergence_is_the_librarys() -> None:

@@ -153,11 +153,12 @@ def ddim_step(
         eps: estimate of the noise in ``x_t``.
         clip: keep the estimate of the image within [-1, 1].
     """
-    x_0 = predict_x0(schedule, x_t.double(), t, eps)
+    x_t, eps = x_t.double(), eps.double()
+    x_0 = predict_x0(schedule, x_t, t, eps)
     if clip:
         x_0 = x_0.clamp(-1, 1)
-    signal = square_root(schedule.alpha_bar[s])
-    noise = square_root(schedule.one_minus_alpha_bar[s])
+    signal = square_root(_at(schedule.alpha_bar, s))
+    noise = square_root(_at(schedule.one_minus_alpha_bar, s))
     return (signal * x_0 + noise * eps).float()
 
 
