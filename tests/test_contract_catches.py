@@ -6,16 +6,16 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from genbench import registry
-from genbench.base import GenerativeModel, Likelihood, Phase, Step
+from genbench.base import GenerativeModel, Likelihood
+from tests import broken_toys as broken
 from tests import contract
 from tests.contract import Case
 from tests.toys import ToyFVBN, ToyGAN, ToyRBM, ToyVAE, ToyVQ
@@ -121,289 +121,35 @@ def _skips(check: Callable[[GenerativeModel], None], model: GenerativeModel) -> 
     return False
 
 
-# ------------------------------------------------------------ broken on purpose: scores and samples
-
-
-class LeakyMask(ToyFVBN):
-    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return (x.flatten(1).to(self.bias) @ self.weight.tril(0).T + self.biases(len(x), y))[
-            ..., None
-        ]
-
-
-class UnnormalisedByAThousandth(ToyFVBN):
-    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return super().log_likelihood(x, y, rng=rng) + 1e-3
-
-
-class ScoreInFloat32(ToyFVBN):
-    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return super().log_likelihood(x, y, rng=rng).float()
-
-
-class Thresholded(ToyFVBN):
-    @torch.no_grad()
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        x = torch.bernoulli(torch.full((n, 1, 3, 3), 0.5), generator=rng).byte()
-        for i in range(9):
-            x.view(n, -1)[:, i] = self.logits(x, y)[:, i, 0] > 0
-        return x
-
-
-class Sharpened(ToyFVBN):
-    """Sampling at temperature 0.8, by default."""
-
-    def step(self, x: Tensor, i: int, cache: Tensor) -> tuple[Tensor, Tensor]:
-        params, cache = super().step(x, i, cache)
-        return params / 0.8, cache
-
-
-class SampleOfOneLabel(ToyFVBN):
-    """All images of a batch get the label of the first."""
-
-    def init_cache(self, n: int, y: Tensor | None = None) -> Tensor:
-        return super().init_cache(n, None if y is None else y[:1].expand(n))
-
-
-class LabelsIgnored(ToyFVBN):
-    def biases(self, n: int, y: Tensor | None) -> Tensor:
-        return self.bias.mean(0).expand(n, -1)
-
-
-class SampledFromANarrowPrior(ToyVAE):
-    def prior(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return 0.7 * super().prior(n, y, rng=rng)
-
-
-class ReconstructionAsScore(ToyVAE):
-    def log_weight(self, x: Tensor, y: Tensor | None, rng: Generator) -> Tensor:
-        return self.head.log_prob(self.params(self.posterior(x, y)[0], y), x.flatten(1)).sum(1)
-
-
-class HalfTheKL(ToyVAE):
-    """A bound that still sums to less than 1 may be wrong: its weights must be unbiased."""
-
-    def log_likelihood(
-        self, x: Tensor, y: Tensor | None = None, *, rng: Generator, draws: int = 1
-    ) -> Tensor:
-        return super().log_likelihood(x, y, rng=rng, draws=draws) - 0.2
-
-
-class LooserWithDraws(ToyVAE):
-    def log_likelihood(
-        self, x: Tensor, y: Tensor | None = None, *, rng: Generator, draws: int = 1
-    ) -> Tensor:
-        return torch.stack([self.log_weight(x, y, rng).double() for _ in range(draws)]).amin(0)
-
-
-class PriorForgotten(ToyVQ):
-    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        k = self.codes(x)[1]
-        return self.head.log_prob(self.dec(self.book[k])[..., None].double(), x.flatten(1)).sum(1)
-
-
-class MissingCodes(ToyVQ):
-    """Scores by the frequencies of all codes, samples the first two only."""
-
-    def prior(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return torch.randint(2, (n, 1), generator=rng)
-
-
-class WrongLogZ(ToyRBM):
-    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return super().log_likelihood(x, y, rng=rng) + 0.2
-
-
-class ShortChain(ToyRBM):
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return next(self.frames(n, y, rng=rng))
-
-
-# ---------------------------------------------------- broken on purpose: randomness, state, batches
-
-
-class GlobalNoise(ToyVAE):
-    def prior(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return torch.randn(n, self.latent)
-
-
-class FixedSeed(ToyFVBN):
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return super().sample(n, y, rng=contract.rng(0))
-
-
-class Reseeds(ToyFVBN):
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        torch.manual_seed(0)
-        return super().sample(n, y, rng=rng)
-
-
-class CacheOnTheModule(ToyFVBN):
-    def step(self, x: Tensor, i: int, cache: Tensor) -> tuple[Tensor, Tensor]:
-        self.cache = cache
-        return super().step(x, i, cache)
-
-
-class WritesIntoLabels(ToyFVBN):
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        x = super().sample(n, y, rng=rng)
-        if y is not None:
-            y.zero_()
-        return x
-
-
-class BatchMean(ToyFVBN):
-    """Normalises over the batch, in eval mode too."""
-
-    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        logits = super().logits(x, y)
-        return logits - 0.1 * logits.mean(0)
-
-
-class ForgetsOnSaving(ToyFVBN):
-    """Part of what it learned is in a plain attribute."""
-
-    def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
-        self.offset = x.float().mean((0, 1)).flatten()
-
-    def biases(self, n: int, y: Tensor | None) -> Tensor:
-        return super().biases(n, y) + getattr(self, "offset", torch.zeros(self.spec.dims))
-
-
-class UncheckedInput(ToyFVBN):
-    def log_likelihood(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return self.head.log_prob(self.logits(x, y).double(), self._pixels(x)).sum(1)
-
-
-# ----------------------------------------------------------- broken on purpose: phases and training
-
-
-class ForgottenParameter(ToyFVBN):
-    def phases(self) -> Sequence[Phase]:
-        return [Phase("loss", [self.weight], self.training_loss)]
-
-
-class SharedParameter(ToyGAN):
-    def phases(self) -> Sequence[Phase]:
-        disc, gen = super().phases()
-        return [disc, Phase("gen", [*gen.params, *disc.params], self.gen_loss)]
-
-
-class UnreachedParameter(ToyFVBN):
-    def __init__(self, spec: Any, *, conditional: bool = False) -> None:
-        super().__init__(spec, conditional=conditional)
-        self.unused = nn.Parameter(torch.zeros(3))
-
-
-class WrongSign(ToyFVBN):
-    def training_loss(
-        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
-    ) -> Step:
-        return Step(-super().training_loss(x, y, rng=rng, progress=progress).loss)
-
-
-class LossPerImage(ToyFVBN):
-    def training_loss(
-        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
-    ) -> Step:
-        return Step(-self.log_likelihood(x, y, rng=rng))
-
-
-# -------------------------------------------------------- broken on purpose: cache and capabilities
-
-
-class LateCache(ToyFVBN):
-    """Forgets the first pixel."""
-
-    def step(self, x: Tensor, i: int, cache: Tensor) -> tuple[Tensor, Tensor]:
-        return super().step(x, i, cache) if i != 1 else (cache[:, i, None], cache)
-
-
-class LooksAhead(ToyFVBN):
-    def logits(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return super().logits(x, y) + 0.01 * x.flatten(1)[:, -1, None, None]
-
-
-class DecodesGlobally(ToyVAE):
-    def decode(self, z: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return super().decode(z, y, rng=Generator().manual_seed(int(torch.randint(99, ()))))
-
-
-class EncodesAnotherShape(ToyVAE):
-    def encode(self, x: Tensor, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        return super().encode(x, y, rng=rng)[:, :1]
-
-
-class DiagnosesByChance(ToyVAE):
-    def diagnostics(
-        self, x: Tensor, y: Tensor | None = None, *, rng: Generator
-    ) -> dict[str, float]:
-        return {"active_units": float(torch.rand(()))}
-
-
-class DiagnosesNothing(ToyVAE):
-    def diagnostics(
-        self, x: Tensor, y: Tensor | None = None, *, rng: Generator
-    ) -> dict[str, float]:
-        return {"active_units": float("nan")}
-
-
-class StopsEarly(ToyRBM):
-    def frames(
-        self, n: int, y: Tensor | None = None, *, rng: Generator, burn_in: int = 20
-    ) -> Iterator[Tensor]:
-        yield from super().frames(n, y, rng=rng, burn_in=burn_in)
-
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        *_, last = super().frames(n, y, rng=rng, burn_in=200)
-        return last
-
-
-class RedrawsTheKnown(ToyFVBN):
-    def complete(
-        self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator
-    ) -> Tensor:
-        return self.sample(len(x), y, rng=rng)
-
-
-class PastesOverASample(ToyFVBN):
-    """Keeps the known part, but draws the rest as if nothing were known."""
-
-    def complete(
-        self, x: Tensor, mask: Tensor, y: Tensor | None = None, *, rng: Generator
-    ) -> Tensor:
-        return torch.where(mask, x, self.sample(len(x), y, rng=rng))
-
-
 BROKEN: list[tuple[type[GenerativeModel], bool, Callable[[GenerativeModel], None], str]] = [
-    (LeakyMask, False, contract.check_mass, "sum to"),
-    (UnnormalisedByAThousandth, False, contract.check_mass, "sum to 1.001"),
-    (ScoreInFloat32, False, contract.check_mass, "must be torch.float64"),
-    (Thresholded, False, contract.check_samples, "do not follow"),
-    (Sharpened, False, contract.check_samples, "do not follow"),
-    (SampleOfOneLabel, True, contract.check_samples, "do not follow .* label"),
-    (LabelsIgnored, True, contract.check_labels_matter, "the same distribution"),
-    (SampledFromANarrowPrior, False, contract.check_samples, "do not follow"),
-    (ReconstructionAsScore, False, contract.check_mass, "sum to"),
-    (HalfTheKL, False, contract.check_mass, "sum to 0.8"),
-    (LooserWithDraws, False, contract.check_more_draws_tighten, "below that of 1"),
-    (PriorForgotten, False, contract.check_mass, "sum to"),
-    (MissingCodes, False, contract.check_samples, "do not follow"),
-    (WrongLogZ, False, contract.check_mass, "sum to 1.2"),
-    (ShortChain, False, contract.check_samples, "do not follow"),
-    (GlobalNoise, False, contract.check_seeded, "global generator"),
-    (FixedSeed, False, contract.check_depends_on_rng, "does not depend on rng"),
-    (Reseeds, False, contract.check_seeded, "global generator"),
-    (CacheOnTheModule, False, contract.check_no_hidden_state, "new attributes"),
-    (WritesIntoLabels, True, contract.check_no_hidden_state, "overwrote an argument"),
-    (BatchMean, False, contract.check_batch_mates, "batch mates"),
-    (DecodesGlobally, False, contract.check_latent, "the same rng gave other bits"),
-    (EncodesAnotherShape, False, contract.check_encoder, "other shapes"),
-    (DiagnosesByChance, False, contract.check_diagnosed, "then"),
-    (DiagnosesNothing, False, contract.check_diagnosed, "finite|then"),
-    (StopsEarly, False, contract.check_traceable, "not the sample"),
-    (RedrawsTheKnown, False, contract.check_inpaintable, "changes what is known"),
-    (PastesOverASample, False, contract.check_inpaintable, r"do not follow P\(rest"),
+    (broken.LeakyMask, False, contract.check_mass, "sum to"),
+    (broken.UnnormalisedByAThousandth, False, contract.check_mass, "sum to 1.001"),
+    (broken.ScoreInFloat32, False, contract.check_mass, "must be torch.float64"),
+    (broken.Thresholded, False, contract.check_samples, "do not follow"),
+    (broken.Sharpened, False, contract.check_samples, "do not follow"),
+    (broken.SampleOfOneLabel, True, contract.check_samples, "do not follow .* label"),
+    (broken.LabelsIgnored, True, contract.check_labels_matter, "the same distribution"),
+    (broken.SampledFromANarrowPrior, False, contract.check_samples, "do not follow"),
+    (broken.ReconstructionAsScore, False, contract.check_mass, "sum to"),
+    (broken.HalfTheKL, False, contract.check_mass, "sum to 0.8"),
+    (broken.LooserWithDraws, False, contract.check_more_draws_tighten, "below that of 1"),
+    (broken.PriorForgotten, False, contract.check_mass, "sum to"),
+    (broken.MissingCodes, False, contract.check_samples, "do not follow"),
+    (broken.WrongLogZ, False, contract.check_mass, "sum to 1.2"),
+    (broken.ShortChain, False, contract.check_samples, "do not follow"),
+    (broken.GlobalNoise, False, contract.check_seeded, "global generator"),
+    (broken.FixedSeed, False, contract.check_depends_on_rng, "does not depend on rng"),
+    (broken.Reseeds, False, contract.check_seeded, "global generator"),
+    (broken.CacheOnTheModule, False, contract.check_no_hidden_state, "new attributes"),
+    (broken.WritesIntoLabels, True, contract.check_no_hidden_state, "overwrote an argument"),
+    (broken.BatchMean, False, contract.check_batch_mates, "batch mates"),
+    (broken.DecodesGlobally, False, contract.check_latent, "the same rng gave other bits"),
+    (broken.EncodesAnotherShape, False, contract.check_encoder, "other shapes"),
+    (broken.DiagnosesByChance, False, contract.check_diagnosed, "then"),
+    (broken.DiagnosesNothing, False, contract.check_diagnosed, "finite|then"),
+    (broken.StopsEarly, False, contract.check_traceable, "not the sample"),
+    (broken.RedrawsTheKnown, False, contract.check_inpaintable, "changes what is known"),
+    (broken.PastesOverASample, False, contract.check_inpaintable, r"do not follow P\(rest"),
 ]
 
 
@@ -423,10 +169,10 @@ def test_broken_models_fail(
 @pytest.mark.parametrize(
     ("cls", "message"),
     [
-        (ForgottenParameter, r"in no phase: \['bias'\]"),
-        (SharedParameter, "two phases"),
-        (UnreachedParameter, r"no gradient reaches \['unused'\]"),
-        (LossPerImage, "one finite number"),
+        (broken.ForgottenParameter, r"in no phase: \['bias'\]"),
+        (broken.SharedParameter, "two phases"),
+        (broken.UnreachedParameter, r"no gradient reaches \['unused'\]"),
+        (broken.LossPerImage, "one finite number"),
     ],
 )
 def test_broken_phases_fail(cls: type[GenerativeModel], message: str) -> None:
@@ -435,35 +181,37 @@ def test_broken_phases_fail(cls: type[GenerativeModel], message: str) -> None:
 
 
 def test_a_loss_of_the_wrong_sign_fails() -> None:
-    case = _case(WrongSign, False)
+    case = _case(broken.WrongSign, False)
     with pytest.raises(AssertionError, match="before training"):
-        contract.check_training_improves_score(case, _trained(WrongSign, False))
+        contract.check_training_improves_score(case, _trained(broken.WrongSign, False))
 
 
 def test_state_outside_the_checkpoint_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "model_class", lambda name: ForgetsOnSaving)
+    monkeypatch.setattr(registry, "model_class", lambda name: broken.ForgetsOnSaving)
     with pytest.raises(AssertionError, match="differ after loading"):
         contract.check_checkpoint(
-            _case(ForgetsOnSaving, False),
-            _trained(ForgetsOnSaving, False),
+            _case(broken.ForgetsOnSaving, False),
+            _trained(broken.ForgetsOnSaving, False),
             tmp_path / "weights.safetensors",
         )
 
 
 def test_unchecked_input_fails() -> None:
     with pytest.raises(AssertionError, match=r"accepts a wrong|must begin with"):
-        contract.check_bad_input(_case(UncheckedInput, False), _trained(UncheckedInput, False))
+        contract.check_bad_input(
+            _case(broken.UncheckedInput, False), _trained(broken.UncheckedInput, False)
+        )
 
 
-@pytest.mark.parametrize("cls", [LateCache, LeakyMask, LooksAhead])
+@pytest.mark.parametrize("cls", [broken.LateCache, broken.LeakyMask, broken.LooksAhead])
 def test_broken_caches_and_masks_fail(cls: type[ToyFVBN]) -> None:
     model = contract.start(_case(cls, False).build()).eval().double()
     assert isinstance(model, ToyFVBN) and model.likelihood is Likelihood.EXACT
     x = contract.every_image(model.spec)
     with pytest.raises(AssertionError, match="differs from the full pass"):
         contract.check_cached(model, x, None, tolerance=1e-10)
-    if cls is not LateCache:
+    if cls is not broken.LateCache:
         with pytest.raises(AssertionError, match="drawn before"):
             contract.check_causality(model, x, None, positions=list(range(9)), tolerance=1e-11)

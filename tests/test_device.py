@@ -34,9 +34,8 @@ def test_freed_memory_is_kept_for_the_next_tensor() -> None:
         how: int(subprocess.check_output([sys.executable, "-c", FAULTS, how]))
         for how in ("kept", "returned")
     }
-    assert faults["kept"] < faults["returned"] / 10, (
-        faults
-    )  # a tensor of 64 MiB has 16384 pages, unless the system gives large ones
+    # A tensor of 64 MiB has 16384 pages, unless the system gives large ones.
+    assert faults["kept"] < faults["returned"] / 10, faults
 
 
 PEAK = """
@@ -65,9 +64,8 @@ def test_the_peak_memory_is_that_of_this_process_alone() -> None:
         float, subprocess.check_output([sys.executable, "-c", PARENT, PEAK]).split()
     )
     assert 50 < before < 1000  # the parent has 1024 MB
-    assert (
-        510 < after - before < 520
-    )  # the tensor has 512 MB of 2**20 bytes, which are 537 of 10**6
+    # The tensor has 512 MB of 2**20 bytes, which are 537 of 10**6.
+    assert 510 < after - before < 520
 
 
 THREADS = """

@@ -41,9 +41,8 @@ def test_paths_join_their_ends_along_the_sphere() -> None:
     assert torch.equal(path[:, -1], b)
     torch.testing.assert_close(path.flatten(2).norm(dim=2), torch.ones(5, 9))
     steps = path.flatten(2).diff(dim=1).norm(dim=2)
-    torch.testing.assert_close(
-        steps, steps[:, :1].expand(-1, 8), rtol=1e-4, atol=1e-5
-    )  # equal angles
+    # Equal angles.
+    torch.testing.assert_close(steps, steps[:, :1].expand(-1, 8), rtol=1e-4, atol=1e-5)
 
 
 def test_the_sphere_is_that_of_the_prior() -> None:

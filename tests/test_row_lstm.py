@@ -20,9 +20,8 @@ def model_of(**options: int) -> RowLSTM:
 def test_with_kernels_of_width_one_each_column_is_an_lstm_over_the_rows() -> None:
     layer = model_of(kernel=1)._layers()[0]
     cell = nn.LSTMCell(10, 5).double()
-    order = torch.tensor(
-        [2, 1, 3, 0]
-    )  # torch's gates are i, f, g, o; ours o, f, i, g, as in the paper
+    # torch's gates are i, f, g, o; ours o, f, i, g, as in the paper.
+    order = torch.tensor([2, 1, 3, 0])
     with torch.no_grad():
         for ours, theirs in (
             (layer.inputs.weight, cell.weight_ih),

@@ -176,9 +176,8 @@ def test_a_zombie_is_no_living_process(other: subprocess.Popen[bytes]) -> None:
     assert alive(process_id())
     assert not alive(f"{other.pid}:1")
     other.kill()
-    os.waitid(
-        os.P_PID, other.pid, os.WEXITED | os.WNOWAIT
-    )  # it has ended, and is not asked for yet
+    # It has ended, and is not asked for yet.
+    os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
     assert not alive(process)
     assert process_id(other.pid) == process
     other.wait()

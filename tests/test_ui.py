@@ -31,9 +31,8 @@ def tracked(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatc
     """A project whose entry is tracked."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_SERVER_ALLOWED_HOSTS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "true"
-    )  # so that what the command sets is undone after the test
+    # So that what the command sets is undone after the test.
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "true")
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     params = finished_project(tmp_path, ["made"])
     sync(params)
