@@ -1,174 +1,34 @@
-"""A damaged file of one entry leaves out that entry alone, with a reason that names the file: in
-the report, in tracking and in `info`.
-"""
+"""Records with a key missing, or with a value that no stage writes."""
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from genbench.cli.info import print_info
 from genbench.config.layout import Layout
-from genbench.config.params import Entry, Params
+from genbench.config.params import Params
 from genbench.errors import UserError
-from genbench.files import (
-    read_json,
-    read_npz,
-    sha256,
-    write_bytes,
-    write_json,
-    write_npz,
-    write_text,
-)
+from genbench.files import read_json, write_bytes, write_json, write_text
 from genbench.pipeline import run
-from genbench.report.page import Material, page
 from genbench.report.rows import leaderboard
-from genbench.report.tables import csv_table, markdown
-from genbench.results import staleness
 from genbench.results.entry import read_entries
 from genbench.results.reader import read_history
-from genbench.scoring.records import Record
 from genbench.tracking.runs import tracked_runs
-from tests.entries import finished_project
-
-JSON_FILES = (
-    "likelihood.json",
-    "quality.json",
-    "cost.json",
-    "provenance.json",
-    "sampling.json",
-    "pictures/pictures.json",
-)
-VALUES: tuple[Any, ...] = (None, True, 3, -2.5, "text", [], [1], {}, {"a": {}}, 10**400)
-"""A value of every type of JSON."""
+from tests import damage
+from tests.damage import JSON_FILES, VALUES, check_left_out, report
 
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """A project of two finished entries, ``made`` and ``vae``."""
-    params = finished_project(tmp_path, ["made", "vae"])
-    monkeypatch.chdir(tmp_path)
-    return params
-
-
-def report(params: Params) -> tuple[set[str], dict[str, str]]:
-    """The entries that the report shows whole, and the reasons for the others; writes all of it but
-    the pictures.
-    """
-    outcomes = read_entries(params)
-    board = leaderboard(params, outcomes)
-    page(board, outcomes, Material({}, {}, {}, {}), set())
-    csv_table(board)
-    markdown(board)
-    return {row["entry"] for row in board["rows"] if row["status"] == "ok"}, {
-        gap["entry"]: gap["reason"] for gap in board["missing"]
-    }
-
-
-def check_left_out(params: Params, file: str) -> None:
-    """``made`` is left out for its ``file``, and ``vae`` is not, wherever entries are read."""
-    whole, missing = report(params)
-    assert whole == {"vae"}
-    found, skipped = tracked_runs(params)
-    assert [one.entry.name for one in found] == ["vae"]
-    for reasons in (missing, skipped):
-        assert reasons.keys() == {"made"}
-        assert Path(file).name in reasons["made"]
-
-
-def test_the_example_is_whole(params: Params, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(params) == ({"made", "vae"}, {})
-    assert {one.entry.name for one in tracked_runs(params)[0]} == {"made", "vae"}
-    print_info("quick", "made")
-    assert "nats: 400" in capsys.readouterr().out
-
-
-# ---------------------------------------------------------------------- whole files
-
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda data: b"",
-    "truncated": lambda data: data[: len(data) // 2],
-    "binary": lambda data: b"\xff\x00\xfe" + data,
-    "zeros": lambda data: bytes(len(data)),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize(
-    "file",
-    [
-        *JSON_FILES,
-        "history.csv",
-        "samples.npz",
-        "weights.safetensors",
-        "pictures/interpolation.png",
-    ],
-)
-def test_a_damaged_file(
-    params: Params, file: str, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = Layout.of(params).run_dir("made").path / file
-    path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    check_left_out(params, file)
-    print_info("quick", "made")
-    printed = capsys.readouterr().out
-    assert Path(file).name in printed
-    assert ("fid_mnist: 12.5" in printed) == (file != "quality.json"), (
-        "the scores in other files are shown all the same"
-    )
-
-
-@pytest.mark.parametrize("value", [*VALUES, float("nan"), float("inf")], ids=repr)
-@pytest.mark.parametrize("file", JSON_FILES)
-def test_a_value_of_another_type_in_place_of_a_record(
-    params: Params, file: str, value: object
-) -> None:
-    if file == "pictures/pictures.json" and value == []:
-        value = [[]]  # an empty list is a record of no pictures
-    (Layout.of(params).run_dir("made").path / file).write_text(json.dumps(value))
-    check_left_out(params, file)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["[" * 100_000, '{"entry": "made", "entry": 1}', '{"a": ' * 500 + "1" + "}" * 500, "1" * 5000],
-)
-def test_json_that_no_stage_writes(params: Params, text: str) -> None:
-    Layout.of(params).run_dir("made").quality.write_text(text)
-    check_left_out(params, "quality.json")
-
-
-def test_a_file_that_may_not_be_read(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As of another user; who runs the tests may be allowed to read everything."""
-    read = Path.read_text
-
-    def denied(self: Path, *args: Any, **kwargs: Any) -> str:
-        if self == Layout.of(params).run_dir("made").quality:
-            raise PermissionError(13, "Permission denied", str(self))
-        return read(self, *args, **kwargs)
-
-    monkeypatch.setattr(Path, "read_text", denied)
-    check_left_out(params, "quality.json")
-    assert "no permission" in report(params)[1]["made"]
-
-
-def test_a_folder_in_place_of_a_file(params: Params) -> None:
-    path = Layout.of(params).run_dir("made").quality
-    path.unlink()
-    path.mkdir()
-    check_left_out(params, "quality.json")
-
-
-# ---------------------------------------------------------------------- parts of records
+    return damage.two_entries(tmp_path, monkeypatch)
 
 
 def parts(value: Any) -> Iterator[tuple[Any, ...]]:
@@ -317,6 +177,7 @@ def test_no_value_anywhere_is_in_the_way_of_another_entry(params: Params, file: 
 
 # ---------------------------------------------------------------------- history.csv
 
+
 HEAD = "step,seconds,loss/loss\n"
 
 
@@ -358,150 +219,7 @@ def test_a_history_is_read_to_the_digit_and_empty_cells_are_none(tmp_path: Path)
     assert read_history(tmp_path / "history.csv") == []
 
 
-# ---------------------------------------------------------------------- arrays
-
-
-class Malice:
-    """An object whose unpickling ends the process."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return exit, (13,)
-
-
-def _saved(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array)
-    return buffer.getvalue()
-
-
-def _of_objects() -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, images=np.array([Malice()] * 3, dtype=object))
-    return buffer.getvalue()
-
-
-IMAGES = np.zeros((120, 28, 28), np.uint8)
-ARRAYS: dict[str, dict[str, np.ndarray] | bytes] = {
-    "no array": {},
-    "other keys": {"pictures": IMAGES},
-    "float": {"images": IMAGES.astype(np.float32)},
-    "another shape": {"images": IMAGES[:, None]},
-    "no images": {"images": IMAGES[:0]},
-    "fewer images": {"images": IMAGES[:7]},
-    "objects": _of_objects(),
-    "a pickle": pickle.dumps(Malice()),
-    "an npy file": _saved(IMAGES),
-    "text as labels": {"images": IMAGES, "labels": np.array(["1"] * 120)},
-    "too few labels": {"images": IMAGES, "labels": np.zeros(7, np.int64)},
-    "too large labels": {"images": IMAGES, "labels": np.full(120, 10)},
-    "negative labels": {"images": IMAGES, "labels": np.full(120, -1)},
-}
-
-
-@pytest.mark.parametrize("content", ARRAYS.values(), ids=ARRAYS)
-def test_samples_of_another_form(params: Params, content: dict[str, np.ndarray] | bytes) -> None:
-    path = Layout.of(params).run_dir("made").samples
-    if isinstance(content, bytes):
-        write_bytes(path, content)
-    else:
-        write_npz(path, content)
-    whole, missing = report(params)
-    assert whole == {"vae"}
-    assert "samples" in missing["made"]
-    assert list(tracked_runs(params)[1]) == ["made"]
-
-
-def test_any_flipped_byte_of_an_npz_file_is_an_error_that_names_it_or_harmless(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "samples.npz"
-    np.savez_compressed(
-        path, images=np.arange(400, dtype=np.uint8).reshape(4, 10, 10), labels=np.arange(4)
-    )
-    data, named = path.read_bytes(), 0
-    for i in range(len(data)):
-        path.write_bytes(data[:i] + bytes([data[i] ^ 0x55]) + data[i + 1 :])
-        try:
-            read_npz(path)
-        except ValueError as error:
-            named += "samples.npz is corrupt" in str(error)
-    assert named > len(data) / 2
-
-
-# ----------------------------------------------------------------- weights, pictures, other records
-
-
-@pytest.mark.parametrize("about_", ["[]", "3", '"text"', "null", "{}", "no json"])
-def test_weights_with_another_header(params: Params, about_: str) -> None:
-    header = json.dumps({"__metadata__": {"genbench": about_}}).encode()
-    write_bytes(
-        Layout.of(params).run_dir("made").weights, len(header).to_bytes(8, "little") + header
-    )
-    whole, missing = report(params)
-    assert whole == {"vae"}
-    assert "weights.safetensors" in missing["made"] or "train is out of date" in missing["made"]
-    assert list(tracked_runs(params)[1]) == ["made"]
-
-
-@pytest.mark.parametrize("part", [b"seed", b"sha256", b"genbench-2", b""])
-def test_a_flipped_bit_of_the_weights(params: Params, part: bytes) -> None:
-    """In the head, and in the last byte of the tensors; what follows from the weights is then no
-    reason of its own.
-    """
-    path = Layout.of(params).run_dir("made").weights
-    for file, key in (("likelihood.json", "made_from"), ("sampling.json", None)):
-        record = read_json(path.with_name(file))
-        (record if key is None else record[key])["weights"] = sha256(path)
-        write_json(path.with_name(file), record)
-    assert report(params)[0] == {"made", "vae"}
-    data = bytearray(path.read_bytes())
-    data[data.index(part) if part else -1] ^= 1
-    write_bytes(path, bytes(data))
-    check_left_out(params, "weights.safetensors")
-    for reason in (report(params)[1]["made"], tracked_runs(params)[1]["made"]):
-        assert "other ones now" not in reason and "out of date" not in reason
-
-
-def test_a_picture_that_would_fill_the_memory(params: Params) -> None:
-    """A whole one, of 25 million pixels in some kilobytes, which Pillow by itself reads."""
-    Image.new("1", (5000, 5000)).save(
-        Layout.of(params).run_dir("made").pictures / "interpolation.png"
-    )
-    check_left_out(params, "pictures/interpolation.png")
-    assert (
-        "has more pixels than the 16777216 that are read; delete it"
-        in tracked_runs(params)[1]["made"]
-    )
-
-
-def test_an_output_that_goes_while_it_is_read(
-    params: Params, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As DVC removes those of a stage that it runs again."""
-    seen = staleness.outdated_quality
-
-    def and_gone(params: Params, entry: Entry, record: Record) -> str | None:
-        reason = seen(params, entry, record)
-        if record.entry == "made":
-            Layout.of(params).run_dir("made").samples.unlink(missing_ok=True)
-        return reason
-
-    monkeypatch.setattr(staleness, "outdated_quality", and_gone)
-    found, skipped = tracked_runs(params)
-    assert [one.entry.name for one in found] == ["vae"]
-    assert skipped.keys() == {"made"} and "samples.npz" in skipped["made"]
-
-
-def test_a_listed_picture_that_is_gone(params: Params) -> None:
-    (Layout.of(params).run_dir("made").pictures / "interpolation.png").unlink()
-    check_left_out(params, "interpolation.png")
-
-
-def test_pictures_that_nothing_lists_are_left_alone(params: Params) -> None:
-    (Layout.of(params).run_dir("made").pictures / "left.png").write_bytes(b"no picture")
-    assert report(params) == ({"made", "vae"}, {})
-    found = {one.entry.name: one for one in tracked_runs(params)[0]}
-    assert [picture.file for picture in found["made"].pictures] == ["interpolation.png"]
+# ---------------------------------------------------------------------- other records
 
 
 @pytest.mark.parametrize("value", [None, [], 3, "text", {"error": 3}])

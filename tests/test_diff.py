@@ -1,422 +1,31 @@
-"""`genbench diff`: finds every single planted difference and nothing else, and leaves out what a
-machine or a clock decides.
-"""
+"""`genbench diff`: results made in other ways, or not there, and which runs it takes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
-from typer.testing import CliRunner
 
-from genbench.cli.main import app
 from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.pipeline.stage_runner import call_stage
 from genbench.results.file_diff import arrays_differ, values_differ
 from genbench.results.run_diff import compare_runs
-
-HISTORY = """\
-step,seconds,images_per_second,loss/loss,loss/valid_loss
-1,0.5,100,5.25,
-2,1.0,101,4.125,4.5
-"""
-KIND = {
-    "machine": "x86_64",
-    "vendor": "AuthenticAMD",
-    "isa": "AVX2",
-    "libraries": {"torch": "2.15.0"},
-    "limits": {},
-}
-METADATA = {
-    "genbench": json.dumps(
-        {"format": "genbench-1", "model": "made", "seed": 0, "arch": {"width": 8}}, sort_keys=True
-    )
-}
-
-
-def metric(value: float, stderr: float | None = None, **detail: object) -> dict[str, Any]:
-    return {
-        "value": value,
-        "stderr": stderr,
-        "n": 100,
-        "higher_is_better": False,
-        "kind": None,
-        "detail": detail,
-    }
-
-
-def write(path: Path, value: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
-
-
-def write_entry(folder: Path) -> None:
-    """All files of an entry, with invented content."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    tensors = {
-        "w1": rng.normal(size=(4, 5)).astype(np.float32),
-        "b1": np.zeros(5, np.float32),
-        "steps": np.arange(3),
-    }
-    safetensors.numpy.save_file(tensors, folder / "weights.safetensors", METADATA)
-    np.savez(
-        folder / "samples.npz",
-        images=rng.integers(0, 256, (6, 28, 28), dtype=np.uint8),
-        labels=np.arange(6) % 3,
-    )
-    np.savez(folder / "nats.npz", nats=rng.normal(size=9))
-    (folder / "history.csv").write_text(HISTORY)
-    machine = {"device": "cpu", "threads": 2, "kind": KIND}
-    about = {
-        "sampler": "ancestral",
-        "matches_likelihood": True,
-        "n": 6,
-        "options": {},
-        "weights": "abc",
-        "sample_ms_per_image": 2.0,
-    }
-    write(
-        folder / "sampling.json",
-        {**about, "peak_memory_mb": 9.0, "precision": "float32", **machine},
-    )
-    scores = {"nats": metric(90.5, 0.25, draws=16), "bits_per_dim": metric(0.125, 0.01)}
-    made_from = {"weights": "abc", "kind": KIND}
-    write(
-        folder / "likelihood.json",
-        {
-            "entry": "e",
-            "metrics": scores,
-            "withheld": {"elbo_nats": "no draws"},
-            "made_from": made_from,
-        },
-    )
-    scores = {
-        "fid_mnist": metric(12.75, reference_n=10),
-        "min_class_share": metric(0.0625, shares=[0.0625, 0.9375]),
-        "kid_mnist": metric(-1e-4),
-    }
-    write(
-        folder / "quality.json",
-        {
-            "entry": "e",
-            "metrics": scores,
-            "withheld": {},
-            "made_from": {"samples": "def", "kind": KIND},
-        },
-    )
-    write(
-        folder / "cost.json",
-        {
-            "parameters": 25,
-            "steps": 2,
-            "train_seconds": 1.5,
-            "train_images_per_second": 9.0,
-            "peak_memory_mb": 5.0,
-        },
-    )
-    write(
-        folder / "provenance.json",
-        {
-            "git": "1",
-            "versions": {"torch": "2.15.0"},
-            "hardware": "h",
-            **machine,
-            "precision": "float32",
-            "train": {},
-        },
-    )
-    write(
-        folder / "pictures" / "pictures.json",
-        [{"file": "a.png", "kind": "process", "title": "t", "caption": "c"}],
-    )
-    (folder / "pictures" / "a.png").write_bytes(b"\x89PNG picture")
+from tests import equal_runs
+from tests.equal_runs import METADATA, Change, arrays, call, flip, record, removed, tensors, text
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> tuple[Path, Path]:
     """Two projects with equal results of two entries and a data set."""
-    first, second = tmp_path / "one", tmp_path / "two"
-    for entry in ("made", "vae"):
-        write_entry(first / "runs" / "quick" / entry)
-    for folder, name in (("data", "test_x"), ("features", "features")):
-        (first / "runs" / "quick" / folder).mkdir()
-        np.savez(
-            first / "runs" / "quick" / folder / "mnist.npz", **{name: np.arange(12.0).reshape(3, 4)}
-        )
-    write(first / "runs" / "quick" / "fingerprints" / "made" / "train.json", {"hash": "1"})
-    shutil.copytree(first, second)
-    return first / "runs" / "quick", second / "runs" / "quick"
-
-
-def call(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["diff", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
-# ---------------------------------------------------------------------- planted differences
-
-Change = Callable[[Path], object]
-
-
-def tensors(
-    change: Callable[[dict[str, np.ndarray]], object], about: dict[str, str] | None = None
-) -> Change:
-    def edit(run: Path) -> None:
-        path = run / "made" / "weights.safetensors"
-        found = {name: array.copy() for name, array in safetensors.numpy.load_file(path).items()}
-        change(found)
-        safetensors.numpy.save_file(found, path, about or METADATA)
-
-    return edit
-
-
-def arrays(name: str, change: Callable[[dict[str, np.ndarray]], object]) -> Change:
-    def edit(run: Path) -> None:
-        found = dict(np.load(run / name))
-        change(found)
-        np.savez(run / name, **found)  # type: ignore[arg-type]
-
-    return edit
-
-
-def record(name: str, change: Callable[[Any], object]) -> Change:
-    def edit(run: Path) -> None:
-        value = json.loads((run / "made" / name).read_text())
-        change(value)
-        write(run / "made" / name, value)
-
-    return edit
-
-
-def text(name: str, old: str, new: str) -> Change:
-    def edit(run: Path) -> None:
-        before = (run / "made" / name).read_text()
-        assert old in before
-        (run / "made" / name).write_text(before.replace(old, new, 1))
-
-    return edit
-
-
-def flip(array: np.ndarray, place: int) -> None:
-    """Turn the last bit of one number."""
-    array.view(f"u{array.itemsize}").reshape(-1)[place] ^= 1
-
-
-def scaled(file: str, metric_: str, key: str, factor: float) -> Change:
-    """Multiply a number of a score."""
-    return record(
-        file, lambda r: r["metrics"][metric_].update({key: factor * r["metrics"][metric_][key]})
-    )
-
-
-def detailed(file: str, metric_: str, **detail: object) -> Change:
-    return record(file, lambda r: r["metrics"][metric_]["detail"].update(detail))
-
-
-def removed(name: str) -> Change:
-    return lambda run: (run / "made" / name).unlink()
-
-
-def content(name: str, data: bytes) -> Change:
-    return lambda run: (run / "made" / name).write_bytes(data)
-
-
-WEIGHTS: dict[str, Change] = {
-    "w1: 1 of 20 values, max |Δ| ": tensors(lambda t: flip(t["w1"], 7)),
-    "b1: 1 of 5 values, max |Δ| 0": tensors(lambda t: t["b1"].__setitem__(2, -0.0)),
-    "b1: 1 of 5 values, max |Δ| nan": tensors(lambda t: t["b1"].__setitem__(2, np.nan)),
-    "steps: 1 of 3 values, max |Δ| 4": tensors(lambda t: t["steps"].__setitem__(1, 5)),
-    "b1: float32 (5,) and float64 (5,)": tensors(lambda t: t.update(b1=t["b1"].astype(np.float64))),
-    "w1: float32 (4, 5) and float32 (5, 4)": tensors(lambda t: t.update(w1=t["w1"].reshape(5, 4))),
-    "b1: only in the first": tensors(lambda t: t.pop("b1")),
-    "b2: only in the second": tensors(lambda t: t.update(b2=t["b1"])),
-    "metadata.seed: 0 and 1": tensors(
-        lambda t: t, {"genbench": METADATA["genbench"].replace('"seed": 0', '"seed": 1')}
-    ),
-    "holds no weights of genbench: its format is None": tensors(lambda t: t, {"other": "1"}),
-    "weights.safetensors: only in the first": removed("weights.safetensors"),
-    "weights.safetensors: cannot be compared: ": content("weights.safetensors", b"\x10\x00"),
-}
-SAMPLES: dict[str, Change] = {
-    "images: 1 of 4704 values, max |Δ| 1": arrays(
-        "made/samples.npz", lambda a: flip(a["images"], 99)
-    ),
-    "labels: 1 of 6 values": arrays("made/samples.npz", lambda a: flip(a["labels"], 0)),
-    "labels: int64 (6,) and int32 (6,)": arrays(
-        "made/samples.npz", lambda a: a.update(labels=a["labels"].astype(np.int32))
-    ),
-    "labels: only in the first": arrays("made/samples.npz", lambda a: a.pop("labels")),
-    "samples.npz: cannot be compared: ": content("samples.npz", b"PK"),
-}
-NATS: dict[str, Change] = {
-    "nats: 1 of 9 values, max |Δ| ": arrays("made/nats.npz", lambda a: flip(a["nats"], 3)),
-    "nats.npz: only in the first": removed("nats.npz"),
-}
-LIKELIHOOD: dict[str, Change] = {
-    "metrics.nats.value: 90.5 and ": scaled("likelihood.json", "nats", "value", 1 + 1e-8),
-    "metrics.nats.stderr: 0.25 and ": scaled("likelihood.json", "nats", "stderr", 1 - 1e-8),
-    "metrics.nats.detail.draws: 16 and 17": detailed("likelihood.json", "nats", draws=17),
-    'withheld.elbo_nats: "no draws" and "none"': record(
-        "likelihood.json", lambda r: r["withheld"].update(elbo_nats="none")
-    ),
-    'made_from.weights: "abc" and "x"': record(
-        "likelihood.json", lambda r: r["made_from"].update(weights="x")
-    ),
-}
-QUALITY: dict[str, Change] = {
-    "metrics.fid_mnist.value: 12.75 and ": scaled("quality.json", "fid_mnist", "value", 1 - 1e-8),
-    "metrics.kid_mnist.value: -0.0001 and -0.000100000001": scaled(
-        "quality.json", "kid_mnist", "value", 1 + 1e-8
-    ),
-    "metrics.kid_mnist.value: -0.0001 and 0.0001": scaled(
-        "quality.json", "kid_mnist", "value", -1.0
-    ),
-    "metrics.min_class_share.detail.shares[1]": detailed(
-        "quality.json", "min_class_share", shares=[0.0625, 0.9375 + 1e-8]
-    ),
-    "metrics.fid_mnist.n: 100 and 200": scaled("quality.json", "fid_mnist", "n", 2),
-    "metrics.kid_mnist: only in the first": record(
-        "quality.json", lambda r: r["metrics"].pop("kid_mnist")
-    ),
-    "quality.json: cannot be compared: ": content("quality.json", b"\xff{"),
-}
-HISTORIES: dict[str, Change] = {
-    "row 1, loss/loss: 5.25 and 5.2500001": text("history.csv", ",5.25,", ",5.2500001,"),
-    "row 1, loss/valid_loss: nothing and 5": text("history.csv", ",5.25,\n", ",5.25,5\n"),
-    "rows: 2 and 1": text("history.csv", "2,1.0,101,4.125,4.5\n", ""),
-    "columns: step, loss/loss": text("history.csv", "loss/loss", "loss/nll"),
-    "history.csv: cannot be compared: ": text("history.csv", "1,0.5", "1,1,0.5"),
-}
-PICTURES: dict[str, Change] = {
-    "a.png: other content": content("pictures/a.png", b"\x89PNG Picture"),
-    "a.png: only in the first": removed("pictures/a.png"),
-    "b.png: only in the second": content("pictures/b.png", b""),
-    '[0].caption: "c" and "d"': text("pictures/pictures.json", '"c"', '"d"'),
-}
-OTHERS: dict[str, tuple[str, str, Change]] = {
-    'sampler: "ancestral" and "other"': (
-        "made",
-        "sampling",
-        record("sampling.json", lambda r: r.update(sampler="other")),
-    ),
-    "parameters: 25 and 26": (
-        "made",
-        "size",
-        record("cost.json", lambda r: r.update(parameters=26)),
-    ),
-    "new.json: only in the second": ("made", "other files", content("new.json", b"{}")),
-    "test_x: 1 of 12 values": (
-        "data/mnist",
-        "arrays",
-        arrays("data/mnist.npz", lambda a: flip(a["test_x"], 1)),
-    ),
-    "features: 1 of 12 values": (
-        "features/mnist",
-        "arrays",
-        arrays("features/mnist.npz", lambda a: flip(a["features"], 1)),
-    ),
-}
-PARTS = {
-    "weights": WEIGHTS,
-    "samples": SAMPLES,
-    "nats": NATS,
-    "likelihood": LIKELIHOOD,
-    "quality": QUALITY,
-}
-PARTS |= {"history": HISTORIES, "pictures": PICTURES}
-CHANGES = [
-    ("made", part, said, change)
-    for part, changes in PARTS.items()
-    for said, change in changes.items()
-]
-CHANGES += [(item, part, said, change) for said, (item, part, change) in OTHERS.items()]
-
-
-@pytest.mark.parametrize(
-    ("item", "part", "said", "change"),
-    CHANGES,
-    ids=[f"{part}, {said}" for _, part, said, _ in CHANGES],
-)
-def test_each_planted_difference_is_found_and_nothing_else(
-    runs: tuple[Path, Path], item: str, part: str, said: str, change: Change
-) -> None:
-    change(runs[1])
-    for run in runs:  # so that sizes and dates tell nothing
-        for path in run.rglob("*.*"):
-            os.utime(path, (0, 0))
-    report = compare_runs(*runs)
-    assert report.differing == [item]
-    assert [name for name, differences in report.items[item].items() if differences] == [part]
-    assert not report.equal
-    code_, out, _ = call(*runs)
-    assert code_ == 1
-    lines = out.splitlines()
-    (line,) = [line for line in lines if line.startswith(f"{item}: ")]
-    assert f"{part} differ" in line and said in line
-    assert [other for other in lines if other.endswith(": equal")] == [
-        f"{name}: equal" for name in report.items if name != item
-    ]
-    assert "1 of 4 differ" in lines
-
-
-LEFT_OUT: dict[str, Change] = {
-    "times of the history": text("history.csv", "1,0.5,100,", "1,0.75,99,"),
-    "costs": record(
-        "cost.json",
-        lambda r: r.update(train_seconds=9.0, train_images_per_second=1.0, peak_memory_mb=1.0),
-    ),
-    "time of sampling": record(
-        "sampling.json", lambda r: r.update(sample_ms_per_image=9.0, peak_memory_mb=1.0)
-    ),
-    "machine of the samples": record(
-        "sampling.json", lambda r: r.update(device="cuda", threads=4, precision="bfloat16", kind={})
-    ),
-    "kind of the likelihood": record(
-        "likelihood.json", lambda r: r["made_from"].update(kind={"machine": "arm64"})
-    ),
-    "no kind of the sample scores": record("quality.json", lambda r: r["made_from"].pop("kind")),
-    "provenance": record("provenance.json", lambda r: r.update(git="2", threads=4)),
-    "a likelihood to 1e-12": scaled("likelihood.json", "nats", "value", 1 + 1e-12),
-    "a score to 1e-12": scaled("quality.json", "kid_mnist", "value", 1 - 1e-12),
-    "a detail to 1e-13": detailed(
-        "quality.json", "min_class_share", shares=[0.0625, 0.9375 + 1e-13]
-    ),
-    "a file in the making": content(".samples.npz.99.x.tmp", b"half"),
-    "layout of a file": lambda run: np.savez_compressed(
-        run / "made" / "nats.npz", **np.load(run / "made" / "nats.npz")
-    ),
-    "fingerprints": lambda run: write(run / "fingerprints" / "made" / "train.json", {"hash": "2"}),
-}
-
-
-@pytest.mark.parametrize("change", LEFT_OUT.values(), ids=LEFT_OUT)
-def test_what_a_machine_or_a_clock_decides_is_left_out(
-    runs: tuple[Path, Path], change: Change
-) -> None:
-    change(runs[1])
-    code_, out, _ = call(*runs)
-    assert out.splitlines() == [
-        "made: equal",
-        "vae: equal",
-        "data/mnist: equal",
-        "features/mnist: equal",
-        "all 4 are equal",
-    ]
-    assert code_ == 0
+    return equal_runs.equal_runs(tmp_path)
 
 
 def sums(run: Path) -> None:
@@ -561,9 +170,6 @@ def test_other_machines_are_named_where_results_differ(runs: tuple[Path, Path]) 
     assert "AMD, AVX2 with 4 threads" in last
 
 
-# ---------------------------------------------------------------------- which runs
-
-
 def test_projects_stand_for_their_runs_of_a_profile(
     runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -620,9 +226,6 @@ print(print_diff(*sys.argv[1:3], "quick"), "torch" in sys.modules)
     assert done.stdout.splitlines()[-1] == "1 False"
 
 
-# ---------------------------------------------------------------------- values
-
-
 @pytest.mark.parametrize(
     ("a", "b", "differ"),
     [
@@ -659,9 +262,6 @@ def test_arrays_of_other_types_are_compared_by_their_bits() -> None:
     )
 
 
-# ---------------------------------------------------------------------- runs of earlier versions
-
-
 def as_before(run: Path) -> None:
     """The pictures and fingerprints of a run under their former names."""
     folder = run / "made" / "pictures"
@@ -693,9 +293,6 @@ def test_a_folder_of_pictures_that_an_earlier_version_left_is_not_compared(
     (runs[0] / "made" / "visuals" / "more.png").write_bytes(b"")
     shutil.copytree(runs[0] / "fingerprints", runs[0] / "code")
     assert call(*runs)[0] == 0
-
-
-# ---------------------------------------------------------------------- real results
 
 
 def test_results_of_the_stages_are_known_by_name_and_equal_when_made_again(

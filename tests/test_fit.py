@@ -1,70 +1,34 @@
-"""The training loop against hand-written ones, and what it promises of resuming."""
+"""The loop of training: optimiser, schedule, phases, the weights that are kept, and its options."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Generator, Tensor, nn
 
-from genbench.base import Conditioning, DataSpec, GenerativeModel, Likelihood, Phase, Step
-from genbench.data.splits import Dataset
+from genbench.base import Likelihood, Step
 from genbench.errors import UserError
 from genbench.seeding import generator_for
 from genbench.training.arithmetic import Arithmetic
-from genbench.training.checkpoints import Workspace, workspace
 from genbench.training.options import OptimOptions, TrainOptions
 from genbench.training.schedule import learning_rate
+from tests.fitted import (
+    BOTH,
+    FIRST_SECOND,
+    PLAIN,
+    Everything,
+    Linear,
+    Normed,
+    TwoPhases,
+    dataset,
+    labelled,
+    run,
+)
 from tests.training import fit
-
-SPEC = DataSpec(2, 2, 2)
-PLAIN = {"lr": 0.05, "warmup": 0.0, "final_lr": 1.0, "clip": None}
-
-
-def dataset(n: int = 64) -> Dataset:
-    x = torch.randint(
-        0, 2, (n + 32, 1, 2, 2), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
-    )
-    return Dataset("toy", SPEC, x[:n], None, x[n:], None, x[n:], None)
-
-
-class Linear(GenerativeModel):
-    """A noisy quadratic loss whose path is easy to compute by hand; counts what it is called
-    with.
-    """
-
-    likelihood = Likelihood.NONE
-    family = "test"
-
-    def __init__(self, spec: DataSpec = SPEC) -> None:
-        super().__init__(spec)
-        self.w = nn.Parameter(torch.tensor([0.5, -0.3, 0.2, 0.1]))
-        self.seen: list[Tensor] = []
-
-    def training_loss(
-        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
-    ) -> Step:
-        self.seen.append(x.clone())
-        target = self.spec.unit(x).flatten(1) + 0.1 * torch.randn(len(x), 4, generator=rng)
-        return Step((self.w - target).square().sum(1).mean())
-
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        raise NotImplementedError
-
-
-def run(model: GenerativeModel, *, data: Dataset | None = None, **options: Any) -> Any:
-    settings: dict[str, Any] = {
-        "steps": 20,
-        "batch_size": 8,
-        "optim": {"loss": PLAIN},
-        "ema": 0.9,
-    } | options
-    return fit(model, data or dataset(), entry="toy", seed=0, **settings)
 
 
 def test_it_is_adam_with_an_average_of_the_weights() -> None:
@@ -119,47 +83,6 @@ def test_schedule_is_linear_then_cosine() -> None:
     assert rates[-1] == pytest.approx(0.5, rel=1e-3)
 
 
-class TwoPhases(GenerativeModel):
-    """Two parameters, trained one after the other; the second loss sees the first parameter."""
-
-    likelihood = Likelihood.LOWER_BOUND
-    family = "test"
-
-    def __init__(self, overlap: bool = False) -> None:
-        super().__init__(SPEC)
-        self.a, self.b = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
-        self.overlap = overlap
-        self.log: list[tuple[str, float, bool, bool]] = []
-
-    def phases(self) -> Sequence[Phase]:
-        if self.overlap:
-            return [
-                Phase("a", [self.a], self.loss("a"), repeats=2),
-                Phase("b", [self.b], self.loss("b")),
-            ]
-        return [
-            Phase("a", [self.a], self.loss("a"), span=(0.0, 0.5)),
-            Phase("b", [self.b], self.loss("b"), span=(0.5, 1.0)),
-        ]
-
-    def loss(self, name: str) -> Callable[..., Step]:
-        def evaluate(x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
-            if self.training:
-                self.log.append((name, progress, self.a.requires_grad, self.b.requires_grad))
-            own = self.a if name == "a" else self.b
-            return Step(
-                (own - 1).square() + 0 * (self.a + self.b), {"square": own.detach().square()}
-            )
-
-        return evaluate
-
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        raise NotImplementedError
-
-
-BOTH = {"a": PLAIN, "b": PLAIN}
-
-
 def test_phases_run_in_their_spans_with_their_own_progress_and_gradients() -> None:
     model = TwoPhases()
     run(model, steps=10, optim=BOTH)
@@ -209,19 +132,6 @@ def test_models_without_a_bound_take_their_last_step(kind: Likelihood) -> None:
     finally:
         type(model).likelihood = Likelihood.NONE
     assert all("loss/valid_loss" not in row for row in history)
-
-
-class Normed(Linear):
-    """Has a batch norm in its loss."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm1d(4, affine=False)
-
-    def training_loss(
-        self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
-    ) -> Step:
-        return Step((self.norm(self.w * self.spec.unit(x).flatten(1)) - self.w).square().mean())
 
 
 def test_batch_norm_statistics_are_those_of_the_scored_weights() -> None:
@@ -322,46 +232,6 @@ def test_channels_last_is_undone() -> None:
     assert model[0].weight.is_contiguous()
 
 
-class Stopped(Exception):
-    """Raised in the middle of a run in place of a kill."""
-
-
-@pytest.mark.parametrize("make", [Linear, TwoPhases, lambda: TwoPhases(overlap=True), Normed])
-@pytest.mark.parametrize("stop", [1, 3, 7, 13])
-def test_a_stopped_run_resumes_to_the_same_bits(
-    tmp_path: Path, make: Callable[[], Any], stop: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GENBENCH_CHECKPOINT_SECONDS", "0")
-    optim = BOTH if isinstance(make(), TwoPhases) else {"loss": PLAIN}
-    whole = make()
-    expected = run(whole, optim=optim).history
-
-    saved = 0
-    original = Workspace.save
-
-    def save(self: Workspace, name: str, value: Any) -> None:
-        nonlocal saved
-        original(self, name, value)
-        saved += 1
-        if saved == stop:
-            raise Stopped
-
-    monkeypatch.setattr(Workspace, "save", save)
-    with workspace(tmp_path, "w", {}) as work, pytest.raises(Stopped):
-        run(make(), optim=optim, checkpoints=work)
-    resumed = make()
-    with workspace(tmp_path, "w", {}) as work:
-        history = run(resumed, optim=optim, checkpoints=work).history
-    for (name, value), other in zip(
-        whole.state_dict().items(), resumed.state_dict().values(), strict=True
-    ):
-        assert torch.equal(value, other), name
-    timings = ("seconds", "images_per_second")
-    assert [{k: v for k, v in row.items() if k not in timings} for row in history] == [
-        {k: v for k, v in row.items() if k not in timings} for row in expected
-    ]
-
-
 def test_other_seeds_and_entries_take_other_paths() -> None:
     results = []
     for entry, seed in (("toy", 0), ("toy", 1), ("other", 0)):
@@ -370,78 +240,6 @@ def test_other_seeds_and_entries_take_other_paths() -> None:
         results.append(copy.deepcopy(model.w.data))
     assert not torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
-
-
-class Everything(GenerativeModel):
-    """Batch norm, dropout, labels, state in ``after_step`` and two phases in turn: what a resumed
-    or frozen run may get wrong.
-    """
-
-    likelihood = Likelihood.LOWER_BOUND
-    conditioning = Conditioning.OPTIONAL
-    family = "test"
-
-    def __init__(self) -> None:
-        super().__init__(DataSpec(2, 2, 2, 3), conditional=True)
-        self.first = nn.Sequential(
-            nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.3), nn.Linear(6, 1)
-        )
-        self.second = nn.Sequential(nn.Linear(1, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
-        self.register_buffer("carried", torch.zeros(()))
-        self.first_in_second: list[tuple[bool, Tensor]] = []
-
-    def init_from_data(self, x: Tensor, y: Tensor | None, *, rng: Generator) -> None:
-        assert y is not None
-        self.carried += y.float().mean() + torch.rand((), generator=rng)
-
-    def phases(self) -> Sequence[Phase]:
-        return [
-            Phase("first", list(self.first.parameters()), self.first_loss, span=(0.0, 0.5)),
-            Phase("second", list(self.second.parameters()), self.second_loss, span=(0.5, 1.0)),
-        ]
-
-    def first_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
-        assert y is not None
-        out = self.first(self.spec.unit(x).flatten(1) + 0.1 * torch.randn(len(x), 4, generator=rng))
-        return Step((out[:, 0] - y - 0.1 * self.carried).square().mean(), aux=out.detach().mean())
-
-    def second_loss(self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float) -> Step:
-        if self.training:
-            self.first_in_second.append(
-                (
-                    self.first.training,
-                    torch.cat([b.double().flatten() for b in self.first.buffers()]),
-                )
-            )
-        hidden = self.first(self.spec.unit(x).flatten(1)).detach()
-        return Step(
-            (self.second(hidden)[:, 0] - 1).square().mean() + 0.1 * torch.rand((), generator=rng)
-        )
-
-    def after_step(self, phase: str, aux: object, *, rng: Generator, progress: float) -> None:
-        if isinstance(aux, Tensor):
-            self.carried.lerp_(aux.float(), 0.1)
-
-    def sample(self, n: int, y: Tensor | None = None, *, rng: Generator) -> Tensor:
-        raise NotImplementedError
-
-
-def labelled() -> Dataset:
-    plain = dataset()
-    y = torch.arange(96) % 3
-    return Dataset(
-        "toy",
-        DataSpec(2, 2, 2, 3),
-        plain.train_x,
-        y[:64],
-        plain.valid_x,
-        y[64:],
-        plain.test_x,
-        y[64:],
-    )
-
-
-FIRST_SECOND = {"first": PLAIN, "second": PLAIN}
 
 
 def test_a_finished_phase_stands_still_while_the_next_one_trains() -> None:
@@ -478,38 +276,3 @@ def test_best_weights_come_with_the_buffers_of_their_step() -> None:
     model = Drifts()
     run(model, steps=20, validations=20)
     assert float(model.count) == 7
-
-
-@pytest.mark.parametrize("stop", [2, 9, 10, 11, 17])
-def test_labels_dropout_batch_norm_and_carried_state_resume_to_the_same_bits(
-    tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GENBENCH_CHECKPOINT_SECONDS", "0")
-    options = {
-        "optim": FIRST_SECOND,
-        "arithmetic": {"cpu": {"precision": "bfloat16", "channels_last": True}},
-        "data": labelled(),
-    }
-    torch.manual_seed(0)
-    whole, resumed = Everything(), Everything()
-    resumed.load_state_dict(whole.state_dict())
-    fresh = copy.deepcopy(resumed)
-    run(whole, **options)
-    saved, original = 0, Workspace.save
-
-    def save(self: Workspace, name: str, value: Any) -> None:
-        nonlocal saved
-        original(self, name, value)
-        saved += 1
-        if saved == stop:
-            raise Stopped
-
-    monkeypatch.setattr(Workspace, "save", save)
-    with workspace(tmp_path, "w", {}) as work, pytest.raises(Stopped):
-        run(fresh, checkpoints=work, **options)
-    with workspace(tmp_path, "w", {}) as work:
-        run(resumed, checkpoints=work, **options)
-    for (name, value), other in zip(
-        whole.state_dict().items(), resumed.state_dict().values(), strict=True
-    ):
-        assert torch.equal(value, other), name
