@@ -50,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path = Layout.of(params).data(entry.dataset)
         dataset = splits.load(path if path.is_file() else quick.data(entry.dataset), entry.dataset)
         few = None if dataset.train_y is None else dataset.train_y[: options.batch]
+        # The same images again and again.
         dataset = dataclasses.replace(
             dataset, train_x=dataset.train_x[: options.batch], train_y=few
-        )  # the same images again and again
+        )
         model = build(entry, dataset.spec)
         if not model.phases():
             continue

@@ -98,9 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     params = load_params("quick")
     setup(params.compute)
     path = RESULTS / "log_z.json"
-    results = (
-        read_json(path)["results"] if path.is_file() else {}
-    )  # entries that are not measured now keep their rows
+    # Entries that are not measured now keep their rows.
+    results = read_json(path)["results"] if path.is_file() else {}
     results |= {name: measure(params, name, options.times) for name in options.entries.split(",")}
     rows = [
         [name, way, r["log_z"], r["stderr"], r["ess"], r["nats"]]

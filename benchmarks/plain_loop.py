@@ -169,9 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.profiles.split(","), options.entries.split(",")
         ):
             batch = load_params(profile).entry(name).train["batch_size"]
-            steps = min(
-                200, max(10, options.images // batch)
-            )  # up to 200 have a row of the history each
+            # Up to 200 have a row of the history each.
+            steps = min(200, max(10, options.images // batch))
             speeds: dict[str, list[float]] = {version: [] for version in VERSIONS}
             for round_, version in itertools.product(range(options.repeats + 1), VERSIONS):
                 speed = workers.call(version, measure, version, profile, name, steps)

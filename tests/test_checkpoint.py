@@ -57,9 +57,8 @@ def test_a_flipped_bit_anywhere_is_noticed(path: Path) -> None:
             torch.equal(loaded[name], whole[name]) for name in whole
         ), place
     assert all(str(path) in text and "`genbench run`" in text for text in noticed)
-    assert (
-        len(noticed) > len(places) - 30
-    )  # a space at the end of the header may be another character that JSON does not mind
+    # A space at the end of the header may be another character that JSON does not mind.
+    assert len(noticed) > len(places) - 30
 
 
 @pytest.mark.parametrize("keep", [0, 1, 7, 8, 100, 400, 1000, 5000, -1, -100])
@@ -71,10 +70,8 @@ def test_a_truncated_file_is_named(path: Path, keep: int) -> None:
 
 def test_two_tensors_in_each_others_place_are_noticed(path: Path) -> None:
     with safetensors.safe_open(path, "pt") as file:
-        metadata, state = (
-            file.metadata(),
-            {name: file.get_tensor(name) for name in file.keys()},
-        )  # not a mapping
+        # Not a mapping.
+        metadata, state = (file.metadata(), {name: file.get_tensor(name) for name in file.keys()})
     name = max(state, key=lambda key: state[key].numel())
     state[name] = state[name].flip(0)
     safetensors.torch.save_file(state, path, metadata)
@@ -92,9 +89,8 @@ def test_weights_of_a_version_without_checksums_are_still_read(path: Path) -> No
     )
     loaded = load(path).state_dict()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
-    safetensors.torch.save_file(
-        state, path, {"genbench": json.dumps(about)}
-    )  # the present format has one
+    # The present format has one.
+    safetensors.torch.save_file(state, path, {"genbench": json.dumps(about)})
     with pytest.raises(UserError, match="checksum"):
         load(path)
 

@@ -70,9 +70,8 @@ def test_who_waits_for_a_folder_that_is_removed_begins_anew(
 
 def test_files_that_vanish_while_they_are_counted_are_not_missed(root: Path) -> None:
     folder = checkpoint(root)
-    (folder / "vanished").symlink_to(
-        folder / "nowhere"
-    )  # listed, and not there when it is looked at
+    # Listed, and not there when it is looked at.
+    (folder / "vanished").symlink_to(folder / "nowhere")
     (found,) = clean.leftovers(root / ".ckpt", [], set())
     assert (found.size, found.kept) == (1000, None)
     assert clean._remove(folder) is None

@@ -153,9 +153,8 @@ def test_ctrl_c_stops_the_whole_run(repository: Path) -> None:
             assert process.poll() is None
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        output, _ = process.communicate(
-            timeout=50
-        )  # ends when nobody holds the pipe any more; a stage sleeps for 60 seconds
+        # Ends when nobody holds the pipe any more; a stage sleeps for 60 seconds.
+        output, _ = process.communicate(timeout=50)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

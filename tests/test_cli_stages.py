@@ -119,9 +119,8 @@ def test_a_broken_model_is_named_and_the_others_go_on(
     monkeypatch.setattr("genbench.models.__path__", [str(repository / "models")])
     code, stdout, stderr = call("run", "--entries", "vae,made")
     assert code == 1
-    assert (
-        "quick: what there is to do is not known" in stdout
-    )  # the sources of this model are not where fingerprints look
+    # The sources of this model are not where fingerprints look.
+    assert "quick: what there is to do is not known" in stdout
     assert "/models/broken.py:1: No module named 'nothing_of_the_kind' (model 'broken')" in stderr
     assert "samples made" in log(repository)
 

@@ -331,9 +331,8 @@ def test_errors_name_what_is_wrong() -> None:
 
 
 def test_the_last_step_draws_from_the_discretised_decoder() -> None:
-    model = build(
-        variance="beta", beta_start=0.05
-    )  # of a standard deviation near the levels' distance
+    # Of a standard deviation near the levels' distance.
+    model = build(variance="beta", beta_start=0.05)
     x_1, n = torch.linspace(-1.1, 1.1, 16).view(1, 1, 4, 4), 40_000
     t = torch.ones(1, dtype=torch.int64)
     with torch.no_grad():

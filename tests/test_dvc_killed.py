@@ -84,9 +84,8 @@ def test_a_kill_while_dvc_writes_its_rwlock(project: Path) -> None:
     process.kill()
     process.wait()
     assert path.stat().st_size < long
-    assert (
-        "Unable to read RWLock-file" in dvc(project, "repro").stderr
-    )  # so something has to be done
+    # So something has to be done.
+    assert "Unable to read RWLock-file" in dvc(project, "repro").stderr
     assert mend(project) == [f"{path} was cut short by a kill, and is removed"]
     assert dvc(project, "repro").returncode == 0
 

@@ -33,9 +33,8 @@ def test_a_committed_lock_that_is_cut_anywhere_is_mended(
     path = Layout(root, profile).dvc_lock
     path.write_bytes(COMMITTED)
     assert mend(root) == []
-    cut = COMMITTED[
-        : len(COMMITTED) * part // 20 + 7 * (part % 3)
-    ]  # within words and at their ends
+    # Within words and at their ends.
+    cut = COMMITTED[: len(COMMITTED) * part // 20 + 7 * (part % 3)]
     path.write_bytes(cut)
     assert not finished(cut)
     assert problems(root) == [(f"{path} is cut short", "the next `genbench run` mends it")]
@@ -57,9 +56,8 @@ def test_every_cut_is_taken_for_one(root: Path, monkeypatch: pytest.MonkeyPatch)
     for end in range(len(SMALL)):
         if end in ends:
             continue
-        path.write_bytes(
-            SMALL[:end] + (b"\0" * 3 if end % 2 else b"")
-        )  # some file systems fill in what they lost
+        # Some file systems fill in what they lost.
+        path.write_bytes(SMALL[:end] + (b"\0" * 3 if end % 2 else b""))
         mend(root)
         assert path.read_bytes() == first, end
 

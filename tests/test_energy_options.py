@@ -108,9 +108,8 @@ def test_chains_move_by_the_sampler_from_the_start_that_was_asked_for(
     sampler: str, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, langevin = ebm(), persistent_chains.langevin_step
-    model.histogram.copy_(
-        torch.tensor([1.0, 1e-9, 1e-9]).log().expand(2, 2, 3)
-    )  # noise is black, the chains of training are white
+    # Noise is black, the chains of training are white.
+    model.histogram.copy_(torch.tensor([1.0, 1e-9, 1e-9]).log().expand(2, 2, 3))
     model.chain.fill_(1.0)
     grid, begun, steps = moves_of(model), [], []
 

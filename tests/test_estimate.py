@@ -115,9 +115,8 @@ def test_a_changed_fingerprint_and_a_lost_output_run_what_follows(
         "score_likelihood": {"score": {"x": 1}},
     }
     changed = replace(few, entries={**few.entries, key: replace(entry, **changes[stage])})
-    following = follow | (
-        {"pictures"} if stage == "sample" else set()
-    )  # whose pictures are drawn by the same sampler
+    # Whose pictures are drawn by the same sampler.
+    following = follow | ({"pictures"} if stage == "sample" else set())
     assert set(stages_to_run(changed)) == {(name, key) for name in following}
     (few.root / f"{(stage, key)}.out").unlink()
     assert set(stages_to_run(few)) == {(name, key) for name in follow}

@@ -436,10 +436,8 @@ def test_what_a_stage_loads_is_in_its_fingerprint(params: Params) -> None:
         for name in ENTRY_STAGES
         if name != "score_samples"
     ]
-    steps += [
-        ("score_samples", by_model["made"]),
-        ("report", None),
-    ]  # samples of all models are scored by the same code
+    # Samples of all models are scored by the same code.
+    steps += [("score_samples", by_model["made"]), ("report", None)]
     loaded = _loaded(params, steps)
     assert [(name, key) for name, key, _ in loaded] == steps
     for name, key, files in loaded:

@@ -60,11 +60,8 @@ def test_gradients_are_clipped_to_the_stated_norm() -> None:
     free, clipped = Linear(), Linear()
     history = run(free, steps=1).history
     assert history[0]["loss/grad_norm"] > 0.01
-    sgd_like = {
-        **PLAIN,
-        "betas": [0.0, 0.0],
-        "clip": 1e-9,
-    }  # far below Adam's epsilon, so a clipped step is almost none
+    # Far below Adam's epsilon, so a clipped step is almost none.
+    sgd_like = {**PLAIN, "betas": [0.0, 0.0], "clip": 1e-9}
     run(clipped, steps=1, optim={"loss": sgd_like}, ema=0.0)
     assert (clipped.w - torch.tensor([0.5, -0.3, 0.2, 0.1])).abs().max() < 0.006
     assert history[0]["loss/grad_norm"] == pytest.approx(

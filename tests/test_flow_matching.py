@@ -79,9 +79,10 @@ def test_random_signs_estimate_the_divergence_without_bias(
     x = torch.randint(
         0, 16, (1, 1, 2, 2), dtype=torch.uint8, generator=Generator().manual_seed(1)
     ).expand(4000, -1, -1, -1)
+    # Of the same dequantisation.
     exact, found = (
         model.log_likelihood(x, rng=Generator().manual_seed(0), probes=probes) for probes in (0, 1)
-    )  # of the same dequantisation
+    )
     off, error = float((found - exact).mean()), float((found - exact).std()) / math.sqrt(len(x))
     assert error > 1e-3  # one probe is not exact here
     assert (abs(off) < 4.5 * error) is right
@@ -117,9 +118,8 @@ def test_encoding_inverts_decoding() -> None:
     x = torch.randint(4, 12, (40, 1, 2, 2), dtype=torch.uint8, generator=Generator().manual_seed(1))
     z = model.encode(x, rng=Generator().manual_seed(0))
     assert (model.decode(z, rng=Generator()) != x).float().mean() < 0.02
-    v = (
-        2 * (x + torch.rand(x.shape, generator=Generator().manual_seed(0))) / 16 - 1
-    )  # as the score sees them
+    # As the score sees them.
+    v = 2 * (x + torch.rand(x.shape, generator=Generator().manual_seed(0))) / 16 - 1
     torch.testing.assert_close(carried(model, z), v.flatten(1), rtol=1e-4, atol=1e-4)
 
 

@@ -40,9 +40,8 @@ def images(n: int = 2) -> Tensor:
 def test_every_earlier_pixel_of_the_window_and_no_other_reaches_a_pixel(
     layers: int, kernel: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = model_of(
-        layers=layers, kernel=kernel, channels=16, hidden=64
-    )  # wide, so that no pixel finds all ReLUs shut
+    # Wide, so that no pixel finds all ReLUs shut.
+    model = model_of(layers=layers, kernel=kernel, channels=16, hidden=64)
     rows, columns = model.window()
     assert rows == columns == 3 + layers * (kernel // 2)
     pixels = torch.randn(1, 1, SPEC.height, SPEC.width, dtype=torch.float64, requires_grad=True)
@@ -76,9 +75,8 @@ def test_it_is_what_masks_on_full_kernels_give() -> None:
     for layer in model._layers():
         seen = _masked(v, layer.vertical.weight, 2, 1) + layer.vertical.bias[:, None, None]  # type: ignore[index]
         reads, left = layer.horizontal.weight[:, :12], layer.horizontal.weight[:, 12:]
-        taps = torch.stack(left.split(6, 1), 3)[
-            ..., 0
-        ]  # (2C, C, 1, 2): the pixel on the left, then the own place
+        # (2C, C, 1, 2): the pixel on the left, then the own place
+        taps = torch.stack(left.split(6, 1), 3)[..., 0]
         both = F.conv2d(seen, reads, layer.horizontal.bias) + _masked(h, taps, 1, 1)
         a, b = both.chunk(2, 1)
         h = h + layer.outer(a.tanh() * b.sigmoid())

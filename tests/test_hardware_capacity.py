@@ -44,9 +44,10 @@ def test_usable_cores_are_those_that_it_is_bound_to_and_its_group_may_use(
     assert capacity.usable_cores(tmp_path) == 4
     second = group(tmp_path / "2", "0::/user/me", "user/me", cpu__max="max 100000")
     assert capacity.usable_cores(second) == 4
+    # Of the group above.
     assert (
         capacity.usable_cores(group(second, "0::/user/me", "user", cpu__max="150000 100000")) == 1.5
-    )  # of the group above
+    )
     assert (
         capacity.usable_cores(group(second, "0::/user/me", "user", cpu__max="800000 100000")) == 4
     )
@@ -104,9 +105,8 @@ def test_a_clock_that_is_held_is_told(tmp_path: Path) -> None:
     )
     files(tmp_path, scaling_max_freq="4000000", scaling_governor="powersave")
     assert "powersave" in str(capacity.slowed(tmp_path))
-    assert (
-        capacity.slowed(files(tmp_path, scaling_driver="intel_pstate")) is None
-    )  # where powersave is the default, and fast
+    # Where powersave is the default, and fast.
+    assert capacity.slowed(files(tmp_path, scaling_driver="intel_pstate")) is None
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -69,9 +69,8 @@ def run(
 
 def test_nats_become_bits_per_dim_once_and_right() -> None:
     assert bits_per_dim(784 * math.log(2), 784) == pytest.approx(1.0)
-    assert bits_per_dim(79.20, 784) == pytest.approx(
-        0.1457, abs=5e-5
-    )  # the published example of the literature table
+    # The published example of the literature table.
+    assert bits_per_dim(79.20, 784) == pytest.approx(0.1457, abs=5e-5)
     assert bits_per_dim(439.1, 784) == pytest.approx(0.808, abs=5e-4)
 
 

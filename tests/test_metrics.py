@@ -114,9 +114,8 @@ def test_fid_of_identical_sets_is_zero_even_with_dead_features() -> None:
 
 
 def test_inception_score_of_even_certain_classes_is_their_number() -> None:
-    of_place = np.argsort(
-        np.random.RandomState(2020).permutation(200)
-    )  # where a sample comes to lie in the splits
+    # Where a sample comes to lie in the splits.
+    of_place = np.argsort(np.random.RandomState(2020).permutation(200))
     logits = 100 * torch.eye(10)[torch.from_numpy(of_place) % 10]  # so that each split is even
     result = inception_score.compute(
         feature_set(torch.zeros(200, 2), logits), gaussian(2, 2), seed=0
@@ -132,12 +131,12 @@ def test_inception_score_of_uncertain_classes_is_one() -> None:
 
 
 def test_inception_score_is_the_mean_of_ten_splits_of_permuted_samples() -> None:
+    # Not exchangeable: another permutation, or none, would show.
     logits = (
         torch.from_numpy(rng().normal(size=(300, 10))).float() * torch.linspace(0, 3, 300)[:, None]
-    )  # not exchangeable: another permutation, or none, would show
-    order = np.random.RandomState(2020).permutation(
-        300
-    )  # its stream is frozen, unlike that of a Generator
+    )
+    # Its stream is frozen, unlike that of a Generator.
+    order = np.random.RandomState(2020).permutation(300)
     p = scipy.special.softmax(logits.double().numpy(), 1)[order].reshape(10, 30, 10)
     q = p.mean(1, keepdims=True)
     scores = np.exp((p * np.log(p / q)).sum(2).mean(1))
@@ -149,9 +148,8 @@ def test_inception_score_is_the_mean_of_ten_splits_of_permuted_samples() -> None
 
 
 def test_inception_score_of_samples_in_the_order_of_their_classes_is_not_one() -> None:
-    logits = 100 * torch.eye(10).repeat_interleave(
-        100, 0
-    )  # with consecutive splits each would hold one class
+    # With consecutive splits each would hold one class.
+    logits = 100 * torch.eye(10).repeat_interleave(100, 0)
     score = values("inception_score", feature_set(torch.zeros(1000, 2), logits), gaussian(2, 2))[
         "is_mnist"
     ]
@@ -261,9 +259,8 @@ def test_identical_sets_have_full_precision_recall_and_coverage() -> None:
     assert values("precision_recall", x, x) == {"precision_mnist": 1, "recall_mnist": 1}
     got = values("density_coverage", x, x)
     assert got["coverage_mnist"] == 1
-    assert got["density_mnist"] == pytest.approx(
-        6 / 5
-    )  # each ball holds its five neighbours and its own centre
+    # Each ball holds its five neighbours and its own centre.
+    assert got["density_mnist"] == pytest.approx(6 / 5)
 
 
 def test_two_samples_of_one_distribution_have_the_density_and_coverage_of_theory() -> None:

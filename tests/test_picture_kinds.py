@@ -139,9 +139,8 @@ def test_interpolation_of_images_has_the_real_ones_outside() -> None:
         interpolation.interpolation(Sheet(), x, y, rng=rng(), rows=3, steps=4, mode="images"),
         columns=6,
     )
-    np.testing.assert_array_equal(
-        shown[:, 0], shown[:, 1]
-    )  # this model's reconstructions are perfect
+    # This model's reconstructions are perfect.
+    np.testing.assert_array_equal(shown[:, 0], shown[:, 1])
     np.testing.assert_array_equal(shown[:, -1], shown[:, -2])
     np.testing.assert_array_equal(shown[:, 0], greys(x[[0, 2, 4]]))
     np.testing.assert_array_equal(shown[:, -1], greys(x[[1, 3, 5]]))

@@ -148,9 +148,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset, binary_mnist
     raw["entries"] = {name: written_entry(smoke[name]) for name in smoke if name in ENTRIES}
     raw["entries"]["coin"] = COIN
     for prefix in ("", "binary-"):
-        raw["entries"][f"{prefix}train_copy"]["arch"] = {
-            "size": 64
-        }  # as many as are drawn: without replacement that is each of them once
+        # As many as are drawn: without replacement that is each of them once.
+        raw["entries"][f"{prefix}train_copy"]["arch"] = {"size": 64}
     path.write_text(dump(raw))
     # A developer's shell may point git, DVC or MLflow elsewhere; this is about a fresh clone.
     env = {
@@ -185,9 +184,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset, binary_mnist
 def test_the_entry_that_new_model_writes_is_listed(clone: Clone) -> None:
     (row,) = [row for row in clone.board()["rows"] if row["entry"] == "fresh"]
     assert (row["status"], row["likelihood_kind"]) == ("ok", "exact")
-    assert (
-        0 < row["metrics"]["bits_per_dim"]["value"] < 8.5
-    )  # an untrained model spreads its mass over 256 levels
+    # An untrained model spreads its mass over 256 levels.
+    assert 0 < row["metrics"]["bits_per_dim"]["value"] < 8.5
 
 
 def test_every_entry_is_listed_with_sane_values(clone: Clone) -> None:
@@ -287,9 +285,10 @@ def test_known_values(clone: Clone, mnist: Dataset, binary_mnist: Dataset) -> No
             "images"
         ]
         stored = data.train_x[by_hand.spread(50_000, 64), 0].numpy()
+        # Each once.
         assert sorted(image.tobytes() for image in copies) == sorted(
             image.tobytes() for image in stored
-        )  # each once
+        )
         assert rows[f"{prefix}train_copy"]["fid_mnist"]["value"] < marginals["fid_mnist"]["value"]
 
 
@@ -351,17 +350,13 @@ def test_new_version_of_a_plugin_runs_its_entry_alone(clone: Clone) -> None:
     assert json.loads(fingerprint.read_text())["plugin"] == "coin-models==1.0"
     _install_plugin(clone.site, "1.1")
     said = clone.run(GENBENCH, "run", "--profile", "smoke")
-    assert (
-        "smoke: 5 stages of 1 entry to run, " in said
-    )  # its samples may be other ones, as far as can be told before
+    # Its samples may be other ones, as far as can be told before.
+    assert "smoke: 5 stages of 1 entry to run, " in said
     ran = {
         line.split("'")[1].split(":")[-1]
         for line in said.splitlines()
         if line.startswith("Running stage")
     }
     own = {"train@coin", "sample@coin", "pictures@coin", "score_likelihood@coin"}
-    assert ran == own | {
-        "fingerprints",
-        "report",
-        "track",
-    }  # its samples are the same bits, so their scores stand
+    # Its samples are the same bits, so their scores stand.
+    assert ran == own | {"fingerprints", "report", "track"}

@@ -169,9 +169,8 @@ def test_dvc_works_in_a_repository_of_another_user(pipeline: Path) -> None:
 
 def test_a_folder_outside_of_git_is_refused_with_what_to_do(pipeline: Path) -> None:
     failed = repro(pipeline)
-    assert (
-        failed.returncode != 0 and "is not a git repository" in failed.stderr
-    )  # so it has to be refused
+    # So it has to be refused.
+    assert failed.returncode != 0 and "is not a git repository" in failed.stderr
     with pytest.raises(
         UserError, match=r"no git repository.*`git init`.*`dvc config --local core.no_scm true`"
     ):

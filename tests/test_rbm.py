@@ -43,9 +43,8 @@ def log_z_over_hidden(model: RBM) -> float:
 def test_the_free_energy_sums_over_hidden_states() -> None:
     model = build()
     v, h = states(9), states(5)
-    joint = (
-        v @ model.visible_bias + (h @ model.hidden_bias)[:, None] + h @ model.weight @ v.T
-    )  # (2^5, 2^9)
+    # (2^5, 2^9)
+    joint = v @ model.visible_bias + (h @ model.hidden_bias)[:, None] + h @ model.weight @ v.T
     torch.testing.assert_close(-model.free_energy(v), joint.logsumexp(0))
     torch.testing.assert_close(model.log_f(v).float(), joint.logsumexp(0))
 
@@ -108,9 +107,8 @@ def test_ais_finds_log_z_of_a_trained_model_of_real_size() -> None:
         model.after_step("loss", step.aux, rng=rng, progress=0.0)
     info = model.prepare_likelihood(rng=rng, chains=1000, temperatures=1500)
     exact = log_z_over_hidden(model)
-    assert (
-        exact - model.initial_log_z() > 20
-    )  # far from the independent pixels that AIS starts from
+    # Far from the independent pixels that AIS starts from.
+    assert exact - model.initial_log_z() > 20
     assert info["log_z"] == pytest.approx(exact, abs=0.1)
     assert info["log_z_stderr"] < 0.1
 

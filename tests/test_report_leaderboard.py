@@ -64,12 +64,13 @@ def test_score_hash_depends_on_scores_and_weights_alone(bench: Bench) -> None:
     likelihood = (run / "likelihood.json").read_text()
     value = f'"value": {1.2!r}'
     assert value in likelihood
+    # Another thread count, say.
     assert (
         hash_after(
             "likelihood.json", likelihood.replace(value, '"value": 1.2000000000001').encode()
         )
         == before
-    )  # another thread count, say
+    )
     assert (
         hash_after("likelihood.json", likelihood.replace(value, '"value": 1.20000001').encode())
         != before

@@ -248,9 +248,8 @@ def test_the_best_of_each_column_is_marked_and_no_other(written: Written) -> Non
         winners[head] = best_of(written, key, more)
         assert [name for name, cells in table.items() if cells[head].best] == [winners[head]], head
     singles = [name for name in table if name in CONTENDERS]
-    assert (
-        len(set(winners.values())) > 3
-    )  # places are dealt: neither the first row nor the last one always wins
+    # Places are dealt: neither the first row nor the last one always wins.
+    assert len(set(winners.values())) > 3
     assert {singles[0], singles[-1]} != set(winners.values())
 
 
@@ -296,9 +295,8 @@ def test_ties_win_together_and_a_mean_over_seeds_never(bench: Bench) -> None:
         "alpha",
         "alpha-s1",
     }
-    assert not any(
-        cells["IS"].best for cells in table.values()
-    )  # where all are equal there is no best
+    # Where all are equal there is no best.
+    assert not any(cells["IS"].best for cells in table.values())
 
 
 # ---------------------------------------------------------------------- the summary
@@ -335,14 +333,10 @@ def test_the_summary_names_the_best_of_each_data_set(bench: Bench) -> None:
         "floor",
         "other",
     ]
-    assert found["mnist"]["Lowest bits/dim"] == (
-        "≤ 1.100",
-        "b1",
-    )  # not the estimate's, not the control's
-    assert found["mnist"]["Lowest FID"] == (
-        "3.500",
-        "d",
-    )  # an estimate of its likelihood says nothing against its samples
+    # Not the estimate's, not the control's.
+    assert found["mnist"]["Lowest bits/dim"] == ("≤ 1.100", "b1")
+    # An estimate of its likelihood says nothing against its samples.
+    assert found["mnist"]["Lowest FID"] == ("3.500", "d")
     assert found["binary_mnist"] == {
         "Complete": ("1 of 1", "entries"),
         "Lowest bits/dim": ("0.2000", "other"),

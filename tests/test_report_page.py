@@ -216,9 +216,10 @@ def test_pictures_beyond_the_budget_become_files(bench: Bench) -> None:
     noise = np.random.default_rng(0)
     items = []
     for i in range(40):
+        # 150 kB, as noise stays.
         write_bytes(
             run / "pictures" / f"v{i}.png", png(noise.integers(0, 256, (300, 500), dtype=np.uint8))
-        )  # 150 kB, as noise stays
+        )
         items.append({"file": f"v{i}.png", "kind": "process", "title": f"title {i}", "caption": ""})
     write_json(run / "pictures" / "pictures.json", items)
     bench.write()

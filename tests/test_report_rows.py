@@ -56,9 +56,10 @@ def test_a_mean_over_seeds_is_numpys(bench: Bench) -> None:
     cell = leaderboard_of(
         page(bench.board(), reading.read_entries(bench.params), Material())[0], "mnist"
     )[1]["alpha-s0*"]["bits/dim"]
+    # Not the error of the mean.
     assert float(cell.text("err").removeprefix("±")) == pytest.approx(
         np.std(bits, ddof=1), rel=0.05
-    )  # not the error of the mean
+    )
 
 
 def test_markdown_shows_the_deviation_between_seeds(bench: Bench) -> None:

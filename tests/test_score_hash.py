@@ -92,9 +92,8 @@ def test_nine_digits_count() -> None:
         replace(METRIC, stderr=0.25 * (1 + 1e-13), detail={**DETAIL, "shares": shares})
     ) == hashed(METRIC)
     assert hashed(replace(METRIC, value=0.0)) == hashed(replace(METRIC, value=-0.0))
-    assert hashed(replace(METRIC, value=1e-13)) != hashed(
-        replace(METRIC, value=1.1e-13)
-    )  # relative, not absolute
+    # Relative, not absolute.
+    assert hashed(replace(METRIC, value=1e-13)) != hashed(replace(METRIC, value=1.1e-13))
 
 
 def test_a_value_on_the_edge_of_rounding_may_fall_to_either_side() -> None:

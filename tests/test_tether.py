@@ -58,13 +58,8 @@ def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 def test_a_child_whose_parent_is_gone_already_does_not_begin(tmp_path: Path) -> None:
     script = tmp_path / "child.py"
     script.write_text(CHILD)
-    command = [
-        sys.executable,
-        "-P",
-        tether.__file__,
-        "1",
-        str(script),
-    ]  # as if that had been its parent
+    # As if that had been its parent.
+    command = [sys.executable, "-P", tether.__file__, "1", str(script)]
     assert subprocess.run(command, check=False, timeout=20).returncode == -signal.SIGKILL
     assert not Path(f"{script}.begun").exists()
 

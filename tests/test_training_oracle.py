@@ -218,14 +218,8 @@ def test_validation_is_on_spread_images_with_their_labels_and_the_same_noise_eac
     assert index != list(range(11))
     validations = [call for call in model.seen if not call[0]]
     steps = [row["step"] for row in history if "loss/valid_loss" in row]
-    assert steps == [
-        7,
-        14,
-        21,
-        28,
-        35,
-        37,
-    ]  # as evenly as five times in 37 steps can be, and at the end
+    # As evenly as five times in 37 steps can be, and at the end.
+    assert steps == [7, 14, 21, 28, 35, 37]
     assert len(validations) == 2 * len(steps)  # eleven images in batches of seven
     for number, (_, x, y, seed, _) in enumerate(validations):
         part = slice(0, 7) if number % 2 == 0 else slice(7, 11)

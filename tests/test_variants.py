@@ -118,10 +118,8 @@ def test_diagnostics_have_a_table_of_their_own(bench: Bench) -> None:
     found = inside(rows)
     assert found is not None
     assert {row.entry: row.cells[0].value for row in found.rows} == {"one": 120.25, "two": 100.0}
-    assert {row.entry: row.cells[0].text for row in found.rows} == {
-        "one": "120.2",
-        "two": "100",
-    }  # what is whole is a count
+    # What is whole is a count.
+    assert {row.entry: row.cells[0].text for row in found.rows} == {"one": "120.2", "two": "100"}
     assert not any(cell.best for row in found.rows for cell in row.cells)
     assert inside([row for row in rows if row["entry"] == "alpha"]) is None
 
