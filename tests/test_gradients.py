@@ -27,7 +27,6 @@ _WITHOUT_EFFECT = {
     ("glow", "lower"): "a triangle of zeros and a diagonal of ones are no parameters of the matrix",
     ("glow", "upper"): "a triangle of zeros and a diagonal that has its own parameters",
     ("ebm", "network.6.bias"): "a constant in the energy is one in log Z too",
-    ("flow_matching", "network.labels.weight"): "the U-Net's row of a hidden label, for guidance",
 }
 """By model and the end of a parameter's name: why some of it never gets a gradient."""
 _START_WITHOUT_EFFECT = ("ddpm", "ddpm_vlb", "flow_matching")
