@@ -35,7 +35,7 @@ from genbench.files import read_json, write_json
 from genbench.hardware import device
 from genbench.hardware.precision import resolve
 from genbench.pipeline.fingerprints import entry_fingerprint
-from genbench.pipeline.source_hashes import Sources
+from genbench.pipeline.import_closure import Sources
 from genbench.pipeline.validate import check_params
 from genbench.registry import build
 from genbench.scoring import features

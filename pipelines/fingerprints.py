@@ -13,7 +13,7 @@ from genbench.disk import explained
 from genbench.errors import UserError
 from genbench.files import read_json, write_json
 from genbench.pipeline.fingerprints import fingerprint_files
-from genbench.pipeline.source_hashes import SOURCE_ROOT, Sources
+from genbench.pipeline.import_closure import SOURCE_ROOT, Sources
 from genbench.processes.lock import hold
 
 __all__ = ["run"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from genbench.cli.command import command
+from genbench.cli.decorator import command
 from genbench.errors import UserError
 from tests import shell_stages
 from tests.shell_stages import call, commands

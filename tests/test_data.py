@@ -19,7 +19,7 @@ import typer
 
 import genbench.data
 from genbench.base import DataSpec
-from genbench.cli.command import command
+from genbench.cli.decorator import command
 from genbench.data import datasets, download, splits
 from genbench.data.binary_mnist import parse_amat
 from genbench.data.mirror import mirror

@@ -15,6 +15,7 @@ from torch.distributions import Normal, kl_divergence
 from genbench.base import DataSpec
 from genbench.errors import UserError
 from genbench.models.ddpm import DDPM
+from genbench.nn.gaussian import discretised_normal, normal_kl
 from genbench.nn.gaussian_diffusion import (
     ddim_step,
     posterior,
@@ -28,7 +29,6 @@ from genbench.nn.gaussian_diffusion import (
     vlb_term,
 )
 from genbench.nn.noise_schedule import linear_schedule
-from genbench.nn.normal import discretised_normal, normal_kl
 
 SPEC = DataSpec(4, 4, 8, 3)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from genbench.pipeline import rwlock
+from genbench.pipeline import dvc_rwlock
 from genbench.pipeline.dvc_files import mend
 from tests import dvc_locks
 from tests.dvc_locks import COMMITTED, dvc_reads, stages_of
@@ -68,7 +68,7 @@ def test_a_kill_while_dvc_writes_its_lock(project: Path) -> None:
 
 def test_a_kill_while_dvc_writes_its_rwlock(project: Path) -> None:
     """What another stage has noted there is long, so that it takes DVC its time to write it."""
-    path = rwlock.path_of(project)
+    path = dvc_rwlock.path_of(project)
     path.write_text(
         json.dumps({"write": {}, "read": {"/elsewhere": [{"pid": 1, "cmd": "x" * 2**20}] * 20}})
     )
@@ -91,7 +91,7 @@ def test_a_kill_while_dvc_writes_its_rwlock(project: Path) -> None:
 
 
 def test_a_reused_number_in_rwlock_stops_dvc_until_it_is_mended(project: Path) -> None:
-    path = rwlock.path_of(project)
+    path = dvc_rwlock.path_of(project)
     path.write_text(
         json.dumps(
             {"write": {str(project / "one"): {"pid": os.getpid(), "cmd": "dvc repro"}}, "read": {}}

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from genbench.errors import UserError
-from genbench.pipeline import rwlock
+from genbench.pipeline import dvc_rwlock
 from genbench.pipeline.dvc_files import mend, problems
 from tests import dvc_locks
 
@@ -54,7 +54,7 @@ def content(*pids: int) -> dict[str, Any]:
     ],
 )
 def test_an_unreadable_rwlock_is_removed(root: Path, damaged: int | str) -> None:
-    path = rwlock.path_of(root)
+    path = dvc_rwlock.path_of(root)
     path.write_text(json.dumps(content(1, 2))[:damaged] if isinstance(damaged, int) else damaged)
     assert problems(root) == [
         (f"{path} cannot be read", "the next `genbench run` removes it, unless DVC is running now")
@@ -65,7 +65,7 @@ def test_an_unreadable_rwlock_is_removed(root: Path, damaged: int | str) -> None
 
 
 def test_not_while_dvc_runs_here(root: Path, other: psutil.Process) -> None:
-    path = rwlock.path_of(root)
+    path = dvc_rwlock.path_of(root)
     path.write_text("")
     with pytest.raises(
         UserError,
@@ -81,7 +81,7 @@ def test_not_while_dvc_runs_here(root: Path, other: psutil.Process) -> None:
 def test_nor_while_another_users_dvc_may(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where that works the system does not tell; of what is no DVC it does not matter."""
     path, seen = (
-        rwlock.path_of(root),
+        dvc_rwlock.path_of(root),
         {4242: ["/usr/bin/python3", "/usr/bin/dvc", "repro"], 4243: ["/usr/sbin/sshd"]},
     )
     path.write_text("")
@@ -98,7 +98,7 @@ def test_whoever_can_have_written_a_number_keeps_it_whatever_it_is_called(
     root: Path, other: psutil.Process
 ) -> None:
     """DVC may be a part of a notebook, as it is of this process."""
-    path = rwlock.path_of(root)
+    path = dvc_rwlock.path_of(root)
     path.write_text(json.dumps(content(os.getpid(), other.pid)))
     assert mend(root) == []
     assert json.loads(path.read_text()) == content(os.getpid(), other.pid)
@@ -107,7 +107,7 @@ def test_whoever_can_have_written_a_number_keeps_it_whatever_it_is_called(
 def test_a_number_that_nobody_else_can_have_written_blocks_nobody(
     root: Path, other: psutil.Process
 ) -> None:
-    path = rwlock.path_of(root)
+    path = dvc_rwlock.path_of(root)
     ended = [subprocess.Popen([sys.executable, "-c", ""]) for _ in range(2)]
     ended[0].wait()
     while psutil.Process(ended[1].pid).status() != psutil.STATUS_ZOMBIE:

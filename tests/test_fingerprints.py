@@ -27,7 +27,7 @@ from genbench.pipeline.fingerprints import (
     outdated_plugins,
     shared_fingerprint,
 )
-from genbench.pipeline.source_hashes import SOURCE_ROOT, Sources, source_hash
+from genbench.pipeline.import_closure import SOURCE_ROOT, Sources, source_hash
 from genbench.pipeline.stage_runner import stage_places
 from pipelines import fingerprints as stage
 

@@ -23,7 +23,7 @@ from genbench.config.params import Entry, Params
 from genbench.config.stages import DATASET_STAGES, ENTRY_STAGES, LAST_STAGES, STAGES, before
 from genbench.errors import UserError
 from genbench.pipeline.fingerprints import entry_fingerprint, shared_fingerprint
-from genbench.pipeline.source_hashes import SOURCE_ROOT, Sources
+from genbench.pipeline.import_closure import SOURCE_ROOT, Sources
 from genbench.pipeline.stage_runner import call_stage, stage_places
 from tests.params_factory import dump
 

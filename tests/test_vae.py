@@ -18,7 +18,7 @@ from genbench.errors import UserError
 from genbench.families import latent
 from genbench.models.vae import VAE
 from genbench.nn.autoencoder import to_cells
-from genbench.nn.normal import normal_kl
+from genbench.nn.gaussian import normal_kl
 
 SPECS = [
     (DataSpec(2, 4, 2), {}),

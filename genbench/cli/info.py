@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genbench.cli.formula import plain_docstring
+from genbench.cli.latex_text import plain_docstring
 from genbench.config.load import load_params
 from genbench.config.origins import as_yaml, heirs
 from genbench.config.params import Entry

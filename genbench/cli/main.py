@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import genbench
-from genbench.cli import picture_commands, pipeline_commands, project_commands, stage_commands
+from genbench.cli.commands import pictures, pipeline, project, stages
 from genbench.pipeline.forkserver import delegate
 
 __all__ = ["app", "main"]
@@ -28,7 +28,7 @@ app = typer.Typer(
         "COMMAND --help` has examples."
     ),
 )
-for _group in (pipeline_commands, stage_commands, project_commands, picture_commands):
+for _group in (pipeline, stages, project, pictures):
     app.add_typer(_group.app)
 
 

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 
-from genbench.cli.formula import plain_docstring
+from genbench.cli.latex_text import plain_docstring
 
 __all__ = ["print_models"]
 

@@ -17,8 +17,8 @@ from genbench.errors import UserError, check_positive
 from genbench.families.chunks import chunks
 from genbench.nn.autoencoder import from_cells, to_cells
 from genbench.nn.conv import check_stages
+from genbench.nn.gaussian import normal_kl
 from genbench.nn.heads import make_head
-from genbench.nn.normal import normal_kl
 from genbench.nn.vector_autoencoder import VectorDecoder, VectorEncoder
 
 __all__ = ["LOG_STD_RANGE", "GaussianLatent"]

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from genbench.base import DataSpec
 from genbench.errors import UserError, near
+from genbench.nn.gaussian import discretised_normal, normal_kl
 from genbench.nn.noise_schedule import Schedule
-from genbench.nn.normal import discretised_normal, normal_kl
 from genbench.nn.roots import square_root
 
 __all__ = [

@@ -19,7 +19,7 @@ from genbench.config.layout import Layout
 from genbench.config.load import profiles
 from genbench.errors import UserError
 from genbench.files import write_bytes
-from genbench.pipeline import rwlock
+from genbench.pipeline import dvc_rwlock
 from genbench.pipeline.dvc_lock import has_conflict, is_beginning, wrong
 from genbench.pipeline.dvc_quiet import dvc_is_quiet
 from genbench.pipeline.git import in_index
@@ -48,8 +48,8 @@ def problems(root: Path, patience: float = 10.0) -> list[tuple[str, str]]:
     with dvc_is_quiet(root, patience):
         looked_at = [_problem(root, path, copy) for path, copy in locks(root).items()]
         found = [problem for problem in looked_at if problem is not None]
-        path = rwlock.path_of(root)
-        if path.is_file() and rwlock.holders(path) is None:
+        path = dvc_rwlock.path_of(root)
+        if path.is_file() and dvc_rwlock.holders(path) is None:
             remedy = "the next `genbench run` removes it, unless DVC is running now"
             found.append((f"{path} cannot be read", remedy))
         return found
@@ -116,7 +116,7 @@ def mend(root: Path) -> list[str]:
     """
     with dvc_is_quiet(root):
         done = [_mend_lock(root, path, copy) for path, copy in locks(root).items()]
-        return [told for told in (*done, rwlock.mend(root)) if told]
+        return [told for told in (*done, dvc_rwlock.mend(root)) if told]
 
 
 def _mend_lock(root: Path, path: Path, copy: Path) -> str | None:

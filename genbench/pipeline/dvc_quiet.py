@@ -20,7 +20,7 @@ import psutil
 
 from genbench.errors import UserError
 from genbench.pipeline.dvc_config import is_set, mentions
-from genbench.pipeline.rwlock import running_dvc
+from genbench.pipeline.dvc_rwlock import running_dvc
 
 __all__ = ["dvc_is_quiet"]
 

@@ -16,7 +16,7 @@ from genbench.config.stage_params import entry_params, shared_params
 from genbench.config.stages import ENTRY_STAGES, STAGES
 from genbench.errors import UserError, near
 from genbench.files import read_json, sha256
-from genbench.pipeline.source_hashes import Sources
+from genbench.pipeline.import_closure import Sources
 
 __all__ = [
     "SHARED_STAGES",

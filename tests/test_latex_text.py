@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from genbench.cli.formula import plain_docstring, plain_formula
 from genbench.cli.info import family_in_short
+from genbench.cli.latex_text import plain_docstring, plain_formula
 from genbench.cli.main import app
 from genbench.registry import model_class, model_names
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from genbench.cli.command import command
+from genbench.cli.decorator import command
 from genbench.cli.options import Device, EntryName, Profile, Threads
 
 __all__ = ["app"]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genbench.cli.command import command, set_isa_of
+from genbench.cli.decorator import command, set_isa_of
 from genbench.cli.options import Device, EntryName, Labels, Profile, Seed, Threads
 
 __all__ = ["app"]

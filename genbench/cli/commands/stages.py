@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from genbench.cli.command import command, renamed, set_isa_of
+from genbench.cli.decorator import command, renamed, set_isa_of
 from genbench.cli.options import DatasetName, Device, EntryName, Labels, Profile, Threads
 from genbench.config.stages import STAGES
 

@@ -1,0 +1,1 @@
+"""The commands of `genbench`, in a file for each group."""
