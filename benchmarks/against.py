@@ -57,6 +57,7 @@ class Worker:
 
     def __init__(self, checkout: Path) -> None:
         environment = os.environ | {"PYTHONPATH": str(checkout)}
+        self.checkout = checkout
         command = [sys.executable, "-c", WORKER, str(checkout)]
         self.process = subprocess.Popen(
             command,
@@ -86,7 +87,7 @@ class Worker:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"the process of {self.process.args[-1]} has ended")  # type: ignore[index]
+            raise SystemExit(f"the process of {self.checkout} has ended")
         return json.loads(line)
 
     def images_per_second(self, entry: str, steps: int) -> float:

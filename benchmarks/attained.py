@@ -93,7 +93,8 @@ def measure(
         str(operation): count for operation, count in counter.get_flop_counts()["Global"].items()
     }
     convolutions = sum(count for operation, count in counts.items() if "convolution" in operation)
-    total, times, end = sum(counts.values()), [], time.perf_counter() + seconds
+    total, end = sum(counts.values()), time.perf_counter() + seconds
+    times: list[float] = []
     while not times or time.perf_counter() < end:
         begun = time.perf_counter()
         step()

@@ -53,6 +53,8 @@ class _Masked(nn.Conv2d):
         mask[max(0, rows - 1), columns:] = 0
         self.register_buffer("mask", mask)
 
+    mask: Tensor
+
     def forward(self, input: Tensor) -> Tensor:
         return F.conv2d(input, self.weight * self.mask, self.bias, padding=self.padding)
 
@@ -144,8 +146,8 @@ class Work:
     peak: str
 
 
-_GATED: dict[str, int] = {"channels": 128, "layers": 10, "hidden": 128}
-_ATTEND: dict[str, int] = {"width": 64, "layers": 8, "heads": 2}
+_GATED: dict[str, Any] = {"channels": 128, "layers": 10, "hidden": 128}
+_ATTEND: dict[str, Any] = {"width": 64, "layers": 8, "heads": 2}
 WORK = {
     "gated_pixel_cnn": Work(
         lambda: GatedPixelCNN(SPEC, **_GATED, positions=True),  # as the entries, with positions
@@ -226,7 +228,7 @@ def peaks(repeats: int) -> dict[str, float]:
     ):
         a, b = torch.randn(m, k).bfloat16(), torch.randn(n, k).bfloat16()
         best["matrix"] = max(
-            best["matrix"], _rate(lambda a=a, b=b: F.linear(a, b), 2.0 * m * k * n, repeats)
+            best["matrix"], _rate(functools.partial(F.linear, a, b), 2.0 * m * k * n, repeats)
         )
     for channels in (128, 256):
         x = torch.randn(64, channels, 28, 28).bfloat16().to(memory_format=torch.channels_last)
@@ -238,7 +240,7 @@ def peaks(repeats: int) -> dict[str, float]:
         flops = 2 * 64 * 784 * 9 * 2 * channels**2
         best["convolution"] = max(
             best["convolution"],
-            _rate(lambda x=x, w=weight: F.conv2d(x, w, padding=1), flops, repeats),
+            _rate(functools.partial(F.conv2d, x, weight, padding=1), flops, repeats),
         )
     return best
 

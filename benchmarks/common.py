@@ -47,10 +47,10 @@ def fit(
     entry: str,
     seed: int,
     device: torch.device | str = "cpu",
-    **block: Any,
+    **train: Any,
 ) -> Fitted:
-    """Train a model by the keys of a block `train`."""
-    options = TrainOptions.of(model, block, device, where=f"entries.{entry}.train")
+    """Train a model by the keys of `train`."""
+    options = TrainOptions.of(model, train, device, where=f"entries.{entry}.train")
     return loop.fit(model, data, options, RunIdentity(entry, seed), device=device)
 
 

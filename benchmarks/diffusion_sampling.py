@@ -38,7 +38,7 @@ def measure(version: str, name: str, steps: int, images: int) -> float:
     """What a worker runs: milliseconds per image of one draw."""
     entry = load_params("quick").entry(name)
     torch.manual_seed(0)
-    model = build(entry, spec_of(entry.dataset)).eval()
+    model: Any = build(entry, spec_of(entry.dataset)).eval()
     if version != "ours":
         contiguous(model)
     start = time.perf_counter()

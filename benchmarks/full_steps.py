@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         entry = params.entry(name)
         torch.manual_seed(seed_for("init", name, entry.seed))
         path = Layout.of(params).data(entry.dataset)
-        dataset = splits.load(path if path.is_file() else quick.data(entry.dataset), entry.dataset)
+        dataset = splits.load(
+            path if path.is_file() else Layout.of(quick).data(entry.dataset), entry.dataset
+        )
         few = None if dataset.train_y is None else dataset.train_y[: options.batch]
         # The same images again and again.
         dataset = dataclasses.replace(

@@ -25,6 +25,7 @@ from genbench.config.layout import Layout
 from genbench.config.load import load_params
 from genbench.config.params import Params
 from genbench.data import splits
+from genbench.data.subsets import strided
 from genbench.families.energy import EnergyBased
 from genbench.files import read_json
 from genbench.hardware.device import setup
@@ -46,7 +47,7 @@ def measure(params: Params, name: str, times: int) -> dict[str, dict[str, float]
     model: EnergyBased[Any] = genbench.load(Layout.of(params).run_dir(name).path)  # type: ignore[assignment]
     if not isinstance(model, EnergyBased):
         raise SystemExit(f"{name} is no energy-based model")
-    x = dataset.valid_x[torch.from_numpy(splits.strided(len(dataset.valid_x), IMAGES))]
+    x = dataset.valid_x[torch.from_numpy(strided(len(dataset.valid_x), IMAGES))]
     energy = -float(model.log_f(model.from_images(x)).mean())
     chains, temperatures, zero = (
         entry.score["chains"],

@@ -22,8 +22,8 @@ from genbench.config.load import find_root, load_params
 from genbench.data.splits import Dataset, load
 from genbench.hardware.device import set_threads
 from genbench.scoring.features import EXTRACTOR, extract
-from genbench.scoring.metrics import score
 from genbench.scoring.metrics.base import FeatureSet
+from genbench.scoring.sample_scores import score
 from genbench.seeding import generator_for
 
 __all__ = ["DAMAGES", "Damage", "digits", "features_of", "measure"]

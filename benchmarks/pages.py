@@ -264,7 +264,8 @@ if __name__ == "__main__":
     for page, name in PAGES.items():
         block = generated(page)
         path = ROOT / page
-        text, found = marked(name).subn(lambda _, block=block: block, path.read_text("utf-8"))
-        if found != 1:
+        before = path.read_text("utf-8")
+        if len(marked(name).findall(before)) != 1:
             raise SystemExit(f"{path}: the marks of the block {name!r} are not there")
-        write_bytes(path, text.encode())
+        start, end = marked(name).search(before).span()  # type: ignore[union-attr]
+        write_bytes(path, (before[:start] + block + before[end:]).encode())

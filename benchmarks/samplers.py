@@ -22,8 +22,8 @@ from genbench.data import splits
 from genbench.families.diffusion import GaussianDiffusion
 from genbench.hardware.device import setup
 from genbench.scoring import features
-from genbench.scoring.metrics import score
 from genbench.scoring.metrics.base import FeatureSet
+from genbench.scoring.sample_scores import score
 from genbench.seeding import generator_for
 
 SAMPLERS: tuple[dict[str, Any], ...] = (

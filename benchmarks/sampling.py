@@ -31,7 +31,7 @@ from genbench.hardware.compute import Compute
 from genbench.hardware.device import peak_memory_mb, setup
 from genbench.registry import model_class
 
-LARGE = {
+LARGE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "made, one layer": ("made", "binary_mnist", {"hidden": [2048]}),
     "made, two layers": ("made", "binary_mnist", {"hidden": [2400, 2400]}),
     "gated_pixel_cnn, large": (
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     params = load_params("quick")
     setup(params.compute)
-    work = {
+    work: dict[str, tuple[str, str, dict[str, Any]]] = {
         f"{e.name} (quick)": (e.model, e.dataset, dict(e.arch)) for e in params.entries.values()
     } | LARGE
     path = RESULTS / "sampling.json"

@@ -31,6 +31,7 @@ from genbench.config.layout import Layout
 from genbench.config.load import load_params
 from genbench.config.params import Entry, Params, Protocol
 from genbench.data import splits
+from genbench.data.subsets import strided
 from genbench.files import read_json, write_json
 from genbench.hardware import device
 from genbench.hardware.precision import resolve
@@ -40,8 +41,8 @@ from genbench.pipeline.validate import check_params
 from genbench.registry import build
 from genbench.scoring import features
 from genbench.scoring.likelihood import bits_per_dim, score_options
-from genbench.scoring.metrics import score
 from genbench.scoring.metrics.base import FeatureSet
+from genbench.scoring.sample_scores import score
 from genbench.seeding import generator_for, seed_for
 
 LIKELIHOOD_IMAGES = 1000
@@ -67,7 +68,7 @@ def figures(
             rng=generator_for("settings", entry.name, "prepare"), **preparing
         )
         images = min(LIKELIHOOD_IMAGES, protocol.images_for(model.likelihood_passes(**options)))
-        chosen = torch.from_numpy(splits.strided(len(dataset.valid_x), images))
+        chosen = torch.from_numpy(strided(len(dataset.valid_x), images))
         x = dataset.valid_x[chosen]
         y = dataset.valid_y[chosen] if model.conditional and dataset.valid_y is not None else None
         if "draws" in options:
@@ -86,12 +87,12 @@ def figures(
             found["bits_per_dim"] = bits_per_dim(total / len(x), dataset.spec.dims)
     if model.family != "autoregressive":
         labels = torch.arange(SAMPLES) % dataset.spec.classes if model.conditional else None
-        images = model.sample(
+        samples = model.sample(
             SAMPLES, labels, rng=generator_for("settings", entry.name), **entry.sample
         )
         sets = [
             FeatureSet(features.EXTRACTOR, *features.extract(x, dataset.spec.levels))
-            for x in (images, dataset.valid_x)
+            for x in (samples, dataset.valid_x)
         ]
         sets[0] = dataclasses.replace(sets[0], labels=labels)
         found |= {
@@ -125,11 +126,11 @@ def candidate(params: Params, name: str, text: str) -> dict[str, Any]:
     return values
 
 
-def alike(kept: dict[str, Any], block: dict[str, Any]) -> bool:
+def alike(kept: dict[str, Any], entry_values: dict[str, Any]) -> bool:
     """Whether a row was made with the settings of an entry, as far as it holds them;
     ``precision: auto`` is like either that it may be.
     """
-    return all(_equal(value, block[key]) for key, value in kept.items())
+    return all(_equal(value, entry_values[key]) for key, value in kept.items())
 
 
 def _equal(kept: Any, given: Any) -> bool:
@@ -191,11 +192,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     path = RESULTS / "settings.json"
     done = read_json(path)["candidates"].get(name, []) if path.is_file() else []
     for text in given.candidates:
-        block = candidate(params, name, text)
-        settings = with_resolved_precision({key: block[key] for key in FIELDS})
+        entry_values = candidate(params, name, text)
+        settings = with_resolved_precision({key: entry_values[key] for key in FIELDS})
         if any((row["settings"], row.get("code")) == (settings, code) for row in done):
             continue
-        entry = Entry(name=name, **block)
+        entry = Entry(name=name, **entry_values)
         dataset = splits.load(Layout.of(params).data(entry.dataset), entry.dataset)
         torch.manual_seed(seed_for("init", name, entry.seed))
         model = build(entry, dataset.spec)

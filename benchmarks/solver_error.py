@@ -20,6 +20,7 @@ from benchmarks.common import publish
 from genbench.config.layout import Layout
 from genbench.config.load import load_params
 from genbench.data import splits
+from genbench.data.subsets import strided
 from genbench.hardware.device import setup
 from genbench.models.flow_matching import FlowMatching
 from genbench.seeding import generator_for
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = genbench.load(Layout.of(params).run_dir(options.entry).path)
     if not isinstance(model, FlowMatching) or model.conditional:
         raise SystemExit(f"{options.entry} is no unconditional flow matching")
-    x = dataset.valid_x[torch.from_numpy(splits.strided(len(dataset.valid_x), options.images))]
+    x = dataset.valid_x[torch.from_numpy(strided(len(dataset.valid_x), options.images))]
     steps, found = model.ode_steps, []
     for model.ode_steps in (steps, options.times * steps):
         parts: list[Tensor] = []
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result["difference"],
         result["stderr"],
         result["largest"],
-    ]  # type: ignore[misc]
+    ]
     publish(
         "solver_error",
         ["entry", f"nats, {steps} steps", f"{options.times} times", "difference", "±", "largest"],

@@ -144,7 +144,7 @@ def arithmetics(entry: Entry, steps: int, compiled: bool) -> dict[str, float]:
                 later = fitted.history[len(fitted.history) // 2 :]
                 layout = ", channels_last" if channels_last else ""
                 name = f"{precision}{layout}{', compiled' if compile_ else ''}"
-                speeds[name] = median(row["images_per_second"] for row in later)
+                speeds[name] = median([row["images_per_second"] for row in later])
                 seconds = time.perf_counter() - start
                 told = f"{speeds[name]:.0f} images/s ({seconds:.0f} s)"
                 print(f"{entry.name}: {name}: {told}", flush=True)

@@ -22,6 +22,7 @@ from benchmarks.common import median, publish
 from genbench.config.layout import Layout
 from genbench.config.load import load_params
 from genbench.data import splits
+from genbench.data.subsets import strided
 from genbench.hardware.device import setup
 from genbench.models.vq_vae import VQVAE
 
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not isinstance(model, VQVAE):
         raise SystemExit(f"{options.entry} is no VQ-VAE")
     found = []
-    for i in splits.strided(len(dataset.valid_x), options.images):
+    for i in strided(len(dataset.valid_x), options.images):
         each = terms(model, dataset.valid_x[i : i + 1])
         found.append(
             {

@@ -34,7 +34,7 @@ def save(model: GenerativeModel, path: Path, *, entry: Entry) -> None:
         "seed": entry.seed,
         "arch": entry.arch,
     }
-    about = {"format": FORMAT, "spec": asdict(model.spec), **identity}
+    metadata = {"format": FORMAT, "spec": asdict(model.spec), **identity}
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
@@ -42,10 +42,10 @@ def save(model: GenerativeModel, path: Path, *, entry: Entry) -> None:
         (name, str(x.dtype), x.shape, x.reshape(-1).view(torch.uint8).numpy().data)
         for name, x in state.items()
     )
-    about[CHECKSUM] = checksum(about, content)
+    metadata[CHECKSUM] = checksum(metadata, content)
     # One key of metadata: the order of several is random.
     write_bytes(
-        path, safetensors.torch.save(state, {"genbench": json.dumps(about, sort_keys=True)})
+        path, safetensors.torch.save(state, {"genbench": json.dumps(metadata, sort_keys=True)})
     )
 
 
@@ -68,14 +68,13 @@ def load(run: str | PathLike[str], *, device: torch.device | str = "cpu") -> Gen
             f"{path} does not exist; train the entry first: genbench run --entries "
             f"{path.parent.name}"
         )
-    _, about, data = read_weights(path)
-    entry = Entry(
-        about["entry"], about["model"], about["dataset"], about["seed"], about["arch"], {}, {}, {}
-    )
+    _, metadata, data = read_weights(path)
+    identity = {key: metadata[key] for key in ("model", "dataset", "seed", "arch")}
+    entry = Entry(name=metadata["entry"], **identity, train={}, sample={}, score={})
     with torch.random.fork_rng(
         devices=[]
     ):  # a constructor draws initial weights; the caller's random state is not ours to move
-        model = build(entry, DataSpec(**about["spec"]))
+        model = build(entry, DataSpec(**metadata["spec"]))
     _fill(model, safetensors.torch.load(data), path)
     return model.to(device).eval()
 

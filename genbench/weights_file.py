@@ -48,13 +48,13 @@ class Weights(NamedTuple):
 
     Attributes:
         arrays: by name; a type that numpy lacks, such as bfloat16, as raw bytes of its size.
-        about: what the file says of its model (entry, model, dataset, seed, arch, spec), without
+        metadata: what the file says of its model (entry, model, dataset, seed, arch, spec), without
             format and checksum.
         data: the whole file.
     """
 
     arrays: dict[str, np.ndarray]
-    about: dict[str, Any]
+    metadata: dict[str, Any]
     data: bytes
 
 
@@ -65,37 +65,37 @@ def read_weights(path: Path) -> Weights:
         FileNotFoundError: names the path.
         UserError: damaged, or no trained weights; names the path and how to mend.
     """
-    data, parts, metadata = _parts(path)
+    data, parts, header = _parts(path)
     try:
-        about = json.loads(metadata.get("genbench", "{}"))
+        metadata = json.loads(header.get("genbench", "{}"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); {_MEND}") from error
-    form = about.pop("format", None) if isinstance(about, dict) else about
+    form = metadata.pop("format", None) if isinstance(metadata, dict) else metadata
     if form not in (FORMAT, _WITHOUT_CHECKSUM):
         raise UserError(
             f"{path} holds no weights of genbench: its format is {form!r}, not {FORMAT!r}; {_MEND}"
         )
     noted, content = (
-        about.pop(CHECKSUM, None),
+        metadata.pop(CHECKSUM, None),
         ((name, _name(part["dtype"]), part["shape"], part["data"]) for name, part in parts),
     )
-    if form == FORMAT and noted != checksum({"format": form, **about}, content):
+    if form == FORMAT and noted != checksum({"format": form, **metadata}, content):
         raise UserError(
             f"{path} is damaged: its content is not that of the checksum in it; {_MEND}"
         )
-    return Weights({name: _array(**part) for name, part in parts}, about, data)
+    return Weights({name: _array(**part) for name, part in parts}, metadata, data)
 
 
 def checksum(
-    about: Mapping[str, Any], tensors: Iterable[tuple[str, str, Sequence[int], Any]]
+    metadata: Mapping[str, Any], tensors: Iterable[tuple[str, str, Sequence[int], Any]]
 ) -> str:
     """SHA-256 over all that a weights file holds, in an order of its own.
 
     Arguments:
-        about: what it says of its model.
+        metadata: what it says of its model.
         tensors: name, type as torch calls it, shape and bytes of each.
     """
-    read = json.loads(json.dumps(about))  # tuples are lists there, and keys text
+    read = json.loads(json.dumps(metadata))  # tuples are lists there, and keys text
     digest = hashlib.sha256(json.dumps(read, sort_keys=True).encode())
     for name, dtype, shape, data in sorted(tensors, key=lambda tensor: tensor[0]):
         digest.update(f"{name} {dtype} {tuple(shape)}".encode())

@@ -4,6 +4,7 @@ the feature net itself.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def run(params: Params, dataset: str, *, data: Path, features: Path) -> None:
 
 
 def retrain(
-    params: Params, *, mnist: Path, binary_mnist: Path, folder: Path, seed: int = 0
+    params: Params, *, data: Callable[[str], Path], folder: Path, seed: int = 0
 ) -> dict[str, Any]:
     """Train the feature net anew and compare it with the shipped one, which stays as it is.
 
@@ -48,8 +49,8 @@ def retrain(
 
     Arguments:
         params: the profile.
-        mnist: the prepared arrays of ``mnist``.
-        binary_mnist: those of ``binary_mnist``, which are used if they are there.
+        data: where the prepared arrays of a data set are: ``mnist``, and ``binary_mnist``, which is
+            looked at if it is there.
         folder: where the files are written.
         seed: of the training; 0 is the shipped net's.
 
@@ -62,9 +63,9 @@ def retrain(
     from genbench.scoring.feature_training import test_accuracies, train_feature_net
 
     device.setup(params.compute)
-    digits, binary = splits.load(mnist, "mnist"), None
-    if binary_mnist.is_file():
-        binary, _ = splits.load_split(binary_mnist, "binary_mnist", "test")
+    digits, binary = splits.load(data("mnist"), "mnist"), None
+    if data("binary_mnist").is_file():
+        binary, _ = splits.load_split(data("binary_mnist"), "binary_mnist", "test")
     trained = train_feature_net(digits, seed=seed)
     weights = safetensors.torch.save(trained.net.state_dict())
     nets = {"shipped": load_net(), "retrained": trained.net}

@@ -104,7 +104,7 @@ def run(
         }
         write_npz(samples, joined)
         seconds = sum(float(chunk["seconds"]) for chunk in chunks)
-        about = {
+        record = {
             "sampler": sampler,
             "matches_likelihood": None if model.likelihood is Likelihood.NONE else matches,
             "n": protocol.samples,
@@ -115,4 +115,4 @@ def run(
             "precision": precision,
             **machine,
         }
-        write_json(sampling, about)
+        write_json(sampling, record)

@@ -15,9 +15,9 @@ from genbench.errors import UserError
 from genbench.files import read_npz, sha256
 from genbench.hardware import device
 from genbench.scoring.features import EXTRACTOR, extract, reference_images
-from genbench.scoring.metrics import score
 from genbench.scoring.metrics.base import FeatureSet
 from genbench.scoring.records import Record, write_record
+from genbench.scoring.sample_scores import score
 from genbench.seeding import seed_for
 
 if TYPE_CHECKING:

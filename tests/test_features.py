@@ -344,9 +344,8 @@ def test_retraining_reports_both_nets(
     layout = Layout.of(scored)
     report = features_stage.retrain(
         scored,
-        mnist=layout.data("mnist"),
-        binary_mnist=layout.data("binary_mnist"),
-        folder=layout.runs / "features",
+        data=layout.data,
+        folder=layout.features_folder,
     )
     assert WEIGHTS.read_bytes() == before
     assert report["shipped"]["mnist"]["accuracy"] > 0.98

@@ -19,17 +19,11 @@ import genbench.scoring.metrics
 from benchmarks.metric_behaviour import DAMAGES, digits, features_of
 from genbench.data.splits import Dataset
 from genbench.errors import UserError
-from genbench.scoring.metrics import (
-    density_coverage,
-    inception_score,
-    kid,
-    metric,
-    metric_names,
-    score,
-)
+from genbench.scoring.metrics import density_coverage, inception_score, kid
 from genbench.scoring.metrics.base import FeatureSet, TooFewSamples
 from genbench.scoring.metrics.class_shares import compute as class_shares
 from genbench.scoring.metrics.label_fidelity import compute as label_fidelity
+from genbench.scoring.sample_scores import metric, metric_names, score
 
 FAMILIES = [
     "fid",

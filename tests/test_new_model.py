@@ -20,7 +20,7 @@ from tests.trees import copy_tree
 
 WHOLE = (
     "tests/test_benchmarks.py",
-    "tests/test_formula.py",
+    "tests/test_latex_text.py",
     "tests/test_overrides.py",
     "tests/test_profiles.py::test_every_option_is_one",
     "tests/test_profiles.py::test_the_other_profiles_hold_every_entry_of_quick",
@@ -33,7 +33,7 @@ WHOLE = (
 EACH = (
     "tests/test_autoregressive.py",
     "tests/test_contract.py",
-    "tests/test_formula.py",
+    "tests/test_latex_text.py",
     "tests/test_profiles.py",
     "tests/test_sources.py",
 )

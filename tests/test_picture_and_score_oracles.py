@@ -30,8 +30,8 @@ from genbench.pictures import (
 from genbench.pictures.terms import term_chart
 from genbench.pipeline.stage_runner import call_stage
 from genbench.scoring.features import load_net
-from genbench.scoring.metrics import metric
 from genbench.scoring.metrics.base import FeatureSet
+from genbench.scoring.sample_scores import metric
 from pipelines import score_samples
 from tests import by_hand
 from tests.small_project import ENTRIES, METRICS, SPECS, cut, trained

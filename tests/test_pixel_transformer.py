@@ -129,5 +129,5 @@ def test_large_draws_are_made_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_memory_of_keys_and_values_bounds_the_block() -> None:
     large = PixelTransformer(DataSpec(28, 28, 2), width=256, layers=4, heads=8, multi_query=False)
     # 2 GiB over 4 blocks, keys and values, 256 numbers of 4 bytes for each of 784 pixels.
-    assert large.block() == 334
-    assert PixelTransformer(DataSpec(28, 28, 2), width=64, layers=2).block() == 500
+    assert large.images_at_once() == 334
+    assert PixelTransformer(DataSpec(28, 28, 2), width=64, layers=2).images_at_once() == 500

@@ -19,9 +19,9 @@ from genbench.report.columns import COLUMNS
 from genbench.report.page import Material, page
 from genbench.report.tables import csv_table, markdown
 from genbench.results import entry as reading
-from genbench.scoring.metrics import metric_names, score
 from genbench.scoring.metrics.base import FeatureSet
 from genbench.scoring.records import Metric, Record, write_record
+from genbench.scoring.sample_scores import metric_names, score
 from tests.invented_results import Bench
 from tests.pages import Table, leaderboard_of, summary_of
 

@@ -166,6 +166,25 @@ def test_labels_start_without_effect_and_learn_as_soon_as_the_time_does() -> Non
     assert first["labels"] == first["time"] <= 2
 
 
+def test_layers_before_a_batch_norm_have_no_bias_and_those_before_padding_have_one() -> None:
+    """What a padded convolution makes of a constant differs at the border, and the next norm cannot
+    take it back.
+    """
+    net = build(norm="batch").double().train()
+    x, t = noise(6, 1, 12, 20).double(), torch.linspace(0.1, 0.9, 6).double()
+    before = net(x, t)
+    full = len(net.up) - net.blocks - 1  # the first block at full resolution
+    for i, block in enumerate(net.up):
+        assert block.first.bias is None and block.time.bias is None
+        assert (block.last.bias is None) == (i >= full)
+        if i < full:
+            with torch.no_grad():
+                block.last.bias += 1.0
+            assert float((net(x, t) - before).abs().max()) > 1e-3
+            with torch.no_grad():
+                block.last.bias -= 1.0
+
+
 @pytest.mark.parametrize("norm", ["group", "batch"])
 def test_no_parameter_is_taken_back_by_a_norm(norm: str) -> None:
     """In double precision each parameter has a gradient that is more than rounding; one before a

@@ -24,7 +24,7 @@ def compute(params: Params) -> Iterator[Check]:
     yield _memory()
     place = _place(params)
     yield _kind(params, place)
-    # A block that is no mapping: the check of the entries has said so.
+    # What is no mapping: the check of the entries has said so.
     with contextlib.suppress(AttributeError, TypeError):
         yield _precision(params, place)
     yield _gpu(params.compute.device)

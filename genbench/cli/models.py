@@ -24,7 +24,7 @@ def print_models() -> None:
         family = "control" if cls.control else cls.family
         idea = plugin(name) or _summary(cls)
         rows.append((name, family, cls.likelihood.value, cls.conditioning.value, idea))
-    print(_table(("model", "family", "likelihood", "labels", "about"), rows))
+    print(_table(("model", "family", "likelihood", "labels", "idea"), rows))
     for name, reason in broken.items():
         print(f"{name}: {reason}", file=sys.stderr)
 

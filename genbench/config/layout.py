@@ -193,7 +193,12 @@ class Layout:
 
     def features(self, dataset: str) -> Path:
         """The reference features of a data set's test split."""
-        return self.runs / "features" / f"{dataset}.npz"
+        return self.features_folder / f"{dataset}.npz"
+
+    @property
+    def features_folder(self) -> Path:
+        """Of the features of all data sets."""
+        return self.runs / "features"
 
     @property
     def fingerprints(self) -> Path:

@@ -75,7 +75,7 @@ class Autoregressive(GenerativeModel):
         """
         return self.logits(x, cache)[:, i], cache
 
-    def block(self) -> int:
+    def images_at_once(self) -> int:
         """Images drawn at once, which bounds the memory of a large draw; smaller where an image's
         cache is large.
         """
@@ -106,7 +106,7 @@ class Autoregressive(GenerativeModel):
         self.check_count(n)
         self.check_labels(n, y)
         x = self._blank(n)
-        for part, labels in chunks(x, y, self.block()):
+        for part, labels in chunks(x, y, self.images_at_once()):
             for _ in self._draw(part, 0, labels, rng):
                 pass
         return x
@@ -117,11 +117,12 @@ class Autoregressive(GenerativeModel):
         sample.
 
         Raises:
-            ValueError: more images than :meth:`block`, since all are drawn at once.
+            ValueError: more images than :meth:`images_at_once`, since all are drawn at once.
         """
         self.check_count(n)
-        if n > self.block():
-            raise ValueError(f"n: at most {self.block()} images can be drawn at once, got {n}")
+        most = self.images_at_once()
+        if n > most:
+            raise ValueError(f"n: at most {most} images can be drawn at once, got {n}")
         self.check_labels(n, y)
         x = self._blank(n)
         for i in self._draw(x, 0, y, rng):
@@ -162,7 +163,7 @@ class Autoregressive(GenerativeModel):
                 "the image, such as its upper rows"
             )
         result = torch.where(mask.to(x.device), x, torch.zeros_like(x))
-        for part, labels in chunks(result, y, self.block()):
+        for part, labels in chunks(result, y, self.images_at_once()):
             for _ in self._draw(part, count, labels, rng):
                 pass
         return result

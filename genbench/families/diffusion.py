@@ -84,7 +84,9 @@ class GaussianDiffusion(DiffusionSampling):
     """
 
     label_rows: int
-    """Of a network's label tables: the classes, and one that stands for a hidden label."""
+    """Rows of a network's label tables: a class each, and where labels are hidden in training one
+    more that stands for a hidden label; 0 without labels.
+    """
 
     likelihood: ClassVar[Likelihood] = Likelihood.LOWER_BOUND
     conditioning: ClassVar[Conditioning] = Conditioning.OPTIONAL
@@ -112,7 +114,9 @@ class GaussianDiffusion(DiffusionSampling):
         self.timesteps = len(schedule.beta) - 1
         self.variance = variance
         self.label_dropout = label_dropout
-        self.label_rows = spec.classes + (label_dropout > 0) if self.conditional else 0
+        self.label_rows = 0
+        if self.conditional:
+            self.label_rows = spec.classes + 1 if label_dropout else spec.classes
         for column in fields(Schedule):
             self.register_buffer(column.name, getattr(schedule, column.name), persistent=False)
 

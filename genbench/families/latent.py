@@ -145,10 +145,12 @@ class GaussianLatent(GenerativeModel):
         prior_mean, prior_log_std = self.prior_of(y, len(x))
         kl = normal_kl(mean, 2 * log_std, prior_mean, 2 * prior_log_std)  # (B, latent)
         kl_nats = kl.mean(0)
-        charged = kl_nats.clamp(min=self.free_bits).sum() if self.free_bits else kl_nats.sum()
-        weight = self.beta * (min(1.0, progress / self.kl_warmup) if self.kl_warmup else 1.0)
+        # Free bits: what a dimension costs counts from there on only.
+        charged = kl_nats.clamp(min=self.free_bits) if self.free_bits else kl_nats  # (latent,)
+        warmed_up = min(1.0, progress / self.kl_warmup) if self.kl_warmup else 1.0
+        weight = self.beta * warmed_up
         return Step(
-            rec_nats + weight * charged,
+            rec_nats + weight * charged.sum(),
             {"rec_nats": rec_nats.detach(), "kl_nats": kl_nats.detach().sum()},
         )
 

@@ -1,4 +1,4 @@
-"""The block `compute` of params.yaml: the device, threads and instruction set that a run is asked
+"""What `compute` of params.yaml holds: the device, threads and instruction set that a run is asked
 to use.
 """
 

@@ -138,7 +138,8 @@ class EBM(PersistentChains):
             layers += [nn.PixelUnshuffle(2), conv3x3(4 * inputs, width), nn.SiLU()]
         cells = spec.dims // 4 ** len(widths)
         layers += [nn.Flatten(), nn.Linear(widths[-1] * cells, hidden), nn.SiLU()]
-        layers += [nn.Linear(hidden, 1)]
+        # A constant in the energy has no effect but on the penalty of its size.
+        layers += [nn.Linear(hidden, 1, bias=penalty > 0)]
         if spectral:
             layers = [
                 spectral_norm(layer) if isinstance(layer, nn.Conv2d | nn.Linear) else layer

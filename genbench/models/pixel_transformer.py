@@ -119,12 +119,12 @@ class PixelTransformer(Autoregressive):
 
     # ----------------------------------------------------------- sampling: keys and values are kept
 
-    def block(self) -> int:
+    def images_at_once(self) -> int:
         """As many images as 2 GiB hold the keys and values of, at most 500."""
         blocks = self.transformer.all_blocks()
         per_step = sum(2 * block.key_heads * block.size for block in blocks)  # keys and values
         per_image = per_step * self.spec.dims * self.out.weight.element_size()  # bytes
-        return max(1, min(super().block(), _CACHE_BYTES // per_image))
+        return max(1, min(super().images_at_once(), _CACHE_BYTES // per_image))
 
     def init_cache(self, n: int, y: Tensor | None = None) -> tuple[SequenceCache, TransformerCache]:
         """The sequence's constant part, and room for all keys and values."""

@@ -230,26 +230,26 @@ class Coupling(Bijection):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C, H, W), and a further input of the same height and width, to z and log |det|."""
         kept, values = x[:, self.kept], x[:, self.moved]
-        params = self._params(kept, context)
+        raw = self._raw(kept, context)
         if self.kind == "affine":
-            shift, log_det = _shift_and_log_scale(params)
+            shift, log_det = _shift_and_log_scale(raw)
             moved = (values + shift) * log_det.exp()
         else:
-            moved, log_det = spline(values, params)
+            moved, log_det = spline(values, raw)
         return self._joined(kept, moved), log_det.flatten(1).sum(1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """The kept channels are still there to read the parameters from."""
         kept, values = z[:, self.kept], z[:, self.moved]
-        params = self._params(kept, context)
+        raw = self._raw(kept, context)
         if self.kind == "affine":
-            shift, log_scale = _shift_and_log_scale(params)
+            shift, log_scale = _shift_and_log_scale(raw)
             moved = values * (-log_scale).exp() - shift
         else:
-            moved, _ = spline(values, params, inverse=True)
+            moved, _ = spline(values, raw, inverse=True)
         return self._joined(kept, moved)
 
-    def _params(self, kept: Tensor, context: Tensor | None) -> Tensor:
+    def _raw(self, kept: Tensor, context: Tensor | None) -> Tensor:
         """Parameters of the moved channels' map, (B, moved, H, W, each)."""
         read = kept if context is None else torch.cat([kept, context], 1)
         h = self.network(read)  # (B, moved * each, H, W)
@@ -260,7 +260,7 @@ class Coupling(Bijection):
         return torch.cat([kept, moved], 1)[:, self.order]
 
 
-def _shift_and_log_scale(params: Tensor) -> tuple[Tensor, Tensor]:
+def _shift_and_log_scale(raw: Tensor) -> tuple[Tensor, Tensor]:
     """Of an affine coupling, (B, moved, H, W) each, from the network's (B, moved, H, W, 2)."""
-    shift, raw = params[..., 0], params[..., 1]
+    shift, raw = raw[..., 0], raw[..., 1]
     return shift, LOG_SCALE_LIMIT * (raw / LOG_SCALE_LIMIT).tanh()

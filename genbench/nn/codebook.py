@@ -62,9 +62,10 @@ class Codebook(nn.Module):
         else:
             self.register_buffer("vectors", vectors)
         self.register_buffer("counts", torch.ones(codes))
-        self.register_buffer("sums", vectors.clone())
         self.counts: Tensor  # N
-        self.sums: Tensor  # m
+        if learned == "ema":
+            self.register_buffer("sums", vectors.clone())
+        self.sums: Tensor  # m, of moving averages alone
 
     def forward(self, codes: Tensor) -> Tensor:
         """Vectors (B, size, h, w) of codes (B, 1, h, w)."""
@@ -88,7 +89,8 @@ class Codebook(nn.Module):
         an even share.
         """
         self.vectors.copy_(self._random(z, len(self.vectors), rng))
-        self.sums.copy_(self.vectors)
+        if self.learned == "ema":
+            self.sums.copy_(self.vectors)
         self.counts.fill_(1.0)
 
     @torch.no_grad()
@@ -107,7 +109,8 @@ class Codebook(nn.Module):
         if bool(dead.any()):
             restarted = self._random(z, int(dead.sum()), rng)
             self.vectors[dead] = restarted
-            self.sums[dead] = restarted
+            if self.learned == "ema":
+                self.sums[dead] = restarted
             self.counts[dead] = 1.0
 
     def _random(self, z: Tensor, n: int, rng: Generator) -> Tensor:

@@ -11,9 +11,15 @@ __all__ = ["discretised_normal", "normal_kl"]
 
 
 def normal_kl(mean: Tensor, log_var: Tensor, other_mean: Tensor, other_log_var: Tensor) -> Tensor:
-    """KL(N(mean, exp(log_var)) || N(other_mean, exp(other_log_var))) in nats, elementwise."""
-    ratio = log_var - other_log_var
-    return 0.5 * (ratio.exp() - 1 - ratio + (mean - other_mean).square() * (-other_log_var).exp())
+    r"""KL(N(mean, exp(log_var)) || N(other_mean, exp(other_log_var))) in nats, elementwise.
+
+    .. math:: \frac12 \left( \frac{\sigma^2}{\sigma'^2} - 1 - \log \frac{\sigma^2}{\sigma'^2}
+        + \frac{(\mu - \mu')^2}{\sigma'^2} \right)
+    """
+    log_ratio = log_var - other_log_var
+    spread = log_ratio.exp() - 1 - log_ratio
+    shift = (mean - other_mean).square() * (-other_log_var).exp()
+    return 0.5 * (spread + shift)
 
 
 def discretised_normal(levels: Tensor, mean: Tensor, log_std: Tensor, count: int) -> Tensor:

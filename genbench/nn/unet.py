@@ -98,8 +98,10 @@ class UNet(nn.Module):
         self.middle = nn.ModuleList(_Block(channels, channels, time, norm, table) for _ in range(2))
         self.attention = _Attention(channels, heads, norm, table)
         for level, width in reversed(list(enumerate(widths))):
+            bias = level > 0 or norm != "batch"  # at full resolution no padding comes after
             for _ in range(blocks + 1):
-                self.up.append(_Block(channels + skips.pop(), width, time, norm, table))
+                joined = channels + skips.pop()
+                self.up.append(_Block(joined, width, time, norm, table, bias=bias))
                 channels = width
             if level:
                 channels = widths[level - 1]
@@ -161,18 +163,23 @@ class UNet(nn.Module):
 class _Block(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x))) + linear(time)))).
 
-    With batch norm no layer has a bias: what is the same for all images and places of a channel is
-    gone after the next norm, whose shift stands for it.
+    Layers have no bias before a batch norm, which takes back what is the same for all images and
+    places of a channel. Padded convolutions in between make a constant differ at the border.
+
+    Arguments:
+        bias: of what the block puts out.
     """
 
-    def __init__(self, inputs: int, outputs: int, time: int, norm: str, table: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, time: int, norm: str, table: int, *, bias: bool = True
+    ) -> None:
         super().__init__()
-        bias = norm != "batch"
+        inner = norm != "batch"
         self.norm_first = _norm(norm, inputs, table)
         self.norm_last = _norm(norm, outputs, table)
-        self.first = conv3x3(inputs, outputs, bias=bias)
+        self.first = conv3x3(inputs, outputs, bias=inner)
         self.last = _zero(conv3x3(outputs, outputs, bias=bias))
-        self.time = nn.Linear(time, outputs, bias=bias)
+        self.time = nn.Linear(time, outputs, bias=inner)
         self.around: nn.Module = nn.Identity()
         if inputs != outputs:
             self.around = nn.Conv2d(inputs, outputs, 1, bias=bias)
@@ -194,7 +201,8 @@ class _Attention(nn.Module):
             )
         self.heads = heads
         self.norm = _norm(norm, channels, table)
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        # Without a bias: that of the keys adds the same to all scores of a query.
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
         self.out = _zero(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:

@@ -135,8 +135,5 @@ def retrain_features(profile: str) -> None:
     set_isa(params.compute.isa, params.compute.device)
     layout = Layout.of(params)
     importlib.import_module("pipelines.features").retrain(
-        params,
-        mnist=layout.data("mnist"),
-        binary_mnist=layout.data("binary_mnist"),
-        folder=layout.features("mnist").parent,
+        params, data=layout.data, folder=layout.features_folder
     )

@@ -18,8 +18,8 @@ from genbench.errors import Mistakes, UserError, bind_options
 from genbench.hardware.compute import Compute
 from genbench.hardware.precision import check_operations, computes_bfloat16
 from genbench.registry import BrokenModel, blamed, build
-from genbench.scoring import metrics
 from genbench.scoring.likelihood import score_options
+from genbench.scoring.sample_scores import metric
 from genbench.training.options import TrainOptions
 
 __all__ = ["check_entry", "check_params", "emulating"]
@@ -72,7 +72,7 @@ def _start_sampling(model: GenerativeModel, entry: Entry) -> None:
 
 @contextmanager
 def _named(where: str) -> Iterator[None]:
-    """A mistake that a model finds in its options, with the block's place before its name."""
+    """A mistake that a model finds in its options, with their place before its name."""
     try:
         yield
     except UserError as error:
@@ -97,9 +97,9 @@ def check_params(params: Params, names: Iterable[str] | None = None) -> dict[str
     for dataset in params.datasets:
         with mistakes.noting():
             spec_of(dataset)
-    for metric in params.metrics:
+    for family in params.metrics:
         with mistakes.noting():
-            metrics.metric(metric)
+            metric(family)
     for name in params.entries if names is None else names:
         with mistakes.noting(), naming_source(params, name):
             try:

@@ -10,6 +10,7 @@ import numpy as np
 
 from genbench.base import DataSpec
 from genbench.data.splits import load_split
+from genbench.data.subsets import strided
 from genbench.pictures.grids import grid, png
 
 __all__ = ["pick", "real_grids", "sample_grid"]
@@ -48,8 +49,8 @@ def real_grids(path: Path, dataset: str, spec: DataSpec) -> dict[str, bytes]:
         # the page says that they are missing; the entries' own stages report the data's error
         return {}
     images = x[:, 0].numpy()
-    strided = images[:: max(1, len(images) // (_SIDE * _SIDE))]
-    pages = {"mixed": sample_grid(strided, None, spec)}
+    mixed = images[strided(len(images), _SIDE * _SIDE)]
+    pages = {"mixed": sample_grid(mixed, None, spec)}
     if y is not None:
         pages["by_class"] = sample_grid(images, y.numpy(), spec)
     return pages

@@ -84,12 +84,12 @@ def literature() -> dict[str, Any]:
 
 def published(dataset: str) -> Published | None:
     """The published results of a data set, or of ``fid``; None if there are none."""
-    block = literature().get(dataset) if dataset != "citations" else None
-    if block is None:
+    results = literature().get(dataset) if dataset != "citations" else None
+    if results is None:
         return None
-    lines = sorted(map(_line, block["rows"]), key=lambda line: (line.value, line.model))
-    metric, unit = block.get("metric", dataset), block.get("unit", "")
-    return Published(metric, unit, block["protocol"], tuple(lines))
+    lines = sorted(map(_line, results["rows"]), key=lambda line: (line.value, line.model))
+    metric, unit = results.get("metric", dataset), results.get("unit", "")
+    return Published(metric, unit, results["protocol"], tuple(lines))
 
 
 def _line(row: Mapping[str, Any]) -> Line:
@@ -111,13 +111,13 @@ def _line(row: Mapping[str, Any]) -> Line:
 
 def best_of_family(dataset: str, family: str) -> Line | None:
     """The lowest published number of a family that somebody confirmed; None where there is none."""
-    block = published(dataset)
-    lines = () if block is None else block.lines
+    results = published(dataset)
+    lines = () if results is None else results.lines
     own = [line for line in lines if line.family == family]
     return next((line for line in own if line.comparable and not line.unconfirmed), None)
 
 
-def merged(block: Published, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Line], list[Line]]:
+def merged(results: Published, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Line], list[Line]]:
     """Published lines and our rows in one order by value: a selection of about 25 lines, and all of
     them.
 
@@ -126,14 +126,14 @@ def merged(block: Published, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Li
     """
     ours = []
     for row in rows:
-        if block.metric in row["metrics"]:
-            metric = row["metrics"][block.metric]
+        if results.metric in row["metrics"]:
+            metric = row["metrics"][results.metric]
             error = metric["detail"].get("sd", metric["stderr"])
             own = (row["entry"], row["family"], metric["value"], metric["kind"])
             ours.append(Line(*own, stderr=error, entry=row["entry"]))
-    comparable = [line for line in block.lines if line.comparable]
+    comparable = [line for line in results.lines if line.comparable]
     chosen = _spread(comparable, max(10, _VISIBLE - len(ours)))
-    return _ordered([*chosen, *ours]), _ordered([*block.lines, *ours])
+    return _ordered([*chosen, *ours]), _ordered([*results.lines, *ours])
 
 
 def _ordered(lines: Sequence[Line]) -> list[Line]:

@@ -163,7 +163,7 @@ def _weights(first: Path, second: Path) -> Iterator[Difference]:
     """
     one, other = read_weights(first), read_weights(second)
     yield from arrays_differ(one.arrays, other.arrays)
-    yield from values_differ(one.about, other.about, "metadata")
+    yield from values_differ(one.metadata, other.metadata, "metadata")
 
 
 def _npz(first: Path, second: Path) -> Iterator[Difference]:

@@ -52,14 +52,14 @@ class Training:
         history: its rows: ``step`` and ``seconds``, which all have, and what was logged, None where
             a cell is empty.
         weights: hash of the weights.
-        about: what the weights say of their model.
+        metadata: what the weights say of their model.
     """
 
     cost: dict[str, Any]
     provenance: dict[str, Any]
     history: list[dict[str, float | None]]
     weights: str
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def read_training(run_dir: RunDir) -> Training:
     cost: dict[str, Any] = read_checked(_need(run_dir.cost), "training_cost")
     provenance: dict[str, Any] = read_checked(_need(run_dir.provenance), "provenance")
     history = read_history(_need(run_dir.history))
-    return Training(cost, provenance, history, hash_of(weights.arrays), weights.about)
+    return Training(cost, provenance, history, hash_of(weights.arrays), weights.metadata)
 
 
 def read_history(path: Path) -> list[dict[str, float | None]]:

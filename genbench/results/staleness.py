@@ -35,13 +35,13 @@ def is_conditional(model: type[GenerativeModel], entry: Entry) -> bool:
 
 def outdated_training(entry: Entry, training: Training) -> str | None:
     """In what the weights differ from the entry, or None."""
-    was = {**training.about, "train": training.provenance.get("train")}
+    was = {**training.metadata, "train": training.provenance.get("train")}
     now = _as_json({key: getattr(entry, key) for key in STAGES["train"].entry_keys})
     return _difference({key: (was.get(key), value) for key, value in now.items()})
 
 
 def outdated_sampling(params: Params, entry: Entry, sampling: Sampling) -> str | None:
-    """In what samples differ from the protocol and the entry's ``sample`` block, or from what its
+    """In what samples differ from the protocol and the entry's ``sample``, or from what its
     weights would give; or None.
     """
     pairs = {
@@ -53,7 +53,7 @@ def outdated_sampling(params: Params, entry: Entry, sampling: Sampling) -> str |
 
 
 def outdated_likelihood(params: Params, entry: Entry, record: Record) -> str | None:
-    """In what the options and images of a likelihood record differ from the entry's ``score`` block
+    """In what the options and images of a likelihood record differ from the entry's ``score``
     and the protocol, or None.
 
     Raises:

@@ -40,10 +40,10 @@ def recorded(path: Path, stage: str, key: str) -> Iterator[None]:
     Raises:
         RuntimeError: the stage called ``sys.exit``, which is no success, whatever its code.
     """
-    about = {"stage": stage, "entry": key}
+    whose = {"stage": stage, "entry": key}
     # If nothing can be written, the reason of an earlier failure is not this one's.
     path.unlink(missing_ok=True)
-    _write(path, {**about, "process": process_id(), "host": platform.node(), "time": _now()})
+    _write(path, {**whose, "process": process_id(), "host": platform.node(), "time": _now()})
     try:
         yield
     except (KeyboardInterrupt, Stopped):
@@ -54,7 +54,7 @@ def recorded(path: Path, stage: str, key: str) -> Iterator[None]:
         if isinstance(error, SystemExit):
             text = f"its code called sys.exit({error.code!r})"
         log = "".join(traceback.format_exception(error))[-_LOG_CHARACTERS:]
-        _write(path, {**about, "error": text, "type": kind, "time": _now(), "log": log})
+        _write(path, {**whose, "error": text, "type": kind, "time": _now(), "log": log})
         if isinstance(error, SystemExit):
             raise RuntimeError(f"{stage} {key}: {text}") from error
         raise
@@ -83,9 +83,9 @@ def bury(root: Path, process: str, code: int) -> bool:
         if -code in _FROM_OUTSIDE:
             path.unlink(missing_ok=True)
         else:
-            about = {name: status.get(name) for name in ("stage", "entry")}
+            whose = {name: status.get(name) for name in ("stage", "entry")}
             text, kind = f"{_ending(code)}; {_RESUMES}", _KILLED if code < 0 else _EXITED
-            _write(path, {**about, "error": text, "type": kind, "time": _now()})
+            _write(path, {**whose, "error": text, "type": kind, "time": _now()})
         return True
     return False
 

@@ -58,7 +58,7 @@ class Record:
     and what it was made from.
 
     ``made_from`` has the SHA-256 of ``weights`` or ``samples``, of likelihoods the ``options`` of
-    the entry's ``score`` block, of sample scores the names of the ``metrics`` asked for, and the
+    the entry's ``score``, of sample scores the names of the ``metrics`` asked for, and the
     ``kind`` of processor, as :meth:`genbench.hardware.kind.Kind.record` gives it.
     """
 

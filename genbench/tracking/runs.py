@@ -126,17 +126,17 @@ def tracked_run(results: EntryResults) -> TrackedRun:
         key=_key(profile, entry, run_dir, {"likelihood.json": likelihood, "quality.json": quality}),
         start=start,
         end=end,
-        params=dict(_flat("", {"profile": profile, "entry": entry.name, **_blocks(entry)})),
+        params=dict(_flat("", {"profile": profile, "entry": entry.name, **_values(entry)})),
         tags=tags | ({"not_finite": ", ".join(broken)} if broken else {}),
         metrics=[point for point in points if math.isfinite(point.value)],
     )
 
 
-def _blocks(entry: Entry) -> dict[str, Any]:
+def _values(entry: Entry) -> dict[str, Any]:
     """All parameters of an entry but its name."""
-    blocks = asdict(entry)
-    del blocks["name"]
-    return blocks
+    values = asdict(entry)
+    del values["name"]
+    return values
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, str]]:

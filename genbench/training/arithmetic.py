@@ -41,26 +41,26 @@ class Arithmetic:
     device: str = "cpu"
 
     @classmethod
-    def of(cls, block: Mapping[str, Any], device: torch.device, *, where: str) -> Arithmetic:
-        """What the block `train.arithmetic` says of a device.
+    def of(cls, given: Mapping[str, Any], device: torch.device, *, where: str) -> Arithmetic:
+        """What `train.arithmetic` says of a device.
 
         Arguments:
-            block: the fields above but the last, by type of device: ``cpu`` or ``cuda``.
+            given: the fields above but the last, by type of device: ``cpu`` or ``cuda``.
             device: where it is to be trained.
-            where: the block's place, for messages.
+            where: its place in params.yaml, for messages.
 
         Raises:
             UserError: no mapping, an unknown key or value, or no compiler where one is needed.
         """
-        if not isinstance(block, Mapping):
+        if not isinstance(given, Mapping):
             raise UserError(
-                f"{where}: must be a mapping (write {{}} for an empty one), got {block!r}"
+                f"{where}: must be a mapping (write {{}} for an empty one), got {given!r}"
             )
-        for name in block:
+        for name in given:
             if name not in _DEVICES:
                 raise UserError(f"{where}.{name}: unknown device type{near(name, _DEVICES)}")
         own = f"{where}.{device.type}"
-        options = bind_options(cls, block.get(device.type, {}), where=own, skip=("device",))
+        options = bind_options(cls, given.get(device.type, {}), where=own, skip=("device",))
         result = cls(**options, device=device.type)
         precisions.check_precision(result.precision, where=f"{own}.precision")
         if result.compile:

@@ -1,4 +1,4 @@
-"""How a model is trained, as typed values: the block `train` of an entry, checked once."""
+"""How a model is trained, as typed values: what an entry has under `train`, checked once."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class OptimOptions:
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """The options of a training. :meth:`of` makes them from an entry's block, and is the one place
-    that checks them against the model.
+    """The options of a training. :meth:`of` makes them from an entry's ``train``, and is the one
+    place that checks them against the model.
 
     Attributes:
         steps: optimiser steps (of the outer loop); 0 for a model without phases.
@@ -91,25 +91,25 @@ class TrainOptions:
     def of(
         cls,
         model: GenerativeModel,
-        block: Mapping[str, Any],
+        given: Mapping[str, Any],
         device: torch.device | str,
         *,
         where: str,
     ) -> TrainOptions:
-        """The options of the block `train` of an entry of ``model``.
+        """The options under ``train`` of an entry of ``model``.
 
         Arguments:
             model: what is to be trained.
-            block: the keys above; of ``optim`` the fields of :class:`OptimOptions` by phase, of
+            given: the keys above; of ``optim`` the fields of :class:`OptimOptions` by phase, of
                 ``arithmetic`` those of :class:`Arithmetic` by type of device.
             device: where it is to be trained.
-            where: the block's place, for messages, e.g. ``entries.made.train``.
+            where: its place in params.yaml, for messages, e.g. ``entries.made.train``.
 
         Raises:
             UserError: an unknown option, a bad value, a phase without options, options without a
                 phase, or an operation of the model that the device lacks in this precision.
         """
-        options = bind_options(cls, block, where=where)
+        options = bind_options(cls, given, where=where)
         options["optim"] = _optim_of(model, options.get("optim", {}), where=f"{where}.optim")
         place = f"{where}.arithmetic"
         arithmetic = Arithmetic.of(options.get("arithmetic", {}), torch.device(device), where=place)
@@ -121,21 +121,21 @@ class TrainOptions:
 
 
 def _optim_of(
-    model: GenerativeModel, block: Mapping[str, Any], *, where: str
+    model: GenerativeModel, given: Mapping[str, Any], *, where: str
 ) -> dict[str, OptimOptions]:
     """The optimiser options of each phase of a model."""
     phases = [phase.name for phase in model.phases()]
-    for name in block:
+    for name in given:
         if name not in phases:
             raise UserError(
                 f"{where}.{name}: {type(model).__name__} has no such phase{near(name, phases)}"
             )
     for name in phases:
-        if name not in block:
+        if name not in given:
             raise UserError(f"{where}: missing the phase {name!r} of {type(model).__name__}")
     result = {}
-    for name, given in block.items():
-        options = bind_options(OptimOptions, given, where=f"{where}.{name}")
+    for name, values in given.items():
+        options = bind_options(OptimOptions, values, where=f"{where}.{name}")
         try:
             result[name] = OptimOptions(**options)
         except UserError as error:
