@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load"]
 __version__ = "0.1.0"
 
+# By name, as below, so that no stage's fingerprint contains the list.
+importlib.import_module("genbench.former_names").refuse_former_names()
+
 
 def load(run: str | PathLike[str], *, device: str = "cpu") -> GenerativeModel:
     """The trained model of a run folder such as ``runs/quick/made``, in eval mode.

@@ -77,10 +77,8 @@ def upward() -> list[str]:
         for module, names in GRAPH.items()
         for name in sorted(names)
         if place(module) not in ENTRANCES
-        and (
-            place(name) in ENTRANCES - {"genbench/__init__.py"}
-            or rank.get(place(name), 0) > rank[place(module)]
-        )
+        and place(name) != "genbench/__init__.py"
+        and (place(name) in ENTRANCES or rank[place(name)] > rank[place(module)])
     ]
 
 
@@ -106,7 +104,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     "package", sorted({m for m, p in MODULES.items() if p.name == "__init__.py"})
 )
 def test_packages_import_nothing_when_they_are_imported(package: str) -> None:
-    if package not in ("genbench", "genbench.scoring.metrics"):
+    if package != "genbench":  # it has `load`
         body = ast.parse(MODULES[package].read_text("utf-8")).body
         assert not [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
 
@@ -130,11 +128,14 @@ CHANGES = [
 def test_each_change_has_a_place_and_the_place_is_there() -> None:
     rows = re.findall(r"^\| ([^|]+?) +\| (.+?) \|$", section("Where to change what"), re.MULTILINE)
     assert [change for change, _ in rows if change in CHANGES] == CHANGES
-    for change, where in rows[2:]:
+    assert rows[0] == ("change", "where")
+    for change, where in rows[1:]:
         paths = [name for name in re.findall(r"`([\w/.<>*-]+)`", where) if "/" in name]
         assert paths, change
         for path in paths:
-            assert "<" in path or (ROOT / path).exists(), f"{change}: {path}"
+            # `<name>` stands for a file that is there, or for one to come beside others.
+            pattern = re.sub("<[^>]*>", "*", path)
+            assert list(ROOT.glob(pattern)), f"{change}: {path}"
 
 
 def test_links_lead_somewhere() -> None:

@@ -443,7 +443,7 @@ def test_what_a_stage_loads_is_in_its_fingerprint(params: Params) -> None:
     for name, key, files in loaded:
         assert f"pipelines/{name}.py" in files
         # What the program imports that calls the stage.
-        known = set(sources.closure(["genbench.config.load"]))
+        known = set(sources.closure(["genbench.config.load", "genbench.former_names"]))
         if key is not None and key in params.entries:
             known |= set(
                 entry_fingerprint(sources, name, params.entries[key], params.metrics).files

@@ -1,8 +1,8 @@
 """The stages of the pipeline: what each is run for, reads, writes and depends on.
 
 dvc.yaml says the same to DVC, and a test compares the two. Everything else that needs to know it
-asks this table. It holds constants only, and no stage of an entry imports it: a further stage moves
-no fingerprint of the others.
+asks this table, and what follows from it alone. No stage of an entry imports it: a further stage
+moves no fingerprint of the others.
 """
 
 from __future__ import annotations

@@ -1,0 +1,32 @@
+"""Former names of modules are refused with the present one."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+import pytest
+
+from genbench.former_names import FORMER
+
+
+@pytest.mark.parametrize("former", sorted(FORMER))
+def test_a_former_module_names_the_present_one(former: str) -> None:
+    present = f"genbench.{FORMER[former]}"
+    assert importlib.util.find_spec(present) is not None
+    with pytest.raises(ImportError, match=rf"^genbench\.{former} is now {present} "):
+        importlib.import_module(f"genbench.{former}")
+
+
+def test_so_does_an_import_from_the_package() -> None:
+    with pytest.raises(
+        ImportError, match=r"genbench\.nn\.langevin is now genbench\.mcmc\.langevin "
+    ):
+        from genbench.nn import langevin  # type: ignore[attr-defined]  # noqa: F401
+
+
+def test_what_never_was_is_not_found_as_ever() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("genbench.never_there")
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("elsewhere.fit")
