@@ -151,7 +151,8 @@ class FlowMatching(NoiseLatents):
         if self.times == "uniform":
             return t
         normal = math.sqrt(2) * torch.erfinv(2 * t - 1)
-        return normal.sigmoid().clamp(1e-4, 1 - 1e-4)  # of t = 0 the logit is infinite
+        # Of t = 0 the logit is infinite; of 1,000 images one or none lies so near to the ends.
+        return normal.sigmoid().clamp(1e-4, 1 - 1e-4)
 
     def _dequantized(self, x: Tensor, rng: Generator) -> Tensor:
         """Images with uniform noise, in [-1, 1]."""

@@ -26,7 +26,7 @@ from genbench.processes.alive import alive, process_id
 
 __all__ = ["bury", "in_words", "recorded"]
 
-_LOG_CHARACTERS = 8000
+_LOG_CHARACTERS = 8000  # the end of a traceback: some 80 lines
 _FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # In the place of an exception's type; there is no traceback then.
 _KILLED, _EXITED = "Killed", "Exited"

@@ -35,7 +35,9 @@ __all__ = [
 EXTRACTOR = "mnist"
 """Name of the extractor, the suffix of its metrics' keys."""
 FEATURES = 64
+"""Width of the features, of the net that is shipped."""
 CLASSES = 10
+"""The digits, which it was trained to tell apart."""
 BATCH = 100
 """Images per pass. It is fixed, because the last bits of a convolution depend on it; larger ones
 fall out of the processor's cache.

@@ -45,8 +45,8 @@ METRICS = ("fid", "inception_score")
 PUBLISHED_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """Of ``weights-inception-2015-12-05-6726825d.pth``, as torch-fidelity publishes it."""
 _PUBLISHED_SIZE = 95_628_359
-_LARGEST = 2**30
-_BATCH = 50
+_LARGEST = 2**30  # bytes, ten times the published file: what is larger is another
+_BATCH = 50  # of images enlarged to 299 x 299: 54 MB, and few enough for any machine's memory
 _NO_WEIGHTS = (
     RuntimeError,
     EOFError,

@@ -15,7 +15,7 @@ from genbench.files import read_json, write_json
 
 __all__ = ["Metric", "Record", "read_record", "score_hash", "write_record"]
 
-_DIGITS = 9
+_DIGITS = 9  # significant ones: more than float32 has, fewer than sums in another order keep
 
 
 @dataclass(frozen=True, slots=True)

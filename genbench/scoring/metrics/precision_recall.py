@@ -20,6 +20,7 @@ from genbench.scoring.records import Metric
 __all__ = ["NEIGHBOURS", "compute"]
 
 NEIGHBOURS = 3
+"""As Kynkäänniemi et al. have it."""
 # of the distance matrix at a time: 40 MB for 10,000 images, where the whole matrix costs gigabytes
 _ROWS = 1000
 
