@@ -151,7 +151,7 @@ class FlowMatching(NoiseLatents):
         if self.times == "uniform":
             return t
         normal = math.sqrt(2) * torch.erfinv(2 * t - 1)
-        # Of t = 0 the logit is infinite; of 1,000 images one or none lies so near to the ends.
+        # Of t = 0 the logit is infinite; the bounds lie nine standard deviations out.
         return normal.sigmoid().clamp(1e-4, 1 - 1e-4)
 
     def _dequantized(self, x: Tensor, rng: Generator) -> Tensor:
