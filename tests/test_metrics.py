@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from genbench.scoring.metrics.class_shares import compute as class_shares
 from genbench.scoring.metrics.label_fidelity import compute as label_fidelity
 from genbench.scoring.sample_scores import metric, metric_names, score
 
+ROOT = Path(__file__).resolve().parents[1]
 FAMILIES = [
     "fid",
     "inception_score",
@@ -364,19 +366,22 @@ def test_the_samples_are_the_first_argument(family: str) -> None:
 
 
 def test_a_metric_is_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The one that docs/adding-other-parts.md shows."""
     assert metric_names() == sorted(FAMILIES)
-    (tmp_path / "mean_feature.py").write_text(
-        "from genbench.scoring.records import Metric\n\n\ndef compute(generated, reference, *, "
-        "seed):\n"
-        "    return {'mean_feature': Metric(float(generated.features.mean()), None, "
-        "len(generated), higher_is_better=True)}\n"
-    )
+    page = (ROOT / "docs" / "adding-other-parts.md").read_text("utf-8")
+    (source,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mean_distance.py").write_text(source, "utf-8")
     monkeypatch.setattr(
         genbench.scoring.metrics, "__path__", [*genbench.scoring.metrics.__path__, str(tmp_path)]
     )
-    made = gaussian(10, 2, shift=1)
-    found = score(["mean_feature"], made, gaussian(10, 2), seed=0)[0]["mean_feature"]
-    assert (found.value, found.n) == (float(made.features.mean()), 10)
+    made, real = gaussian(100, 2, shift=1), gaussian(100, 2)
+    found, withheld = score(["mean_distance"], made, real, seed=0)
+    shift = made.features.numpy().mean(0) - real.features.numpy().mean(0)
+    assert found["mean_distance_mnist"].value == pytest.approx(np.hypot(*shift), rel=1e-5)
+    assert not withheld
+    assert list(score(["mean_distance"], gaussian(99, 2), real, seed=0)[1]) == [
+        "mean_distance_mnist"
+    ]
 
 
 def test_an_unknown_metric_names_near_ones() -> None:
