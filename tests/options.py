@@ -373,9 +373,10 @@ EFFECTS: list[tuple[str, Arch, Arch, set[str]]] = [
             {"mcmc_steps": 4},
             {"sampler": "grid"},
             {"step_size": 0.2},
-            {"penalty": 0.5},
         )
     ),
+    # With a penalty the last layer has a bias.
+    ("ebm", {}, {"penalty": 0.5}, {"loss", "phases"}),
     ("ebm", {}, {"reach": 0.3}, SAMPLING),
     ("ebm", {}, {"block_size": 3}, SAMPLING),
     ("ebm", {}, {"burn_in": 7}, {"sample"}),

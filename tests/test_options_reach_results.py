@@ -109,12 +109,23 @@ def test_an_option_gives_its_tensors_their_shape(
         assert phase.loss(x, labels(changed, 8), rng=rng(3), progress=0.5).loss.isfinite()
 
 
+def give_weights(source: GenerativeModel, target: GenerativeModel) -> None:
+    """Equal weights for both; a bias that the target alone has is zero."""
+    state = source.state_dict()
+    with torch.no_grad():
+        for name, tensor in target.state_dict().items():
+            if name not in state:
+                assert name.endswith(".bias"), name
+                tensor.zero_()
+    target.load_state_dict({**target.state_dict(), **state}, strict=False)
+
+
 @pytest.mark.parametrize(("model", "given", "change", "expected"), EFFECTS, ids=_ids(EFFECTS))
 def test_an_option_changes_what_it_is_for_and_nothing_else(
     model: str, given: Arch, change: Arch, expected: set[str]
 ) -> None:
     plain, changed = build(model, given), build(model, given, change)
-    changed.load_state_dict(plain.state_dict())
+    give_weights(plain, changed)
     before, after = outcomes(plain), outcomes(changed)
     assert {name for name in before if before[name] != after[name]} == expected
 

@@ -115,7 +115,7 @@ def test_large_draws_are_made_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
     model = PixelTransformer(DataSpec(3, 3, 2), width=8, layers=1, heads=2).eval()
     sizes: list[int] = []
     init_cache = model.init_cache
-    monkeypatch.setattr(model, "block", lambda: 3)
+    monkeypatch.setattr(model, "images_at_once", lambda: 3)
     monkeypatch.setattr(model, "init_cache", lambda n, y=None: sizes.append(n) or init_cache(n, y))
     x = model.sample(7, rng=torch.Generator().manual_seed(0))
     known = torch.tensor([[True] * 3, [True] * 3, [False] * 3])
