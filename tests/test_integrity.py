@@ -28,9 +28,9 @@ stages:
     do:
       cmd: >-
         echo train >> log; echo weights > weights;
-        mkdir -p visuals; echo a > visuals/a; echo b > visuals/b
+        mkdir -p pictures; echo a > pictures/a; echo b > pictures/b
       deps: [data]
-      outs: [weights, visuals]
+      outs: [weights, pictures]
   sample:
     foreach: [made]
     do:
@@ -141,13 +141,13 @@ def test_by_itself_dvc_would_take_it(root: Path) -> None:
 
 
 def test_a_file_of_a_folder_too(root: Path) -> None:
-    copy = cached(root, "visuals/b")
-    for path in (root / "visuals" / "b", copy):
+    copy = cached(root, "pictures/b")
+    for path in (root / "pictures" / "b", copy):
         flip(path)
-    assert damaged_outputs(root, "quick", STAGES) == ([Path("visuals/b")], [])
+    assert damaged_outputs(root, "quick", STAGES) == ([Path("pictures/b")], [])
     assert len(mend_outputs(root, "quick", STAGES)[0]) == 1
     assert ran(root) == ["train"]
-    assert [(root / "visuals" / name).read_text() for name in "ab"] == ["a\n", "b\n"]
+    assert [(root / "pictures" / name).read_text() for name in "ab"] == ["a\n", "b\n"]
 
 
 @pytest.mark.parametrize("looked", [False, True])
@@ -184,7 +184,7 @@ def test_without_a_lock_there_is_nothing_to_compare_with(
 
 
 def test_dvc_is_asked_for_its_cache_where_it_is_elsewhere(root: Path) -> None:
-    copies = {name: cached(root, name) for name in ("weights", "visuals/b")}
+    copies = {name: cached(root, name) for name in ("weights", "pictures/b")}
     with Repo(str(root)) as repo:
         assert repo.cache.local.oid_to_path(
             copies["weights"].parent.name + copies["weights"].name
@@ -198,7 +198,7 @@ def test_dvc_is_asked_for_its_cache_where_it_is_elsewhere(root: Path) -> None:
         (root / name).unlink()
     assert len(mend_outputs(root, "quick", STAGES)[0]) == 2
     assert ran(root) == ["train"]
-    assert (root / "visuals" / "b").read_text() == "b\n"
+    assert (root / "pictures" / "b").read_text() == "b\n"
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
@@ -232,7 +232,7 @@ def test_a_copy_that_cannot_be_removed_is_named_too(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy, unlink = cached(root, "weights"), Path.unlink
-    for path in (copy, root / "visuals" / "a"):
+    for path in (copy, root / "pictures" / "a"):
         flip(path)
     (root / "weights").unlink()
 
@@ -243,7 +243,7 @@ def test_a_copy_that_cannot_be_removed_is_named_too(
 
     monkeypatch.setattr(Path, "unlink", fails)
     mended, (text,) = mend_outputs(root, "quick", STAGES)
-    assert mended == ["visuals/a has changed since it was made: it is restored from the cache"]
+    assert mended == ["pictures/a has changed since it was made: it is restored from the cache"]
     assert text.startswith(f"cannot use {copy}: no permission")
 
 
