@@ -1,0 +1,1 @@
+"""Where the work of a run is done: processes here, jobs of a cluster, tasks of another engine."""
