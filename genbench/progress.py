@@ -1,14 +1,50 @@
-"""Progress of long loops: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long loops: a bar on a terminal, plain lines elsewhere, and told to who listens."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "State", "listen"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How far a loop is.
+
+    Attributes:
+        label: what is done, e.g. ``train made``.
+        done, total: finished items and all.
+        unit: name of an item in the plural, e.g. ``steps``.
+        values: of the last items, in words, e.g. ``loss 80.2, 900 images/s``.
+        seconds_left: None where it is not known.
+    """
+
+    label: str
+    done: int
+    total: int
+    unit: str
+    values: str
+    seconds_left: float | None
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+_listener: Callable[[State], None] | None = None
+
+
+def listen(listener: Callable[[State], None] | None) -> None:
+    """From now on tell every update of every loop of this process; None for nobody."""
+    global _listener
+    _listener = listener
 
 
 class Progress:
@@ -36,25 +72,22 @@ class Progress:
 
     def update(self, done: int, values: str = "") -> None:
         """Say that ``done`` items are finished."""
+        now = time.monotonic()
+        speed = (done - self.first) / max(now - self.start, 1e-9)
+        left = (self.total - done) / speed if speed > 0 else None
+        if _listener is not None:
+            _listener(State(self.label, done, self.total, self.unit, values, left))
         if self.bar is not None:
             self.bar.n = done
             self.bar.set_postfix_str(values)
             return
-        now = time.monotonic()
         if now - self.last < self.every and done < self.total:
             return
         self.last = now
-        speed = (done - self.first) / max(now - self.start, 1e-9)
-        left = (
-            f", {(self.total - done) / speed:.0f} s left"
-            if 0 < done < self.total and speed > 0
-            else ""
-        )
-        print(
-            f"{self.label}: {done}/{self.total} {self.unit}{', ' + values if values else ''}{left}",
-            file=sys.stderr,
-            flush=True,
-        )
+        told = f"{self.label}: {done}/{self.total} {self.unit}"
+        told += f", {values}" if values else ""
+        told += f", {left:.0f} s left" if left is not None and 0 < done < self.total else ""
+        print(told, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Progress:
         return self

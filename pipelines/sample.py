@@ -26,14 +26,14 @@ __all__ = ["draw_chunk", "run"]
 def draw_chunk(
     model: GenerativeModel, entry: Entry, number: int, size: int
 ) -> dict[str, np.ndarray]:
-    """One chunk of an entry's samples, drawn whole: ``images`` uint8 (size, H, W), ``seconds`` (),
-    and ``labels`` 0..classes-1 repeated.
+    """One chunk of an entry's samples, drawn whole: ``images`` uint8 (size, H, W), ``seconds`` and
+    ``cpu_seconds`` (), and ``labels`` 0..classes-1 repeated.
     """
     labels = None
     if model.conditional:
         labels = torch.arange(number * size, (number + 1) * size) % model.spec.classes
     rng = generator_for("sample", entry.name, entry.seed, number, device=model.device)
-    begun = time.monotonic()
+    begun, worked = time.monotonic(), time.process_time()
     y = None if labels is None else labels.to(model.device)
     images = model.sample(size, y, rng=rng, **entry.sample).cpu()
     shape = (size, 1, model.spec.height, model.spec.width)
@@ -43,7 +43,11 @@ def draw_chunk(
             f"{entry.model}.sample must return uint8 {shape} below {model.spec.levels}, got "
             f"{images.dtype} {tuple(images.shape)} up to {int(images.max())}"
         )
-    arrays = {"images": images[:, 0].numpy(), "seconds": np.array(time.monotonic() - begun)}
+    arrays = {
+        "images": images[:, 0].numpy(),
+        "seconds": np.array(time.monotonic() - begun),
+        "cpu_seconds": np.array(time.process_time() - worked),
+    }
     return arrays if labels is None else {**arrays, "labels": labels.numpy()}
 
 
@@ -100,10 +104,11 @@ def run(
         joined = {
             key: np.concatenate([chunk[key] for chunk in chunks])[: protocol.samples]
             for key in chunks[0]
-            if key != "seconds"
+            if key not in ("seconds", "cpu_seconds")
         }
         write_npz(samples, joined)
         seconds = sum(float(chunk["seconds"]) for chunk in chunks)
+        cpu_seconds = sum(float(chunk["cpu_seconds"]) for chunk in chunks)
         record = {
             "sampler": sampler,
             "matches_likelihood": None if model.likelihood is Likelihood.NONE else matches,
@@ -111,6 +116,8 @@ def run(
             "options": dict(entry.sample),
             "weights": identity["weights"],
             "sample_ms_per_image": 1000 * seconds / (count * size),
+            "sample_cpu_ms_per_image": 1000 * cpu_seconds / (count * size),
+            "at_once": devices.entries_at_once(),
             "peak_memory_mb": devices.peak_memory_mb(device),
             "precision": precision,
             **machine,

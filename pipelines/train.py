@@ -82,6 +82,7 @@ def run(
             "parameters": sum(p.numel() for p in model.parameters()),
             "steps": options.steps,
             "train_seconds": fitted.seconds,
+            "train_cpu_seconds": fitted.cpu_seconds,
             "train_images_per_second": fitted.images_per_second,
             "peak_memory_mb": devices.peak_memory_mb(device),
         }
@@ -103,6 +104,7 @@ def _provenance(
         "hardware": devices.hardware(device),
         **devices.identity(params.compute, device),
         "precision": precision,
+        "at_once": devices.entries_at_once(),
         "train": dict(train),
     }
 

@@ -7,6 +7,7 @@ import importlib.util
 
 import pytest
 
+from genbench.families.autoregressive import Autoregressive
 from genbench.former_names import FORMER
 
 
@@ -30,3 +31,15 @@ def test_what_never_was_is_not_found_as_ever() -> None:
         importlib.import_module("genbench.never_there")
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("elsewhere.fit")
+
+
+def test_a_former_method_of_a_family_names_the_present_one() -> None:
+    with pytest.raises(TypeError, match="Older: the method block is now called 'images_at_once'"):
+
+        class Older(Autoregressive):
+            def block(self) -> int:
+                return 3
+
+    class Own(Autoregressive):
+        def block(self, x: object) -> object:  # something of its own
+            return x

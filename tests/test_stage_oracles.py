@@ -331,12 +331,14 @@ def test_options_of_sample_are_passed_on_and_named(
 def test_the_time_of_a_sample_is_that_of_all_chunks_whenever_they_were_drawn(
     spied: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A quarter of a second passes from one look at the clock to the next; 27 images were drawn to
-    keep 23.
+    """A quarter of a second passes from one look at the clock to the next, and a half of all cores'
+    work; 27 images were drawn to keep 23.
     """
     call_stage("train", spied, "spy")
     ticks = itertools.count(0, 0.25)
-    monkeypatch.setattr(sample, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    work = itertools.count(0, 0.5)
+    clocks = SimpleNamespace(monotonic=lambda: next(ticks), process_time=lambda: next(work))
+    monkeypatch.setattr(sample, "time", clocks)
     draw = Spy.sample
 
     @functools.wraps(draw)  # its options are checked by its signature
@@ -351,6 +353,7 @@ def test_the_time_of_a_sample_is_that_of_all_chunks_whenever_they_were_drawn(
             call_stage("sample", spied, "spy")
     call_stage("sample", spied, "spy")
     assert len([call for call in Spy.calls if call.method == "sample"]) == 3
-    assert read(Layout.of(spied).run_dir("spy").sampling)["sample_ms_per_image"] == pytest.approx(
-        1000 * 3 * 0.25 / 27
-    )
+    record = read(Layout.of(spied).run_dir("spy").sampling)
+    assert record["sample_ms_per_image"] == pytest.approx(1000 * 3 * 0.25 / 27)
+    assert record["sample_cpu_ms_per_image"] == pytest.approx(1000 * 3 * 0.5 / 27)
+    assert record["at_once"] == 1

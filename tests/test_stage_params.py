@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from genbench.config.params import Entry, Params
-from genbench.config.stage_params import entry_params, shared_params
-from genbench.config.stages import ENTRY_STAGES
+from genbench.config.stage_params import THREADS, entry_params, shared_params
+from genbench.config.stages import ENTRY_STAGES, STAGES
 from genbench.hardware.compute import Compute
 from tests.params_factory import likelihood_images, protocol
 
@@ -77,6 +77,17 @@ def test_edit_of_the_protocol_concerns_the_stages_that_read_it(
     assert concerns_features == ("feature_reference_images" in change)
 
 
-def test_metrics_concern_the_sample_scores_alone_and_hardware_nothing() -> None:
+def test_metrics_concern_the_sample_scores_alone() -> None:
     assert _concerned(replace(PARAMS, metrics=("fid", "kid"))) == {"score_samples"}
-    assert _concerned(replace(PARAMS, compute=Compute("cuda", 8))) == set()
+
+
+def test_threads_of_the_cpu_concern_what_computes_and_other_hardware_nothing() -> None:
+    threads, compute = PARAMS.compute.threads, {name for name in STAGES if STAGES[name].computes}
+    more = replace(PARAMS, compute=Compute("cpu", threads + 1))
+    assert _concerned(more) == compute - {"features"}
+    assert shared_params(more, "features") != shared_params(PARAMS, "features")
+    assert shared_params(more, "prepare") == shared_params(PARAMS, "prepare")
+    assert _concerned(replace(PARAMS, compute=Compute("cpu", threads, "avx2"))) == set()
+    on_cuda = [replace(PARAMS, compute=Compute("cuda", count)) for count in (1, 8)]
+    assert shared_params(on_cuda[0], "features") == shared_params(on_cuda[1], "features")
+    assert THREADS not in shared_params(on_cuda[0], "features")

@@ -20,7 +20,7 @@ import genbench
 from genbench.config.layout import SHARED_FOLDERS, Layout, RunDir
 from genbench.config.load import load_params
 from genbench.config.params import Entry, Params
-from genbench.config.stages import DATASET_STAGES, ENTRY_STAGES, LAST_STAGES, STAGES, before
+from genbench.config.stages import DATASET_STAGES, ENTRY_STAGES, STAGES, before
 from genbench.errors import UserError
 from genbench.pipeline.fingerprints import entry_fingerprint, shared_fingerprint
 from genbench.pipeline.import_closure import SOURCE_ROOT, Sources
@@ -83,7 +83,6 @@ def test_every_file_is_written_by_one_stage_and_read_after_that() -> None:
 def test_what_follows_from_the_table() -> None:
     assert DATASET_STAGES == ("prepare", "features")
     assert ENTRY_STAGES == ("train", "sample", "pictures", "score_likelihood", "score_samples")
-    assert LAST_STAGES == ("pictures", "score_likelihood", "score_samples")
     assert before("score_samples") == ("features", "sample")
     assert before("train") == ("prepare",)
     assert before("prepare") == ()
@@ -223,9 +222,9 @@ from pathlib import Path
 from typer.testing import CliRunner
 from genbench.cli.main import app
 from genbench.config.layout import Layout
-from genbench.config.stages import LAST_STAGES, STAGES
+from genbench.config.stages import ENTRY_STAGES, STAGES
 from genbench.report.columns import COLUMNS
-assert LAST_STAGES[-1] == "shrink"
+assert ENTRY_STAGES[-1] == "shrink"
 places = [Layout(Path()).place(part, entry="made") for part in STAGES["shrink"].writes]
 assert places == [Path("runs/quick/made/thumbnails.npz")], places
 assert COLUMNS[0].key == "sharpness"

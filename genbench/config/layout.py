@@ -16,10 +16,14 @@ from genbench.config.stages import STAGES
 if TYPE_CHECKING:
     from genbench.config.params import Params
 
-__all__ = ["SHARED_FOLDERS", "Layout", "ReportDir", "RunDir"]
+__all__ = ["BEAT", "SHARED_FOLDERS", "Layout", "ReportDir", "RunDir"]
 
 SHARED_FOLDERS = ("data", "features", "fingerprints")
 """Folders of runs/<profile>/ that are no entry's, so that no entry may have such a name."""
+
+
+BEAT = "run.js"
+"""The script beside the page of a run that lasts, by which it tells that it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +266,28 @@ class Layout:
         """Where a running stage of an entry or data set says so, and a failing one leaves why."""
         return self.status_folder / f"{key}-{stage}.json"
 
+    def done(self, key: str, stage: str) -> Path:
+        """The receipt of a stage that was run: from what, and what it gave."""
+        return self.status_folder / "receipts" / key / f"{stage}.json"
+
+    def progress(self, key: str) -> Path:
+        """How far the running stage of an entry is."""
+        return self.status_folder / "progress" / f"{key}.json"
+
+    def log(self, key: str) -> Path:
+        """What the last run of an entry's stages has said."""
+        return self.status_folder / "logs" / f"{key}.txt"
+
+    @property
+    def run_plan(self) -> Path:
+        """What the present run, or the last one, is to do."""
+        return self.status_folder / "run" / "plan.json"
+
+    @property
+    def live(self) -> Path:
+        """The report of the present run, renewed while it lasts."""
+        return self.status_folder / "live"
+
     @property
     def stage_costs(self) -> Path:
         """What stages have cost here, a line each."""
@@ -276,6 +302,15 @@ class Layout:
     def unfinished(self) -> Path:
         """Unfinished work, which a killed run resumes from."""
         return self.root / ".ckpt"
+
+    def apart(self, key: str, stage: str, process: str) -> Path:
+        """Where a process writes the outputs of a stage before they are published."""
+        return self.unfinished / f"{self.profile}-{key}-{stage}-by-{process}"
+
+    @property
+    def slurm(self) -> Path:
+        """What belongs to jobs of Slurm: which there are, their scripts, results and output."""
+        return self.status_folder / "slurm"
 
     def work(self, key: str, stage: str) -> Path:
         """The unfinished work of a stage, without the hash that ends its folder's name."""

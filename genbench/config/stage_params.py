@@ -7,7 +7,10 @@ from typing import Any
 from genbench.config.params import Entry, Params
 from genbench.config.stages import STAGES
 
-__all__ = ["entry_params", "shared_params"]
+__all__ = ["THREADS", "entry_params", "shared_params"]
+
+THREADS = "compute.threads"
+"""What a stage that computes on the CPU depends on besides."""
 
 
 def entry_params(params: Params, stage: str, entry: Entry) -> dict[str, Any]:
@@ -25,8 +28,12 @@ def entry_params(params: Params, stage: str, entry: Entry) -> dict[str, Any]:
 
 
 def shared_params(params: Params, stage: str) -> dict[str, Any]:
-    """The keys of ``protocol`` that a stage depends on, named as in params.yaml, and their values
-    as JSON gives them back.
+    """The keys of ``protocol`` that a stage depends on, and where it computes on the CPU the number
+    of threads; named as in params.yaml, and their values as JSON gives them back.
     """
     protocol = params.protocol.plain()
-    return {f"protocol.{key}": protocol[key] for key in STAGES[stage].protocol_keys}
+    own = {f"protocol.{key}": protocol[key] for key in STAGES[stage].protocol_keys}
+    if STAGES[stage].computes and params.compute.device == "cpu":
+        # Sums are split among the threads, so the last digits depend on their number.
+        own[THREADS] = params.compute.threads
+    return own

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = ["DATASET_STAGES", "ENTRY_STAGES", "LAST_STAGES", "STAGES", "Stage", "before", "maker"]
+__all__ = ["DATASET_STAGES", "ENTRY_STAGES", "STAGES", "Stage", "before", "maker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Stage:
         reads: what it reads, besides the fingerprint of its own sources and parameters.
         writes: what it writes.
         borrows: further places that it may use, in which DVC does not look for changes.
+        timed: of what it writes, what holds times or the machine, and so differs from run to run.
         entry_keys: keys of its entry that it depends on.
         protocol_keys: keys of ``protocol`` that it depends on.
         profile_keys: keys of the params file that it depends on as a whole.
@@ -41,6 +42,7 @@ class Stage:
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     borrows: tuple[str, ...] = ()
+    timed: tuple[str, ...] = ()
     entry_keys: tuple[str, ...] = ()
     protocol_keys: tuple[str, ...] = ()
     profile_keys: tuple[str, ...] = ()
@@ -60,7 +62,7 @@ _TABLE = (
         per="profile",
         reads=("package", "stage_functions"),
         writes=("fingerprints",),
-        profile_keys=("defaults", "entries", "datasets", "metrics", "protocol"),
+        profile_keys=("compute", "defaults", "entries", "datasets", "metrics", "protocol"),
     ),
     Stage("prepare", per="dataset", writes=("data",), borrows=("raw",)),
     Stage(
@@ -76,6 +78,7 @@ _TABLE = (
         per="entry",
         reads=("data",),
         writes=("weights", "history", "cost", "provenance"),
+        timed=("history", "cost", "provenance"),
         entry_keys=("model", "dataset", "seed", "arch", "train"),
         runs_model=True,
         computes=True,
@@ -86,6 +89,7 @@ _TABLE = (
         per="entry",
         reads=("weights",),
         writes=("samples", "sampling"),
+        timed=("sampling",),
         entry_keys=("model", "dataset", "seed", "sample"),
         protocol_keys=("samples", "sample_chunk"),
         runs_model=True,
@@ -162,8 +166,3 @@ ENTRY_STAGES = tuple(_per("entry"))
 
 DATASET_STAGES = tuple(_per("dataset"))
 """Names of the stages of a data set, in their order."""
-
-LAST_STAGES = tuple(
-    name for name in ENTRY_STAGES if not any(name in before(other) for other in ENTRY_STAGES)
-)
-"""An entry's stages that no other stage of it follows."""

@@ -4,6 +4,7 @@ at a time.
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -39,6 +40,13 @@ class Autoregressive(GenerativeModel):
 
     likelihood: ClassVar[Likelihood] = Likelihood.EXACT
     family: ClassVar[str] = "autoregressive"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuses the former name of a method, which nothing would call."""
+        super().__init_subclass__(**options)
+        method = cls.__dict__.get("block")
+        if inspect.isfunction(method) and len(inspect.signature(method).parameters) == 1:
+            raise TypeError(f"{cls.__name__}: the method block is now called 'images_at_once'")
 
     def __init__(self, spec: DataSpec, *, head: Head, conditional: bool = False) -> None:
         super().__init__(spec, conditional=conditional)

@@ -19,8 +19,19 @@ from genbench.hardware.compute import Compute
 from genbench.hardware.isa import set_isa
 from genbench.hardware.kind import kind_of
 
-__all__ = ["hardware", "identity", "keep_freed_memory", "peak_memory_mb", "set_threads", "setup"]
+__all__ = [
+    "AT_ONCE",
+    "entries_at_once",
+    "hardware",
+    "identity",
+    "keep_freed_memory",
+    "peak_memory_mb",
+    "set_threads",
+    "setup",
+]
 
+AT_ONCE = "GENBENCH_AT_ONCE"
+"""Environment variable by which a run tells its stages how many entries it does at once."""
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of <malloc.h>
 
 
@@ -57,6 +68,14 @@ def setup(compute: Compute) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+def entries_at_once() -> int | None:
+    """How many entries the run has been doing at once on this machine, this one among them: what
+    times are to be read with. None where a cluster decides that.
+    """
+    told = os.environ.get(AT_ONCE, "1")
+    return int(told) if told else None
 
 
 def set_threads(threads: int) -> None:

@@ -138,8 +138,7 @@ def workspace(
     interval: float = INTERVAL,
     patience: float = PATIENCE,
 ) -> Iterator[Workspace]:
-    """The locked folder ``<checkpoints>/<name>-<hash of identity>``; empty if GENBENCH_FRESH is 1,
-    as `genbench run --force` sets it.
+    """The locked folder ``<checkpoints>/<name>-<hash of identity>``.
 
     Where another process works on the same, this one waits for as long as that lives, and says so
     (:mod:`genbench.processes.lock`).
@@ -156,8 +155,8 @@ def workspace(
     """
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     seconds = float(os.environ.get("GENBENCH_CHECKPOINT_SECONDS", "30"))
-    # By its name, not from genbench.pipeline.forkserver, whose edits change no result.
-    watched = awaited_by(int(os.environ.get("GENBENCH_FORKSERVER_CLIENT", os.getpid())))
+    # By its name, not from genbench.pipeline.stage_process, whose edits change no result.
+    watched = awaited_by(int(os.environ.get("GENBENCH_WAITING", os.getpid())))
     work = Workspace(checkpoints / f"{name}-{digest}", seconds, watched, time.monotonic())
     with hold(
         work.folder / LOCK,
@@ -174,8 +173,6 @@ def workspace(
 
 def _begin(folder: Path, name: str, identity: Mapping[str, Any]) -> None:
     """Note what the work in a folder is the beginning of."""
-    if os.environ.get("GENBENCH_FRESH") == "1":
-        _clear(folder)
     # One that is there and right stays, for its age tells when the work began.
     if _read_identity(folder) != json.loads(json.dumps(identity)):
         write_json(folder / IDENTITY, identity)
@@ -246,10 +243,3 @@ def _versions(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
         )
         pairs += [f"{name} {now.get(name)} instead of {before.get(name)}" for name in changed]
     return f", with {', '.join(pairs)}" if pairs else ""
-
-
-def _clear(folder: Path) -> None:
-    """Remove what earlier runs left, but not the lock that is held."""
-    for path in folder.iterdir():
-        if path.name != LOCK:
-            path.unlink()

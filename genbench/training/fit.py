@@ -129,6 +129,7 @@ class _Loop:
     def run(self) -> Fitted:
         clock, steps = self.state.clock, self.options.steps
         self.started = time.monotonic() - clock.seconds
+        self.worked = time.process_time() - clock.cpu_seconds
         label = f"train {self.identity.entry}"
         with Progress(label, steps, unit="steps", done=clock.step) as progress:
             while clock.step < steps:
@@ -140,9 +141,13 @@ class _Loop:
                 progress.update(clock.step, _summary(row))
                 self._save_if_due()
         self._finish()
-        clock.seconds = time.monotonic() - self.started
+        self._read_clocks()
         speed = clock.images / max(clock.training, 1e-9)
-        return Fitted(clock.history, clock.seconds, speed)
+        return Fitted(clock.history, clock.seconds, clock.cpu_seconds, speed)
+
+    def _read_clocks(self) -> None:
+        self.state.clock.seconds = time.monotonic() - self.started
+        self.state.clock.cpu_seconds = time.process_time() - self.worked
 
     def _next_stop(self) -> int:
         """The step before which to log: the next multiple, or where a phase begins or ends."""
@@ -242,7 +247,7 @@ class _Loop:
         if self.checkpoints is None:
             return
         if self.checkpoints.due() or clock.step == self.options.steps:
-            clock.seconds = time.monotonic() - self.started
+            self._read_clocks()
             self.checkpoints.save(_CHECKPOINT, self.state.state_dict())
 
     def _finish(self) -> None:

@@ -18,11 +18,13 @@ class Fitted:
         history: one row per logged step: ``step``, ``seconds``, ``images_per_second``,
             ``<phase>/<value>``.
         seconds: time in this loop, earlier runs included.
+        cpu_seconds: what all cores have worked meanwhile, in sum.
         images_per_second: training images over the time spent in steps, without validation.
     """
 
     history: list[dict[str, float]]
     seconds: float
+    cpu_seconds: float
     images_per_second: float
 
 
@@ -32,6 +34,7 @@ class Clock:
 
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     training: float = 0.0
     images: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
