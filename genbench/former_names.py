@@ -36,7 +36,7 @@ FORMER = {
     "features": "scoring.features",
     "finished": "tracking.runs",
     "fit": "training.fit",
-    "forkserver": "pipeline.forkserver",
+    "forkserver": "launchers.local",
     "formula": "cli.latex_text",
     "gallery": "pictures.kinds",
     "git": "pipeline.git",

@@ -63,7 +63,7 @@ stages:
       wdir: ${root}
       cmd: >-
         echo pictures ${key} >> log;
-        echo $GENBENCH_DEVICE $GENBENCH_THREADS $GENBENCH_FRESH > runs/${profile}/${key}/pictures
+        echo $GENBENCH_DEVICE $GENBENCH_THREADS > runs/${profile}/${key}/pictures
       deps: ["runs/${profile}/${key}/weights"]
       outs: ["runs/${profile}/${key}/pictures"]
   score_likelihood:

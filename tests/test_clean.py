@@ -63,7 +63,7 @@ def test_who_waits_for_a_folder_that_is_removed_begins_anew(
         raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
 
     monkeypatch.setattr(shutil, "rmtree", begun_anew)
-    assert clean._remove(folder) == "in use"
+    assert clean.remove_unfinished(folder) == "in use"
     assert (folder / "state").read_bytes() == b"new"
     assert not (folder / "identity.json").exists()
 
@@ -74,5 +74,5 @@ def test_files_that_vanish_while_they_are_counted_are_not_missed(root: Path) -> 
     (folder / "vanished").symlink_to(folder / "nowhere")
     (found,) = clean.leftovers(root / ".ckpt", [], set())
     assert (found.size, found.kept) == (1000, None)
-    assert clean._remove(folder) is None
-    assert clean._remove(folder) is None, "another one has removed it"
+    assert clean.remove_unfinished(folder) is None
+    assert clean.remove_unfinished(folder) is None, "another one has removed it"

@@ -5,19 +5,16 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import shutil
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-import genbench.models
 from genbench.config.load import load_params
 from genbench.files import write_json
-from genbench.pipeline.fingerprints import Sources, entry_fingerprint
+from genbench.pipeline.fingerprints import fingerprint_files
 from tests import shell_stages
-from tests.shell_stages import call, edit_params, log
+from tests.shell_stages import call
 
 
 @pytest.fixture
@@ -89,9 +86,8 @@ def test_a_stage_refuses_sources_other_than_those_of_its_fingerprint(
     root: Path, calls: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_STAGE", "train@made")
-    entry = load_params().entry("made")
-    written = asdict(entry_fingerprint(Sources(), "train", entry, ()))
     path = root / "runs" / "quick" / "fingerprints" / "made" / "train.json"
+    written = fingerprint_files(load_params())[path]
     write_json(path, written)
     assert call("train", "made")[0] == 0
     write_json(
@@ -106,23 +102,6 @@ def test_a_stage_refuses_sources_other_than_those_of_its_fingerprint(
         "sources changed"
         in json.loads((root / ".status" / "quick" / "made-train.json").read_text())["error"]
     )
-
-
-def test_a_broken_model_is_named_and_the_others_go_on(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    edit_params(repository, "vae", model="broken")
-    monkeypatch.setattr("genbench.registry._MODELS", repository / "models")
-    (repository / "models").mkdir()
-    (repository / "models" / "broken.py").write_text("import nothing_of_the_kind\n")
-    shutil.copy(Path(genbench.models.__file__).parent / "train_copy.py", repository / "models")
-    monkeypatch.setattr("genbench.models.__path__", [str(repository / "models")])
-    code, stdout, stderr = call("run", "--entries", "vae,made")
-    assert code == 1
-    # The sources of this model are not where fingerprints look.
-    assert "quick: what there is to do is not known" in stdout
-    assert "/models/broken.py:1: No module named 'nothing_of_the_kind' (model 'broken')" in stderr
-    assert "samples made" in log(repository)
 
 
 def test_outside_dvc_the_fingerprints_are_written_first(

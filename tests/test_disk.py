@@ -27,6 +27,7 @@ from genbench.config.params import Params
 from genbench.disk import ExplainedError, check_writable, explain, explained, shortage, told
 from genbench.errors import UserError
 from genbench.files import read_json, read_npz, write_json, write_npz, write_text
+from genbench.launchers.local import LocalLauncher
 from genbench.pipeline import run, stage_runner
 from genbench.pipeline.clean import clean
 from genbench.pipeline.costs import read_costs
@@ -361,9 +362,12 @@ def test_a_failed_run_says_so_if_the_disk_is_nearly_full(
     (root / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     monkeypatch.setattr(run, "check_workspace", lambda root: None)
-    monkeypatch.setattr(run, "_plan", lambda *_: "")
-    monkeypatch.setattr(run, "repro", lambda *_, **__: 255)
-    assert run.run_pipeline("quick") == 255
+    monkeypatch.setattr(run, "_forecast", lambda *_: None)
+    monkeypatch.setattr(run, "_shared", lambda *_: 255)
+    monkeypatch.setattr(run, "run_entries", lambda *_, **__: [])
+    monkeypatch.setattr(run, "_last", lambda *_, **__: 0)
+    launcher = LocalLauncher(1)
+    assert run.run_pipeline("quick", launcher=lambda params: launcher) == 255
     text = f"error: only 10 MiB are free on the disk of {root}, which may be why: free some space"
     assert (text in capsys.readouterr().err) is said
     assert (shortage(root) is not None) is said

@@ -18,10 +18,12 @@ from genbench.pipeline import estimate as estimating
 from genbench.pipeline.costs import read_costs, record_cost
 from genbench.pipeline.estimate import (
     REFERENCE,
-    announce,
     duration,
     estimate,
+    forecast,
     how_long,
+    in_order,
+    makespan,
     stages_to_run,
     whole,
 )
@@ -93,7 +95,8 @@ def test_before_the_first_run_all_is_to_do(few: Params) -> None:
 def test_nothing_is_to_do_where_the_fingerprints_are_those_of_the_lock(few: Params) -> None:
     finish(few)
     assert stages_to_run(few) == []
-    assert announce(few) is None
+    found = forecast(few)
+    assert (found.stages, found.text) == ((), "quick: everything is up to date")
 
 
 @pytest.mark.parametrize(
@@ -216,18 +219,49 @@ def test_the_sentence_says_what_how_long_and_why(
     few: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(estimating, "speeds", lambda threads: SPEEDS)
-    assert "how long that takes is not known" in str(announce(few))
+    assert "how long that takes is not known" in forecast(few).text
     reference(few, float32=costs_of(600.0, *(f"{stage}@{key}" for stage, key in whole(few))))
-    said = str(announce(few))
+    said = forecast(few).text
     assert said.startswith("quick: 14 stages of 2 entries to run, about 140 min with 1 thread on ")
     assert said.endswith("where precision: auto is float32, since bfloat16 is not native")
     assert "bfloat16" not in how_long(few, whole(few), FAST).split(" on ")[0]
     assert "not native" not in how_long(few, whole(few), FAST)
     reference(few, float32=costs_of(600.0, "train@made"))
-    assert "about 10 min, and 13 stages of unknown cost" in str(announce(few))
+    assert "about 10 min, and 13 stages of unknown cost" in forecast(few).text
     finish(few)
-    assert announce(few) is None
-    assert str(announce(few, force=True)).startswith("quick: 14 stages")
+    assert forecast(few).stages == ()
+    assert forecast(few, force=True).text.startswith("quick: 14 stages")
+
+
+def test_entries_at_once_share_the_time(few: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimating, "speeds", lambda threads: SPEEDS)
+    reference(few, float32=costs_of(600.0, *(f"{stage}@{key}" for stage, key in whole(few))))
+    alone, both = forecast(few), forecast(few, at_once=2)
+    assert alone.seconds == both.seconds == dict.fromkeys(whole(few), 600.0)
+    # Four stages of data sets come first, then the two entries' five stages side by side.
+    assert "to run, about 90 min with 2 entries at once, each with 1 thread on" in both.text
+
+
+def test_what_begins_first() -> None:
+    lasting = {"long": 9.0, "short": 1.0, "middle": 5.0, "control": 2.0, "unknown": None}
+    seconds = {("train", key): value for key, value in lasting.items() if value is not None}
+    seconds["features", "mnist"] = 100.0
+    assert in_order(list(lasting), seconds, {"control"}) == [
+        "control",
+        "short",
+        "long",
+        "middle",
+        "unknown",
+    ]
+    assert in_order([], {}) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "at_once", "expected"),
+    [([3, 1, 2], 1, 6), ([3, 1, 2], 2, 3), ([1, 1, 1, 5], 2, 6), ([], 2, 0), ([2], 9, 2)],
+)
+def test_the_time_of_work_side_by_side(seconds: list[float], at_once: int, expected: float) -> None:
+    assert makespan(seconds, at_once) == expected
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,13 @@ import pytest
 
 from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params
-from genbench.config.stages import ENTRY_STAGES, STAGES
+from genbench.config.stages import DATASET_STAGES, ENTRY_STAGES, STAGES
 from genbench.errors import UserError
 from genbench.pipeline.fingerprints import (
     SHARED_STAGES,
     check_unchanged,
     entry_fingerprint,
-    outdated_plugins,
+    outdated,
     shared_fingerprint,
 )
 from genbench.pipeline.import_closure import SOURCE_ROOT, Sources, source_hash
@@ -259,18 +259,36 @@ def test_stage_writes_the_same_bytes_twice_and_drops_old_entries(params: Params)
         assert f"genbench/models/{entry.model}.py" in record["files"]
 
 
-def test_outdated_plugins_are_named(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    block = Entry("mine", "mine", "mnist", 0, {}, {}, {}, {})
-    with_plugin = dataclasses.replace(params, entries={**params.entries, "mine": block})
-    assert outdated_plugins(with_plugin) == []  # nothing was written yet
-    for version in ("1.0", "1.1"):
+def test_what_dvc_cannot_see_is_named(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version of a plug-in, and other threads by the environment."""
+    entry = Entry("mine", "mine", "mnist", 0, {}, {}, {}, {})
+    with_plugin = dataclasses.replace(params, entries={**params.entries, "mine": entry})
+    layout = Layout.of(params)
+
+    def install(version: str) -> None:
         monkeypatch.setattr(
             "genbench.registry.plugin",
-            lambda name, version=version: f"mine=={version}" if name == "mine" else None,
+            lambda name: f"mine=={version}" if name == "mine" else None,
         )
-        assert outdated_plugins(with_plugin) == ([] if version == "1.0" else ["mine"])
-        stage.run(with_plugin)
-        assert outdated_plugins(with_plugin) == []
+
+    install("1.0")
+    assert outdated(with_plugin) == []  # nothing was written yet
+    stage.run(with_plugin)
+    assert outdated(with_plugin) == []
+    install("1.1")
+    runs_it = ("train", "sample", "pictures", "score_likelihood")
+    assert outdated(with_plugin) == [layout.fingerprint("mine", name) for name in runs_it]
+    stage.run(with_plugin)
+    assert outdated(with_plugin) == []
+    threads = with_plugin.compute.threads + 1
+    other = dataclasses.replace(
+        with_plugin, compute=dataclasses.replace(with_plugin.compute, threads=threads)
+    )
+    expected = [
+        *(layout.fingerprint("", name) for name in DATASET_STAGES if STAGES[name].computes),
+        *(layout.fingerprint(name, own) for name in other.entries for own in ENTRY_STAGES),
+    ]
+    assert outdated(other) == expected
 
 
 @pytest.fixture
@@ -339,14 +357,12 @@ def test_a_damaged_fingerprint_is_made_anew_and_stops_its_own_stage_alone(
     stage.run(params)
     path = Layout.of(params).fingerprint("made", "train")
     path.write_text(damage, encoding="utf-8")
-    assert outdated_plugins(params) == ["made"], (
-        "so that `genbench run` writes the fingerprints anew"
-    )
+    assert outdated(params) == [path], "so that `genbench run` writes the fingerprints anew"
     with pytest.raises(UserError, match=r"made/train\.json is damaged .*; delete it"):
         check_unchanged(params, "train", "made")
     check_unchanged(params, "train", "vae")
     stage.run(params)
-    assert outdated_plugins(params) == []
+    assert outdated(params) == []
     check_unchanged(params, "train", "made")
 
 

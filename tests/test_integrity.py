@@ -11,14 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 from dvc.cli import main as dvc
 from dvc.repo import Repo
 
 from genbench.errors import UserError
-from genbench.pipeline import integrity, run
+from genbench.pipeline import integrity
 from genbench.pipeline.integrity import damaged_outputs, mend_outputs
-from tests.params_factory import dump
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIPELINE = """\
@@ -257,69 +255,3 @@ def test_a_project_that_dvc_cannot_open_is_a_mistake_that_says_so(root: Path, co
     (root / ".dvc" / "config").write_text(config)
     with pytest.raises(UserError, match=f"DVC cannot open the project in {root}"):
         damaged_outputs(root, "quick", STAGES)
-
-
-# ---------------------------------------------------------------------- during a run
-
-
-RUN = """\
-stages:
-  train:
-    foreach: ${entries}
-    do:
-      cmd: >-
-        echo train >> log; mkdir -p runs/quick/${key};
-        echo seed ${item.seed} > runs/quick/${key}/weights
-      params: ["entries.${key}.seed"]
-      outs: ["runs/quick/${key}/weights"]
-  score_likelihood:
-    foreach: ${entries}
-    do:
-      cmd: >-
-        echo score >> log; grep -q seed runs/quick/${key}/weights &&
-        cp runs/quick/${key}/weights runs/quick/${key}/nats
-      deps: ["runs/quick/${key}/weights"]
-      outs: ["runs/quick/${key}/nats"]
-"""
-
-
-@pytest.mark.parametrize("damaged", [False, True])
-def test_what_dvc_takes_from_its_cache_of_runs_is_looked_at(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], damaged: bool
-) -> None:
-    """Before the run nothing tells that it will be taken."""
-    raw = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
-    entry = raw["entries"]["made"]
-
-    def set_seed(seed: int) -> None:
-        (root / "params.yaml").write_text(
-            dump({**raw, "entries": {"made": {**entry, "seed": seed}}})
-        )
-
-    (root / "profiles").mkdir()
-    (root / "dvc.yaml").write_text(RUN)
-    (root / "dvc.lock").unlink()
-    weights, started = root / "runs" / "quick" / "made" / "weights", []
-    for seed in (0, 1):
-        set_seed(seed)
-        assert ran(root) == ["train", "score"]
-        assert weights.read_text() == f"seed {seed}\n"
-        if seed == 0 and damaged:
-            flip(cached(root, "runs/quick/made/weights"))
-    set_seed(0)
-    repro = run.repro
-    monkeypatch.setattr(
-        run, "repro", lambda *arguments: (started.append(arguments), repro(*arguments))[1]
-    )
-    monkeypatch.setattr(run, "_check", lambda *_: {})
-    monkeypatch.setattr(run, "_plan", lambda *_: "")
-    assert run.run_pipeline("quick") == 0
-    assert (
-        weights.read_text() == (root / "runs" / "quick" / "made" / "nats").read_text() == "seed 0\n"
-    )
-    assert ("runs/quick/made/weights" in capfd.readouterr().err) is damaged
-    assert (len(started) > 1) is damaged
-    lines = (root / "log").read_text().split() if damaged else []
-    assert lines.count("train") == int(damaged)
-    assert (root / "log").exists() is damaged
-    assert mend_outputs(root, "quick", ["train@made", "score_likelihood@made"]) == ([], [])

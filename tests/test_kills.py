@@ -138,7 +138,9 @@ class Clone:
 
     def trains(self) -> bool:
         """Whether a training has begun."""
-        return any(lock.read_text() for lock in self.root.glob(".ckpt/*-train-*/lock"))
+        return any(
+            lock.read_text() for lock in self.root.glob(".ckpt/*-train-????????????????/lock")
+        )
 
 
 @pytest.fixture(scope="module")
@@ -220,8 +222,9 @@ def after(seconds: float) -> Callable[[Clone, str], bool]:
 
 
 def imports(clone: Clone, mark: str) -> bool:
-    """The stage waits for the server, which is still importing."""
-    return any("train" in process.cmdline() for process in left(mark)) and not clone.trains()
+    """The process from which the entries' are forked is importing the libraries."""
+    servers = [p for p in left(mark) if any("forkserver" in part for part in p.cmdline())]
+    return servers != [] and not clone.trains()
 
 
 def trains(clone: Clone, mark: str) -> bool:

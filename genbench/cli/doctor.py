@@ -4,21 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 
-from genbench.cli import doctor_data, doctor_installation, doctor_machine, doctor_project
+from genbench.cli import (
+    doctor_cluster,
+    doctor_data,
+    doctor_installation,
+    doctor_machine,
+    doctor_project,
+)
 from genbench.cli.doctor_check import Check
 from genbench.config.load import find_root, load_params, params_path, profiles
 from genbench.disk import told
-from genbench.errors import UserError
+from genbench.errors import UserError, near
 from genbench.hardware.isa import set_isa
 
 __all__ = ["checks", "print_checks"]
 
 
-def print_checks(profile: str) -> int:
-    """Print all checks of a profile; returns 1 if any fails, else 0."""
+def print_checks(
+    profile: str,
+    launcher: str = "local",
+    *,
+    options: Path | None = None,
+    address: str | None = None,
+) -> int:
+    """Print all checks of a profile; returns 1 if any fails, else 0. The arguments are those of
+    :func:`checks`.
+
+    Raises:
+        UserError: an unknown launcher.
+    """
+    from genbench.pipeline.launching import LAUNCHERS
+
+    if launcher not in LAUNCHERS:
+        raise UserError(f"--launcher: unknown {launcher!r}{near(launcher, LAUNCHERS)}")
     found = []
-    for check in checks(profile):
+    for check in checks(profile, launcher, options=options, address=address):
         print(f"{check.level:<5} {check.what:<12} {check.found}", flush=True)
         if check.remedy and check.level != "ok":
             print(f"      {'':<12} -> {check.remedy}", flush=True)
@@ -29,9 +51,21 @@ def print_checks(profile: str) -> int:
     return int(failures > 0)
 
 
-def checks(profile: str) -> Iterator[Check]:
+def checks(
+    profile: str,
+    launcher: str = "local",
+    *,
+    options: Path | None = None,
+    address: str | None = None,
+) -> Iterator[Check]:
     """All checks, in the order in which a run would meet them. One that cannot be made fails, and
     the others go on.
+
+    Arguments:
+        profile: name of the profile.
+        launcher: what is to run its entries.
+        options: of Slurm: a YAML file.
+        address: of Ray: of a cluster.
     """
     yield doctor_installation.python()
     yield from doctor_installation.packages()
@@ -62,6 +96,10 @@ def checks(profile: str) -> Iterator[Check]:
     yield from attempt("compiler", lambda: doctor_installation.compiler(chosen))
     yield from attempt("compute", lambda: doctor_machine.compute(chosen))
     yield from attempt("speed", lambda: doctor_machine.speed(chosen, list(params.values())))
+    if launcher == "slurm":
+        yield from attempt("slurm", lambda: doctor_cluster.slurm(chosen, options))
+    if launcher == "ray":
+        yield from attempt("ray", lambda: doctor_cluster.ray(address))
 
 
 def attempt(

@@ -92,8 +92,9 @@ def _training(training: Training) -> str:
     cost, made = training.cost, training.provenance
     kind = in_words(made["kind"]) if "kind" in made else made["hardware"]
     threads = f"{made['threads']} thread{'s' if made['threads'] != 1 else ''}"
+    cpu = f" ({cost['train_cpu_seconds']:.1f} s of CPU time)" if "train_cpu_seconds" in cost else ""
     return (
-        f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.1f} s in "
+        f"{cost['parameters']:,} parameters, trained in {cost['train_seconds']:.1f} s{cpu} in "
         f"{made.get('precision', 'float32')} on {kind}, {threads}"
     )
 

@@ -12,7 +12,7 @@ import typer
 
 import genbench
 from genbench.cli.commands import pictures, pipeline, project, stages
-from genbench.pipeline.forkserver import delegate
+from genbench.pipeline.stage_process import wait_for_stage
 
 __all__ = ["app", "main"]
 
@@ -51,8 +51,8 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; as a stage of DVC, in a process that has the libraries already."""
-    code = delegate(main)
+    """Run the command line; as a stage of DVC, in a process that another one waits for."""
+    code = wait_for_stage()
     if code is not None:
         sys.exit(code)
     # What the locale cannot print is no reason to fail.

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-__all__ = ["DatasetName", "Device", "EntryName", "Labels", "Profile", "Seed", "Threads"]
+__all__ = [
+    "Address",
+    "DatasetName",
+    "Device",
+    "EntryName",
+    "Labels",
+    "Launcher",
+    "LauncherOptions",
+    "Profile",
+    "Seed",
+    "Threads",
+]
 
 Profile = Annotated[
     str,
@@ -21,6 +33,21 @@ Threads = Annotated[
     typer.Option(
         "--threads", min=1, max=1024, help="CPU threads instead of compute.threads in params.yaml."
     ),
+]
+Launcher = Annotated[
+    str, typer.Option("--launcher", help="What runs the entries: local, slurm or ray.")
+]
+LauncherOptions = Annotated[
+    Path | None,
+    typer.Option(
+        "--launcher-options",
+        metavar="FILE",
+        help="Of slurm: a YAML file with partition, account, time, memory_gb, setup, ….",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Of ray: the address of a cluster; default: here."),
 ]
 EntryName = Annotated[
     str, typer.Argument(metavar="ENTRY", help="Name under `entries` in params.yaml.")

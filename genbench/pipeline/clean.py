@@ -26,7 +26,7 @@ from genbench.pipeline.dvc_files import mend
 from genbench.processes.lock import claim, in_use
 from genbench.training.checkpoint_files import IDENTITY
 
-__all__ = ["Leftover", "clean", "leftovers"]
+__all__ = ["Leftover", "clean", "leftovers", "remove_unfinished"]
 
 _ALL = "`genbench clean --all` removes all checkpoints"
 
@@ -72,7 +72,7 @@ def _sweep(found: Iterable[Leftover]) -> tuple[int, int]:
     """Remove what is not needed, and say so; bytes that were freed, and kept."""
     freed = kept = 0
     for leftover in found:
-        reason = _remove(leftover.path) if leftover.kept is None else leftover.kept
+        reason = remove_unfinished(leftover.path) if leftover.kept is None else leftover.kept
         if reason is None:
             freed += leftover.size
         else:
@@ -82,9 +82,9 @@ def _sweep(found: Iterable[Leftover]) -> tuple[int, int]:
     return freed, kept
 
 
-def _remove(folder: Path) -> str | None:
-    """Remove a folder under its lock; why that cannot be done, if it cannot, which is no reason to
-    keep the others.
+def remove_unfinished(folder: Path) -> str | None:
+    """Remove a folder of unfinished work under its lock; why that cannot be done, if it cannot,
+    which is no reason to keep the others.
     """
     try:
         with explained(folder, "remove"), claim(folder / "lock") as free:

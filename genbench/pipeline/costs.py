@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import sys
 from typing import Any
 
 from genbench.config.layout import Layout
@@ -46,7 +45,9 @@ def record_cost(params: Params, stage: str, key: str, seconds: float, *, begun: 
         own = layout.fingerprint(key, stage).read_bytes()
         line["fingerprint"] = hashlib.md5(own, usedforsecurity=False).hexdigest()
         if STAGES[stage].computes:
-            device = sys.modules["torch"].device(params.compute.device)  # which it has set up
+            import torch  # which the stage has imported
+
+            device = torch.device(params.compute.device)
             line["kind"] = kind_of(device, params.compute.isa).record()
         layout.stage_costs.parent.mkdir(parents=True, exist_ok=True)
         with layout.stage_costs.open("a", encoding="utf-8") as file:

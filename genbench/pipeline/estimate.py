@@ -7,6 +7,7 @@ reference machine, scaled by how fast both compute.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,13 @@ from genbench.pipeline.fingerprints import fingerprint_files
 __all__ = [
     "REFERENCE",
     "Estimate",
-    "announce",
+    "Forecast",
     "duration",
     "estimate",
+    "forecast",
     "how_long",
+    "in_order",
+    "makespan",
     "reference",
     "stages_to_run",
     "whole",
@@ -38,10 +42,8 @@ REFERENCE = Path("benchmarks") / "results" / "costs.json"
 """Costs of whole profiles on a reference machine, by benchmarks/costs.py; below the project's root.
 """
 
-SECONDS_PER_STAGE = 1.2
-"""What DVC and the start of a process take for each stage, beside the stage itself: 285 s of
-`smoke` were 96 s in its 164 stages.
-"""
+SECONDS_PER_ENTRY = 1.0
+"""What the start of a process and DVC's books take for each entry, beside its stages."""
 
 Stage = tuple[str, str]
 """Name and key: an entry, or a data set."""
@@ -52,17 +54,25 @@ class Estimate:
     """How long stages take.
 
     Attributes:
-        seconds: of those whose cost is known.
-        known: how many these are.
+        each: seconds of those whose cost is known.
         unknown: the others.
         measured: how many of the known were run on this kind of machine before; the others are
             scaled from the reference.
     """
 
-    seconds: float
-    known: int
+    each: Mapping[Stage, float]
     unknown: tuple[Stage, ...]
     measured: int
+
+    @property
+    def seconds(self) -> float:
+        """Of all whose cost is known."""
+        return sum(self.each.values())
+
+    @property
+    def known(self) -> int:
+        """How many these are."""
+        return len(self.each)
 
 
 def whole(params: Params, names: Collection[str] | None = None) -> list[Stage]:
@@ -152,16 +162,14 @@ def estimate(
         precision = recorded["precision"]
         scale = relative_time(own_speeds[precision], recorded["speeds"][precision])
         theirs = recorded["seconds"]
-    seconds, unknown = 0.0, []
+    each = {}
     for stage, key in stages:
         if (stage, key) in measured:
-            seconds += measured[stage, key]
+            each[stage, key] = measured[stage, key]
         elif f"{stage}@{key}" in theirs:
-            seconds += scale * theirs[f"{stage}@{key}"]
-        else:
-            unknown.append((stage, key))
-    own = sum(stage in measured for stage in stages)
-    return Estimate(seconds, len(stages) - len(unknown), tuple(unknown), own)
+            each[stage, key] = scale * theirs[f"{stage}@{key}"]
+    unknown = tuple(stage for stage in stages if stage not in each)
+    return Estimate(each, unknown, sum(stage in measured for stage in stages))
 
 
 def _own_costs(params: Params) -> dict[Stage, float]:
@@ -204,40 +212,96 @@ def _kind(params: Params) -> dict[str, Any]:
     return kind_of(torch.device(params.compute.device), params.compute.isa).record()
 
 
-def announce(
-    params: Params, names: Collection[str] | None = None, *, force: bool = False
-) -> str | None:
-    """What a run of these entries will do here, in a sentence; None if all is up to date and not to
-    be run by force.
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run will do.
+
+    Attributes:
+        stages: that are to run, as far as dvc.lock and the fingerprints tell.
+        seconds: what each is expected to take; what is not known is absent.
+        text: that in a sentence.
     """
+
+    stages: Sequence[Stage]
+    seconds: Mapping[Stage, float]
+    text: str
+
+
+def forecast(
+    params: Params, names: Collection[str] | None = None, *, force: bool = False, at_once: int = 1
+) -> Forecast:
+    """What a run of these entries will do here, as many at once."""
     stages = whole(params, names) if force else stages_to_run(params, names)
     if not stages:
-        return None
+        return Forecast((), {}, f"{params.profile}: everything is up to date")
     entries = len({key for stage, key in stages if stage in ENTRY_STAGES})
     whose = f"{entries} entr{'y' if entries == 1 else 'ies'}"
-    return f"{params.profile}: {len(stages)} stages of {whose} to run, {how_long(params, stages)}"
+    begin = f"{params.profile}: {len(stages)} stages of {whose} to run"
+    if params.compute.device != "cpu":
+        return Forecast(
+            stages, {}, f"{begin}, on {params.compute.device}; how long that takes is not known"
+        )
+    own_speeds = speeds(params.compute.threads)
+    found = estimate(params, stages, own_speeds)
+    told = how_long(params, stages, own_speeds, found=found, at_once=at_once)
+    return Forecast(stages, found.each, f"{begin}, {told}")
+
+
+def in_order(
+    entries: Sequence[str], seconds: Mapping[Stage, float], controls: Collection[str] = ()
+) -> list[str]:
+    """Entries in the order in which they begin: the controls, then the quickest of the others, so
+    that there is something to see; then the longest first, so that none is left alone at the end.
+    """
+    lasting = dict.fromkeys(entries, 0.0)
+    for (stage, key), value in seconds.items():
+        if stage in ENTRY_STAGES and key in lasting:
+            lasting[key] += value
+    others = [name for name in entries if name not in controls]
+    quickest = min(others, key=lambda name: lasting[name] or math.inf, default=None)
+    first = [] if quickest is None else [quickest]
+    rest = [name for name in others if name != quickest]
+    rest.sort(key=lambda name: -lasting[name])
+    return [*(name for name in entries if name in controls), *first, *rest]
+
+
+def makespan(seconds: Sequence[float], at_once: int) -> float:
+    """How long pieces of work take that begin in this order, so many at once."""
+    free = [0.0] * max(1, at_once)
+    for one in seconds:
+        earliest = min(range(len(free)), key=free.__getitem__)
+        free[earliest] += one
+    return max(free)
 
 
 def how_long(
     params: Params,
     stages: Sequence[Stage],
-    own_speeds: Mapping[str, Mapping[str, float]] | None = None,
+    own_speeds: Mapping[str, Mapping[str, float]],
+    *,
+    found: Estimate | None = None,
+    at_once: int = 1,
 ) -> str:
     """``about 95 min with 2 threads on AMD, AVX2, where precision: auto is float32, since bfloat16
     is not native``.
     """
-    if params.compute.device != "cpu":
-        return f"on {params.compute.device}; how long that takes is not known"
     threads = params.compute.threads
-    own_speeds = speeds(threads) if own_speeds is None else own_speeds
-    found = estimate(params, stages, own_speeds)
+    found = estimate(params, stages, own_speeds) if found is None else found
     where = f"with {threads} thread{'s' if threads != 1 else ''} on {in_words(_kind(params))}"
+    if at_once > 1:
+        where = f"with {at_once} entries at once, each {where}"
     if "bfloat16" not in own_speeds:
         where += ", where precision: auto is float32, since bfloat16 is not native"
-    if not found.known:
+    if not found.each:
         return f"{where}; how long that takes is not known, since this profile was never run"
     left_out = f", and {len(found.unknown)} stages of unknown cost" if found.unknown else ""
-    return f"{duration(found.seconds + SECONDS_PER_STAGE * len(stages))}{left_out} {where}"
+    keys = dict.fromkeys(key for stage, key in found.each if stage in ENTRY_STAGES)
+    per_entry = [
+        sum(value for stage, value in found.each.items() if stage[1] == key) + SECONDS_PER_ENTRY
+        for key in in_order(list(keys), found.each)
+    ]
+    shared = sum(value for (stage, _), value in found.each.items() if stage not in ENTRY_STAGES)
+    return f"{duration(shared + makespan(per_entry, at_once))}{left_out} {where}"
 
 
 def duration(seconds: float) -> str:

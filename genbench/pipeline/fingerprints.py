@@ -12,10 +12,10 @@ from typing import Any
 from genbench import registry
 from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params
-from genbench.config.stage_params import entry_params, shared_params
+from genbench.config.stage_params import THREADS, entry_params, shared_params
 from genbench.config.stages import ENTRY_STAGES, STAGES
 from genbench.errors import UserError, near
-from genbench.files import read_json, sha256
+from genbench.files import as_json, read_json, sha256
 from genbench.pipeline.import_closure import Sources
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "check_unchanged",
     "entry_fingerprint",
     "fingerprint_files",
-    "outdated_plugins",
+    "outdated",
     "shared_fingerprint",
 ]
 
@@ -163,6 +163,7 @@ def _written(path: Path) -> dict[str, Any]:
             "hash": written["hash"],
             "files": dict(written["files"]),
             "plugin": written["plugin"],
+            "params": dict(written["params"]),
         }
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(
@@ -187,6 +188,13 @@ def check_unchanged(params: Params, stage: str, key: str) -> None:
         now = entry_fingerprint(sources, stage, params.entry(key), params.metrics)
     else:
         now = shared_fingerprint(sources, stage, params.datasets)
+    noted, threads = written["params"].get(THREADS), shared_params(params, stage).get(THREADS)
+    if noted != threads:
+        begun, asked = noted or "no", threads or "none"
+        raise UserError(
+            f"{path} is for {begun} threads of the CPU, and {stage} of {key} is to run with "
+            f"{asked}; `genbench run` begins anew with the present number"
+        )
     if now.hash != written["hash"]:
         raise UserError(
             f"sources changed since this run began ({', '.join(_changed(written, now)[:5])}); run "
@@ -204,23 +212,15 @@ def _changed(written: Mapping[str, Any], now: Fingerprint) -> list[str]:
     return [*files, f"{written['plugin']} -> {now.plugin}"]
 
 
-def outdated_plugins(params: Params) -> list[str]:
-    """Entries whose third-party model is installed in another version than their fingerprints say.
+def outdated(params: Params) -> list[Path]:
+    """Fingerprints that are there and are no longer those of now.
 
-    DVC cannot see that by itself, since the files of a plug-in are not in the project: the stage
-    ``fingerprints`` must be run anew by force.
+    DVC cannot see by itself that a plug-in, whose files are not in the project, is installed in
+    another version, nor that the environment asks for other threads: the stage ``fingerprints``
+    must be run anew by force then.
     """
-    layout, outdated = Layout.of(params), []
-    for entry in params.entries.values():
-        path = layout.fingerprint(entry.name, "train")
-        if path.is_file() and _plugin_of(path) != registry.plugin(entry.model):
-            outdated.append(entry.name)
-    return outdated
-
-
-def _plugin_of(path: Path) -> object:
-    """The plug-in that a fingerprint names; of a damaged one, what is none."""
-    try:
-        return _written(path)["plugin"]
-    except UserError:
-        return ""
+    return [
+        path
+        for path, content in fingerprint_files(params).items()
+        if path.is_file() and path.read_bytes() != as_json(content).encode()
+    ]

@@ -11,17 +11,19 @@ import contextlib
 import functools
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from genbench.config.layout import Layout
+from genbench.config.params import Params
 from genbench.disk import explain, told
 from genbench.errors import UserError
 from genbench.pipeline.dvc_config import mentions
 from genbench.pipeline.dvc_lock import files_in, stages_in
 
-__all__ = ["damaged_outputs", "mend_outputs"]
+__all__ = ["damaged_outputs", "mend_and_tell", "mend_outputs"]
 
 _Dvc = Callable[[], Any]
 """Gives a ``dvc.repo.Repo``."""
@@ -74,6 +76,14 @@ def mend_outputs(root: Path, profile: str, stages: Collection[str]) -> tuple[lis
             except OSError as error:
                 failed.append(told(error))
     return [text for text in mended if text], failed
+
+
+def mend_and_tell(params: Params, stages: Collection[str]) -> bool:
+    """Mend outputs of a profile and say so on standard error; returns whether any was mended."""
+    mended, failed = mend_outputs(params.root, params.profile, stages)
+    for text in (*mended, *failed):
+        print(text, file=sys.stderr, flush=True)
+    return bool(mended)
 
 
 def _mend(dvc: Any, root: Path, path: Path, md5: str) -> str | None:

@@ -1,9 +1,11 @@
-"""`genbench run`: the pipeline by DVC, then the report and tracking of whatever succeeded."""
+"""`genbench run`: what all entries share by DVC, the entries by a launcher, then the report and
+tracking of whatever succeeded.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from genbench.config.layout import Layout
@@ -14,44 +16,59 @@ from genbench.disk import check_writable, shortage
 from genbench.errors import UserError, near
 from genbench.files import read_json
 from genbench.hardware.isa import set_isa
+from genbench.launchers.base import Launcher
 from genbench.pipeline.dvc_files import copies_kept, mend
-from genbench.pipeline.dvc_lock import stages_in
-from genbench.pipeline.estimate import announce
+from genbench.pipeline.entries import run_entries
+from genbench.pipeline.estimate import Forecast, forecast
 from genbench.pipeline.executor import check_workspace, repro
-from genbench.pipeline.fingerprints import outdated_plugins
-from genbench.pipeline.forkserver import forkserver
-from genbench.pipeline.integrity import mend_outputs
-from genbench.pipeline.targets import match_entries, pipeline_targets, target
+from genbench.pipeline.fingerprints import outdated
+from genbench.pipeline.integrity import mend_and_tell
+from genbench.pipeline.record import Books
+from genbench.pipeline.targets import match_entries, target
+from genbench.pipeline.watch import run_name
 from genbench.processes.lock import hold
 
 __all__ = ["run_pipeline"]
 
 
-def run_pipeline(profile: str, patterns: str | None = None, *, force: bool = False) -> int:
+def run_pipeline(
+    profile: str,
+    patterns: str | None = None,
+    *,
+    launcher: Callable[[Params], Launcher],
+    clones: str | None = None,
+    force: bool = False,
+) -> int:
     """Bring a profile up to date and print where its report is. Waits while another `genbench run`
     is at work in the project.
 
     Arguments:
         profile: name of the profile.
         patterns: comma-separated names or wildcards of the entries to run; None runs all.
+        launcher: makes what runs the entries.
+        clones: where each machine that runs entries has a clone of the project of its own; None if
+            they share this folder.
         force: run stages again that are up to date, from their beginning.
 
     Returns:
-        Exit code of ``dvc repro`` over the entries: not 0 if any of their stages failed, or a model
-        cannot be imported.
+        Exit code: not 0 if any stage failed, or a model cannot be imported.
 
     Raises:
         UserError: no such profile or entry, an option that a model does not have, or a folder that
             DVC cannot work in.
     """
     root = find_root()
-    match_entries(_load(root, profile), patterns)
+    params = _load(root, profile)
+    match_entries(params, patterns)
+    launcher(params)  # so that what it lacks is said before anything is waited for
     check_workspace(root)
     # By DVC's own lock a second run would fail.
-    with hold(Layout(root).run_lock, f"genbench run --profile {profile}"):
+    with hold(Layout(root).run_lock, run_name(profile)):
         for told in mend(root):
             print(told, file=sys.stderr)
-        return _run(_load(root, profile), patterns, force)  # which may have changed meanwhile
+        # The params may have changed while this run waited.
+        params = _load(root, profile)
+        return _run(params, patterns, launcher(params), clones, force)
 
 
 def _load(root: Path, profile: str) -> Params:
@@ -62,39 +79,54 @@ def _load(root: Path, profile: str) -> Params:
     return loaded[profile]
 
 
-def _run(params: Params, patterns: str | None, force: bool) -> int:
+def _run(
+    params: Params, patterns: str | None, launcher: Launcher, clones: str | None, force: bool
+) -> int:
     set_isa(params.compute.isa, params.compute.device)
     layout, names = Layout.of(params), match_entries(params, patterns)
     dvc = params.root / ".dvc"
     results = [layout.runs, layout.report.path, layout.unfinished]
     check_writable([dvc / "tmp", dvc / "cache", *results, layout.run_lock.parent])
-    broken = _check(params, names)
     shared = [f"{stage}@{name}" for name in params.datasets for stage in DATASET_STAGES]
-    stages = [*shared, *(f"{stage}@{name}" for name in names for stage in ENTRY_STAGES)]
-    _mend_outputs(params, stages)
+    mend_and_tell(params, [*shared, *(f"{s}@{name}" for name in names for s in ENTRY_STAGES)])
     chosen = None if patterns is None else names
-    print(_plan(params, chosen, force), flush=True)
+    planned = _forecast(params, chosen, force, launcher)
+    # What is up to date was checked when it was run, and checking takes seconds.
+    broken = _check(params, names) if planned is None or planned.stages else {}
+    if planned is not None:
+        print(planned.text, flush=True)
+    seconds = {} if planned is None else planned.seconds
     with copies_kept(params.root):
-        before = stages_in(layout.dvc_lock)
-        code = _repro(params, chosen, force)
-        now = stages_in(layout.dvc_lock)
-        # What DVC has put there since is looked at too: it may have taken it from its cache of
-        # runs.
-        new = [stage for stage in stages if now.get(stage) != before.get(stage)]
-        if _mend_outputs(params, new):
-            code = _repro(params, chosen, force=False)
+        code = _shared(params, shared, force)
+        able = [name for name in names if name not in broken]
+        if code != 0:
+            able = _with_data(params, able, shared)
+        try:
+            failed = run_entries(params, able, launcher, seconds, force=force, clones=clones)
+        except BaseException:
+            print("stopped; the report of what is finished is written", flush=True)
+            _last(params, ["report"], forced=True)
+            raise
+        code = code or (1 if failed else 0)
+        code = _last(params, ["report", "track"], forced=code != 0) or code
     _tell(params, names)
     if code != 0 and (short := shortage(params.root)) is not None:
         print(f"error: {short}", file=sys.stderr)
     return code or (1 if broken else 0)
 
 
-def _mend_outputs(params: Params, stages: Sequence[str]) -> bool:
-    """Remove damaged outputs of these stages, and say so; whether there were any."""
-    mended, failed = mend_outputs(params.root, params.profile, stages)
-    for told in (*mended, *failed):
+def _forecast(
+    params: Params, names: Sequence[str] | None, force: bool, launcher: Launcher
+) -> Forecast | None:
+    """What the run is going to do; None, with the reason on standard error, if that is not known,
+    which is no reason not to run what can be run.
+    """
+    try:
+        return forecast(params, names, force=force, at_once=launcher.at_once)
+    except UserError as error:
+        told = f"{params.profile}: what there is to do is not known: {error}"
         print(told, file=sys.stderr, flush=True)
-    return bool(mended)
+        return None
 
 
 def _check(params: Params, names: Sequence[str]) -> dict[str, str]:
@@ -113,36 +145,61 @@ def _check(params: Params, names: Sequence[str]) -> dict[str, str]:
     return broken
 
 
-def _repro(params: Params, names: Sequence[str] | None, force: bool) -> int:
-    """The stages by DVC, then the report and tracking of whatever succeeded; the exit code of the
-    first that failed.
-    """
-    root = params.root
-    if outdated_plugins(params):  # DVC sees only the project's files; a plug-in's are elsewhere
-        repro(root, ["-f", "-s", target(params, "fingerprints")])
-    fresh = {"GENBENCH_FRESH": "1"} if force else {}  # resume from no checkpoint
-    forced = ["-f"] if force else []
-    with forkserver() as served:
-        arguments = ["--keep-going", *forced, *pipeline_targets(params, names)]
-        code = repro(root, arguments, {**served, **fresh})
-    if code != 0 or names is not None:  # else the first command ended with both
-        # Why a stage failed is in .status, which is no dependency of the report.
-        forced = ["-f"] if code != 0 else []
-        reported = repro(root, [*forced, "-s", target(params, "report")])
-        code = code or reported
-        tracked = repro(root, ["-s", target(params, "track")])
-        code = code or tracked
-    return code
-
-
-def _plan(params: Params, names: Sequence[str] | None, force: bool) -> str:
-    """What the run is going to do; why that is not known, if it is not, which is no reason not to
-    run what can be run.
-    """
+def _shared(params: Params, stages: Sequence[str], force: bool) -> int:
+    """What all entries share, by DVC; its exit code."""
+    root, fingerprints = params.root, target(params, "fingerprints")
+    if outdated(params):
+        # DVC sees neither the files of a plug-in nor the environment.
+        code = repro(root, ["-f", "-s", fingerprints])
+        if code != 0:
+            return code
+    books = Books(params)
     try:
-        return announce(params, names, force=force) or f"{params.profile}: everything is up to date"
-    except UserError as error:
-        return f"{params.profile}: what there is to do is not known: {error}"
+        changed = books.changed(["fingerprints", *stages])
+    finally:
+        books.close()
+    if not changed and not force:
+        return 0
+    forced = ["-f"] if force else []
+    return repro(root, ["--keep-going", *forced, *(target(params, stage) for stage in stages)])
+
+
+def _with_data(params: Params, names: Sequence[str], shared: Sequence[str]) -> list[str]:
+    """Those entries for which all is there that entries share; what the others lack is said."""
+    books = Books(params)
+    try:
+        lacking = books.changed(["fingerprints", *shared])
+    finally:
+        books.close()
+    if lacking:
+        print(f"{', '.join(lacking)} failed; entries that need it are left out", file=sys.stderr)
+    without = {stage.partition("@")[2] for stage in lacking}
+    if "fingerprints" in lacking:
+        return []
+    return [name for name in names if params.entries[name].dataset not in without]
+
+
+def _last(params: Params, stages: Sequence[str], *, forced: bool) -> int:
+    """Report and tracking of what there is, by DVC; the exit code of the first that failed.
+
+    Arguments:
+        params: the profile.
+        stages: which of them.
+        forced: write the report though DVC sees no reason: why a stage failed is in ``.status/``,
+            which is no dependency of it.
+    """
+    books = Books(params)
+    try:
+        changed = forced or bool(books.changed(stages))
+    finally:
+        books.close()
+    if changed:
+        for stage in stages:
+            always = ["-f"] if forced and stage == "report" else []
+            code = repro(params.root, [*always, "-s", target(params, stage)])
+            if code != 0:
+                return code
+    return 0
 
 
 def _tell(params: Params, names: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import importlib
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from genbench.config.layout import Layout
@@ -25,7 +26,15 @@ from genbench.pipeline.costs import record_cost
 from genbench.pipeline.fingerprints import check_unchanged
 from genbench.results.status import recorded
 
-__all__ = ["call_stage", "retrain_features", "run_stage", "run_stages", "score", "stage_places"]
+__all__ = [
+    "call_stage",
+    "retrain_features",
+    "run_recorded",
+    "run_stage",
+    "run_stages",
+    "score",
+    "stage_places",
+]
 
 
 def run_stage(profile: str, stage: str, key: str | None = None, **options: object) -> None:
@@ -56,18 +65,33 @@ def run_stages(profile: str, stages: list[str], key: str | None = None, **option
     if by_hand and key is not None:
         call_stage("fingerprints", params)
     for stage in stages:
-        start, begun = time.monotonic(), time.time()
-        with recorded(Layout.of(params).status(key or "all", stage), stage, key or "all"):
-            if key is not None:
-                check_unchanged(params, stage, key)
-            if stage in ("train", "sample"):
-                _warn_of_emulation(params, key or "")
-            call_stage(stage, params, key, **(options if stage == stages[-1] else {}))
-        seconds = time.monotonic() - start
-        record_cost(params, stage, key or "all", seconds, begun=begun)
+        places = {} if key is None else stage_places(params, STAGES[stage], key)
+        own = options if stage == stages[-1] else {}
+        seconds = run_recorded(params, stage, key, places, **own)
         if by_hand:
             done = f"{stage}{f' {key}' if key else ''}: done in {seconds:.1f} s"
             print(done, file=sys.stderr)
+
+
+def run_recorded(
+    params: Params, stage: str, key: str | None, places: Mapping[str, Path], **options: object
+) -> float:
+    """Run a stage with these paths, keep its status while it runs and why it failed, and what it
+    cost; returns the seconds.
+
+    Raises:
+        Exception: what the stage raised.
+    """
+    start, begun = time.monotonic(), time.time()
+    with recorded(Layout.of(params).status(key or "all", stage), stage, key or "all"):
+        if key is not None:
+            check_unchanged(params, stage, key)
+        if stage in ("train", "sample"):
+            _warn_of_emulation(params, key or "")
+        _call(stage, params, key, places, options)
+    seconds = time.monotonic() - start
+    record_cost(params, stage, key or "all", seconds, begun=begun)
+    return seconds
 
 
 def call_stage(stage: str, params: Params, key: str | None = None, **options: object) -> None:
@@ -83,11 +107,20 @@ def call_stage(stage: str, params: Params, key: str | None = None, **options: ob
         UserError: an unknown entry, with near matches.
         Exception: what the stage raises.
     """
+    places = {} if key is None else stage_places(params, STAGES[stage], key)
+    _call(stage, params, key, places, options)
+
+
+def _call(
+    stage: str,
+    params: Params,
+    key: str | None,
+    places: Mapping[str, Path],
+    options: Mapping[str, object],
+) -> None:
     function = importlib.import_module(f"pipelines.{stage}").run
-    if key is None:
-        function(params, **options)
-    else:
-        function(params, key, **stage_places(params, STAGES[stage], key), **options)
+    of = () if key is None else (key,)
+    function(params, *of, **places, **options)
 
 
 def stage_places(params: Params, stage: Stage, key: str) -> dict[str, Path]:

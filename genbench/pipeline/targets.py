@@ -1,16 +1,14 @@
-"""What `dvc repro` is told to bring up to date: a whole profile, or some of its entries."""
+"""Which entries a run is for, and what DVC calls their stages."""
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
 
 from genbench.config.layout import Layout
 from genbench.config.params import Params
-from genbench.config.stages import LAST_STAGES
 from genbench.errors import UserError, near
 
-__all__ = ["match_entries", "pipeline_targets", "target"]
+__all__ = ["match_entries", "target"]
 
 
 def match_entries(params: Params, patterns: str | None) -> list[str]:
@@ -36,15 +34,6 @@ def match_entries(params: Params, patterns: str | None) -> list[str]:
         for name in params.entries
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)
     ]
-
-
-def pipeline_targets(params: Params, names: Sequence[str] | None) -> list[str]:
-    """Targets of ``dvc repro``: the whole pipeline of the profile, or the last stages of some
-    entries.
-    """
-    if names is None:
-        return [_file(params)]
-    return [target(params, f"{stage}@{name}") for name in names for stage in LAST_STAGES]
 
 
 def target(params: Params, stage: str) -> str:

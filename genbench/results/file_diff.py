@@ -30,7 +30,15 @@ RELATIVE = 1e-9
 _TIMES = ("seconds", "images_per_second")
 _SOURCES = ("weights", "samples")
 """Keys of records that hold the hash of the file that a result was made from."""
-_MEASURED = ("train_seconds", "train_images_per_second", "sample_ms_per_image", "peak_memory_mb")
+_MEASURED = (
+    "at_once",
+    "peak_memory_mb",
+    "sample_cpu_ms_per_image",
+    "sample_ms_per_image",
+    "train_cpu_seconds",
+    "train_images_per_second",
+    "train_seconds",
+)
 
 
 @dataclass(frozen=True, slots=True)

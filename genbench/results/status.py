@@ -2,9 +2,9 @@
 has succeeded, or was stopped from outside.
 
 A process that is killed, or calls ``os._exit``, cannot say why it ends. So a stage writes at its
-beginning which process it is, and the process that waits for it
-(:mod:`genbench.pipeline.forkserver`) puts the reason there; where none does, the report sees that
-the process is gone.
+beginning which process it is, and who waits for that (:mod:`genbench.pipeline.stage_process`,
+:mod:`genbench.pipeline.run`) puts the reason there; where nobody does, the report sees that the
+process is gone.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from genbench.config.layout import Layout
 from genbench.disk import told
 from genbench.errors import Stopped
 from genbench.processes.alive import alive, process_id
+from genbench.processes.signals import is_ending
 
-__all__ = ["bury", "in_words", "recorded"]
+__all__ = ["bury", "failed", "in_words", "note_failure", "recorded"]
 
 _LOG_CHARACTERS = 8000  # the end of a traceback: some 80 lines
 _FROM_OUTSIDE = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -46,10 +47,11 @@ def recorded(path: Path, stage: str, key: str) -> Iterator[None]:
     _write(path, {**whose, "process": process_id(), "host": platform.node(), "time": _now()})
     try:
         yield
-    except (KeyboardInterrupt, Stopped):
-        path.unlink(missing_ok=True)  # stopped from outside, not failed
-        raise
     except BaseException as error:
+        from_outside = isinstance(error, SystemExit) and is_ending()
+        if from_outside or isinstance(error, KeyboardInterrupt | Stopped):
+            path.unlink(missing_ok=True)  # not failed
+            raise
         text, kind = told(error), type(error).__name__
         if isinstance(error, SystemExit):
             text = f"its code called sys.exit({error.code!r})"
@@ -88,6 +90,18 @@ def bury(root: Path, process: str, code: int) -> bool:
             _write(path, {**whose, "error": text, "type": kind, "time": _now()})
         return True
     return False
+
+
+def failed(path: Path) -> bool:
+    """Whether a status file tells why a stage failed."""
+    status = _read(path)
+    return status is not None and "error" in status
+
+
+def note_failure(path: Path, stage: str, entry: str, reason: str) -> None:
+    """Keep in a status file why a stage failed that could not leave that itself."""
+    text = f"{reason}; {_RESUMES}"
+    _write(path, {"stage": stage, "entry": entry, "error": text, "type": _EXITED, "time": _now()})
 
 
 def in_words(path: Path) -> str:

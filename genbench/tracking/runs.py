@@ -112,7 +112,8 @@ def tracked_run(results: EntryResults) -> TrackedRun:
     end = round(1000 * run_dir.weights.stat().st_mtime)
     start = end - round(1000 * training.cost["train_seconds"])
     records = [likelihood, quality]
-    cost = {**training.cost, "sample_ms_per_image": sampling.info["sample_ms_per_image"]}
+    of_sampling = ("sample_ms_per_image", "sample_cpu_ms_per_image")
+    cost = {**training.cost, **{k: sampling.info[k] for k in of_sampling if k in sampling.info}}
     points = [*_curves(training.history, start), *_scores(records, cost, end)]
     # MLflow stores infinity as a large number and draws it.
     broken = sorted({point.key for point in points if not math.isfinite(point.value)})

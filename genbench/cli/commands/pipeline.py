@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from genbench.cli.decorator import command
-from genbench.cli.options import Device, Profile, Threads
+from genbench.cli.options import Address, Device, Launcher, LauncherOptions, Profile, Threads
 
 __all__ = ["app"]
 
@@ -19,6 +19,8 @@ app = typer.Typer()
     "genbench run",
     "genbench run --profile smoke",
     "genbench run --entries 'vae,pixel*' --threads 4",
+    "genbench run --jobs 2",
+    "genbench run --launcher slurm --launcher-options slurm.yaml",
     resumes=True,
 )
 def run(
@@ -40,19 +42,75 @@ def run(
             ),
         ),
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            max=1024,
+            help="Entries at once; default: as many as cores and memory allow.",
+        ),
+    ] = None,
+    launcher: Launcher = "local",
+    launcher_options: LauncherOptions = None,
+    address: Address = None,
+    clones: Annotated[
+        str | None,
+        typer.Option(
+            "--clones",
+            metavar="FOLDER",
+            help=(
+                "Of ray: where each node has its own clone of the project, which exchanges results "
+                "over DVC's remote; default: all share this folder."
+            ),
+        ),
+    ] = None,
     device: Device = None,
     threads: Threads = None,
 ) -> int:
     """Bring training, scores, report and tracking up to date."""
+    from genbench.pipeline.launching import make_launcher
     from genbench.pipeline.run import run_pipeline
 
-    return run_pipeline(profile, entries, force=force)
+    return run_pipeline(
+        profile,
+        entries,
+        launcher=lambda params: make_launcher(
+            params,
+            launcher,
+            jobs=jobs,
+            options=launcher_options,
+            address=address,
+            clones=clones,
+        ),
+        clones=clones,
+        force=force,
+    )
+
+
+@command(app, "genbench status", "genbench status --watch")
+def status(
+    profile: Profile = "quick",
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on until the run has ended.")
+    ] = False,
+) -> None:
+    """Show how far a run is, the present one or the last."""
+    from genbench.config.load import load_params
+    from genbench.pipeline.board import show_status
+
+    show_status(load_params(profile), watch=watch)
 
 
 @command(app, "genbench report --open")
 def report(
     profile: Profile = "quick",
     open_: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="The page of the run that lasts, or was interrupted."),
+    ] = False,
 ) -> None:
     """Write the comparison report of what is finished."""
     import webbrowser
@@ -61,9 +119,18 @@ def report(
     from genbench.config.load import load_params
     from genbench.pipeline.stage_runner import run_stage
 
-    run_stage(profile, "report")
+    params = load_params(profile)
+    page = Layout.of(params).report.page
+    if live:
+        from genbench.errors import UserError
+        from genbench.pipeline.live_page import write_live_page
+
+        page = Layout.of(params).live / page.name
+        if not write_live_page(params):
+            raise UserError(f"{profile} has not been run here; genbench run --profile {profile}")
+    else:
+        run_stage(profile, "report")
     if open_:
-        page = Layout.of(load_params(profile)).report.page
         print(page)
         webbrowser.open(page.as_uri())
 

@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from genbench.cli.decorator import command
-from genbench.cli.options import Device, EntryName, Profile, Threads
+from genbench.cli.options import (
+    Address,
+    Device,
+    EntryName,
+    Launcher,
+    LauncherOptions,
+    Profile,
+    Threads,
+)
 
 __all__ = ["app"]
 
@@ -86,9 +94,21 @@ def clean(
     remove(everything=everything)
 
 
-@command(app, "genbench doctor", "genbench doctor --profile full --device cuda")
-def doctor(profile: Profile = "quick", device: Device = None, threads: Threads = None) -> int:
-    """Check what a run needs, from disk to GPU."""
+@command(
+    app,
+    "genbench doctor",
+    "genbench doctor --profile full --device cuda",
+    "genbench doctor --launcher slurm --launcher-options slurm.yaml",
+)
+def doctor(
+    profile: Profile = "quick",
+    launcher: Launcher = "local",
+    launcher_options: LauncherOptions = None,
+    address: Address = None,
+    device: Device = None,
+    threads: Threads = None,
+) -> int:
+    """Check what a run needs, from disk to GPU, and to the cluster."""
     from genbench.cli.doctor import print_checks
 
-    return print_checks(profile)
+    return print_checks(profile, launcher, options=launcher_options, address=address)

@@ -1,0 +1,160 @@
+"""Checks of `genbench doctor --launcher`: what a run on a cluster needs beside what every run
+needs.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from genbench.cli.doctor_check import Check
+from genbench.config.params import Params
+from genbench.errors import UserError
+from genbench.launchers.ray import check_address
+from genbench.launchers.slurm_options import SlurmOptions, read_options
+
+__all__ = ["ray", "slurm"]
+
+_SECONDS = 30  # for a program of Slurm to answer
+
+
+def slurm(params: Params, options: Path | None) -> Iterator[Check]:
+    """submitit, Slurm's programs, its controller, the nodes, and whether it would take a job with
+    these options.
+    """
+    yield _package("submitit", "slurm")
+    names = ("sbatch", "squeue", "scancel", "scontrol", "srun", "sinfo")
+    missing = [name for name in names if shutil.which(name) is None]
+    if missing:
+        remedy = "run this where jobs are submitted, or load Slurm's module"
+        yield Check("fail", "slurm", f"not on PATH: {', '.join(missing)}", remedy)
+        return
+    pinged = _said("scontrol", "ping")
+    if "UP" not in pinged:
+        remedy = "ask those who run the cluster; `scontrol ping` must say UP"
+        yield Check("fail", "slurm", f"its controller does not answer: {pinged}", remedy)
+        return
+    yield Check("ok", "slurm", pinged)
+    nodes = _said("sinfo", "--noheader", "--format", "%R: %D nodes of %c cores, %m MB, %l, %a")
+    yield Check("ok", "partitions", "; ".join(line.strip() for line in nodes.splitlines()))
+    yield from _jobs(params, options)
+    yield _folder(params.root)
+
+
+def _jobs(params: Params, options: Path | None) -> Iterator[Check]:
+    """Whether the cluster would take a job of each kind that the options make."""
+    gpus = 1 if params.compute.device.startswith("cuda") else 0
+    given = SlurmOptions(cpus=params.compute.threads, gpus=gpus)
+    try:
+        of = (
+            None
+            if options is None
+            else read_options(options, threads=params.compute.threads, gpus=gpus)
+        )
+    except UserError as error:
+        yield Check("fail", "options", str(error), "docs/cluster.md has an example")
+        return
+    kinds: dict[str, tuple[SlurmOptions, list[str]]] = {}
+    for name in params.entries:
+        asked = given if of is None else of(name)
+        kinds.setdefault(repr(asked), (asked, []))[1].append(name)
+    for asked, names in kinds.values():
+        yield _job(params, asked, names, options)
+
+
+def _job(params: Params, asked: SlurmOptions, names: Sequence[str], file: Path | None) -> Check:
+    """Whether the cluster would take jobs of these entries."""
+    whose = f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
+    parameters = asked.parameters()
+    named = ("partition", "account", "qos", "time", "mem", "cpus_per_task", "gpus_per_node")
+    flags = {name: parameters[name] for name in named if name in parameters}
+    done = subprocess.run(
+        [
+            "sbatch",
+            "--test-only",
+            *map(_flag, (flags | dict(asked.sbatch)).items()),
+            "--wrap",
+            "true",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_SECONDS,
+    )
+    told = " ".join((done.stdout + done.stderr).split())
+    if done.returncode != 0:
+        remedy = f"change it in {file or 'a file, given by --launcher-options'}"
+        return Check("fail", "options", f"Slurm takes no job of {whose}: {told}", remedy)
+    if asked.cpus < params.compute.threads:
+        told = f"{whose}: cpus: {asked.cpus} is less than compute.threads, {params.compute.threads}"
+        return Check("warn", "options", told, "raise it, else threads wait for one another")
+    return Check("ok", "options", f"{whose}: a job would run: {told.removeprefix('sbatch: ')}")
+
+
+def _flag(option: tuple[str, Any]) -> str:
+    """An option of sbatch as it is written."""
+    name, value = option[0].replace("_", "-"), option[1]
+    return f"--{name}" if value is True else f"--{name}={value}"
+
+
+def _folder(root: Path) -> Check:
+    """Whether other machines may see the folder of the project."""
+    told = _said("stat", "--file-system", "--format", "%T", str(root))
+    own = ("tmpfs", "overlayfs", "ext2/ext3", "xfs", "btrfs", "zfs")
+    if told in own:
+        remedy = "only a Slurm whose nodes are this machine can use it; or move the project"
+        return Check(
+            "warn", "folder", f"{root} is on a disk of this machine alone ({told})", remedy
+        )
+    return Check("ok", "folder", f"{root} is on {told}, which all nodes must have at this path")
+
+
+def ray(address: str | None) -> Iterator[Check]:
+    """Ray, and whether there is a cluster at an address."""
+    yield _package("ray", "ray")
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not address:
+        yield Check("ok", "cluster", "no --address: a run starts Ray on this machine alone")
+        return
+    try:
+        import ray as library
+    except ImportError:
+        return
+    try:
+        check_address(address)
+        library.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        remedy = "`ray status` on its head node says whether it runs; the port must be reachable"
+        yield Check("fail", "cluster", f"{address} does not answer: {error}", remedy)
+        return
+    try:
+        has = library.cluster_resources()
+        nodes = sum(node["Alive"] for node in library.nodes())
+        told = f"{nodes} nodes, {has.get('CPU', 0):.0f} cores, {has.get('GPU', 0):.0f} devices"
+        yield Check("ok", "cluster", f"{address}: {told}")
+    finally:
+        library.shutdown()
+
+
+def _package(name: str, extra: str) -> Check:
+    try:
+        return Check("ok", name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Check("fail", name, "not installed", f"pip install 'genbench[{extra}]'")
+
+
+def _said(*command: str) -> str:
+    """What a program says, or why it does not."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"{command[0]} has not answered for {_SECONDS} s"
+    return done.stdout.strip() or done.stderr.strip()

@@ -1,0 +1,130 @@
+"""A project of four small entries with real stages, for the tests on a real Slurm and a real Ray:
+long enough in training to be killed there, and with equal results wherever it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from genbench.config.load import load_params
+from tests.params_factory import dump, written_entry
+from tests.trees import REPOSITORY, copy_tree
+
+__all__ = ["ENTRIES", "GENBENCH", "ClusterProject", "make", "wait_for"]
+
+GENBENCH = str(Path(sys.executable).parent / "genbench")
+ENTRIES = {"pixel_marginals": 0, "made": 1500, "vae": 600, "hinge_gan": 20}
+"""Steps of training: those of `made` take ten seconds or so of one core, and more with the first of
+everything.
+"""
+
+
+@dataclass(frozen=True)
+class ClusterProject:
+    """The project."""
+
+    root: Path
+    env: dict[str, str]
+
+    def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a program here."""
+        return subprocess.run(
+            command, cwd=self.root, env=self.env | more, capture_output=True, text=True, check=False
+        )
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        """Start `genbench run` here."""
+        return subprocess.Popen(
+            [GENBENCH, "run", "--profile", "smoke", *arguments],
+            cwd=self.root,
+            env=self.env | more,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def copy(self, root: Path) -> ClusterProject:
+        """The same project with the data sets and their features, and without what was made of
+        them.
+        """
+        made = shutil.ignore_patterns(".status", ".ckpt", "mlruns", "mlflow.db*", "tmp")
+        shutil.copytree(self.root, root, ignore=made, symlinks=True)
+        shutil.rmtree(root / ".dvc" / "cache" / "files" / "md5" / "runs", ignore_errors=True)
+        shutil.rmtree(root / ".dvc" / "cache" / "runs", ignore_errors=True)
+        for entry in ENTRIES:
+            shutil.rmtree(root / "runs" / "smoke" / entry)
+        shutil.rmtree(root / "reports" / "smoke")
+        lock = root / "profiles" / "smoke" / "dvc.lock"
+        noted = yaml.safe_load(lock.read_text())
+        kept = ("fingerprints", "prepare@mnist", "features@mnist")
+        noted["stages"] = {name: noted["stages"][name] for name in kept}
+        lock.write_text(yaml.safe_dump(noted))
+        return _in(root)
+
+    def unfinished(self, entry: str) -> list[Path]:
+        """Checkpoints of an entry's training."""
+        return list((self.root / ".ckpt").glob(f"smoke-{entry}-train-*/train.pt"))
+
+    def is_settled(self) -> bool:
+        """Whether DVC has nothing to do."""
+        done = self.run(sys.executable, "-m", "dvc", "status", "profiles/smoke/dvc.yaml")
+        return "up to date" in done.stdout
+
+
+def _in(root: Path) -> ClusterProject:
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("GIT_", "DVC_", "GENBENCH_", "MLFLOW_TRACKING", "SLURM_", "RAY_"))
+    }
+    if mirror := os.environ.get("GENBENCH_MIRROR"):
+        env["GENBENCH_MIRROR"] = str(Path(mirror).resolve())
+    env |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
+        "PYTHONPATH": str(root),
+        "DVC_SITE_CACHE_DIR": f"{root}-site",
+        "DVC_NO_ANALYTICS": "1",
+        "GENBENCH_CHECKPOINT_SECONDS": "1",
+    }
+    return ClusterProject(root, env)
+
+
+def make(root: Path) -> ClusterProject:
+    """Make the project in a new folder."""
+    copy_tree(root)
+    for name in ("reports/smoke", "profiles/smoke/dvc.lock"):
+        path = root / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path = root / "profiles" / "smoke" / "params.yaml"
+    raw = yaml.safe_load(path.read_text())
+    smoke = load_params("smoke", root=root).entries
+    raw["datasets"] = ["mnist"]
+    raw["entries"] = {name: written_entry(smoke[name]) for name in ENTRIES}
+    for name, steps in ENTRIES.items():
+        if steps:
+            raw["entries"][name]["train"]["steps"] = steps
+    path.write_text(dump(raw))
+    if not os.environ.get("GENBENCH_MIRROR"):  # what the fixtures downloaded
+        shutil.copytree(REPOSITORY / "data", root / "data", dirs_exist_ok=True)
+    project = _in(root)
+    assert project.run("git", "init", "-q").returncode == 0
+    return project
+
+
+def wait_for(what: Callable[[], bool], name: str, run: subprocess.Popen[str] | None = None) -> None:
+    """Wait until something is so, while a run lasts."""
+    deadline = time.monotonic() + 90
+    while not what():
+        assert run is None or run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline, f"{name} did not happen"
+        time.sleep(0.1)

@@ -1,0 +1,282 @@
+"""Entries that run in clones of the project on machines that share no folder with it: the same
+results as here, over the remote and nothing but; whatever breaks, nothing is lost and nothing runs
+where it must not.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from genbench.config.stages import ENTRY_STAGES
+from genbench.errors import UserError
+from genbench.pipeline import identity
+from genbench.pipeline.identity import Identity
+from tests.stand_ins import StandIns, make
+from tests.trees import REPOSITORY
+
+ENTRIES = ("one", "two")
+SHARED = {"prepare mnist", "features mnist", "report", "track"}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A project, two clones of it, and the remote that all three know."""
+
+    project: StandIns
+    clones: tuple[StandIns, StandIns]
+    remote: Path
+
+    def run(self, *clones: StandIns, start: str = "") -> subprocess.CompletedProcess[str]:
+        """Run the project's entries in these clones; ``start`` is Python that each process runs at
+        its beginning.
+        """
+        return self.project.run(*self.command(*clones), GENBENCH_TEST_ELSEWHERE=start)
+
+    def command(self, *clones: StandIns) -> list[str]:
+        chosen = [str(clone.root) for clone in clones or self.clones]
+        return [sys.executable, str(self.project.root / "elsewhere.py"), "$CLONE", *chosen]
+
+    def reason(self, entry: str, stage: str = "train") -> str:
+        """Why a stage failed, as the report would tell."""
+        path = self.project.root / ".status" / "quick" / f"{entry}-{stage}.json"
+        return json.loads(path.read_text())["error"]
+
+    def known(self) -> set[str]:
+        """The stages of which the remote holds results, by their commands."""
+        files = (path for path in self.remote.glob("runs/*/*/*") if path.is_file())
+        return {yaml.safe_load(path.read_text())["cmd"] for path in files}
+
+
+def clone_of(project: StandIns, root: Path) -> StandIns:
+    """As `git clone` makes it: with sources and parameters, without results."""
+    left_out = shutil.ignore_patterns("runs", "dvc.lock", ".status", "tmp", "cache", "log")
+    shutil.copytree(project.root, root, ignore=left_out)
+    env = project.env | {
+        "PYTHONPATH": str(root),
+        "DVC_SITE_CACHE_DIR": str(root.parent / root.name),
+    }
+    return StandIns(root, env)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    project = make(tmp_path, ENTRIES)
+    shutil.copy(REPOSITORY / "tests" / "elsewhere.py", project.root / "elsewhere.py")
+    remote = tmp_path / "remote"
+    with (project.root / ".dvc" / "config").open("a") as config:
+        config.write(f"    remote = here\n['remote \"here\"']\n    url = {remote}\n")
+    return Site(
+        project,
+        (clone_of(project, tmp_path / "first"), clone_of(project, tmp_path / "second")),
+        remote,
+    )
+
+
+def ran(place: StandIns) -> set[str]:
+    return set(place.log())
+
+
+def of(entry: str, stages: tuple[str, ...] = ENTRY_STAGES) -> set[str]:
+    return {f"{stage} {entry}" for stage in stages}
+
+
+def test_clones_give_what_the_project_itself_gives(site: Site, tmp_path: Path) -> None:
+    alone = make(tmp_path / "alone", ENTRIES)
+    assert alone.genbench("run").returncode == 0
+
+    done = site.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ran(site.project) == SHARED, "no entry runs here"
+    first, second = (ran(clone) for clone in site.clones)
+    assert first == of("one")
+    assert second == of("two")
+    own, others = site.project.outputs(), alone.outputs()
+    assert own == others
+    assert "up to date" in site.project.dvc("status")
+    assert site.run().returncode == 0
+    assert not ran(site.clones[0]) | ran(site.clones[1])
+
+
+def test_nothing_but_the_results_of_the_entry_is_sent(site: Site) -> None:
+    clone = site.clones[0]
+    assert site.run(clone).returncode == 0
+    sent = {name for name in site.known() if "two" in name}
+    assert len(sent) == len(ENTRY_STAGES)
+    site.project.edit("two", seed=9)
+    clone.edit("two", seed=9)
+    clone.edit("one", seed=8)
+    assert clone.genbench("run", "--entries", "one").returncode == 0, "work of somebody else"
+    before = len(list(site.remote.glob("runs/*/*/*")))
+    assert site.run(clone).returncode == 0
+    assert len(list(site.remote.glob("runs/*/*/*"))) == before + len(ENTRY_STAGES)
+
+
+def test_a_clone_that_differs_is_refused_by_the_name_of_what_differs(site: Site) -> None:
+    first, second = site.clones
+    path = first.root / "pipelines" / "sample.py"
+    path.write_text(path.read_text() + "\nEDITED = True\n")
+    second.edit("two", seed=99)
+    assert site.run().returncode == 1
+    assert f"{first.root} on " in site.reason("one")
+    assert "differs from the project of the run in pipelines/sample.py;" in site.reason("one")
+    assert "in parameter seed;" in site.reason("two")
+    assert not ran(first) | ran(second)
+    assert not ran(site.project) & {*of("one"), *of("two")}
+
+
+def test_where_there_is_no_clone_is_said(site: Site) -> None:
+    shutil.rmtree(site.clones[1].root / "dvc.yaml", ignore_errors=True)
+    (site.clones[1].root / "dvc.yaml").unlink()
+    assert site.run().returncode == 1
+    assert f"{site.clones[1].root} on " in site.reason("two")
+    assert "is no clone of the project" in site.reason("two")
+    assert ran(site.clones[0]) == of("one"), "the others go on"
+
+
+def test_a_project_without_a_remote_is_told_how_to_make_one(tmp_path: Path) -> None:
+    project = make(tmp_path)
+    shutil.copy(REPOSITORY / "tests" / "elsewhere.py", project.root / "elsewhere.py")
+    done = project.run(sys.executable, "elsewhere.py", "$CLONE", str(tmp_path))
+    assert done.returncode == 1
+    assert "has no DVC remote" in done.stderr
+    assert "dvc remote add --default" in done.stderr
+
+
+def test_other_packages_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Identity(identity.versions(), {}, {})
+    asked.check_versions()
+    monkeypatch.setattr(identity, "versions", lambda: {**asked.versions, "torch": "0.1"})
+    with pytest.raises(UserError, match=r"has torch 0\.1 instead of "):
+        asked.check_versions()
+
+
+UNREACHABLE = """
+import genbench.pipeline.exchange as exchange
+push = exchange.Exchange._push
+def gone(self, stage):
+    from pathlib import Path
+    remote = Path(self._repo.config["remote"]["here"]["url"])
+    if stage.name == "sample@one":
+        remote.rename(remote.with_name("elsewhere"))
+        remote.write_text("no folder")
+    push(self, stage)
+exchange.Exchange._push = gone
+"""
+
+
+def test_a_remote_that_goes_away_is_named_and_the_next_run_sends_what_is_kept(site: Site) -> None:
+    first = site.clones[0]
+    assert site.run(first, start=UNREACHABLE).returncode == 1
+    assert "DVC's remote 'here'" in site.reason("one", "sample")
+    assert "does not take results" in site.reason("one", "sample")
+    assert "sample one" in ran(first)
+    site.remote.unlink()
+    site.remote.with_name("elsewhere").rename(site.remote)
+    assert site.run(first).returncode == 0
+    assert not ran(first) & {"train one", "sample one"}, "they were kept there"
+    assert not ran(site.project) - SHARED
+    assert "up to date" in site.project.dvc("status")
+
+
+KILLED = """
+import os, signal
+import genbench.pipeline.exchange as exchange
+def killed(self, stage):
+    os.kill(os.getpid(), signal.SIGKILL)
+exchange.Exchange._send_run = killed
+"""
+
+
+@pytest.mark.parametrize("again", [0, 1])
+def test_a_worker_killed_between_objects_and_run_cache_leaves_nothing_half(
+    site: Site, again: int
+) -> None:
+    first = site.clones[0]
+    assert site.run(first, start=KILLED).returncode == 1
+    assert "has ended before it was done" in site.reason("one")
+    assert not any("one" in command for command in site.known())
+    assert "train one" in ran(first)
+    # In the same clone its results are found, elsewhere they are made again.
+    assert site.run(site.clones[again]).returncode == 0
+    assert ("train one" in ran(site.clones[again])) == bool(again)
+    assert not ran(site.project) - SHARED
+    assert "up to date" in site.project.dvc("status")
+
+
+FULL = """
+import errno
+import genbench.pipeline.receipts as receipts
+put = receipts._put
+def full(source, target):
+    if target.parent.name == "one" and target.name.startswith("samples"):
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+    put(source, target)
+receipts._put = full
+"""
+
+
+def test_a_full_disk_elsewhere_is_told_here_and_stops_no_other(site: Site) -> None:
+    first = site.clones[0]
+    assert site.run(first, start=FULL).returncode == 1
+    assert "the disk is full" in site.reason("one", "sample")
+    assert {"score_likelihood one", *of("two")} <= ran(first)
+    assert site.run(first).returncode == 0
+    assert "train one" not in ran(first)
+    assert "up to date" in site.project.dvc("status")
+
+
+def wait_for(place: StandIns, text: str) -> None:
+    import time
+
+    deadline, path = time.monotonic() + 60, place.root / "log"
+    while not path.exists() or text not in path.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def paused(site: Site) -> Iterator[Path]:
+    path = site.clones[0].root / "pause"
+    path.write_text("sample one")
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def test_who_hands_out_may_be_killed_and_started_again(site: Site, paused: Path) -> None:
+    first, second = site.clones
+    run = site.project.start(*site.command(first))
+    wait_for(first, "sample one")
+    run.kill()
+    run.wait()
+    again = site.project.start(*site.command(second))
+    wait_for(second, "sample one")
+    assert "train one" not in ran(second), "the remote has what was made before"
+    paused.unlink()
+    assert again.wait(120) == 0
+    assert not ran(site.project) - SHARED
+    assert "up to date" in site.project.dvc("status")
+
+
+def test_two_may_hand_out_the_same_at_once(site: Site, paused: Path, tmp_path: Path) -> None:
+    first, _ = site.clones
+    other = clone_of(site.project, tmp_path / "other")
+    runs = [
+        site.project.start(*site.command(first)),
+        other.start(*Site(other, site.clones, site.remote).command(first)),
+    ]
+    wait_for(first, "sample one")
+    paused.unlink()
+    assert [run.wait(180) for run in runs] == [0, 0]
+    assert site.project.outputs() == other.outputs()
+    for place in (site.project, other):
+        assert not ran(place) - SHARED
+        assert "up to date" in place.dvc("status")

@@ -1,0 +1,209 @@
+"""How far a run is, from what it leaves on disk, and how that is shown."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from genbench.config.layout import Layout
+from genbench.config.params import Params
+from genbench.config.stages import ENTRY_STAGES
+from genbench.files import write_json
+from genbench.pipeline.board import lines, summary, table
+from genbench.pipeline.chain import Chain
+from genbench.pipeline.watch import EntryState, Plan, RunState, look, read_plan, write_plan
+
+SECONDS = {f"{stage}@made": 100.0 for stage in ENTRY_STAGES} | {"train@vae": 40.0}
+
+
+@pytest.fixture
+def plan(params: Params) -> Plan:
+    """`made` as a whole, then the training of `vae`."""
+    chains = [Chain("made", ENTRY_STAGES, {}), Chain("vae", ("train",), {})]
+    return write_plan(params, chains, SECONDS, where="2 processes", at_once=2)
+
+
+def finish(
+    params: Params, stage: str, entry: str, seconds: float | None, *, before: float = 0.0
+) -> None:
+    path, later = Layout.of(params).done(entry, stage), time.time() + 1
+    receipt = {"stage": stage, "entry": entry, "seconds": seconds, "begun": later - before}
+    write_json(path, receipt)
+    os.utime(path, (later, later))
+
+
+def begin(params: Params, stage: str, entry: str) -> None:
+    write_json(Layout.of(params).status(entry, stage), {"stage": stage, "process": "1:1"})
+
+
+def fail(params: Params, stage: str, entry: str) -> None:
+    path = Layout.of(params).status(entry, stage)
+    write_json(path, {"stage": stage, "error": "no good"})
+    later = time.time() + 1
+    os.utime(path, (later, later))
+
+
+def states(state: RunState) -> dict[str, list[str]]:
+    return {entry.entry: [stage.state for stage in entry.stages] for entry in state.entries}
+
+
+def test_a_plan_is_read_as_it_was_written(params: Params, plan: Plan) -> None:
+    read = read_plan(params)
+    assert read is not None
+    assert [tuple(chain) for chain in read.chains] == [
+        ("made", list(ENTRY_STAGES)),
+        ("vae", ["train"]),
+    ]
+    assert (read.seconds, read.where, read.at_once) == (SECONDS, "2 processes", 2)
+    Layout.of(params).run_plan.write_text("{}")
+    assert read_plan(params) is None
+
+
+def test_at_first_all_waits(params: Params, plan: Plan) -> None:
+    state = look(params, plan, alive=True)
+    assert states(state) == {"made": ["waiting"] * 5, "vae": ["waiting"]}
+    assert (state.done, state.total) == (0, 6)
+    assert state.seconds_left == 500.0, "the longer of the two that run side by side"
+    assert summary(state) == "0 of 6 stages, about 8 min left"
+
+
+def test_stages_pass_through_their_states(params: Params, plan: Plan) -> None:
+    finish(params, "train", "made", 120.0)
+    begin(params, "sample", "made")
+    progress = {"stage": "sample", "done": 3, "total": 4, "unit": "chunks", "values": ""}
+    write_json(Layout.of(params).progress("made"), {**progress, "seconds_left": 25.0})
+    fail(params, "train", "vae")
+    state = look(params, plan, alive=True)
+    assert states(state) == {
+        "made": ["done", "running", "waiting", "waiting", "waiting"],
+        "vae": ["failed"],
+    }
+    assert (state.entries[0].state, state.entries[1].state) == ("running", "failed")
+    # Stages take 1.2 times as long as expected; the running one says itself how long.
+    assert state.seconds_left == pytest.approx(25.0 + 3 * 120.0)
+    assert lines(state) == [
+        "on 2 processes: 2 of 6 stages, about 6 min left",
+        "  sample made: 3/4 chunks, about 25 s left",
+        "  train vae failed: no good",
+    ]
+
+
+def test_what_reads_a_failed_stage_is_skipped(params: Params, plan: Plan) -> None:
+    fail(params, "train", "made")
+    state = look(params, plan, alive=True)
+    assert states(state)["made"] == ["failed", *["skipped"] * 4]
+    assert state.done == 5
+
+
+def test_a_stage_that_was_right_is_kept(params: Params, plan: Plan) -> None:
+    finish(params, "train", "made", 90.0)
+    finish(params, "sample", "made", None)
+    finish(params, "pictures", "made", 7.0, before=1000.0)
+    state = look(params, plan, alive=True)
+    assert states(state)["made"][:3] == ["done", "kept", "kept"]
+    assert state.done == 3
+
+
+def test_results_of_an_earlier_run_are_not_of_this_one(params: Params, plan: Plan) -> None:
+    for stage in ("train", "sample"):
+        path = Layout.of(params).done("made", stage)
+        finish(params, stage, "made", 1.0, before=1000.0)
+        os.utime(path, (plan.begun - 10, plan.begun - 10))
+    assert look(params, plan, alive=True).done == 0
+
+
+def test_a_run_that_nobody_holds_is_interrupted(params: Params, plan: Plan) -> None:
+    begin(params, "train", "made")
+    state = look(params, plan)
+    assert not state.alive
+    assert states(state)["made"][0] == "waiting"
+    assert summary(state) == "0 of 6 stages, interrupted: `genbench run` goes on from there"
+
+
+def test_what_a_cluster_still_runs_is_running_though_the_run_is_gone(
+    params: Params, plan: Plan
+) -> None:
+    begin(params, "train", "made")
+    progress = {"stage": "train", "done": 3, "total": 4, "unit": "steps", "values": ""}
+    path = Layout.of(params).progress("made")
+    write_json(path, progress)
+    write_json(Layout.of(params).slurm / "jobs.json", {"made": {"job": "7", "work": ""}})
+    state = look(params, plan)
+    assert states(state)["made"][:2] == ["running", "waiting"]
+    told = "0 of 6 stages, interrupted; 1 jobs of it are queued or go on: "
+    assert summary(state).startswith(told)
+    # What one stage says of its progress is no news of another, and no news after a while.
+    begin(params, "sample", "made")
+    assert states(look(params, plan))["made"][:2] == ["running", "waiting"]
+    os.utime(path, (time.time() - 300, time.time() - 300))
+    assert states(look(params, plan))["made"][:2] == ["waiting", "waiting"]
+
+
+def test_what_a_killed_run_has_left_is_not_running_in_the_next(params: Params, plan: Plan) -> None:
+    begin(params, "sample", "made")
+    assert states(look(params, plan, alive=True))["made"][1] == "running"
+    path = Layout.of(params).status("made", "sample")
+    os.utime(path, (plan.begun - 10, plan.begun - 10))
+    assert states(look(params, plan, alive=True))["made"][1] == "waiting"
+
+
+def test_what_was_seen_done_is_not_looked_at_again(params: Params, plan: Plan) -> None:
+    finish(params, "train", "vae", 3.0)
+    known: dict[str, EntryState] = {}
+    assert look(params, plan, alive=True, known=known).done == 1
+    assert list(known) == ["vae"]
+    Layout.of(params).done("vae", "train").unlink()
+    assert look(params, plan, alive=True, known=known).done == 1
+
+
+def test_unknown_costs_make_no_time(params: Params) -> None:
+    chains = [Chain("made", ("train",), {})]
+    plan = write_plan(params, chains, {}, where="one process", at_once=1)
+    assert look(params, plan, alive=True).seconds_left is None
+    assert summary(look(params, plan, alive=True)) == "0 of 1 stages"
+
+
+def shown(params: Params, state: RunState, height: int) -> str:
+    console = Console(file=io.StringIO(), width=140, force_terminal=False)
+    console.print(table(params, state, height=height))
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def test_the_table_has_states_scores_and_what_is_running(
+    params: Params, plan: Plan, tmp_path: Path
+) -> None:
+    finish(params, "train", "made", 12.0)
+    finish(params, "score_likelihood", "made", 3.0)
+    metric = {"value": 1.23456, "stderr": None, "n": 1, "higher_is_better": False}
+    write_json(Layout.of(params).run_dir("made").likelihood, {"metrics": {"bits_per_dim": metric}})
+    begin(params, "sample", "made")
+    progress = {"stage": "sample", "done": 1, "total": 4, "unit": "chunks", "values": "[a]"}
+    write_json(Layout.of(params).progress("made"), {**progress, "seconds_left": None})
+    text = shown(params, look(params, plan, alive=True), 40)
+    (row,) = [line for line in text.splitlines() if line.startswith("made")]
+    assert row.split()[:5] == ["made", "12", "s", "25", "%"]
+    assert "1.235" in row
+    assert "sample: 1/4 chunks, [a]" in row
+    (other,) = [line for line in text.splitlines() if line.startswith("vae")]
+    assert other.split().count("kept") == 4
+    assert text.splitlines()[-1].startswith("2 of 6 stages")
+
+
+def test_a_low_terminal_shows_what_is_running_first(params: Params) -> None:
+    names = [f"e{number:02d}" for number in range(20)]
+    chains = [Chain(name, ("train",), {}) for name in names]
+    plan = write_plan(params, chains, {}, where="2 processes", at_once=2)
+    for name in names[:8]:
+        finish(params, "train", name, 1.0)
+    begin(params, "train", "e08")
+    fail(params, "train", "e03")
+    Layout.of(params).done("e03", "train").unlink()
+    text = shown(params, look(params, plan, alive=True), 12)
+    found = [line.split()[0] for line in text.splitlines() if line.startswith("e")][1:]
+    assert found == ["e03", "e05", "e06", "e07", "e08"]
+    assert "… 15 more" in text
