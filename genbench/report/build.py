@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -24,15 +25,29 @@ from genbench.results.entry import EntryResults, read_entries
 __all__ = ["write_report"]
 
 
-def write_report(params: Params, folder: Path) -> None:
+def write_report(
+    params: Params,
+    folder: Path,
+    *,
+    notice: str = "",
+    reasons: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Write the report of a profile's entries into ``folder``. What is missing or damaged is
     listed, never fatal.
+
+    Arguments:
+        params: the profile.
+        folder: where.
+        notice: of a page that is renewed while a run lasts, how far that is; the page then loads
+            itself again and again.
+        reasons: why entries are missing, by name, in place of what their files tell.
     """
     entries, layout, report = read_entries(params), Layout.of(params), ReportDir(folder)
-    board = leaderboard(params, entries)
+    board = leaderboard(params, entries, reasons)
     material = _material(board, entries, layout)
-    documented = {path.stem for path in layout.docs.glob("*.md")}
-    html, spilled = page(board, entries, material, documented)
+    # A page elsewhere cannot link to docs/.
+    documented = set() if notice else {path.stem for path in layout.docs.glob("*.md")}
+    html, spilled = page(board, entries, material, documented, notice=notice)
     write_json(report.leaderboard, board)
     for name, scores in headlines(board).items():
         write_json(report.metrics(name), scores)
@@ -82,8 +97,8 @@ def _figures(material: Material) -> dict[str, bytes]:
 
 
 def _costs(board: Mapping[str, Any], dataset: str) -> list[Chart]:
-    """Bits/dim against training time, and FID against sampling time. Of entries that differ in the
-    seed alone, their mean is shown.
+    """Bits/dim against training time, and FID against sampling time: CPU time, if all results tell
+    it. Of entries that differ in the seed alone, their mean is shown.
     """
     rows = [row for row in board["rows"] if row["dataset"] == dataset]
     families = sorted({row["family"] for row in board["rows"] if not row["control"]})
@@ -102,18 +117,24 @@ def _costs(board: Mapping[str, Any], dataset: str) -> list[Chart]:
             if metric in row["metrics"] and cost in row["cost"]
         ]
 
+    def told(cpu: str, wall: str) -> tuple[str, str]:
+        known = all(cpu in row["cost"] for row in shown if wall in row["cost"])
+        return (cpu, "CPU ") if known else (wall, "")
+
+    training, of_training = told("train_cpu_seconds", "train_seconds")
+    sampling, of_sampling = told("sample_cpu_ms_per_image", "sample_ms_per_image")
     charts = (
         scatter(
-            points("bits_per_dim", "train_seconds"),
+            points("bits_per_dim", training),
             families,
-            xlabel=f"training seconds, {dataset}",
+            xlabel=f"training {of_training}seconds, {dataset}",
             ylabel="bits/dim (lower is better)",
             log_y=False,
         ),
         scatter(
-            points("fid_mnist", "sample_ms_per_image"),
+            points("fid_mnist", sampling),
             families,
-            xlabel=f"sampling ms per image, {dataset}",
+            xlabel=f"sampling {of_sampling}ms per image, {dataset}",
             ylabel="FID (lower is better)",
             log_y=True,
         ),

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from genbench.config.layout import BEAT
 from genbench.errors import UserError
 from genbench.hardware.kind import in_words
 from genbench.pictures.picture import Picture
@@ -65,6 +66,8 @@ def page(
     entries: Sequence[EntryResults],
     material: Material,
     documented: Collection[str] = (),
+    *,
+    notice: str = "",
 ) -> tuple[str, list[tuple[str, bytes]]]:
     """The page, and the pictures that found no room in it, as ``(file name, bytes)`` for the folder
     figures/ that it links them in.
@@ -74,11 +77,12 @@ def page(
         entries: the entries.
         material: the pictures.
         documented: names of the pages in docs/, which it links to.
+        notice: what stands at its head while a run lasts, which renews the script beside it.
 
     Raises:
         UserError: it is above ``MAX_BYTES`` even with all pictures beside it.
     """
-    bare, _ = _render(board, entries, material, documented, _Budget(0))
+    bare, _ = _render(board, entries, material, documented, _Budget(0), notice)
     left = MAX_BYTES - len(bare.encode())
     if left < 0:
         raise UserError(
@@ -86,7 +90,7 @@ def page(
             f"without its pictures, above its limit of {MAX_BYTES:,}; move some entries of profile "
             f"{board['profile']!r} to a profile of their own"
         )
-    return _render(board, entries, material, documented, _Budget(left))
+    return _render(board, entries, material, documented, _Budget(left), notice)
 
 
 def _render(
@@ -95,6 +99,7 @@ def _render(
     material: Material,
     documented: Collection[str],
     budget: _Budget,
+    notice: str,
 ) -> tuple[str, list[tuple[str, bytes]]]:
     real = {
         name: {kind: budget.embed(png, "png") for kind, png in grids.items()}
@@ -117,6 +122,8 @@ def _render(
     environment.filters.update(number=number, plus_minus=plus_minus, in_words=in_words)
     html = environment.from_string(_resource("page.html.j2")).render(
         board=board,
+        notice=notice,
+        beat=BEAT,
         style=Markup(_resource("page.css")),  # files of this package
         script=Markup(_resource("page.js")),
         protocol=[(text, f"{number:,}") for text, number in _protocol(board["protocol"])],

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean, stdev
+from types import MappingProxyType
 from typing import Any
 
 from genbench.base import Likelihood
@@ -31,11 +32,24 @@ KINDS = tuple(
 )
 """Order of the groups within a data set."""
 
-_COST = ("parameters", "train_seconds", "train_images_per_second", "peak_memory_mb")
+_COST = (
+    "parameters",
+    "train_seconds",
+    "train_cpu_seconds",
+    "train_images_per_second",
+    "peak_memory_mb",
+)
+_SAMPLING_COST = ("sample_ms_per_image", "sample_cpu_ms_per_image")
 
 
-def leaderboard(params: Params, entries: Sequence[EntryResults]) -> dict[str, Any]:
-    """The content of leaderboard.json, checked against its schema."""
+def leaderboard(
+    params: Params,
+    entries: Sequence[EntryResults],
+    reasons: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The content of leaderboard.json, checked against its schema; ``reasons`` for what is missing
+    stand in the place of those that the files tell.
+    """
     rows = [_row(results) for results in entries if results.training.result is not None]
     rows += _aggregates(rows, params.entries)
     order = {dataset: i for i, dataset in enumerate(params.datasets)}
@@ -43,7 +57,7 @@ def leaderboard(params: Params, entries: Sequence[EntryResults]) -> dict[str, An
         {
             "dataset": results.entry.dataset,
             "entry": results.entry.name,
-            "reason": "; ".join(results.reasons),
+            "reason": reasons.get(results.entry.name) or "; ".join(results.reasons),
         }
         for results in entries
         if not results.complete
@@ -118,10 +132,12 @@ def _row(results: EntryResults) -> Row:
     cost = {key: training.cost[key] for key in _COST if key in training.cost}
     sampler = matches = None
     if sampling is not None:
-        cost["sample_ms_per_image"] = sampling.info["sample_ms_per_image"]
+        cost |= {key: sampling.info[key] for key in _SAMPLING_COST if key in sampling.info}
         sampler = sampling.info["sampler"]
         if model.likelihood is not Likelihood.NONE:
             matches = sampling.info["matches_likelihood"]
+    if training.provenance.get("at_once") is not None:
+        cost["at_once"] = training.provenance["at_once"]
     provenance = dict(training.provenance)
     provenance.pop("train", None)  # that is in params.yaml
     return {

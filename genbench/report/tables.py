@@ -29,8 +29,11 @@ _FIELDS = (
 _COST = (
     "parameters",
     "train_seconds",
+    "train_cpu_seconds",
     "train_images_per_second",
     "sample_ms_per_image",
+    "sample_cpu_ms_per_image",
+    "at_once",
     "peak_memory_mb",
 )
 
@@ -116,8 +119,17 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _metric(row, "is_mnist"),
         " / ".join(pair) if any(pair) else "",
         count(cost["parameters"]) if "parameters" in cost else "",
-        duration(cost["train_seconds"]) if "train_seconds" in cost else "",
+        _training(cost),
     ]
+
+
+def _training(cost: Mapping[str, float]) -> str:
+    """What training has cost: CPU time, which does not depend on what ran beside it; of results
+    that do not tell it, wall time.
+    """
+    if "train_cpu_seconds" in cost:
+        return f"{duration(cost['train_cpu_seconds'])} CPU"
+    return duration(cost["train_seconds"]) if "train_seconds" in cost else ""
 
 
 def _metric(row: Mapping[str, Any], name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from genbench.config.params import Entry
 from genbench.report.columns import Column, columns, diagnostics
 from genbench.report.text import count, duration
-from genbench.report.view import Cell, Table, cost_cell
+from genbench.report.view import Cell, Table, cost_cell, time_cell
 from genbench.report.view import cell as leaderboard_cell
 
 __all__ = ["Variant", "Variants", "inside", "variants"]
@@ -126,7 +126,7 @@ def _variants(model: str, rows: Sequence[Row], entries: Mapping[str, Entry]) -> 
         cells = (
             *(_cell(row, column, rows) for column in scores),
             cost_cell(row["cost"], "parameters", count),
-            cost_cell(row["cost"], "train_seconds", duration),
+            time_cell(row["cost"], "train_cpu_seconds", "train_seconds", duration),
             *(_cell(row, column, rows) for column in inner),
         )
         said = tuple(f"{key}: {_plain(value)}" for key, value in told)

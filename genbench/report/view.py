@@ -22,7 +22,7 @@ from genbench.report.text import (
     plus_minus,
 )
 
-__all__ = ["Cell", "Group", "Table", "TableRow", "cell", "cost_cell", "table"]
+__all__ = ["Cell", "Group", "Table", "TableRow", "cell", "cost_cell", "table", "time_cell"]
 
 Row = Mapping[str, Any]
 
@@ -132,8 +132,10 @@ def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
         cells={column.key: cell(row, column, rows, table) for column in table.columns},
         published=None if row["control"] else best_of_family(row["dataset"], row["family"]),
         parameters=cost_cell(cost, "parameters", count),
-        training=cost_cell(cost, "train_seconds", duration),
-        sampling=cost_cell(cost, "sample_ms_per_image", lambda ms: f"{number(ms, 3)} ms"),
+        training=time_cell(cost, "train_cpu_seconds", "train_seconds", duration),
+        sampling=time_cell(
+            cost, "sample_cpu_ms_per_image", "sample_ms_per_image", lambda ms: f"{number(ms, 3)} ms"
+        ),
     )
 
 
@@ -160,6 +162,24 @@ def _tags(row: Row, table: Table) -> Iterator[str]:
         yield "conditional"
     if table.several_kinds:
         yield row["processor"]
+
+
+def time_cell(cost: Mapping[str, float], cpu: str, wall: str, form: Callable[[float], str]) -> Cell:
+    """CPU time, by which entries compare whatever ran beside them, with the wall time as its title;
+    of results that do not tell it, wall time.
+    """
+    if cpu not in cost:
+        return cost_cell(cost, wall, form)
+    shared = cost.get("at_once")
+    alone = shared == 1
+    beside = ", perhaps beside others" if shared is None else f", {shared:.0f} entries at once"
+    told = f"{cost[cpu]:,.6g} of CPU time; {cost[wall]:,.6g} of wall time"
+    return Cell(
+        form(cost[cpu]),
+        value=cost[cpu],
+        mark="" if alone else "∥",
+        title=told if alone else told + beside,
+    )
 
 
 def cost_cell(cost: Mapping[str, float], key: str, form: Callable[[float], str]) -> Cell:
