@@ -83,6 +83,7 @@ def speed() -> str:
             *_plain_loop(results["plain_loop"]),
             *_diffusion_sampling(results["diffusion_sampling"]),
             *_training(results["training"]),
+            *_at_once(results["at_once"]),
             *_rest(results),
         ]
     )
@@ -247,6 +248,25 @@ def _training(result: Mapping[str, Any]) -> list[str]:
         "A training step of `fit` against a bare loop with the same batches, optimiser, "
         "clipping and weight average (float32; medians of runs in turn):",
         *_table(["entry", "bare loop, ms", "`fit`, ms", "ratio"], rows),
+    ]
+
+
+def _at_once(result: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [
+            name,
+            *(f"{r[key]:.3g}" for key in ("two_threads", "one_thread", "at_once")),
+            f"{r['ratio']:.2f}",
+        ]
+        for name, r in sorted(result["entries"].items(), key=lambda item: item[1]["ratio"])
+    ]
+    return [
+        "Training of entries of `quick`, images/s: one with two threads, one with a thread, and "
+        "two at once with a thread each, in sum, which is",
+        f"{result['ratio']:.2f} times as fast as one after another with two threads (geometric "
+        "mean). So `quick` has `threads: 1`, and `genbench run`",
+        "does as many entries at once as there are cores:",
+        *_table(["entry", "two threads", "one thread", "two at once", "times"], rows),
     ]
 
 
