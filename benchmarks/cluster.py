@@ -58,7 +58,7 @@ def run(root: Path, *arguments: str, **more: str) -> float:
         env=env,
         check=True,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     if "up to date" not in done.stdout:
         raise SystemExit(f"after {' '.join(arguments)} DVC has something to do:\n{done.stdout}")
@@ -73,7 +73,7 @@ def main() -> None:
         base = Path(folder)
         seconds = {f"--jobs {n}": run(base / f"jobs{n}", "--jobs", str(n)) for n in (1, 2)}
         with cluster(base / "s") as slurm:
-            (base / "slurm.yaml").write_text("memory_gb: 2")
+            (base / "slurm.yaml").write_text("memory_gb: 2", encoding="utf-8")
             options = ("--launcher-options", str(base / "slurm.yaml"))
             conf = slurm.env["SLURM_CONF"]
             seconds["--launcher slurm"] = run(

@@ -46,13 +46,14 @@ def make(root: Path, entries: int) -> dict[str, str]:
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], cwd=root, env=env, check=True)
     names = [f"entry{number:05}" for number in range(entries)]
-    (root / "params.yaml").write_text(yaml.safe_dump({"entries": {n: {"seed": 0} for n in names}}))
+    params = yaml.safe_dump({"entries": {name: {"seed": 0} for name in names}})
+    (root / "params.yaml").write_text(params, encoding="utf-8")
     later = "".join(LATER.replace("NAME", name) for name in STAGES)
-    (root / "dvc.yaml").write_text(PIPELINE + later)
+    (root / "dvc.yaml").write_text(PIPELINE + later, encoding="utf-8")
     (root / "out").mkdir()
     for name in names:
         for stage in ("train", *STAGES):
-            (root / "out" / f"{name}.{stage}").write_text(f"{name}\n")
+            (root / "out" / f"{name}.{stage}").write_text(f"{name}\n", encoding="utf-8")
     return env
 
 

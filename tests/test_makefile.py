@@ -58,7 +58,7 @@ def test_a_folder_with_spaces_is_installed_and_used(folder: Path) -> None:
     called = make(folder, "install")
     assert called[-3:] == [
         "-m|venv|.venv|",
-        "-m|pip|install|--quiet|--require-hashes|-r|requirements.lock|",
+        "-m|pip|install|--progress-bar|off|--require-hashes|-r|requirements.lock|",
         "-m|pip|install|--quiet|--no-deps|--no-build-isolation|-e|.|",
     ]
     assert make(folder, "install") == []

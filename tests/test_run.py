@@ -136,7 +136,9 @@ def test_equal_weights_spare_what_is_made_from_them(project: StandIns) -> None:
 
 
 def test_by_force_all_runs_again_from_its_beginning(project: StandIns) -> None:
-    unfinished = [project.root / ".ckpt" / f"quick-{entry}-train-0" for entry in ("one", "two")]
+    unfinished = [
+        project.root / ".ckpt" / f"quick-{entry}-train-{16 * '0'}" for entry in ("one", "two")
+    ]
     for folder in unfinished:
         folder.mkdir(parents=True)
         (folder / "train.pt").touch()

@@ -305,7 +305,10 @@ class Timed(Regression):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Clock, "now", 1000.0)
-    monkeypatch.setattr("genbench.training.fit.time", SimpleNamespace(monotonic=lambda: Clock.now))
+    monkeypatch.setattr(
+        "genbench.training.fit.time",
+        SimpleNamespace(monotonic=lambda: Clock.now, process_time=lambda: 0.5 * Clock.now),
+    )
 
 
 @pytest.mark.usefixtures("clock")

@@ -83,7 +83,7 @@ def _job(params: Params, asked: SlurmOptions, names: Sequence[str], file: Path |
             "true",
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=_SECONDS,
     )
@@ -153,7 +153,7 @@ def _said(*command: str) -> str:
     """What a program says, or why it does not."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_SECONDS
+            command, capture_output=True, encoding="utf-8", check=False, timeout=_SECONDS
         )
     except subprocess.TimeoutExpired:
         return f"{command[0]} has not answered for {_SECONDS} s"

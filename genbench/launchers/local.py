@@ -26,6 +26,7 @@ from genbench.processes.tether import end_with
 __all__ = ["LocalLauncher"]
 
 _LIBRARIES = [
+    "genbench.processes.with_parent",
     "torch",
     "torch._dynamo",
     "safetensors.torch",
@@ -37,8 +38,8 @@ _LIBRARIES = [
     "psutil",
     "torch_fidelity",
 ]
-"""What is imported before the first fork; no module of genbench, so that each task has the sources
-of the time when it starts.
+"""What is imported before the first fork; of genbench nothing that computes, so that each task has
+the sources of the time when it starts.
 """
 _INTERVAL = 0.25  # seconds between two looks
 _PATIENCE = 10.0  # seconds for a task to end when it is asked to

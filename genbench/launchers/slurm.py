@@ -428,7 +428,9 @@ def _run(*command: str) -> subprocess.CompletedProcess[str]:
         UserError: it has not answered for two minutes, or cannot be run.
     """
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        return subprocess.run(
+            command, capture_output=True, encoding="utf-8", check=False, timeout=120
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"{command[0]} does not answer: {error}") from error
 
