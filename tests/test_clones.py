@@ -5,6 +5,7 @@ where it must not.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -204,6 +205,9 @@ def test_a_worker_killed_between_objects_and_run_cache_leaves_nothing_half(
     assert site.run(first, start=KILLED).returncode == 1
     assert "has ended before it was done" in site.reason("one")
     assert not any("one" in command for command in site.known())
+    weights = first.root / "runs" / "quick" / "one" / "weights.safetensors"
+    md5 = hashlib.md5(weights.read_bytes()).hexdigest()
+    assert (site.remote / "files" / "md5" / md5[:2] / md5[2:]).exists(), "objects go first"
     assert "train one" in ran(first)
     # In the same clone its results are found, elsewhere they are made again.
     assert site.run(site.clones[again]).returncode == 0

@@ -320,8 +320,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_seconds_add_up_over_kills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: Sequence[int]
 ) -> None:
-    """37 steps of a second, six validations of two batches. Not counted: the hour between a kill
-    and the next run; in the speed, validations.
+    """37 steps of a second, six validations of two batches, and half a second of work in each. Not
+    counted: the hour between a kill and the next run; in the speed, validations.
     """
     monkeypatch.setenv("GENBENCH_CHECKPOINT_SECONDS", "0")
     save = Workspace.save
@@ -356,6 +356,7 @@ def test_seconds_add_up_over_kills(
             optim={"loss": ODD},
         )
     assert fitted.seconds == pytest.approx(37 + 6 * 2 * 10)
+    assert fitted.cpu_seconds == pytest.approx((37 + 6 * 2 * 10) / 2)
     assert fitted.images_per_second == pytest.approx(7)
     rows = {int(row["step"]): row for row in fitted.history}
     assert list(rows) == list(range(1, 38))
