@@ -165,7 +165,9 @@ def _publish(
         "chunks": chunks,
         "minutes": {way.name: total(way, chunks) for way in (TWO_THREADS, TWO_AT_ONCE)},
         "ratio_to_two_threads": total(TWO_AT_ONCE, chunks) / total(TWO_THREADS, chunks),
-        "ratio_to_one_thread": total(TWO_AT_ONCE, alone) / total(ONE_THREAD, alone),
+        "ratio_to_one_thread": (
+            total(TWO_AT_ONCE, alone) / total(ONE_THREAD, alone) if alone else None
+        ),
         "chunks_with_one_thread": alone,
         "equal_bits": compared.returncode == 0 if alone == chunks else None,
         "memory_mb": max(one["memory_mb"] for one in two),

@@ -16,6 +16,7 @@ from genbench.errors import UserError
 from genbench.launchers.base import State, Task, growth
 from genbench.launchers.slurm import Remote
 from genbench.launchers.slurm_rehearsal import SlurmRehearsal
+from genbench.processes import signals
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("submitit"), reason="submitit is not installed (genbench[slurm])"
@@ -55,9 +56,13 @@ def test_failures_have_reasons(tmp_path: Path) -> None:
     assert last["raise"].reason.endswith("ValueError: no good")
 
 
-def test_a_preempted_task_is_queued_again_as_long_as_it_gets_on(tmp_path: Path) -> None:
+def test_a_preempted_task_is_queued_again_as_long_as_it_gets_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from submitit.helpers import DelayedSubmission
 
+    # The end is announced for the whole process, which here goes on.
+    monkeypatch.setattr(signals, "_ending", False)
     path = tmp_path / "made-train-0" / "train.pt"
     path.parent.mkdir()
     remote = Remote(Task("made", fail, grows=(f"{tmp_path}/made-train-*/*",)))
@@ -65,6 +70,7 @@ def test_a_preempted_task_is_queued_again_as_long_as_it_gets_on(tmp_path: Path) 
         path.touch()
         os.utime(path, (seconds, seconds))
         assert isinstance(remote.checkpoint(), DelayedSubmission)
+    assert signals.is_ending(), "submitit's sys.exit is no failure"
     assert isinstance(remote.checkpoint(), DelayedSubmission), "it may have had bad luck"
     with pytest.raises(UserError, match="2 times without getting on; ask for more time"):
         remote.checkpoint()

@@ -85,16 +85,26 @@ def whole(params: Params, names: Collection[str] | None = None) -> list[Stage]:
     return shared + [(stage, entry.name) for entry in entries for stage in ENTRY_STAGES]
 
 
-def stages_to_run(params: Params, names: Collection[str] | None = None) -> list[Stage]:
+def stages_to_run(
+    params: Params,
+    names: Collection[str] | None = None,
+    *,
+    now: Mapping[Path, Any] | None = None,
+) -> list[Stage]:
     """The stages of :func:`whole` that are not up to date, as far as dvc.lock and the fingerprints
     tell.
 
     One is up to date if dvc.lock has it with its present fingerprint and with the outputs of other
     stages as the lock has those, if its own outputs exist, and if the stages that it reads from are
     up to date. DVC also compares the files' content, and may find results in its cache.
+
+    Arguments:
+        params: the profile.
+        names: which entries; None for all.
+        now: its :func:`genbench.pipeline.fingerprints.fingerprint_files`; None to make them.
     """
     layout = Layout.of(params)
-    recorded, now = stages_in(layout.dvc_lock), _fingerprints(params)
+    recorded, md5s = stages_in(layout.dvc_lock), _fingerprints(params, now)
     made = {
         out.get("path"): out.get("md5")
         for stage in recorded.values()
@@ -103,7 +113,7 @@ def stages_to_run(params: Params, names: Collection[str] | None = None) -> list[
     stale: set[Stage] = set()
     for stage, key in whole(params, names):
         fingerprint = layout.fingerprint(key, stage)
-        own = fingerprint.relative_to(params.root).as_posix(), now[fingerprint]
+        own = fingerprint.relative_to(params.root).as_posix(), md5s[fingerprint]
         lock = recorded.get(f"{stage}@{key}")
         is_current = _is_current(params.root, lock, own, made)
         if not is_current or not stale.isdisjoint(_before(params, stage, key)):
@@ -117,11 +127,11 @@ def _before(params: Params, stage: str, key: str) -> list[Stage]:
     return [(name, key if STAGES[name].per == "entry" else dataset) for name in before(stage)]
 
 
-def _fingerprints(params: Params) -> dict[Path, str]:
+def _fingerprints(params: Params, now: Mapping[Path, Any] | None = None) -> dict[Path, str]:
     """Fingerprint → the MD5 that DVC gives its file, whether that is written or not."""
     return {
         path: hashlib.md5(as_json(content).encode(), usedforsecurity=False).hexdigest()
-        for path, content in fingerprint_files(params).items()
+        for path, content in (fingerprint_files(params) if now is None else now).items()
     }
 
 
@@ -228,10 +238,17 @@ class Forecast:
 
 
 def forecast(
-    params: Params, names: Collection[str] | None = None, *, force: bool = False, at_once: int = 1
+    params: Params,
+    names: Collection[str] | None = None,
+    *,
+    force: bool = False,
+    at_once: int = 1,
+    now: Mapping[Path, Any] | None = None,
 ) -> Forecast:
-    """What a run of these entries will do here, as many at once."""
-    stages = whole(params, names) if force else stages_to_run(params, names)
+    """What a run of these entries will do here, as many at once; ``now`` as for
+    :func:`stages_to_run`.
+    """
+    stages = whole(params, names) if force else stages_to_run(params, names, now=now)
     if not stages:
         return Forecast((), {}, f"{params.profile}: everything is up to date")
     entries = len({key for stage, key in stages if stage in ENTRY_STAGES})

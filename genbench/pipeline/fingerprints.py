@@ -212,15 +212,19 @@ def _changed(written: Mapping[str, Any], now: Fingerprint) -> list[str]:
     return [*files, f"{written['plugin']} -> {now.plugin}"]
 
 
-def outdated(params: Params) -> list[Path]:
+def outdated(params: Params, now: Mapping[Path, Any] | None = None) -> list[Path]:
     """Fingerprints that are there and are no longer those of now.
 
     DVC cannot see by itself that a plug-in, whose files are not in the project, is installed in
     another version, nor that the environment asks for other threads: the stage ``fingerprints``
     must be run anew by force then.
+
+    Arguments:
+        params: the profile.
+        now: its :func:`fingerprint_files`; None to make them, which takes a second.
     """
     return [
         path
-        for path, content in fingerprint_files(params).items()
+        for path, content in (fingerprint_files(params) if now is None else now).items()
         if path.is_file() and path.read_bytes() != as_json(content).encode()
     ]

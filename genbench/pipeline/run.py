@@ -4,9 +4,11 @@ tracking of whatever succeeded.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from genbench.config.layout import Layout
 from genbench.config.load import find_root, load_params, profiles
@@ -21,7 +23,7 @@ from genbench.pipeline.dvc_files import copies_kept, mend
 from genbench.pipeline.entries import run_entries
 from genbench.pipeline.estimate import Forecast, forecast
 from genbench.pipeline.executor import check_workspace, repro
-from genbench.pipeline.fingerprints import outdated
+from genbench.pipeline.fingerprints import fingerprint_files, outdated
 from genbench.pipeline.integrity import mend_and_tell
 from genbench.pipeline.record import Books
 from genbench.pipeline.targets import match_entries, target
@@ -90,14 +92,18 @@ def _run(
     shared = [f"{stage}@{name}" for name in params.datasets for stage in DATASET_STAGES]
     mend_and_tell(params, [*shared, *(f"{s}@{name}" for name in names for s in ENTRY_STAGES)])
     chosen = None if patterns is None else names
-    planned = _forecast(params, chosen, force, launcher)
+    now = fingerprint_files(params)
+    planned = _forecast(params, chosen, force, launcher, now)
     # What is up to date was checked when it was run, and checking takes seconds.
     broken = _check(params, names) if planned is None or planned.stages else {}
     if planned is not None:
         print(planned.text, flush=True)
+        if not planned.stages and not outdated(params, now) and _is_noted(params, names, shared):
+            _tell(params, names)
+            return 0
     seconds = {} if planned is None else planned.seconds
     with copies_kept(params.root):
-        code = _shared(params, shared, force)
+        code = _shared(params, shared, force, anew=bool(outdated(params, now)))
         able = [name for name in names if name not in broken]
         if code != 0:
             able = _with_data(params, able, shared)
@@ -116,17 +122,34 @@ def _run(
 
 
 def _forecast(
-    params: Params, names: Sequence[str] | None, force: bool, launcher: Launcher
+    params: Params,
+    names: Sequence[str] | None,
+    force: bool,
+    launcher: Launcher,
+    now: Mapping[Path, Any],
 ) -> Forecast | None:
     """What the run is going to do; None, with the reason on standard error, if that is not known,
     which is no reason not to run what can be run.
     """
     try:
-        return forecast(params, names, force=force, at_once=launcher.at_once)
+        return forecast(params, names, force=force, at_once=launcher.at_once, now=now)
     except UserError as error:
         told = f"{params.profile}: what there is to do is not known: {error}"
         print(told, file=sys.stderr, flush=True)
         return None
+
+
+def _is_noted(params: Params, names: Sequence[str], shared: Sequence[str]) -> bool:
+    """Whether DVC, too, sees nothing to do, for the entries, for what they share and for what is
+    made of them.
+    """
+    stages = [f"{stage}@{name}" for name in names for stage in ENTRY_STAGES]
+    return not _changed(params, ["fingerprints", *shared, *stages, "report", "track"])
+
+
+def _changed(params: Params, stages: Sequence[str]) -> list[str]:
+    with contextlib.closing(Books(params)) as books:
+        return books.changed(stages)
 
 
 def _check(params: Params, names: Sequence[str]) -> dict[str, str]:
@@ -145,20 +168,22 @@ def _check(params: Params, names: Sequence[str]) -> dict[str, str]:
     return broken
 
 
-def _shared(params: Params, stages: Sequence[str], force: bool) -> int:
-    """What all entries share, by DVC; its exit code."""
-    root, fingerprints = params.root, target(params, "fingerprints")
-    if outdated(params):
-        # DVC sees neither the files of a plug-in nor the environment.
-        code = repro(root, ["-f", "-s", fingerprints])
+def _shared(params: Params, stages: Sequence[str], force: bool, *, anew: bool) -> int:
+    """What all entries share, by DVC; its exit code.
+
+    Arguments:
+        params: the profile.
+        stages: the shared ones.
+        force: run them though they are up to date.
+        anew: write the fingerprints though DVC, which sees neither the files of a plug-in nor the
+            environment, takes them for up to date.
+    """
+    root = params.root
+    if anew:
+        code = repro(root, ["-f", "-s", target(params, "fingerprints")])
         if code != 0:
             return code
-    books = Books(params)
-    try:
-        changed = books.changed(["fingerprints", *stages])
-    finally:
-        books.close()
-    if not changed and not force:
+    if not force and not _changed(params, ["fingerprints", *stages]):
         return 0
     forced = ["-f"] if force else []
     return repro(root, ["--keep-going", *forced, *(target(params, stage) for stage in stages)])
@@ -166,11 +191,7 @@ def _shared(params: Params, stages: Sequence[str], force: bool) -> int:
 
 def _with_data(params: Params, names: Sequence[str], shared: Sequence[str]) -> list[str]:
     """Those entries for which all is there that entries share; what the others lack is said."""
-    books = Books(params)
-    try:
-        lacking = books.changed(["fingerprints", *shared])
-    finally:
-        books.close()
+    lacking = _changed(params, ["fingerprints", *shared])
     if lacking:
         print(f"{', '.join(lacking)} failed; entries that need it are left out", file=sys.stderr)
     without = {stage.partition("@")[2] for stage in lacking}
@@ -188,12 +209,7 @@ def _last(params: Params, stages: Sequence[str], *, forced: bool) -> int:
         forced: write the report though DVC sees no reason: why a stage failed is in ``.status/``,
             which is no dependency of it.
     """
-    books = Books(params)
-    try:
-        changed = forced or bool(books.changed(stages))
-    finally:
-        books.close()
-    if changed:
+    if forced or _changed(params, stages):
         for stage in stages:
             always = ["-f"] if forced and stage == "report" else []
             code = repro(params.root, [*always, "-s", target(params, stage)])
