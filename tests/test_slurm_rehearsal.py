@@ -14,7 +14,7 @@ import pytest
 
 from genbench.errors import UserError
 from genbench.launchers.base import State, Task, growth
-from genbench.launchers.slurm import Remote
+from genbench.launchers.slurm_jobs import Remote
 from genbench.launchers.slurm_rehearsal import SlurmRehearsal
 from genbench.processes import signals
 

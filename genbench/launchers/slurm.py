@@ -4,78 +4,31 @@ A task is one element of an array. Slurm sends it a signal when it is preempted 
 nearly up; it is queued again then, without limit for as long as its unfinished work grows. What
 became of a task is told by the file that its job leaves, since many clusters keep no accounts, and
 by `squeue`. A job that is queued or running is adopted by the next run, and not submitted again.
-
-submitit: Rapin, Teytaud, https://github.com/facebookincubator/submitit
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
 import shutil
-import subprocess
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar
 
 from genbench.errors import UserError
 from genbench.files import read_json, write_json
-from genbench.launchers.base import Change, State, Task, call, growth
+from genbench.launchers import slurm_programs
+from genbench.launchers.base import Change, State, Task, growth
+from genbench.launchers.slurm_jobs import outcome_of, submitted
 from genbench.launchers.slurm_options import SlurmOptions
-from genbench.processes.signals import announce_end, undisturbed
+from genbench.processes.signals import undisturbed
 
-__all__ = ["Remote", "SlurmLauncher"]
+__all__ = ["SlurmLauncher"]
 
-_T = TypeVar("_T")
-
-_ATTEMPTS = 2  # without any growth of unfinished work before a task counts as failed
-_WITHOUT_LIMIT = 1_000_000  # of submitit's own count of timeouts
 _PATIENCE = 600.0  # seconds for Slurm to answer
-_RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING")
-_ALIVE = (*_RUNNING, "PENDING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "RESIZING", "STOPPED")
-_LOST = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED")  # through no fault of the task
 _TIMES = 5  # that a task is submitted again after such an end
-_ARRAY = 1001  # Slurm's own default of MaxArraySize
-
-
-class Remote:
-    """What a job calls. submitit pickles it, and again with its state when it is queued anew.
-
-    Arguments:
-        task: what it does.
-    """
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.attempts, self.grown = 0, -1.0
-
-    def __call__(self) -> tuple[int, object]:
-        """The exit code of the task, and its result."""
-        return call(self.task)
-
-    def checkpoint(self) -> Any:
-        """Called by a signal: queue again.
-
-        Raises:
-            UserError: the unfinished work has stood still meanwhile, more than once.
-        """
-        from submitit.helpers import DelayedSubmission
-
-        announce_end()  # submitit calls sys.exit after this
-        now = growth(self.task.grows)
-        self.attempts = 0 if now > self.grown else self.attempts + 1
-        self.grown = now
-        if self.attempts < _ATTEMPTS:
-            return DelayedSubmission(self)
-        raise UserError(
-            f"preempted, or out of time, {self.attempts} times without getting on; ask for more "
-            "time for it: `time` in the file of --launcher-options, or under `overrides` there"
-        )
 
 
 @dataclass(slots=True)
@@ -101,7 +54,7 @@ class SlurmLauncher:
         UserError: submitit or Slurm are not installed here.
     """
 
-    programs: ClassVar[tuple[str, ...]] = ("sbatch", "squeue", "scancel", "scontrol", "srun")
+    programs: ClassVar[tuple[str, ...]] = slurm_programs.PROGRAMS
 
     def __init__(
         self,
@@ -197,7 +150,7 @@ class SlurmLauncher:
             state: of it, by Slurm; empty if that does not know it.
             node: where it runs.
         """
-        where, outcome = f"job {job.number}", self._outcome(job.number)
+        where, outcome = f"job {job.number}", outcome_of(self.folder, job.number)
         if isinstance(outcome, str):
             return Change(job.task, State.FAILED, where, f"{where}: {outcome}")
         if outcome is not None:
@@ -207,17 +160,17 @@ class SlurmLauncher:
             return Change(job.task, ended, where, reason, code=code, result=result)
         if state:
             job.gone_since = None
-            now = State.RUNNING if state in _RUNNING else State.WAITING
+            now = State.RUNNING if state in slurm_programs.RUNNING else State.WAITING
             place = f"{where} on {node}" if node else where
             return None if now is job.state else Change(job.task, now, place)
         job.gone_since = job.gone_since or time.monotonic()
         if time.monotonic() - job.gone_since < self.grace:
             return None
         ending = self.ending(job.number)
-        if ending in _ALIVE:  # squeue has not told
+        if ending in slurm_programs.ALIVE:  # squeue has not told
             return None
         reason = f"{where} ended as {ending}, and left no result"
-        job.is_lost = ending in _LOST and self._may_go_on(job.task)
+        job.is_lost = ending in slurm_programs.LOST and self._may_go_on(job.task)
         return Change(job.task, State.WAITING if job.is_lost else State.FAILED, where, reason)
 
     def _may_go_on(self, task: Task) -> bool:
@@ -329,55 +282,19 @@ class SlurmLauncher:
         Raises:
             UserError: Slurm does not answer.
         """
-        return _queue()
+        return slurm_programs.queue()
 
     def submit(self, tasks: Sequence[Task]) -> Iterator[dict[str, str]]:
-        """Submit tasks, in arrays of equal options that are no larger than the cluster takes; gives
-        the jobs of each array, by the keys of their tasks.
-        """
-        import submitit
-        from submitit.core.utils import FailedJobError, FailedSubmissionError
-
-        most = _array_size()
-        for parameters, group in _grouped(tasks, self.options):
-            for batch in _cut(group, most):
-                executor = submitit.SlurmExecutor(self.folder, max_num_timeout=_WITHOUT_LIMIT)
-                executor.update_parameters(job_name="genbench", **parameters)
-                try:
-                    submitted = executor.submit_array([Remote(task) for task in batch])
-                except (FailedJobError, FailedSubmissionError) as error:
-                    whose = ", ".join(task.key for task in batch[:3])
-                    told = " ".join(str(error).split())
-                    raise UserError(
-                        f"Slurm does not take the jobs of {whose} and so on, {len(batch)} in all: "
-                        f"{told}; change --launcher-options"
-                    ) from error
-                yield {task.key: job.job_id for task, job in zip(batch, submitted, strict=True)}
-
-    def _outcome(self, job: str) -> tuple[int, object] | str | None:
-        """The exit code and the result that a job has left, or why it failed outside of its task;
-        None if it has not ended.
-        """
-        from submitit.core.utils import JobPaths, pickle_load
-
-        path = JobPaths(self.folder, job_id=job, task_id=0).result_pickle
-        if not path.is_file():
-            return None
-        with contextlib.suppress(EOFError, OSError, ValueError):
-            outcome, value = pickle_load(path)
-            return (int(value[0]), value[1]) if outcome == "success" else _last_line(value)
-        return None
+        """Submit tasks; gives the jobs of each array, by the keys of their tasks."""
+        return submitted(self.folder, tasks, self.options, most=slurm_programs.array_size())
 
     def ending(self, job: str) -> str:
-        """How a job ended that has left no result, in Slurm's words: ``OUT_OF_MEMORY``."""
-        done = _run("scontrol", "--oneliner", "show", "job", job)
-        found = re.search(r"\bJobState=(\w+)", done.stdout)
-        return found[1] if found else "unknown to Slurm"
+        """How a job ended that has left no result: ``OUT_OF_MEMORY``."""
+        return slurm_programs.ending(job)
 
     def cancel(self, jobs: Sequence[str]) -> None:
         """Cancel jobs, elements of arrays each, and no other element."""
-        for batch in _cut(jobs, 500):
-            subprocess.run(["scancel", *batch], check=False)
+        slurm_programs.cancel(jobs)
 
     def _stopped(self, jobs: Sequence[str], *, leave: bool = False) -> None:
         """Leave jobs or cancel them, and say so."""
@@ -393,68 +310,6 @@ class SlurmLauncher:
         print(told, file=sys.stderr, flush=True)
 
 
-def _last_line(trace: object) -> str:
-    """Of a traceback: the error."""
-    lines = [line for line in str(trace).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "failed without a word"
-
-
 def _arrays(jobs: Sequence[str]) -> list[str]:
     """The numbers of arrays, of which jobs are elements."""
     return sorted({job.partition("_")[0] for job in jobs})
-
-
-def _grouped(
-    tasks: Sequence[Task], options: Callable[[str], SlurmOptions]
-) -> Iterator[tuple[dict[str, Any], list[Task]]]:
-    """Tasks of equal options, in their order."""
-    groups: dict[str, tuple[dict[str, Any], list[Task]]] = {}
-    for task in tasks:
-        parameters = options(task.key).parameters()
-        label = json.dumps(parameters, sort_keys=True)
-        groups.setdefault(label, (parameters, []))[1].append(task)
-    yield from groups.values()
-
-
-def _cut(whole: Sequence[_T], most: int) -> Iterator[Sequence[_T]]:
-    for first in range(0, len(whole), most):
-        yield whole[first : first + most]
-
-
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's programs.
-
-    Raises:
-        UserError: it has not answered for two minutes, or cannot be run.
-    """
-    try:
-        return subprocess.run(
-            command, capture_output=True, encoding="utf-8", check=False, timeout=120
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UserError(f"{command[0]} does not answer: {error}") from error
-
-
-def _queue() -> dict[str, tuple[str, str]]:
-    """State and node of this user's jobs, an element of an array each, by their number.
-
-    Raises:
-        UserError: Slurm does not answer; says what it says.
-    """
-    done = _run("squeue", "--me", "--noheader", "--array", "--format", "%i|%T|%N")
-    if done.returncode != 0:
-        raise UserError(f"squeue does not answer: {done.stderr.strip()}")
-    found = {}
-    for line in done.stdout.splitlines():
-        job, _, rest = line.partition("|")
-        state, _, node = rest.partition("|")
-        found[job.strip()] = state.strip(), node.strip()
-    return found
-
-
-def _array_size() -> int:
-    """The largest array that the cluster takes."""
-    done = _run("scontrol", "show", "config")
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
-    # The largest index is one less.
-    return max(1, (int(found[1]) if found else _ARRAY) - 1)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from genbench.launchers.base import Task
-from genbench.launchers.slurm import Remote, SlurmLauncher
+from genbench.launchers.slurm import SlurmLauncher
+from genbench.launchers.slurm_jobs import Remote
 from genbench.launchers.slurm_options import SlurmOptions
 
 __all__ = ["SlurmRehearsal"]
