@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ import yaml
 
 from genbench.config.load import load_params
 from tests.params_factory import dump, written_entry
+from tests.projects import Project, environment
 from tests.trees import REPOSITORY, copy_tree
 
-__all__ = ["ENTRIES", "GENBENCH", "ClusterProject", "make", "wait_for"]
+__all__ = ["ENTRIES", "ClusterProject", "make", "wait_for"]
 
-GENBENCH = str(Path(sys.executable).parent / "genbench")
 ENTRIES = {"pixel_marginals": 0, "made": 1500, "vae": 600, "hinge_gan": 20}
 """Steps of training: those of `made` take ten seconds or so of one core, and more with the first of
 everything.
@@ -29,29 +28,8 @@ everything.
 
 
 @dataclass(frozen=True)
-class ClusterProject:
+class ClusterProject(Project):
     """The project."""
-
-    root: Path
-    env: dict[str, str]
-
-    def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run a program here."""
-        return subprocess.run(
-            command, cwd=self.root, env=self.env | more, capture_output=True, text=True, check=False
-        )
-
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
-        """Start `genbench run` here."""
-        return subprocess.Popen(
-            [GENBENCH, "run", "--profile", "smoke", *arguments],
-            cwd=self.root,
-            env=self.env | more,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
 
     def copy(self, root: Path) -> ClusterProject:
         """The same project with the data sets and their features, and without what was made of
@@ -77,26 +55,14 @@ class ClusterProject:
 
     def is_settled(self) -> bool:
         """Whether DVC has nothing to do."""
-        done = self.run(sys.executable, "-m", "dvc", "status", "profiles/smoke/dvc.yaml")
-        return "up to date" in done.stdout
+        return "up to date" in self.dvc("status", "profiles/smoke/dvc.yaml")
 
 
 def _in(root: Path) -> ClusterProject:
-    env = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("GIT_", "DVC_", "GENBENCH_", "MLFLOW_TRACKING", "SLURM_", "RAY_"))
-    }
+    more = {"GENBENCH_CHECKPOINT_SECONDS": "1"}
     if mirror := os.environ.get("GENBENCH_MIRROR"):
-        env["GENBENCH_MIRROR"] = str(Path(mirror).resolve())
-    env |= {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
-        "PYTHONPATH": str(root),
-        "DVC_SITE_CACHE_DIR": f"{root}-site",
-        "DVC_NO_ANALYTICS": "1",
-        "GENBENCH_CHECKPOINT_SECONDS": "1",
-    }
-    return ClusterProject(root, env)
+        more["GENBENCH_MIRROR"] = str(Path(mirror).resolve())
+    return ClusterProject(root, environment(root, **more))
 
 
 def make(root: Path) -> ClusterProject:

@@ -5,10 +5,7 @@ of what it was given, so that a run takes no time, and what comes out tells what
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +16,11 @@ from genbench.config.load import load_params
 from genbench.config.params import Params
 from genbench.config.stages import STAGES
 from tests.params_factory import dump, written_protocol
+from tests.projects import Project, environment
 
-__all__ = ["GENBENCH", "StandIns", "make"]
+__all__ = ["StandIns", "make"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-GENBENCH = str(Path(sys.executable).parent / "genbench")
 
 STAGE = '''
 """A stand-in."""
@@ -89,39 +86,8 @@ def run(params, **options):
 
 
 @dataclass(frozen=True)
-class StandIns:
+class StandIns(Project):
     """The project."""
-
-    root: Path
-    env: dict[str, str]
-
-    def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run a program here."""
-        return subprocess.run(
-            command, cwd=self.root, env=self.env | more, capture_output=True, text=True, check=False
-        )
-
-    def start(self, *command: str, **more: str) -> subprocess.Popen[str]:
-        """Start a program here, in a session of its own."""
-        return subprocess.Popen(
-            command,
-            cwd=self.root,
-            env=self.env | more,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def genbench(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run our command line here."""
-        return self.run(GENBENCH, *arguments, **more)
-
-    def dvc(self, *arguments: str) -> str:
-        """Run DVC here; what it says."""
-        done = self.run(sys.executable, "-m", "dvc", *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
     @property
     def params(self) -> Params:
@@ -169,6 +135,7 @@ def make(folder: Path, entries: tuple[str, ...] = ("one", "two", "three")) -> St
             (root / "pipelines" / f"{name}.py").write_text(source)
     (root / "pipelines" / "report.py").write_text(REPORT)
     (root / "pipelines" / "track.py").write_text(TRACK)
+    _import_less(root / "genbench" / "launchers" / "local.py")
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(REPOSITORY / name, root / name)
     (root / "profiles").mkdir()
@@ -188,21 +155,19 @@ def make(folder: Path, entries: tuple[str, ...] = ("one", "two", "three")) -> St
     }
     (root / "params.yaml").write_text(dump(params))
     (root / "board").write_text(json.dumps({"missing": []}))
-    env = {
-        k: v
-        for k, v in os.environ.items()
-        if not k.startswith(("GIT_", "DVC_", "GENBENCH_", "MLFLOW_TRACKING"))
-    }
-    env |= {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
-        "PYTHONPATH": str(root),
-        "DVC_NO_ANALYTICS": "1",
-        "DVC_SITE_CACHE_DIR": str(folder / "site"),
-    }
-    made = StandIns(root, env)
+    made = StandIns(root, environment(root))
     assert made.run("git", "init", "--quiet").returncode == 0
     (root / ".dvc").mkdir()
     (root / ".dvc" / "config").write_text(
         "[core]\n    analytics = false\n    check_update = false\n"
     )
     return made
+
+
+def _import_less(local: Path) -> None:
+    """Leave the libraries out that the launcher imports first, which no stand-in needs."""
+    source = local.read_text()
+    begin, name = source.index("_LIBRARIES = ["), '"genbench.processes.with_parent"'
+    end = source.index("]", begin)
+    assert name in source[begin:end]
+    local.write_text(f"{source[:begin]}_LIBRARIES = [{name}{source[end:]}")

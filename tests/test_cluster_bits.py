@@ -19,9 +19,11 @@ import pytest
 
 from genbench.data.splits import Dataset
 from tests import slurm_cluster
-from tests.cluster_project import GENBENCH, ClusterProject, make, wait_for
+from tests.cluster_project import ClusterProject, make, wait_for
+from tests.projects import GENBENCH
 from tests.slurm_cluster import SlurmCluster
 
+RUN = ("run", "--profile", "smoke")
 NO_SLURM = slurm_cluster.why_not() or (
     "" if importlib.util.find_spec("submitit") else "submitit is not installed (genbench[slurm])"
 )
@@ -41,7 +43,7 @@ def slurm() -> Iterator[SlurmCluster]:
 def here(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset) -> ClusterProject:
     """The project after a run of its own, one entry at a time."""
     project = make(tmp_path_factory.mktemp("here") / "project")
-    done = project.run(GENBENCH, "run", "--profile", "smoke", "--jobs", "1")
+    done = project.genbench(*RUN, "--jobs", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 
@@ -68,7 +70,7 @@ def test_bits_are_the_same_though_a_node_dies_and_a_job_is_preempted(
     here: ClusterProject, slurm: SlurmCluster, tmp_path: Path
 ) -> None:
     there = here.copy(tmp_path / "there")
-    run = there.start(*on_slurm(there, slurm))
+    run = there.start(GENBENCH, *RUN, *on_slurm(there, slurm))
 
     def state(entry: str) -> tuple[str, str]:
         return slurm.jobs().get(job_of(there, entry), ("", ""))
@@ -91,7 +93,7 @@ def test_bits_are_the_same_though_a_node_dies_and_a_job_is_preempted(
     said = run.communicate()[0]
     slurm.start_node(node)
     assert run.returncode == 0, said
-    compared = there.run(GENBENCH, "diff", str(here.root), str(there.root), "--profile", "smoke")
+    compared = there.genbench("diff", str(here.root), str(there.root), "--profile", "smoke")
     assert compared.returncode == 0, compared.stdout
     assert there.is_settled()
 
@@ -101,15 +103,15 @@ def test_doctor_says_what_is_missing(
     here: ClusterProject, slurm: SlurmCluster, tmp_path: Path
 ) -> None:
     on_slurm(here, slurm)
-    command = (GENBENCH, "doctor", "--profile", "smoke", "--launcher", "slurm")
-    fine = here.run(*command, "--launcher-options", "slurm.yaml").stdout
+    command = ("doctor", "--profile", "smoke", "--launcher", "slurm")
+    fine = here.genbench(*command, "--launcher-options", "slurm.yaml").stdout
     assert "ok    slurm" in fine
     assert "ok    options" in fine
     (here.root / "wrong.yaml").write_text("partition: nowhere")
-    wrong = here.run(*command, "--launcher-options", "wrong.yaml").stdout
+    wrong = here.genbench(*command, "--launcher-options", "wrong.yaml").stdout
     assert "fail  options      Slurm takes no job of pixel_marginals and 3 more: " in wrong
     assert "nvalid partition" in wrong
-    gone = here.run(*command, PATH=str(Path(sys.executable).parent)).stdout
+    gone = here.genbench(*command, PATH=str(Path(sys.executable).parent)).stdout
     assert "fail  slurm        not on PATH: sbatch" in gone
 
 
@@ -125,7 +127,7 @@ def test_bits_are_the_same_though_a_node_of_ray_is_lost(
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         cluster.wait_for_nodes()
-        run = there.start("--launcher", "ray", "--address", cluster.address)
+        run = there.start(GENBENCH, *RUN, "--launcher", "ray", "--address", cluster.address)
         wait_for(lambda: bool(there.unfinished("made")), "a checkpoint of made", run)
         process = worker(there, "made")
         (lost,) = (node for node in nodes if raylet(node) in {p.pid for p in process.parents()})
@@ -136,7 +138,7 @@ def test_bits_are_the_same_though_a_node_of_ray_is_lost(
     finally:
         cluster.shutdown()
     assert run.returncode == 0, said
-    compared = there.run(GENBENCH, "diff", str(here.root), str(there.root), "--profile", "smoke")
+    compared = there.genbench("diff", str(here.root), str(there.root), "--profile", "smoke")
     assert compared.returncode == 0, compared.stdout
     assert there.is_settled()
 

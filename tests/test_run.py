@@ -19,7 +19,8 @@ import yaml
 
 from genbench.config.stages import ENTRY_STAGES
 from tests.params_factory import dump
-from tests.stand_ins import GENBENCH, StandIns, make
+from tests.projects import GENBENCH
+from tests.stand_ins import StandIns, make
 
 SHARED = ["prepare mnist", "features mnist"]
 WHOLE = {f"{stage} {entry}" for stage in ENTRY_STAGES for entry in ("one", "two", "three")}

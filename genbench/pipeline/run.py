@@ -205,17 +205,15 @@ def _last(params: Params, stages: Sequence[str], *, forced: bool) -> int:
 
     Arguments:
         params: the profile.
-        stages: which of them.
+        stages: the report, and what is made of it.
         forced: write the report though DVC sees no reason: why a stage failed is in ``.status/``,
             which is no dependency of it.
     """
-    if forced or _changed(params, stages):
-        for stage in stages:
-            always = ["-f"] if forced and stage == "report" else []
-            code = repro(params.root, [*always, "-s", target(params, stage)])
-            if code != 0:
-                return code
-    return 0
+    report, *rest = (target(params, stage) for stage in stages)
+    if forced:
+        code = repro(params.root, ["-f", "-s", report])
+        return code if code != 0 or not rest else repro(params.root, ["-s", *rest])
+    return repro(params.root, ["-s", report, *rest]) if _changed(params, stages) else 0
 
 
 def _tell(params: Params, names: Sequence[str]) -> None:
