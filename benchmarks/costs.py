@@ -24,7 +24,7 @@ from genbench.hardware.kind import in_words, kind_of
 from genbench.hardware.precision import resolve
 from genbench.hardware.speed import speeds
 from genbench.pipeline.costs import read_costs
-from genbench.pipeline.estimate import whole
+from genbench.pipeline.pending import whole
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,6 +15,7 @@ from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.files import write_json
 from genbench.pipeline import estimate as estimating
+from genbench.pipeline import pending
 from genbench.pipeline.costs import read_costs, record_cost
 from genbench.pipeline.estimate import (
     REFERENCE,
@@ -24,9 +25,8 @@ from genbench.pipeline.estimate import (
     how_long,
     in_order,
     makespan,
-    stages_to_run,
-    whole,
 )
+from genbench.pipeline.pending import stages_to_run, whole
 from genbench.pipeline.stage_runner import call_stage
 
 SPEEDS = {"float32": {"convolution": 100.0, "matrix_product": 100.0}}
@@ -60,7 +60,7 @@ def finish(params: Params) -> None:
         ]
         deps += [
             {"path": f"{other}.out", "hash": "md5", "md5": "0"}
-            for other in estimating._before(params, stage, key)
+            for other in pending._before(params, stage, key)
         ]
         out = params.root / f"{(stage, key)}.out"
         out.touch()
@@ -218,7 +218,7 @@ def test_work_that_went_on_and_stages_that_take_no_time_leave_no_cost(few: Param
 def test_the_sentence_says_what_how_long_and_why(
     few: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimating, "speeds", lambda threads: SPEEDS)
+    monkeypatch.setattr(estimating, "Speeds", lambda threads: SPEEDS)
     assert "how long that takes is not known" in forecast(few).text
     reference(few, float32=costs_of(600.0, *(f"{stage}@{key}" for stage, key in whole(few))))
     said = forecast(few).text
@@ -234,7 +234,7 @@ def test_the_sentence_says_what_how_long_and_why(
 
 
 def test_entries_at_once_share_the_time(few: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimating, "speeds", lambda threads: SPEEDS)
+    monkeypatch.setattr(estimating, "Speeds", lambda threads: SPEEDS)
     reference(few, float32=costs_of(600.0, *(f"{stage}@{key}" for stage, key in whole(few))))
     alone, both = forecast(few), forecast(few, at_once=2)
     assert alone.seconds == both.seconds == dict.fromkeys(whole(few), 600.0)

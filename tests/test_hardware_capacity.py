@@ -124,6 +124,22 @@ def test_speeds_are_those_of_the_precisions_that_are_native(
     assert found["float32"]["convolution"] == pytest.approx(6 * 8 * 784 * 32 * 64 * 9 / 1e9)
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_speeds_are_measured_when_they_are_asked_for(
+    native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    found = {"float32": {"convolution": 1.0}} | ({"bfloat16": {}} if native else {})
+    monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: native)
+    monkeypatch.setattr(speed, "speeds", lambda threads: measured.append(threads) or found)
+    lazy = speed.Speeds(3)
+    assert list(lazy) == list(found)
+    assert ("bfloat16" in lazy) == native
+    assert not measured
+    assert dict(lazy) == found
+    assert measured == [3]
+
+
 def test_emulated_speeds_are_measured_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_cpu_computes_bfloat16", lambda: False)
     monkeypatch.setattr(speed, "shortest", lambda work: 1.0)

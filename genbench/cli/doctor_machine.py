@@ -119,7 +119,8 @@ def speed(params: Params, profiles: Sequence[Params]) -> Iterator[Check]:
 
     from genbench.hardware.precision import computes_bfloat16
     from genbench.hardware.speed import speeds
-    from genbench.pipeline.estimate import how_long, reference, whole
+    from genbench.pipeline.estimate import how_long, reference
+    from genbench.pipeline.pending import whole
 
     own = speeds(params.compute.threads, emulated=True)
     native = computes_bfloat16(torch.device("cpu"))

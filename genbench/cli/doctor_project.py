@@ -47,8 +47,8 @@ def dvc_files(root: Path) -> Iterator[Check]:
 
 def outputs(params: Params) -> Iterator[Check]:
     """Outputs that DVC takes for what they were, on a disk that loses bits."""
-    from genbench.pipeline.estimate import whole
     from genbench.pipeline.integrity import damaged_outputs
+    from genbench.pipeline.pending import whole
 
     stages = [f"{stage}@{key}" for stage, key in whole(params)]
     changed, unreadable = damaged_outputs(params.root, params.profile, stages)

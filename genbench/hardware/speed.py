@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["relative_time", "shortest", "speeds"]
+__all__ = ["Speeds", "relative_time", "shortest", "speeds"]
 
 
 def speeds(threads: int, *, emulated: bool = False) -> dict[str, dict[str, float]]:
@@ -35,6 +35,39 @@ def speeds(threads: int, *, emulated: bool = False) -> dict[str, dict[str, float
     finally:
         torch.set_num_threads(before)
     return result
+
+
+class Speeds(Mapping[str, Mapping[str, float]]):
+    """:func:`speeds`, measured when a speed is first asked for: which precisions there are is known
+    without.
+
+    Arguments:
+        threads: of the CPU.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._found: Mapping[str, Mapping[str, float]] = {}
+
+    def __getitem__(self, precision: str) -> Mapping[str, float]:
+        if precision not in self:
+            raise KeyError(precision)
+        self._found = self._found or speeds(self._threads)
+        return self._found[precision]
+
+    def __contains__(self, precision: object) -> bool:
+        return precision in list(self)
+
+    def __iter__(self) -> Iterator[str]:
+        import torch
+
+        from genbench.hardware.precision import computes_bfloat16
+
+        native = computes_bfloat16(torch.device("cpu"))
+        yield from ("float32", "bfloat16") if native else ("float32",)
+
+    def __len__(self) -> int:
+        return len(list(self))
 
 
 def _speeds_in(dtype: torch.dtype, *, edge: int) -> dict[str, float]:

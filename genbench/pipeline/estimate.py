@@ -6,7 +6,6 @@ reference machine, scaled by how fast both compute.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,12 @@ from typing import Any
 
 from genbench.config.layout import Layout
 from genbench.config.params import Params
-from genbench.config.stages import DATASET_STAGES, ENTRY_STAGES, STAGES, before
-from genbench.files import as_json, read_json
+from genbench.config.stages import ENTRY_STAGES, STAGES
+from genbench.files import read_json
 from genbench.hardware.kind import in_words, kind_of
-from genbench.hardware.speed import relative_time, speeds
+from genbench.hardware.speed import Speeds, relative_time
 from genbench.pipeline.costs import read_costs
-from genbench.pipeline.dvc_lock import files_in, stages_in
-from genbench.pipeline.fingerprints import fingerprint_files
+from genbench.pipeline.pending import Stage, fingerprint_md5s, stages_to_run, whole
 
 __all__ = [
     "REFERENCE",
@@ -34,8 +32,6 @@ __all__ = [
     "in_order",
     "makespan",
     "reference",
-    "stages_to_run",
-    "whole",
 ]
 
 REFERENCE = Path("benchmarks") / "results" / "costs.json"
@@ -44,9 +40,6 @@ REFERENCE = Path("benchmarks") / "results" / "costs.json"
 
 SECONDS_PER_ENTRY = 1.0
 """What the start of a process and DVC's books take for each entry, beside its stages."""
-
-Stage = tuple[str, str]
-"""Name and key: an entry, or a data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,84 +68,6 @@ class Estimate:
         return len(self.each)
 
 
-def whole(params: Params, names: Collection[str] | None = None) -> list[Stage]:
-    """All stages of a profile that take time, or those of some of its entries with what they need,
-    in the order of a run.
-    """
-    entries = [entry for entry in params.entries.values() if names is None or entry.name in names]
-    datasets = [name for name in params.datasets if any(entry.dataset == name for entry in entries)]
-    shared = [(stage, name) for stage in DATASET_STAGES for name in datasets]
-    return shared + [(stage, entry.name) for entry in entries for stage in ENTRY_STAGES]
-
-
-def stages_to_run(
-    params: Params,
-    names: Collection[str] | None = None,
-    *,
-    now: Mapping[Path, Any] | None = None,
-) -> list[Stage]:
-    """The stages of :func:`whole` that are not up to date, as far as dvc.lock and the fingerprints
-    tell.
-
-    One is up to date if dvc.lock has it with its present fingerprint and with the outputs of other
-    stages as the lock has those, if its own outputs exist, and if the stages that it reads from are
-    up to date. DVC also compares the files' content, and may find results in its cache.
-
-    Arguments:
-        params: the profile.
-        names: which entries; None for all.
-        now: its :func:`genbench.pipeline.fingerprints.fingerprint_files`; None to make them.
-    """
-    layout = Layout.of(params)
-    recorded, md5s = stages_in(layout.dvc_lock), _fingerprints(params, now)
-    made = {
-        out.get("path"): out.get("md5")
-        for stage in recorded.values()
-        for out in files_in(stage, "outs")
-    }
-    stale: set[Stage] = set()
-    for stage, key in whole(params, names):
-        fingerprint = layout.fingerprint(key, stage)
-        own = fingerprint.relative_to(params.root).as_posix(), md5s[fingerprint]
-        lock = recorded.get(f"{stage}@{key}")
-        is_current = _is_current(params.root, lock, own, made)
-        if not is_current or not stale.isdisjoint(_before(params, stage, key)):
-            stale.add((stage, key))
-    return [stage for stage in whole(params, names) if stage in stale]
-
-
-def _before(params: Params, stage: str, key: str) -> list[Stage]:
-    """The stages whose outputs a stage reads, each with its entry or data set."""
-    dataset = params.entries[key].dataset if STAGES[stage].per == "entry" else key
-    return [(name, key if STAGES[name].per == "entry" else dataset) for name in before(stage)]
-
-
-def _fingerprints(params: Params, now: Mapping[Path, Any] | None = None) -> dict[Path, str]:
-    """Fingerprint → the MD5 that DVC gives its file, whether that is written or not."""
-    return {
-        path: hashlib.md5(as_json(content).encode(), usedforsecurity=False).hexdigest()
-        for path, content in (fingerprint_files(params) if now is None else now).items()
-    }
-
-
-def _is_current(root: Path, recorded: Any, own: tuple[str, str], made: Mapping[Any, Any]) -> bool:
-    """Whether what dvc.lock says of a stage is still so.
-
-    Arguments:
-        root: the project.
-        recorded: what dvc.lock says of it; None if nothing.
-        own: path and MD5 of its fingerprint.
-        made: path → MD5 of all outputs in dvc.lock.
-    """
-    deps = {dep.get("path"): dep.get("md5") for dep in files_in(recorded, "deps")}
-    outs = [out.get("path") for out in files_in(recorded, "outs")]
-    path, md5 = own
-    if not outs or deps.get(path) != md5:
-        return False
-    same = all(made[path] == md5 for path, md5 in deps.items() if path in made)
-    return same and all((root / str(out)).exists() for out in outs)
-
-
 def estimate(
     params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, Mapping[str, float]]
 ) -> Estimate:
@@ -165,21 +80,28 @@ def estimate(
             it computes natively.
     """
     measured = _own_costs(params)
-    recorded = reference(params, "bfloat16" if "bfloat16" in own_speeds else "float32")
-    theirs: Mapping[str, float] = {}
-    scale = 0.0
-    if recorded is not None:
-        precision = recorded["precision"]
-        scale = relative_time(own_speeds[precision], recorded["speeds"][precision])
-        theirs = recorded["seconds"]
-    each = {}
-    for stage, key in stages:
-        if (stage, key) in measured:
-            each[stage, key] = measured[stage, key]
-        elif f"{stage}@{key}" in theirs:
-            each[stage, key] = scale * theirs[f"{stage}@{key}"]
+    scaled = _scaled(params, [stage for stage in stages if stage not in measured], own_speeds)
+    each = {
+        stage: known[stage] for known in (measured, scaled) for stage in stages if stage in known
+    }
     unknown = tuple(stage for stage in stages if stage not in each)
     return Estimate(each, unknown, sum(stage in measured for stage in stages))
+
+
+def _scaled(
+    params: Params, stages: Sequence[Stage], own_speeds: Mapping[str, Mapping[str, float]]
+) -> dict[Stage, float]:
+    """Seconds of those stages that the reference machine has run, scaled to this one. How fast that
+    is takes seconds to measure, and is asked only if there are any.
+    """
+    recorded = reference(params, "bfloat16" if "bfloat16" in own_speeds else "float32")
+    theirs = {} if recorded is None else recorded["seconds"]
+    known = [(stage, key) for stage, key in stages if f"{stage}@{key}" in theirs]
+    if recorded is None or not known:
+        return {}
+    precision = recorded["precision"]
+    scale = relative_time(own_speeds[precision], recorded["speeds"][precision])
+    return {(stage, key): scale * theirs[f"{stage}@{key}"] for stage, key in known}
 
 
 def _own_costs(params: Params) -> dict[Stage, float]:
@@ -189,7 +111,7 @@ def _own_costs(params: Params) -> dict[Stage, float]:
     lines = read_costs(params)
     if not lines:
         return {}  # fingerprints take a second
-    layout, now = Layout.of(params), _fingerprints(params)
+    layout, now = Layout.of(params), fingerprint_md5s(params)
     kind, result = _kind(params), {}
     for line in lines:
         stage, key = line["stage"], line["key"]
@@ -258,7 +180,7 @@ def forecast(
         return Forecast(
             stages, {}, f"{begin}, on {params.compute.device}; how long that takes is not known"
         )
-    own_speeds = speeds(params.compute.threads)
+    own_speeds = Speeds(params.compute.threads)
     found = estimate(params, stages, own_speeds)
     told = how_long(params, stages, own_speeds, found=found, at_once=at_once)
     return Forecast(stages, found.each, f"{begin}, {told}")

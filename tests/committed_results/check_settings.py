@@ -14,7 +14,8 @@ from genbench.base import DataSpec
 from genbench.config.load import load_params
 from genbench.files import read_json
 from genbench.models.real_nvp import RealNVP
-from genbench.pipeline.estimate import REFERENCE, whole
+from genbench.pipeline.estimate import REFERENCE
+from genbench.pipeline.pending import whole
 from tests.golden import settings
 from tests.params_factory import written_entry
 from tests.test_bijections import assert_leads_back
