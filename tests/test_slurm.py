@@ -133,6 +133,27 @@ def test_what_is_left_is_adopted_and_not_submitted_again(
     assert (last.state, last.result) == (State.FINISHED, "the first one")
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_what_was_submitted_in_the_instant_of_a_kill_is_adopted(
+    launcher: SlurmLauncher, cluster: SlurmCluster, tmp_path: Path, number: int
+) -> None:
+    """Slurm has taken the array, and who submitted it could not yet note its number."""
+    paths = {f"t{i}": tmp_path / f"go{i}" for i in range(number)}
+    tasks = [Task(key, linger, (str(path),), fingerprint=key) for key, path in paths.items()]
+    next(launcher.submit(tasks))  # the generator does not go on
+    jobs = set(cluster.jobs())
+    assert len(jobs) == number
+    assert not (tmp_path / "jobs" / "jobs.json").exists()
+    changes = launcher_in(tmp_path, leave=True).launch(tasks)
+    next(changes)
+    assert set(cluster.jobs()) == jobs
+    for key, path in paths.items():
+        path.write_text(key)
+    last = {change.task.key: change for new in changes for change in new}
+    assert {key: change.result for key, change in last.items()} == {key: key for key in paths}
+    assert {change.where.split()[1] for change in last.values()} == jobs
+
+
 def test_of_an_array_only_what_is_out_of_date_is_cancelled(
     launcher: SlurmLauncher, cluster: SlurmCluster, tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from genbench.errors import UserError
 from genbench.files import read_json, write_json
 from genbench.launchers import slurm_programs
 from genbench.launchers.base import Change, State, Task, growth
-from genbench.launchers.slurm_jobs import outcome_of, submitted
+from genbench.launchers.slurm_jobs import half_submitted, outcome_of, submitted
 from genbench.launchers.slurm_options import SlurmOptions
 from genbench.processes.signals import undisturbed
 
@@ -206,7 +206,7 @@ class SlurmLauncher:
         """The jobs of an earlier run that are queued or running still, by the key of their task;
         those that do other work than what is to be done now are cancelled.
         """
-        known, queue = self._known(), self.queue()
+        known, queue = self._known() | half_submitted(self.folder), self.queue()
         found, other = dict[str, _Job](), []
         for task in tasks:
             number, work = known.get(task.key, ("", ""))

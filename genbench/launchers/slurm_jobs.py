@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from genbench.errors import UserError
+from genbench.files import read_json, write_json
 from genbench.launchers.base import Task, call, growth
 from genbench.launchers.slurm_options import SlurmOptions
+from genbench.launchers.slurm_programs import named
 from genbench.processes.signals import announce_end
 
-__all__ = ["Remote", "outcome_of", "submitted"]
+__all__ = ["Remote", "half_submitted", "outcome_of", "submitted"]
 
+_SUBMITTING = "submitting.json"
 _ATTEMPTS = 2  # without any growth of unfinished work before a task counts as failed
 _WITHOUT_LIMIT = 1_000_000  # of submitit's own count of timeouts
 
@@ -61,7 +65,8 @@ def submitted(
     folder: Path, tasks: Sequence[Task], options: Callable[[str], SlurmOptions], *, most: int
 ) -> Iterator[dict[str, str]]:
     """Submit tasks, in arrays of equal options; gives the jobs of each array, by the keys of their
-    tasks.
+    tasks. Which array is being submitted is kept until the next one is asked for, for
+    :func:`half_submitted`.
 
     Arguments:
         folder: for scripts, results and output of the jobs.
@@ -78,8 +83,10 @@ def submitted(
     for parameters, group in _grouped(tasks, options):
         for first in range(0, len(group), most):
             batch = group[first : first + most]
+            name = f"genbench-{secrets.token_hex(4)}"
+            write_json(folder / _SUBMITTING, {"name": name, "tasks": [_work(t) for t in batch]})
             executor = submitit.SlurmExecutor(folder, max_num_timeout=_WITHOUT_LIMIT)
-            executor.update_parameters(job_name="genbench", **parameters)
+            executor.update_parameters(job_name=name, **parameters)
             try:
                 jobs = executor.submit_array([Remote(task) for task in batch])
             except (FailedJobError, FailedSubmissionError) as error:
@@ -90,6 +97,31 @@ def submitted(
                     f"{told}; change --launcher-options"
                 ) from error
             yield {task.key: job.job_id for task, job in zip(batch, jobs, strict=True)}
+            (folder / _SUBMITTING).unlink()
+
+
+def half_submitted(folder: Path) -> dict[str, tuple[str, str]]:
+    """Job and work by the keys of tasks whose submission was cut short, as by a kill: what Slurm
+    has taken of it and has in its queue.
+
+    Raises:
+        UserError: Slurm does not answer.
+    """
+    path = folder / _SUBMITTING
+    if not path.is_file():
+        return {}
+    kept = read_json(path)
+    found = {}
+    for number in named(str(kept["name"])):
+        # A single task is no array.
+        _, _, index = number.partition("_")
+        key, work = kept["tasks"][int(index or 0)]
+        found[str(key)] = number, str(work)
+    return found
+
+
+def _work(task: Task) -> tuple[str, str]:
+    return task.key, task.fingerprint
 
 
 def outcome_of(folder: Path, job: str) -> tuple[int, object] | str | None:

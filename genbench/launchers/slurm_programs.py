@@ -8,7 +8,17 @@ from collections.abc import Sequence
 
 from genbench.errors import UserError
 
-__all__ = ["ALIVE", "LOST", "PROGRAMS", "RUNNING", "array_size", "cancel", "ending", "queue"]
+__all__ = [
+    "ALIVE",
+    "LOST",
+    "PROGRAMS",
+    "RUNNING",
+    "array_size",
+    "cancel",
+    "ending",
+    "named",
+    "queue",
+]
 
 PROGRAMS = ("sbatch", "squeue", "scancel", "scontrol", "srun")
 """What a machine that submits jobs has on its PATH."""
@@ -38,6 +48,18 @@ def queue() -> dict[str, tuple[str, str]]:
         state, _, node = rest.partition("|")
         found[job.strip()] = state.strip(), node.strip()
     return found
+
+
+def named(name: str) -> list[str]:
+    """The numbers of this user's jobs of a name, an element of an array each.
+
+    Raises:
+        UserError: Slurm does not answer.
+    """
+    done = _run("squeue", "--me", "--noheader", "--array", "--name", name, "--format", "%i")
+    if done.returncode != 0:
+        raise UserError(f"squeue does not answer: {done.stderr.strip()}")
+    return done.stdout.split()
 
 
 def array_size() -> int:
