@@ -195,14 +195,14 @@ class _Hands:
             return
         begun = time.monotonic()
         try:
-            self._note(self._ended)
+            self._note(self._ended, patient=False)
             self._ended = []
         except Exception as error:
             print(f"not noted in dvc.lock yet: {told(error)}", file=sys.stderr, flush=True)
         lasted = time.monotonic() - begun
         self._next_note = time.monotonic() + max(_BATCH_SECONDS, _SHARE * lasted)
 
-    def _note(self, chains: Sequence[Chain]) -> None:
+    def _note(self, chains: Sequence[Chain], *, patient: bool = True) -> None:
         """Tell DVC of the stages that these chains have run."""
         self._books.note(
             [
@@ -210,5 +210,6 @@ class _Hands:
                 for chain in chains
                 for stage in chain.stages
                 if read_receipt(self._params, stage, chain.entry) is not None
-            ]
+            ],
+            patient=patient,
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +58,7 @@ class Books:
         self._params, self._layout = params, Layout.of(params)
         logging.getLogger("dvc").setLevel(logging.WARNING)  # a line for each stage otherwise
         try:
-            # Somebody else may use DVC at the same time, if only to look.
-            self.repo: Any = Repo(str(params.root), _wait_for_lock=True)
+            self.repo: Any = Repo(str(params.root))
         except DvcException as error:
             raise UserError(f"DVC cannot open the project in {params.root}: {error}") from error
 
@@ -115,21 +115,46 @@ class Books:
             _note(noted)
         return Due(tuple(chains), tuple(found))
 
-    def note(self, names: Sequence[str]) -> None:
-        """Note that stages have been run, with their inputs and outputs as they are now."""
+    def note(self, names: Sequence[str], *, patient: bool = True) -> None:
+        """Note that stages have been run, with their inputs and outputs as they are now;
+        ``patient`` as for :meth:`stages`.
+        """
         if not names:
             return
-        with self.stages() as stages:
+        with self.stages(patient=patient) as stages:
             _note([stages[name] for name in names])
 
     @contextlib.contextmanager
-    def stages(self) -> Iterator[Mapping[str, Any]]:
-        """DVC's stages by name, with its lock."""
-        from dvc.repo import lock_repo
+    def stages(self, *, patient: bool = True) -> Iterator[Mapping[str, Any]]:
+        """DVC's stages by name, with its lock.
 
-        with lock_repo(self.repo):
+        Arguments:
+            patient: wait as long as another command of DVC holds that, if only to look.
+
+        Raises:
+            UserError: it is held, and this is not patient.
+        """
+        with contextlib.ExitStack() as stack:
+            self._lock(stack, patient)
             loaded = self.repo.stage.load_all(str(self._layout.dvc_file))
             yield {stage.name: stage for stage in loaded}
+
+    def _lock(self, stack: contextlib.ExitStack, patient: bool) -> None:
+        from dvc.lock import LockError
+        from dvc.repo import lock_repo
+
+        said = False
+        while True:
+            try:
+                stack.enter_context(lock_repo(self.repo))
+                return
+            except LockError as error:  # after three seconds
+                if not patient:
+                    raise UserError("another command of DVC is at work in this project") from error
+                if not said:
+                    told = "waiting for another command of DVC in this project"
+                    print(told, file=sys.stderr, flush=True)
+                    said = True
 
 
 def _note(stages: Sequence[Any]) -> None:
