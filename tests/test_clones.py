@@ -21,6 +21,7 @@ from genbench.config.stages import ENTRY_STAGES
 from genbench.errors import UserError
 from genbench.pipeline import identity
 from genbench.pipeline.identity import Identity
+from tests.projects import environment
 from tests.stand_ins import StandIns, make
 from tests.trees import REPOSITORY
 
@@ -61,18 +62,24 @@ def clone_of(project: StandIns, root: Path) -> StandIns:
     """As `git clone` makes it: with sources and parameters, without results."""
     left_out = shutil.ignore_patterns("runs", "dvc.lock", ".status", "tmp", "cache", "log")
     shutil.copytree(project.root, root, ignore=left_out)
-    env = project.env | {
-        "PYTHONPATH": str(root),
-        "DVC_SITE_CACHE_DIR": str(root.parent / root.name),
-    }
-    return StandIns(root, env)
+    return StandIns(root, environment(root))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> StandIns:
+    """A project that has what all entries share."""
+    project = make(tmp_path_factory.mktemp("clones"), ENTRIES)
+    shutil.copy(REPOSITORY / "tests" / "elsewhere.py", project.root / "elsewhere.py")
+    project.dvc("repro", "features@mnist")
+    assert project.log() == ["prepare mnist", "features mnist"]
+    return project
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    project = make(tmp_path, ENTRIES)
-    shutil.copy(REPOSITORY / "tests" / "elsewhere.py", project.root / "elsewhere.py")
-    remote = tmp_path / "remote"
+def site(prepared: StandIns, tmp_path: Path) -> Site:
+    root, remote = tmp_path / "project", tmp_path / "remote"
+    shutil.copytree(prepared.root, root, symlinks=True)
+    project = StandIns(root, environment(root))
     with (project.root / ".dvc" / "config").open("a") as config:
         config.write(f"    remote = here\n['remote \"here\"']\n    url = {remote}\n")
     return Site(
@@ -96,7 +103,7 @@ def test_clones_give_what_the_project_itself_gives(site: Site, tmp_path: Path) -
 
     done = site.run()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ran(site.project) == SHARED, "no entry runs here"
+    assert ran(site.project) == {"report", "track"}, "no entry runs here"
     first, second = (ran(clone) for clone in site.clones)
     assert first == of("one")
     assert second == of("two")
@@ -135,7 +142,6 @@ def test_a_clone_that_differs_is_refused_by_the_name_of_what_differs(site: Site)
 
 
 def test_where_there_is_no_clone_is_said(site: Site) -> None:
-    shutil.rmtree(site.clones[1].root / "dvc.yaml", ignore_errors=True)
     (site.clones[1].root / "dvc.yaml").unlink()
     assert site.run().returncode == 1
     assert f"{site.clones[1].root} on " in site.reason("two")

@@ -19,7 +19,7 @@ import yaml
 
 from genbench.config.stages import ENTRY_STAGES
 from tests.params_factory import dump
-from tests.projects import GENBENCH
+from tests.projects import GENBENCH, environment
 from tests.stand_ins import StandIns, make
 
 SHARED = ["prepare mnist", "features mnist"]
@@ -29,7 +29,7 @@ LAST = ["report", "track"]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> StandIns:
-    """A project that was run whole; tests leave it so."""
+    """A project that was run whole."""
     project = make(tmp_path_factory.mktemp("run"))
     done = project.genbench("run", "--jobs", "2")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -45,12 +45,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> StandIns:
 
 
 @pytest.fixture
-def project(finished: StandIns) -> Iterator[StandIns]:
-    """The same, without what a test left behind."""
-    finished.log()
-    yield finished
-    for name in ("broken", "deadly", "pause"):
-        (finished.root / name).unlink(missing_ok=True)
+def project(finished: StandIns, tmp_path: Path) -> Iterator[StandIns]:
+    """A copy of it."""
+    root = tmp_path / "project"
+    shutil.copytree(finished.root, root, symlinks=True)
+    yield StandIns(root, environment(root))
+    (root / "pause").unlink(missing_ok=True)  # for which processes of a failed test would wait
 
 
 def test_events_are_told_without_a_terminal(finished: StandIns) -> None:
@@ -85,12 +85,10 @@ def test_what_an_edit_can_change_runs_again(project: StandIns) -> None:
     params = yaml.safe_load(written)
     params["protocol"]["likelihood_images"][0]["images"] -= 1
     path.write_text(dump(params))
-    try:
-        assert project.genbench("run").returncode == 0
-        ran = {line for line in project.log() if " " in line}
-        assert ran == {f"score_likelihood {entry}" for entry in ("one", "two", "three")}
-    finally:
-        path.write_text(written)
+    assert project.genbench("run").returncode == 0
+    ran = {line for line in project.log() if " " in line}
+    assert ran == {f"score_likelihood {entry}" for entry in ("one", "two", "three")}
+    path.write_text(written)
     # What it was is in DVC's cache of runs.
     done = project.genbench("run")
     assert "3 stages are taken from DVC's cache" in done.stdout
@@ -124,16 +122,10 @@ def test_equal_weights_spare_what_is_made_from_them(project: StandIns) -> None:
     path = project.root / "pipelines" / "train.py"
     source = path.read_text()
     path.write_text(source + "\nUNUSED = 1\n")
-    try:
-        assert project.genbench("run").returncode == 0
-        ran = project.log()
-        assert {line for line in ran if " " in line} == {
-            f"train {e}" for e in ("one", "two", "three")
-        }
-        assert "up to date" in project.dvc("status")
-    finally:
-        path.write_text(source)
-        project.genbench("run")
+    assert project.genbench("run").returncode == 0
+    ran = project.log()
+    assert {line for line in ran if " " in line} == {f"train {e}" for e in ("one", "two", "three")}
+    assert "up to date" in project.dvc("status")
 
 
 def test_by_force_all_runs_again_from_its_beginning(project: StandIns) -> None:
@@ -155,27 +147,22 @@ def test_a_failing_stage_stops_no_other_entry_and_is_told(project: StandIns) -> 
     (project.root / "broken").write_text("sample two")
     for entry in ("one", "two"):
         project.edit(entry, seed=70)
-    try:
-        done = project.genbench("run", "--jobs", "2")
-        ran = project.log()
-        assert done.returncode == 1
-        assert "sample two: failed: no good" in done.stdout
-        assert {"score_samples one", "pictures two", "score_likelihood two", *LAST} <= set(ran)
-        assert "score_samples two" not in ran
-        status = json.loads((project.root / ".status/quick/two-sample.json").read_text())
-        assert status["error"] == "no good"
-        said = project.genbench("status").stdout
-        assert "sample two failed: no good" in said
-        (project.root / "broken").unlink()
-        assert project.genbench("run").returncode == 0
-        assert [line for line in project.log() if " " in line] == [
-            "sample two",
-            "score_samples two",
-        ]
-    finally:
-        for number, entry in enumerate(("one", "two")):
-            project.edit(entry, seed=number)
-        project.genbench("run")
+    done = project.genbench("run", "--jobs", "2")
+    ran = project.log()
+    assert done.returncode == 1
+    assert "sample two: failed: no good" in done.stdout
+    assert {"score_samples one", "pictures two", "score_likelihood two", *LAST} <= set(ran)
+    assert "score_samples two" not in ran
+    status = json.loads((project.root / ".status/quick/two-sample.json").read_text())
+    assert status["error"] == "no good"
+    said = project.genbench("status").stdout
+    assert "sample two failed: no good" in said
+    (project.root / "broken").unlink()
+    assert project.genbench("run").returncode == 0
+    assert [line for line in project.log() if " " in line] == [
+        "sample two",
+        "score_samples two",
+    ]
 
 
 def test_a_broken_model_is_named_and_the_others_go_on(project: StandIns) -> None:
@@ -183,19 +170,13 @@ def test_a_broken_model_is_named_and_the_others_go_on(project: StandIns) -> None
     path.write_text("import nothing_of_the_kind\n")
     project.edit("one", seed=79)
     project.edit("two", model="broken")
-    try:
-        done = project.genbench("run")
-        assert done.returncode == 1
-        told = "/models/broken.py:1: No module named 'nothing_of_the_kind' (model 'broken')"
-        assert told in done.stderr
-        ran = project.log()
-        assert "score_samples one" in ran
-        assert not any(line.endswith(" two") for line in ran)
-    finally:
-        path.unlink()
-        project.edit("one", seed=0)
-        project.edit("two", model="pixel_marginals")
-        project.genbench("run")
+    done = project.genbench("run")
+    assert done.returncode == 1
+    told = "/models/broken.py:1: No module named 'nothing_of_the_kind' (model 'broken')"
+    assert told in done.stderr
+    ran = project.log()
+    assert "score_samples one" in ran
+    assert not any(line.endswith(" two") for line in ran)
 
 
 def test_without_its_data_an_entry_is_left_out(project: StandIns) -> None:
@@ -204,16 +185,10 @@ def test_without_its_data_an_entry_is_left_out(project: StandIns) -> None:
     path.write_text(source + "\nEDITED = True\n")
     (project.root / "broken").write_text("features mnist")
     project.edit("one", seed=76)
-    try:
-        done = project.genbench("run")
-        assert done.returncode != 0
-        assert "features@mnist failed; entries that need it are left out" in done.stderr
-        assert not any(line.endswith(" one") for line in project.log())
-    finally:
-        path.write_text(source)
-        (project.root / "broken").unlink()
-        project.edit("one", seed=0)
-        project.genbench("run")
+    done = project.genbench("run")
+    assert done.returncode != 0
+    assert "features@mnist failed; entries that need it are left out" in done.stderr
+    assert not any(line.endswith(" one") for line in project.log())
 
 
 def test_what_is_edited_after_the_run_began_is_not_run_under_the_former_name(
@@ -222,35 +197,24 @@ def test_what_is_edited_after_the_run_began_is_not_run_under_the_former_name(
     (project.root / "pause").write_text("train one")
     for entry in ("one", "two"):
         project.edit(entry, seed=77)
-    try:
-        run = project.start(GENBENCH, "run", "--jobs", "1", "--entries", "one,two")
-        wait_for(project.root / "log", "train one")
-        project.edit("two", seed=78)
-        (project.root / "pause").unlink()
-        said = run.communicate(timeout=120)[0]
-        assert run.returncode == 1
-        assert "train of two: parameter seed changed since the run began" in said
-        assert "train two" not in project.log()
-        assert project.genbench("run").returncode == 0
-        assert "train two" in project.log()
-    finally:
-        (project.root / "pause").unlink(missing_ok=True)
-        for number, entry in enumerate(("one", "two")):
-            project.edit(entry, seed=number)
-        project.genbench("run")
+    run = project.start(GENBENCH, "run", "--jobs", "1", "--entries", "one,two")
+    wait_for(project.root / "log", "train one")
+    project.edit("two", seed=78)
+    (project.root / "pause").unlink()
+    said = run.communicate(timeout=120)[0]
+    assert run.returncode == 1
+    assert "train of two: parameter seed changed since the run began" in said
+    assert "train two" not in project.log()
+    assert project.genbench("run").returncode == 0
+    assert "train two" in project.log()
 
 
 def test_a_process_that_dies_has_a_reason(project: StandIns) -> None:
     (project.root / "deadly").write_text("train three")
     project.edit("three", seed=71)
-    try:
-        assert project.genbench("run").returncode == 1
-        status = json.loads((project.root / ".status/quick/three-train.json").read_text())
-        assert status["error"].startswith("killed by signal 9 (SIGKILL)")
-    finally:
-        (project.root / "deadly").unlink()
-        project.edit("three", seed=2)
-        project.genbench("run")
+    assert project.genbench("run").returncode == 1
+    status = json.loads((project.root / ".status/quick/three-train.json").read_text())
+    assert status["error"].startswith("killed by signal 9 (SIGKILL)")
 
 
 def wait_for(path: Path, text: str) -> None:
@@ -264,48 +228,38 @@ def wait_for(path: Path, text: str) -> None:
 def test_a_stopped_run_leaves_nobody_and_loses_nothing(project: StandIns, number: int) -> None:
     (project.root / "pause").write_text("sample one")
     project.edit("one", seed=100 + number)
-    try:
-        run = project.start(GENBENCH, "run", "--entries", "one")
-        wait_for(project.root / "log", "sample one")
-        below = psutil.Process(run.pid).children(recursive=True)
-        os.killpg(run.pid, number)
-        assert run.wait(30) in (130, 143, -number)
-        _, alive = psutil.wait_procs(below, timeout=5)
-        assert not alive
-        assert not (project.root / ".status/quick/one-sample.json").exists()
-        assert "train one" in project.log()
-        (project.root / "pause").unlink()
-        assert project.genbench("run").returncode == 0
-        assert "train one" not in project.log(), "what was done is noted"
-    finally:
-        project.edit("one", seed=0)
-        (project.root / "pause").unlink(missing_ok=True)
-        project.genbench("run")
+    run = project.start(GENBENCH, "run", "--entries", "one")
+    wait_for(project.root / "log", "sample one")
+    below = psutil.Process(run.pid).children(recursive=True)
+    os.killpg(run.pid, number)
+    assert run.wait(30) in (130, 143, -number)
+    _, alive = psutil.wait_procs(below, timeout=5)
+    assert not alive
+    assert not (project.root / ".status/quick/one-sample.json").exists()
+    assert "train one" in project.log()
+    (project.root / "pause").unlink()
+    assert project.genbench("run").returncode == 0
+    assert "train one" not in project.log(), "what was done is noted"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot ask for that")
 def test_a_killed_run_takes_its_stages_along_and_what_was_done_is_found(project: StandIns) -> None:
     (project.root / "pause").write_text("sample one")
     project.edit("one", seed=73)
-    try:
-        run = project.start(GENBENCH, "run", "--entries", "one")
-        wait_for(project.root / "log", "sample one")
-        below = psutil.Process(run.pid).children(recursive=True)
-        run.kill()
-        run.wait()
-        _, alive = psutil.wait_procs(below, timeout=10)
-        assert not alive
-        said = project.genbench("status").stdout
-        assert "1 of 5 stages, interrupted" in said
-        project.log()
-        (project.root / "pause").unlink()
-        assert project.genbench("run").returncode == 0
-        assert "train one" not in project.log(), "its receipt says that it was run"
-        assert "up to date" in project.dvc("status")
-    finally:
-        project.edit("one", seed=0)
-        (project.root / "pause").unlink(missing_ok=True)
-        project.genbench("run")
+    run = project.start(GENBENCH, "run", "--entries", "one")
+    wait_for(project.root / "log", "sample one")
+    below = psutil.Process(run.pid).children(recursive=True)
+    run.kill()
+    run.wait()
+    _, alive = psutil.wait_procs(below, timeout=10)
+    assert not alive
+    said = project.genbench("status").stdout
+    assert "1 of 5 stages, interrupted" in said
+    project.log()
+    (project.root / "pause").unlink()
+    assert project.genbench("run").returncode == 0
+    assert "train one" not in project.log(), "its receipt says that it was run"
+    assert "up to date" in project.dvc("status")
 
 
 def test_threads_are_part_of_what_a_result_depends_on(project: StandIns) -> None:
@@ -330,28 +284,22 @@ def test_two_runs_at_once_do_their_work_one_after_the_other(project: StandIns) -
     for entry in ("one", "two"):
         project.edit(entry, seed=74)
     (project.root / "pause").write_text("train one")
-    try:
-        first = project.start(GENBENCH, "run", "--entries", "one")
-        wait_for(project.root / "log", "train one")
-        second = project.start(GENBENCH, "run", "--entries", "two")
-        assert second.stdout is not None
-        told = second.stdout.readline()
-        now = json.loads((project.root / ".status" / "run.lock").read_text())
-        assert now["pid"] == first.pid
-        assert told.endswith(
-            f": waiting for genbench run --profile quick (process {first.pid} on {now['host']}, "
-            f"since {now['since']}) to end\n"
-        )
-        assert "train two" not in (project.root / "log").read_text()
-        (project.root / "pause").unlink()
-        assert (first.wait(120), second.wait(120)) == (0, 0)
-        ran = project.log()
-        assert ran.index("report") < ran.index("train two")
-    finally:
-        for number, entry in enumerate(("one", "two")):
-            project.edit(entry, seed=number)
-        (project.root / "pause").unlink(missing_ok=True)
-        project.genbench("run")
+    first = project.start(GENBENCH, "run", "--entries", "one")
+    wait_for(project.root / "log", "train one")
+    second = project.start(GENBENCH, "run", "--entries", "two")
+    assert second.stdout is not None
+    told = second.stdout.readline()
+    now = json.loads((project.root / ".status" / "run.lock").read_text())
+    assert now["pid"] == first.pid
+    assert told.endswith(
+        f": waiting for genbench run --profile quick (process {first.pid} on {now['host']}, "
+        f"since {now['since']}) to end\n"
+    )
+    assert "train two" not in (project.root / "log").read_text()
+    (project.root / "pause").unlink()
+    assert (first.wait(120), second.wait(120)) == (0, 0)
+    ran = project.log()
+    assert ran.index("report") < ran.index("train two")
 
 
 def test_a_run_mends_what_a_kill_left_of_dvcs_files_and_says_so(project: StandIns) -> None:
