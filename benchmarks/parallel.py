@@ -2,11 +2,13 @@
 thread for each entry, the same with `--jobs 1`, and one entry at a time with two threads. Chunks of
 entries by turns, each from nothing, in projects of their own.
 
-Writes benchmarks/results/parallel.json: minutes of each, their ratios, the largest memory of all
-processes of a run together, whether `--jobs 1` and `--jobs 2` have the same bits, and the seconds
-until the first entry was finished. What is done is kept in --root; the same command goes on.
+Writes benchmarks/results/parallel.json, for the profile and for some of its entries apart: minutes
+of each, their ratios, the largest memory of all processes of a run together, whether `--jobs 1` and
+`--jobs 2` have the same bits, and the seconds until the first entry was finished. What is done is
+kept in --root; the same command goes on.
 
-    python -m benchmarks.parallel --root FOLDER [--profile quick] [--chunks 4] [--alone 4]
+    python -m benchmarks.parallel --root FOLDER [--profile quick] [--entries A,B] [--chunks 4]
+                                  [--alone 4]
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from typing import Any
 
 import psutil
 
-from benchmarks.common import publish
+from benchmarks.common import RESULTS, publish
 from genbench.config.load import load_params
+from genbench.config.params import Params
 from genbench.files import read_json, write_json
 from genbench.pipeline.estimate import reference
+from genbench.pipeline.targets import match_entries
 from tests.trees import copy_tree
 
 GENBENCH = str(Path(sys.executable).parent / "genbench")
@@ -48,14 +52,13 @@ TWO_THREADS = Way("two threads", 1, 2)
 WAYS = (TWO_THREADS, TWO_AT_ONCE, ONE_THREAD)
 
 
-def in_chunks(profile: str, number: int) -> list[list[str]]:
-    """The entries of a profile in chunks that last about as long."""
-    params = load_params(profile)
+def in_chunks(params: Params, names: Sequence[str], number: int) -> list[list[str]]:
+    """Entries of a profile in chunks that last about as long."""
     costs = reference(params, "bfloat16")
     seconds = {} if costs is None else costs["seconds"]
     lasting = {
         name: sum(value for stage, value in seconds.items() if stage.endswith(f"@{name}"))
-        for name in params.entries
+        for name in names
     }
     chunks: list[list[str]] = [[] for _ in range(number)]
     for name in sorted(lasting, key=lambda name: -lasting[name]):
@@ -124,6 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--profile", default="quick")
+    parser.add_argument("--entries", help="names or wildcards; all by default")
     parser.add_argument("--chunks", type=int, default=4)
     parser.add_argument("--alone", type=int, default=4, help="chunks with `--jobs 1` and a thread")
     options = parser.parse_args(arguments)
@@ -135,7 +139,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not root.exists():
             copy_tree(root)
             subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
-    chunks = in_chunks(options.profile, options.chunks)
+    params = load_params(options.profile)
+    names = match_entries(params, options.entries)
+    chunks = in_chunks(params, names, options.chunks)
     for number, entries in enumerate(chunks):
         for way in (*WAYS[number % 3 :], *WAYS[: number % 3]):
             key = f"{number} {way.name}"
@@ -144,16 +150,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             done[key] = run(roots[way], way, options.profile, entries)
             write_json(state, done)
             print(key, done[key], flush=True)
-    _publish(done, roots, options.profile, len(chunks), options.alone)
+    which = options.profile if options.entries is None else f"{options.profile}: {options.entries}"
+    _publish(done, roots, which, len(chunks), options.alone)
 
 
 def _publish(
-    done: Mapping[str, Any], roots: Mapping[Way, Path], profile: str, chunks: int, alone: int
+    done: Mapping[str, Any], roots: Mapping[Way, Path], which: str, chunks: int, alone: int
 ) -> None:
     def total(way: Way, number: int) -> float:
         return sum(done[f"{chunk} {way.name}"]["seconds"] for chunk in range(number)) / 60
 
-    alone = min(alone, chunks)
+    alone, profile = min(alone, chunks), which.partition(":")[0]
     compared = subprocess.run(
         [GENBENCH, "diff", str(roots[ONE_THREAD]), str(roots[TWO_AT_ONCE]), "--profile", profile],
         cwd=roots[ONE_THREAD],
@@ -161,7 +168,6 @@ def _publish(
     )
     two = [value for key, value in done.items() if key.endswith(TWO_AT_ONCE.name)]
     result = {
-        "profile": profile,
         "chunks": chunks,
         "minutes": {way.name: total(way, chunks) for way in (TWO_THREADS, TWO_AT_ONCE)},
         "ratio_to_two_threads": total(TWO_AT_ONCE, chunks) / total(TWO_THREADS, chunks),
@@ -173,7 +179,10 @@ def _publish(
         "memory_mb": max(one["memory_mb"] for one in two),
         "first_seconds": done[f"0 {TWO_AT_ONCE.name}"]["first_seconds"],
     }
-    publish("parallel", list(result), [[str(value) for value in result.values()]], result)
+    path = RESULTS / "parallel.json"
+    found = (read_json(path)["found"] if path.is_file() else {}) | {which: result}
+    rows = [[name, *map(str, values.values())] for name, values in found.items()]
+    publish("parallel", ["entries", *result], rows, {"found": found})
 
 
 if __name__ == "__main__":
