@@ -88,6 +88,28 @@ def test_the_page_stands_alone(full_report: Bench) -> None:
     assert len(reader.ids) == len(set(reader.ids))
 
 
+def test_each_entry_has_an_address_and_a_family_to_be_shown_by(full_report: Bench) -> None:
+    text, rows = full_report.page(), full_report.board()["rows"]
+    groups = {row["entry"]: "controls" if row["control"] else row["family"] for row in rows}
+    assert f"<option>{'</option><option>'.join(sorted(set(groups.values())))}</option>" in text
+    for entry, group in groups.items():
+        assert f'<tr id="entry-{entry}" data-family="{group}">' in text
+    shown = re.findall(r'<figure(?: class="chart")? data-family="([^"]*)">.*?#entry-([^"]+)"', text)
+    assert {entry: group for group, entry in shown} == {
+        entry: group for entry, group in groups.items() if not entry.endswith("*")
+    }
+
+
+def test_what_is_long_is_folded(full_report: Bench) -> None:
+    text = full_report.page()
+    for name in ("pictures", "curves", "environment"):
+        section = text.partition(f'<section id="{name}">')[2].partition("</section>")[0]
+        assert section.index("<details") < section.index(
+            "<figure" if "fig" in section else "<table"
+        )
+        assert "<details open" not in section
+
+
 def test_errors_are_shown_and_not_run(full_report: Bench) -> None:
     text = full_report.page()
     assert Reader(text).scripts == 1
@@ -215,8 +237,8 @@ def test_pictures_beyond_the_budget_become_files(bench: Bench) -> None:
     run = bench.add("alpha", "alpha", bits=1.2)
     noise = np.random.default_rng(0)
     items = []
-    for i in range(40):
-        # 150 kB, as noise stays.
+    for i in range(80):
+        # Noise of sixteen greys stays 75 kB.
         write_bytes(
             run / "pictures" / f"v{i}.png", png(noise.integers(0, 256, (300, 500), dtype=np.uint8))
         )
@@ -226,9 +248,9 @@ def test_pictures_beyond_the_budget_become_files(bench: Bench) -> None:
     text = bench.page()
     assert len(text.encode()) <= MAX_BYTES
     beside = re.findall(r'src="(figures/alpha-v\d+\.png)"', text)
-    assert 0 < len(beside) < 40
+    assert 0 < len(beside) < 80
     assert all((Layout.of(bench.params).report.path / name).is_file() for name in beside)
-    assert sum(f"title {i} of alpha" in text for i in range(40)) == 40
+    assert sum(f"title {i} of alpha" in text for i in range(80)) == 80
 
 
 def test_a_page_above_its_limit_has_its_pictures_beside_it_or_is_refused(

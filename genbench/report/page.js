@@ -32,3 +32,33 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+
+// Shows one family alone: the rows, pictures and curves of the others are hidden, and groups without any.
+const family = document.getElementById("family");
+if (family) {
+  family.parentElement.hidden = false;
+  const restrict = () => {
+    for (const item of document.querySelectorAll("[data-family]")) {
+      item.hidden = family.value !== "" && item.dataset.family !== family.value;
+    }
+    for (const body of document.querySelectorAll("table.sortable tbody")) {
+      body.hidden = [...body.rows].every((row) => row.hidden || row.classList.contains("group"));
+    }
+  };
+  family.addEventListener("change", restrict);
+  restrict(); // what the browser has kept of an earlier visit
+}
+
+// An address inside of what is folded unfolds it, and one that is hidden shows everything again.
+const arrive = () => {
+  const place = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!place) return;
+  if (place.closest("[hidden]") && family) {
+    family.value = "";
+    family.dispatchEvent(new Event("change"));
+  }
+  for (let fold = place.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  place.scrollIntoView();
+};
+addEventListener("hashchange", arrive);
+arrive();

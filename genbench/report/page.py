@@ -1,8 +1,7 @@
-"""index.html: one file with everything inside, at most 4 MB."""
+"""index.html: one file with everything inside, at most 5 MB."""
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from genbench.errors import UserError
 from genbench.hardware.kind import in_words
 from genbench.pictures.picture import Picture
 from genbench.report.chart import Chart
+from genbench.report.embed import Room
 from genbench.report.published import merged, published
 from genbench.report.rows import kinds_differ, without_seeds
 from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, number, plus_minus
@@ -27,7 +27,7 @@ from genbench.results.entry import EntryResults
 
 __all__ = ["MAX_BYTES", "Material", "page"]
 
-MAX_BYTES = 4_000_000
+MAX_BYTES = 5_000_000
 
 
 @dataclass(slots=True)
@@ -45,20 +45,6 @@ class Material:
     real: dict[str, dict[str, bytes]] = field(default_factory=dict)
     curves: dict[str, Chart] = field(default_factory=dict)
     costs: dict[str, list[Chart]] = field(default_factory=dict)
-
-
-class _Budget:
-    """Embeds pictures as data URIs as long as the page stays below its size."""
-
-    def __init__(self, left: int) -> None:
-        self.left = left
-
-    def embed(self, data: bytes, kind: str) -> Markup | None:
-        uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-        if len(uri) > self.left:
-            return None
-        self.left -= len(uri)
-        return Markup(uri)  # base64 of our own making
 
 
 def page(
@@ -82,7 +68,7 @@ def page(
     Raises:
         UserError: it is above ``MAX_BYTES`` even with all pictures beside it.
     """
-    bare, _ = _render(board, entries, material, documented, _Budget(0), notice)
+    bare, _ = _render(board, entries, material, documented, Room(0), notice)
     left = MAX_BYTES - len(bare.encode())
     if left < 0:
         raise UserError(
@@ -90,7 +76,7 @@ def page(
             f"without its pictures, above its limit of {MAX_BYTES:,}; move some entries of profile "
             f"{board['profile']!r} to a profile of their own"
         )
-    return _render(board, entries, material, documented, _Budget(left), notice)
+    return _render(board, entries, material, documented, Room(left), notice)
 
 
 def _render(
@@ -98,15 +84,15 @@ def _render(
     entries: Sequence[EntryResults],
     material: Material,
     documented: Collection[str],
-    budget: _Budget,
+    room: Room,
     notice: str,
 ) -> tuple[str, list[tuple[str, bytes]]]:
     real = {
-        name: {kind: budget.embed(png, "png") for kind, png in grids.items()}
+        name: {kind: room.embed(png, "png") for kind, png in grids.items()}
         for name, grids in material.real.items()
     }
-    samples = {name: budget.embed(png, "png") for name, png in material.samples.items()}
-    pictures, spilled = _pictures(entries, budget)
+    samples = {name: room.embed(png, "png") for name, png in material.samples.items()}
+    pictures, spilled = _pictures(entries, room)
     names = dict.fromkeys(one["dataset"] for one in (*board["rows"], *board["missing"]))
     curves = {name: Markup(chart.svg) for name, chart in material.curves.items()}  # escaped there
     costs = {
@@ -138,9 +124,16 @@ def _render(
         environments=_environments(board),
         documented=documented,
         families=sorted({row["family"] for row in board["rows"]} & set(documented)),
+        family_of={row["entry"]: _group(row) for row in board["rows"]},
+        groups=sorted({_group(row) for row in board["rows"]}),
         fid=published("fid"),
     )
     return html, spilled
+
+
+def _group(row: Mapping[str, Any]) -> str:
+    """What the reader may restrict the page to: a family, or the controls."""
+    return "controls" if row["control"] else str(row["family"])
 
 
 def _resource(name: str) -> str:
@@ -159,7 +152,7 @@ def _protocol(protocol: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 
 
 def _pictures(
-    entries: Sequence[EntryResults], budget: _Budget
+    entries: Sequence[EntryResults], room: Room
 ) -> tuple[dict[str, list[tuple[Picture, str]]], list[tuple[str, bytes]]]:
     """Per entry its pictures, each with its address: the first of every entry find room before any
     second one.
@@ -171,7 +164,7 @@ def _pictures(
     spilled = []
     for name, picture in filter(None, in_turn):
         file = f"{name}-{picture.file}"
-        uri = budget.embed(picture.data, picture.file.rsplit(".", 1)[-1])
+        uri = room.embed(picture.data, picture.file.rsplit(".", 1)[-1])
         if uri is None:
             spilled.append((file, picture.data))
         addresses[name, picture.file] = uri or f"figures/{file}"
