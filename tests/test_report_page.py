@@ -95,7 +95,8 @@ def test_each_entry_has_an_address_and_a_family_to_be_shown_by(full_report: Benc
     assert f"<option>{'</option><option>'.join(sorted(set(groups.values())))}</option>" in text
     for entry, group in groups.items():
         assert f'<tr id="entry-{entry}" data-family="{group}">' in text
-    shown = re.findall(r'<figure(?: class="chart")? data-family="([^"]*)">.*?#entry-([^"]+)"', text)
+    pattern = r'<figure(?: class="chart")? data-family="([^"]*)">.*?#entry-([^"]+)"'
+    shown = re.findall(pattern, text, flags=re.DOTALL)
     assert {entry: group for group, entry in shown} == {
         entry: group for entry, group in groups.items() if not entry.endswith("*")
     }
