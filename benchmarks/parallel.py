@@ -5,7 +5,7 @@ entries by turns, each from nothing, in projects of their own.
 Writes benchmarks/results/parallel.json, for the profile and for some of its entries apart: minutes
 of each, their ratios, the largest memory of all processes of a run together, whether `--jobs 1` and
 `--jobs 2` have the same bits, and the seconds until the first entry was finished. What is done is
-kept in --root; the same command goes on.
+kept in --root; the same command goes on. While FOLDER/pause is there, no further run begins.
 
     python -m benchmarks.parallel --root FOLDER [--profile quick] [--entries A,B] [--chunks 4]
                                   [--alone 4]
@@ -147,6 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             key = f"{number} {way.name}"
             if key in done or (way is ONE_THREAD and number >= options.alone):
                 continue
+            while (base / "pause").exists():
+                time.sleep(1)
             done[key] = run(roots[way], way, options.profile, entries)
             write_json(state, done)
             print(key, done[key], flush=True)
