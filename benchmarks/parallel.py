@@ -156,6 +156,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _publish(done, roots, which, len(chunks), options.alone)
 
 
+def _equal(roots: Mapping[Way, Path], profile: str) -> bool:
+    """Whether one at a time and two at once have the same bits; prints what differs."""
+    both = [str(roots[way]) for way in (ONE_THREAD, TWO_AT_ONCE)]
+    command = [GENBENCH, "diff", *both, "--profile", profile]
+    return subprocess.run(command, cwd=roots[ONE_THREAD], check=False).returncode == 0
+
+
 def _publish(
     done: Mapping[str, Any], roots: Mapping[Way, Path], which: str, chunks: int, alone: int
 ) -> None:
@@ -163,11 +170,6 @@ def _publish(
         return sum(done[f"{chunk} {way.name}"]["seconds"] for chunk in range(number)) / 60
 
     alone, profile = min(alone, chunks), which.partition(":")[0]
-    compared = subprocess.run(
-        [GENBENCH, "diff", str(roots[ONE_THREAD]), str(roots[TWO_AT_ONCE]), "--profile", profile],
-        cwd=roots[ONE_THREAD],
-        check=False,
-    )
     two = [value for key, value in done.items() if key.endswith(TWO_AT_ONCE.name)]
     result = {
         "chunks": chunks,
@@ -177,7 +179,7 @@ def _publish(
             total(TWO_AT_ONCE, alone) / total(ONE_THREAD, alone) if alone else None
         ),
         "chunks_with_one_thread": alone,
-        "equal_bits": compared.returncode == 0 if alone == chunks else None,
+        "equal_bits": _equal(roots, profile) if alone == chunks else None,
         "memory_mb": max(one["memory_mb"] for one in two),
         "first_seconds": done[f"0 {TWO_AT_ONCE.name}"]["first_seconds"],
     }
