@@ -70,7 +70,7 @@ def test_nothing_is_left_to_do_for_a_run_or_for_dvc(project: StandIns) -> None:
 
 
 def test_dvc_and_a_run_give_the_same(project: StandIns, tmp_path: Path) -> None:
-    other = make(tmp_path)
+    other = make(tmp_path / "other")
     other.dvc("repro")
     assert other.outputs() == project.outputs()
     assert set(other.log()) == {*SHARED, *WHOLE, *LAST}
