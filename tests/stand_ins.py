@@ -167,7 +167,7 @@ def make(folder: Path, entries: tuple[str, ...] = ("one", "two", "three")) -> St
 def _import_less(local: Path) -> None:
     """Leave most libraries out that the launcher imports first, which no stand-in needs."""
     source = local.read_text()
-    begin, name = source.index("_LIBRARIES = ["), '"genbench.processes.with_parent"'
+    begin, kept = source.index("_LIBRARIES = ["), '"genbench.processes.with_parent", "torch"'
     end = source.index("]", begin)
-    assert name in source[begin:end]
-    local.write_text(f"{source[:begin]}_LIBRARIES = [{name}, "torch"{source[end:]}")
+    assert set(kept.split(", ")) <= set(source[begin:end].replace(",", "").split())
+    local.write_text(f"{source[:begin]}_LIBRARIES = [{kept}{source[end:]}")
