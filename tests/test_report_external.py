@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from genbench.config.layout import Layout
+from genbench.config.stages import STAGES
 from genbench.errors import UserError
 from genbench.external.images import Images, chosen
 from genbench.external.nats import Nats, nats_metrics
@@ -182,6 +183,14 @@ def test_the_report_shows_the_samples_that_are_scored(bench: Bench) -> None:
     assert (pixels[:56:2, :56:2] == first).all()
     assert (pixels[57 : 57 + 56 : 2, 57 : 57 + 56 : 2] == second).all()
     assert folder.metrics("theirs").is_file()
+
+
+def test_the_report_depends_on_what_is_kept(bench: Bench) -> None:
+    """By the folder that DVC looks at, so that the next run writes the report anew."""
+    kept = add(bench, "theirs").relative_to(bench.params.root)
+    assert kept == Path("runs/quick/external/mnist/theirs")
+    assert "runs" in STAGES["report"].reads
+    assert Layout.of(bench.params).place("runs") in (bench.params.root / kept).parents
 
 
 # ---------------------------------------------------------------------- rows that do not count

@@ -53,7 +53,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _mode(path: Path) -> str:
-    """The form of a picture; any for one that cannot be opened, since :func:`read_picture` tells."""
+    """The form of a picture; of one that cannot be opened any, since reading it tells why."""
     with contextlib.suppress(OSError, Image.DecompressionBombError), Image.open(path) as opened:
         return opened.mode
     return _MODES[0]
