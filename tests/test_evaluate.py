@@ -174,11 +174,11 @@ def test_scores_are_printed_and_nothing_is_kept(root: Path) -> None:
 def test_more_and_fewer_images_are_told(root: Path) -> None:
     np.savez("more.npz", images=bars("mnist", 70, 8))
     np.savez("fewer.npz", images=bars("mnist", 60, 8))
-    assert "70 images, of which a fixed permutation takes 64" in call("evaluate", "more.npz")[1]
+    assert "64 of 70 images, by a fixed permutation" in call("evaluate", "more.npz")[1]
     said = call("evaluate", "fewer.npz")[1]
     assert "60 images, fewer than the 64 of each entry" in said
     reason = "depends on the number of samples, and there are 60 where each entry has 64"
-    assert f"\n  fid_mnist: left out, it {reason}\n" in said
+    assert f"\n  left out: fid_mnist ({reason})\n" in said
     assert "\n  kid_mnist: " in said
 
 

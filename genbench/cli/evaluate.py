@@ -101,13 +101,15 @@ def _lines(params: Params, n: int, record: Record, board: Mapping[str, Any]) -> 
     """The scores of ``n`` images in words, and the table that they stand in."""
     asked = params.protocol.samples
     if n > asked:
-        yield f"{n:,} images, of which a fixed permutation takes {asked:,}, as of each entry"
+        yield f"{asked:,} of {n:,} images, by a fixed permutation, as many as of each entry"
     elif n < asked:
         yield f"{n:,} images, fewer than the {asked:,} of each entry"
     else:
         yield f"{n:,} images, as many as of each entry"
     yield from (f"  {score_line(key, metric)}" for key, metric in record.metrics.items())
-    yield from (f"  {key}: left out, it {reason}" for key, reason in record.withheld.items())
+    for reason in dict.fromkeys(record.withheld.values()):
+        keys = [key for key, own in record.withheld.items() if own == reason]
+        yield f"  left out: {', '.join(keys)} ({reason})"
     yield f"\nBeside the entries of {params.profile}:\n\n{markdown(board)}"
 
 
