@@ -17,7 +17,7 @@ from genbench.hardware import device
 from genbench.scoring.features import EXTRACTOR, extract, reference_images
 from genbench.scoring.metrics.base import FeatureSet
 from genbench.scoring.records import Record, write_record
-from genbench.scoring.sample_scores import score
+from genbench.scoring.sample_scores import read_reference, score
 from genbench.seeding import seed_for
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def run(
     generated = FeatureSet(EXTRACTOR, *extract(images, levels, device=place), labels)
     # One seed for all entries of a data set: they are compared on the same random subsets.
     seed = seed_for("metrics", entry.dataset)
-    metrics, withheld = score(params.metrics, generated, _reference(features), seed=seed)
+    metrics, withheld = score(params.metrics, generated, read_reference(features), seed=seed)
     made_from = {
         "samples": sha256(samples),
         "metrics": list(params.metrics),
@@ -94,18 +94,6 @@ def _samples(path: Path) -> tuple[Tensor, Tensor | None]:
         )
     labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
     return torch.from_numpy(arrays["images"])[:, None], labels
-
-
-def _reference(path: Path) -> FeatureSet:
-    arrays = read_npz(path)
-    if not {"features", "logits"} <= set(arrays):
-        got = ", ".join(arrays) or "nothing"
-        raise UserError(
-            f"{path}: must hold features and logits, got {got}; delete it and run `genbench "
-            "features` again"
-        )
-    values, logits = (torch.from_numpy(arrays[key]) for key in ("features", "logits"))
-    return FeatureSet(EXTRACTOR, values, logits)
 
 
 def _inception_weights(params: Params, path: Path | None) -> InceptionWeights:

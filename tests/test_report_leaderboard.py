@@ -129,7 +129,7 @@ def test_rows_are_sorted_by_data_set_control_kind_and_value(bench: Bench) -> Non
         "c",
         "z",
     ]
-    assert KINDS == ("exact", "lower_bound", "estimate", "none")
+    assert KINDS == ("exact", "lower_bound", "estimate", "reported", "none")
 
 
 def test_matches_likelihood_is_null_where_there_is_none(bench: Bench) -> None:

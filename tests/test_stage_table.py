@@ -153,7 +153,12 @@ def test_the_default_profile_is_beside_its_params() -> None:
 @pytest.mark.parametrize("name", SHARED_FOLDERS)
 def test_no_entry_has_the_name_of_a_shared_folder(name: str, project: Path) -> None:
     layout = Layout(project)
-    shared = (layout.data("x").parent, layout.features("x").parent, layout.fingerprints)
+    shared = (
+        layout.data("x").parent,
+        layout.features("x").parent,
+        layout.fingerprints,
+        layout.external("x", "y").path.parents[1],
+    )
     assert {path.name for path in shared} == set(SHARED_FOLDERS)
     path = project / "params.yaml"
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))

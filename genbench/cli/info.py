@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from genbench.results.entry import EntryResults, Part
     from genbench.results.reader import Training
 
-__all__ = ["family_in_short", "print_info"]
+__all__ = ["family_in_short", "print_info", "score_line"]
 
 
 def print_info(profile: str, name: str) -> None:
@@ -76,7 +76,7 @@ def _scores(results: EntryResults) -> Iterator[str]:
         if part.content is not None:
             note = _note(results, part)
             for key, metric in part.content.metrics.items():
-                yield f"{_score(key, metric)}{note}"
+                yield f"{score_line(key, metric)}{note}"
             for key, reason in part.content.withheld.items():
                 yield f"{key}: withheld, {reason}{note}"
     if results.training.content is not None:
@@ -99,7 +99,8 @@ def _training(training: Training) -> str:
     )
 
 
-def _score(key: str, metric: Metric) -> str:
+def score_line(key: str, metric: Metric) -> str:
+    """A score in a line: value, standard error, what it was computed from, direction."""
     error = "" if metric.stderr is None else f" ± {metric.stderr:.2g}"
     kind = "" if metric.kind is None else f", {metric.kind.replace('_', ' ')}"
     directions = {True: ", higher is better", False: ", lower is better", None: ""}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BEAT", "SHARED_FOLDERS", "Layout", "ReportDir", "RunDir"]
 
-SHARED_FOLDERS = ("data", "features", "fingerprints")
+SHARED_FOLDERS = ("data", "features", "fingerprints", "external")
 """Folders of runs/<profile>/ that are no entry's, so that no entry may have such a name."""
 
 
@@ -203,6 +203,15 @@ class Layout:
     def features_folder(self) -> Path:
         """Of the features of all data sets."""
         return self.runs / "features"
+
+    @property
+    def external_folder(self) -> Path:
+        """Of what others made: a folder for each data set, and in it one for each row."""
+        return self.runs / "external"
+
+    def external(self, dataset: str, name: str) -> RunDir:
+        """Images and likelihoods that others made, and their scores."""
+        return RunDir(self.external_folder / dataset / name)
 
     @property
     def fingerprints(self) -> Path:

@@ -12,9 +12,11 @@ import pandas as pd
 from genbench.config.layout import Layout, ReportDir
 from genbench.config.params import Params
 from genbench.data.datasets import spec_of
+from genbench.external.rows import ExternalRow, read_rows
 from genbench.files import write_bytes, write_json, write_text
 from genbench.report.chart import Chart
 from genbench.report.curves import curves
+from genbench.report.external import trained_here
 from genbench.report.grids import real_grids, sample_grid
 from genbench.report.page import Material, page
 from genbench.report.rows import headlines, leaderboard, without_seeds
@@ -43,8 +45,10 @@ def write_report(
         reasons: why entries are missing, by name, in place of what their files tell.
     """
     entries, layout, report = read_entries(params), Layout.of(params), ReportDir(folder)
-    board = leaderboard(params, entries, reasons)
+    external = read_rows(params)
+    board = leaderboard(params, entries, reasons, external)
     material = _material(board, entries, layout)
+    material.samples |= _samples_of(external)
     # A page elsewhere cannot link to docs/.
     documented = set() if notice else {path.stem for path in layout.docs.glob("*.md")}
     html, spilled = page(board, entries, material, documented, notice=notice)
@@ -62,7 +66,7 @@ def _material(
     board: Mapping[str, Any], entries: Sequence[EntryResults], layout: Layout
 ) -> Material:
     """The pictures of the page."""
-    material = Material()
+    material, own = Material(), {**board, "rows": trained_here(board["rows"])}
     for results in entries:
         name, spec = results.entry.name, spec_of(results.entry.dataset)
         training, sampling = results.training.result, results.sampling.result
@@ -74,8 +78,17 @@ def _material(
     for dataset in dict.fromkeys(results.entry.dataset for results in entries):
         if grids := real_grids(layout.data(dataset), dataset, spec_of(dataset)):
             material.real[dataset] = grids
-        material.costs[dataset] = _costs(board, dataset)
+        material.costs[dataset] = _costs(own, dataset)
     return material
+
+
+def _samples_of(external: Sequence[ExternalRow]) -> dict[str, bytes]:
+    """Grids of what others made."""
+    return {
+        one.name: sample_grid(one.scored.images, one.scored.labels, spec_of(one.dataset))
+        for one in external
+        if one.scored is not None
+    }
 
 
 def _curves(history: Sequence[Mapping[str, float | None]], entry: str) -> Chart | None:

@@ -14,10 +14,12 @@ from markupsafe import Markup
 
 from genbench.config.layout import BEAT
 from genbench.errors import UserError
+from genbench.external.nats import REPORTED
 from genbench.hardware.kind import in_words
 from genbench.pictures.picture import Picture
 from genbench.report.chart import Chart
 from genbench.report.embed import Room
+from genbench.report.external import trained_here
 from genbench.report.published import merged, published
 from genbench.report.rows import kinds_differ, without_seeds
 from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, number, plus_minus
@@ -101,6 +103,7 @@ def _render(
     kinds = [
         (KIND_NAMES[kind], MARKS.get(kind, "–"), sentence)
         for kind, sentence in KIND_SENTENCES.items()
+        if kind != REPORTED or any(row["likelihood_kind"] == kind for row in board["rows"])
     ]
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -181,14 +184,15 @@ def _dataset(
 ) -> dict[str, Any]:
     rows = [row for row in board["rows"] if row["dataset"] == name]
     single = [row for row in rows if row["status"] != "aggregate"]
-    missing = [gap for gap in board["missing"] if gap["dataset"] == name]
+    declared = {results.entry.name for results in entries if results.entry.dataset == name}
+    missing = [gap for gap in board["missing"] if gap["entry"] in declared]
     complete = sum(row["status"] == "ok" for row in single)
     highlights = (
-        _highlight(single, "bits_per_dim", "Lowest bits/dim"),
-        _highlight(single, "fid_mnist", "Lowest FID"),
+        _highlight(trained_here(single), "bits_per_dim", "Lowest bits/dim"),
+        _highlight(trained_here(single), "fid_mnist", "Lowest FID"),
     )
     results = published(name)
-    contenders = [row for row in without_seeds(rows) if not row["control"]]
+    contenders = [row for row in trained_here(without_seeds(rows)) if not row["control"]]
     selection, everything = ([], []) if results is None else merged(results, contenders)
     return {
         "name": name,

@@ -15,8 +15,11 @@ from typing import Any
 
 from genbench.base import Likelihood
 from genbench.config.params import Entry, Params
-from genbench.hardware.kind import in_words
+from genbench.external.nats import REPORTED
+from genbench.external.rows import ExternalRow
 from genbench.report.columns import COLUMNS
+from genbench.report.external import external_row, trained_here
+from genbench.report.text import processor
 from genbench.results.entry import EntryResults, Part
 from genbench.results.reader import Sampling, Training
 from genbench.results.schema import validate
@@ -26,9 +29,12 @@ __all__ = ["KINDS", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
 
 Row = dict[str, Any]
 
-KINDS = tuple(
-    kind.value
-    for kind in (Likelihood.EXACT, Likelihood.LOWER_BOUND, Likelihood.ESTIMATE, Likelihood.NONE)
+KINDS = (
+    Likelihood.EXACT.value,
+    Likelihood.LOWER_BOUND.value,
+    Likelihood.ESTIMATE.value,
+    REPORTED,
+    Likelihood.NONE.value,
 )
 """Order of the groups within a data set."""
 
@@ -46,12 +52,19 @@ def leaderboard(
     params: Params,
     entries: Sequence[EntryResults],
     reasons: Mapping[str, str] = MappingProxyType({}),
+    external: Sequence[ExternalRow] = (),
 ) -> dict[str, Any]:
-    """The content of leaderboard.json, checked against its schema; ``reasons`` for what is missing
-    stand in the place of those that the files tell.
+    """The content of leaderboard.json, checked against its schema.
+
+    Arguments:
+        params: the profile.
+        entries: its entries.
+        reasons: for what is missing, in the place of those that the files tell.
+        external: what others made.
     """
     rows = [_row(results) for results in entries if results.training.result is not None]
     rows += _aggregates(rows, params.entries)
+    rows += [external_row(one) for one in external if not one.problem]
     order = {dataset: i for i, dataset in enumerate(params.datasets)}
     missing = [
         {
@@ -61,6 +74,11 @@ def leaderboard(
         }
         for results in entries
         if not results.complete
+    ]
+    missing += [
+        {"dataset": one.dataset, "entry": one.name, "reason": one.problem}
+        for one in external
+        if one.problem
     ]
     board = {
         "profile": params.profile,
@@ -94,7 +112,7 @@ def _single(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def kinds_differ(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Whether rows come from processors of more than one kind, so that each must name its own."""
-    return len({row["processor"] for row in _single(rows)}) > 1
+    return len({row["processor"] for row in trained_here(_single(rows))}) > 1
 
 
 def without_seeds(rows: Sequence[Row]) -> list[Row]:
@@ -171,24 +189,19 @@ def _processor(
     stages that differ from it.
     """
     own = training.provenance
-    trained = _kind(own["kind"]) if "kind" in own else str(own["hardware"])
+    trained = processor(own["kind"]) if "kind" in own else str(own["hardware"])
     later = {
         "sampled on": sampling.info.get("kind") if sampling else None,
         "likelihood scored on": _scored_on(likelihood),
         "samples scored on": _scored_on(quality),
     }
-    others = {what: _kind(kind) for what, kind in later.items() if kind}
+    others = {what: processor(kind) for what, kind in later.items() if kind}
     told = [f"{what} {kind}" for what, kind in others.items() if kind != trained]
     return "; ".join([trained, *told])
 
 
 def _scored_on(part: Part[Record]) -> Mapping[str, Any] | None:
     return None if part.result is None else part.result.made_from.get("kind")
-
-
-def _kind(kind: Mapping[str, Any]) -> str:
-    """A kind in words, with the version of torch, whose builds bring the other libraries along."""
-    return f"{in_words(kind)}, torch {kind['libraries'].get('torch', 'unknown')}"
 
 
 def _aggregates(rows: Sequence[Row], entries: Mapping[str, Entry]) -> list[Row]:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genbench.report.external import EXTERNAL
 from genbench.report.rows import kinds_differ
 from genbench.report.text import KIND_NAMES, MARKS, count, duration, plus_minus
 
@@ -110,8 +111,9 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     unmatched = " †" if row["matches_likelihood"] is False else ""
     partial = " ◌" if row["status"] == "partial" else ""
     cost = row["cost"]
+    elsewhere = " ‡" if row["status"] == EXTERNAL else ""
     return [
-        f"`{row['entry']}`{unmatched}{partial}",
+        f"`{row['entry']}`{unmatched}{partial}{elsewhere}",
         kind,
         _metric(row, "bits_per_dim"),
         _metric(row, "nats"),
@@ -138,7 +140,7 @@ def _metric(row: Mapping[str, Any], name: str) -> str:
     if name not in row["metrics"]:
         return ""
     metric = row["metrics"][name]
-    mark = {"lower_bound": "≤ ", "estimate": "≈ "}.get(metric["kind"], "")
+    mark = {"lower_bound": "≤ ", "estimate": "≈ ", "reported": "? "}.get(metric["kind"], "")
     return mark + plus_minus(metric["value"], metric["detail"].get("sd", metric["stderr"]))
 
 
@@ -146,7 +148,7 @@ def _notes(board: Mapping[str, Any]) -> list[str]:
     rows = board["rows"]
     kinds = {metric["kind"] for row in rows for metric in row["metrics"].values()} & MARKS.keys()
     notes = ["Lower is better for bits/dim, nats and FID. ± is one standard error."] if rows else []
-    if kinds - {"exact"}:
+    if kinds & {"lower_bound", "estimate"}:
         notes.append("≤: a bound, the true value is at most this; ≈: an estimate.")
     if any(row["status"] == "aggregate" for row in rows):
         notes.append("An entry with * is the mean ± standard deviation over seeds.")
@@ -157,6 +159,10 @@ def _notes(board: Mapping[str, Any]) -> list[str]:
         )
     if any(row["status"] == "partial" for row in rows):
         notes.append("◌: not complete.")
+    if any(row["status"] == EXTERNAL for row in rows):
+        notes.append("‡: made elsewhere, its samples scored here.")
+    if "reported" in kinds:
+        notes.append("?: likelihoods that came with the samples, computed elsewhere.")
     if any(row["withheld"] for row in rows):
         notes.append("Withheld: the reason is in leaderboard.json.")
     return [" ".join(notes), ""] if notes else []

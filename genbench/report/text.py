@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
+
+from genbench.hardware.kind import in_words
 
 __all__ = [
     "KIND_NAMES",
@@ -12,12 +16,14 @@ __all__ = [
     "duration",
     "number",
     "plus_minus",
+    "processor",
 ]
 
 KIND_NAMES = {
     "exact": "exact",
     "lower_bound": "bound",
     "estimate": "estimate",
+    "reported": "reported elsewhere",
     "none": "no likelihood",
 }
 
@@ -31,10 +37,14 @@ KIND_SENTENCES = {
         "log P(x) needs an estimated constant (annealed importance sampling), which errs "
         "towards too good a number"
     ),
+    "reported": (
+        "the number came with samples that were made elsewhere; nobody here has computed it or "
+        "proven that it is a likelihood of the discrete image"
+    ),
     "none": "the model only draws samples; it is judged by them alone",
 }
 
-MARKS = {"exact": "=", "lower_bound": "≤", "estimate": "≈"}
+MARKS = {"exact": "=", "lower_bound": "≤", "estimate": "≈", "reported": "?"}
 """Before a negative log-likelihood: how it relates to the true one."""
 
 
@@ -85,3 +95,10 @@ def duration(seconds: float) -> str:
     if seconds >= 600:
         return f"{seconds / 60:.1f} min"
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds:.0f} s"
+
+
+def processor(kind: Mapping[str, Any]) -> str:
+    """A kind of processor from its record, with the version of torch, whose builds bring the other
+    libraries along.
+    """
+    return f"{in_words(kind)}, torch {kind['libraries'].get('torch', 'unknown')}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from genbench.config.params import Entry
 from genbench.report.columns import Column, columns, diagnostics
+from genbench.report.external import trained_here
 from genbench.report.text import count, duration
 from genbench.report.view import Cell, Table, cost_cell, time_cell
 from genbench.report.view import cell as leaderboard_cell
@@ -77,7 +78,7 @@ def _cell(row: Row, column: Column, rows: Sequence[Row]) -> Cell:
 
 
 def _single(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row["status"] != "aggregate"]
+    return [row for row in trained_here(rows) if row["status"] != "aggregate"]
 
 
 def _options(entry: Entry) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from genbench.report.columns import Column, columns
+from genbench.report.external import EXTERNAL
 from genbench.report.published import Line, best_of_family, literature
 from genbench.report.rows import KINDS
 from genbench.report.text import (
@@ -149,6 +150,11 @@ def _remarks(row: Row) -> Iterator[str]:
         yield "Not complete: see Missing results."
     if row["status"] == "aggregate":
         yield "Mean over seeds; ± is the standard deviation between them."
+    if row["status"] == EXTERNAL:
+        yield (
+            "Made elsewhere, its samples scored here: how it was trained is not known, so it is "
+            "compared and is no best of a column."
+        )
 
 
 def _tags(row: Row, table: Table) -> Iterator[str]:
@@ -225,12 +231,13 @@ def _title(metric: Mapping[str, Any]) -> str:
 def _is_best(row: Row, column: Column, rows: Sequence[Row]) -> bool:
     """Whether a contender has the best value of a column.
 
-    Estimates don't compete, since they err towards too good a number, nor do means over seeds.
+    Estimates don't compete, since they err towards too good a number, nor do means over seeds, nor
+    what was made elsewhere.
     """
 
     def competes(other: Row) -> bool:
         metric = other["metrics"].get(column.key)
-        single = not other["control"] and other["status"] != "aggregate"
+        single = not other["control"] and other["status"] not in ("aggregate", EXTERNAL)
         return single and metric is not None and metric["kind"] != "estimate"
 
     if column.higher_is_better is None or not competes(row):

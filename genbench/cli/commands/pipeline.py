@@ -1,12 +1,15 @@
-"""Commands about the whole benchmark: run it, report on it, track it, compare two of its runs."""
+"""Commands about the whole benchmark: run it, report on it, track it, score what others made by it,
+compare two of its runs.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from genbench.cli.decorator import command
+from genbench.cli.decorator import command, set_isa_of
 from genbench.cli.options import Address, Device, Launcher, LauncherOptions, Profile, Threads
 
 __all__ = ["app"]
@@ -133,6 +136,57 @@ def report(
     if open_:
         print(page)
         webbrowser.open(page.as_uri())
+
+
+@command(
+    app,
+    "genbench evaluate samples.npz",
+    "genbench evaluate pictures/ --dataset mnist --labels",
+    "genbench evaluate samples.npz --dataset binary_mnist --nats nats.npz --as their_model",
+)
+def evaluate(
+    samples: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SAMPLES",
+            help="An npz file with `images`, uint8 (N, 28, 28); or a folder of PNG pictures.",
+        ),
+    ],
+    dataset: Annotated[
+        str,
+        typer.Option("--dataset", help="Whose images they are like: a name in `datasets`."),
+    ] = "mnist",
+    nats: Annotated[
+        Path | None,
+        typer.Option(
+            "--nats",
+            metavar="FILE",
+            help="An npz file with `nats`: -log P of each test image, in their order.",
+        ),
+    ] = None,
+    labels: Annotated[
+        bool,
+        typer.Option(
+            "--labels",
+            help="Images were sampled with `labels` of the file, or their folders' names.",
+        ),
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Keep them as a row of the report."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All scores, as JSON.")] = False,
+    profile: Profile = "quick",
+    device: Device = None,
+    threads: Threads = None,
+) -> None:
+    """Score images that were made elsewhere, by the same protocol."""
+    set_isa_of(profile)
+    from genbench.cli.evaluate import print_evaluation
+
+    print_evaluation(
+        profile, samples, dataset, nats=nats, labelled=labels, name=name, as_json=as_json
+    )
 
 
 @command(app, "genbench track", "genbench track --uri http://localhost:5000")

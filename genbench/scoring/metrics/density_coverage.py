@@ -16,10 +16,12 @@ from torch import Tensor
 from genbench.scoring.metrics.base import FeatureSet, need, need_pair
 from genbench.scoring.records import Metric
 
-__all__ = ["NEIGHBOURS", "compute", "density_coverage"]
+__all__ = ["NEIGHBOURS", "UNBIASED", "compute", "density_coverage"]
 
 NEIGHBOURS = 5
 """k, as Naeem et al. choose it."""
+UNBIASED = ("density",)
+"""Coverage is not: more samples cover more."""
 _ROWS = 1000  # of the distance matrix at a time: 40 MB for 10,000 images
 
 

@@ -18,12 +18,13 @@ from torch_fidelity.metric_kid import (
 from genbench.scoring.metrics.base import LIBRARY, FeatureSet, need_pair
 from genbench.scoring.records import Metric
 
-__all__ = ["SUBSETS", "SUBSET_SIZE", "compute"]
+__all__ = ["SUBSETS", "SUBSET_SIZE", "UNBIASED", "compute"]
 
 SUBSETS = 50
 """Enough for a standard error far below the differences of models; Bińkowski et al. have 100."""
 SUBSET_SIZE = 1000
 """As Bińkowski et al. have it; larger ones cost memory with its square."""
+UNBIASED = ("kid",)
 
 
 def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:

@@ -13,7 +13,9 @@ from genbench.scoring.metrics.base import FeatureSet
 from genbench.scoring.records import Metric
 from genbench.scoring.votes import votes
 
-__all__ = ["compute"]
+__all__ = ["UNBIASED", "compute"]
+
+UNBIASED = ("label_fidelity",)
 
 
 def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:

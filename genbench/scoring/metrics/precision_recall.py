@@ -17,10 +17,12 @@ from torch_fidelity.metric_prc import (
 from genbench.scoring.metrics.base import FeatureSet, need_pair
 from genbench.scoring.records import Metric
 
-__all__ = ["NEIGHBOURS", "compute"]
+__all__ = ["NEIGHBOURS", "UNBIASED", "compute"]
 
 NEIGHBOURS = 3
 """As Kynkäänniemi et al. have it."""
+UNBIASED = ("precision",)
+"""Recall is not: its balls around samples are smaller where there are more."""
 # of the distance matrix at a time: 40 MB for 10,000 images, where the whole matrix costs gigabytes
 _ROWS = 1000
 
