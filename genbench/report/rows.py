@@ -16,13 +16,14 @@ from typing import Any
 from genbench.base import Likelihood
 from genbench.config.params import Entry, Params
 from genbench.hardware.kind import in_words
+from genbench.report.bounds import floor_of
 from genbench.report.columns import COLUMNS
 from genbench.results.entry import EntryResults, Part
 from genbench.results.reader import Sampling, Training
 from genbench.results.schema import validate
 from genbench.scoring.records import Metric, Record, score_hash
 
-__all__ = ["KINDS", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
+__all__ = ["KINDS", "has_means", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
 
 Row = dict[str, Any]
 
@@ -51,7 +52,7 @@ def leaderboard(
     stand in the place of those that the files tell.
     """
     rows = [_row(results) for results in entries if results.training.result is not None]
-    rows += _aggregates(rows, params.entries)
+    rows += _aggregates(rows, {results.entry.name: results.entry for results in entries})
     order = {dataset: i for i, dataset in enumerate(params.datasets)}
     missing = [
         {
@@ -90,6 +91,13 @@ def headlines(board: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 def _single(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows that are entries and no means over seeds."""
     return [row for row in rows if row["status"] != "aggregate"]
+
+
+def has_means(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether some rows are means over seeds, whose ± is another one than that of the others, so
+    that each must be named.
+    """
+    return any(row["status"] == "aggregate" for row in rows)
 
 
 def kinds_differ(rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -149,6 +157,7 @@ def _row(results: EntryResults) -> Row:
         "conditional": results.conditional,
         "control": model.control,
         "likelihood_kind": model.likelihood.value,
+        "floor_bits_per_dim": floor_of(results),
         "sampler": sampler,
         "matches_likelihood": matches,
         "status": "ok" if results.complete else "partial",
