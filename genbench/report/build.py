@@ -13,14 +13,18 @@ from genbench.config.layout import Layout, ReportDir
 from genbench.config.params import Params
 from genbench.data.datasets import spec_of
 from genbench.files import write_bytes, write_json, write_text
+from genbench.report.beside import beside
 from genbench.report.chart import Chart
 from genbench.report.curves import curves
 from genbench.report.grids import real_grids, sample_grid
+from genbench.report.learning import courses, learning
 from genbench.report.page import Material, page
+from genbench.report.published import published
 from genbench.report.rows import headlines, leaderboard, without_seeds
 from genbench.report.scatter import Point, scatter
 from genbench.report.tables import csv_table, markdown
-from genbench.results.entry import EntryResults, read_entries
+from genbench.results.entry import EntryResults
+from genbench.results.with_seeds import results_with_seeds
 
 __all__ = ["write_report"]
 
@@ -42,9 +46,11 @@ def write_report(
             itself again and again.
         reasons: why entries are missing, by name, in place of what their files tell.
     """
-    entries, layout, report = read_entries(params), Layout.of(params), ReportDir(folder)
+    entries, layout, report = list(results_with_seeds(params)), Layout.of(params), ReportDir(folder)
     board = leaderboard(params, entries, reasons)
-    material = _material(board, entries, layout)
+    # Of further seeds the numbers are shown, and no pictures.
+    own = [results for results in entries if results.layout.profile == params.profile]
+    material = _material(board, own, layout)
     # A page elsewhere cannot link to docs/.
     documented = set() if notice else {path.stem for path in layout.docs.glob("*.md")}
     html, spilled = page(board, entries, material, documented, notice=notice)
@@ -75,7 +81,35 @@ def _material(
         if grids := real_grids(layout.data(dataset), dataset, spec_of(dataset)):
             material.real[dataset] = grids
         material.costs[dataset] = _costs(board, dataset)
+        if (chart := _learning(board, entries, dataset)) is not None:
+            material.learning[dataset] = chart
+        if (chart := _beside(board, dataset)) is not None:
+            material.beside[dataset] = chart
     return material
+
+
+def _families(board: Mapping[str, Any]) -> list[str]:
+    """Those of all contenders, whose order gives each its colour."""
+    return sorted({row["family"] for row in board["rows"] if not row["control"]})
+
+
+def _learning(
+    board: Mapping[str, Any], entries: Sequence[EntryResults], dataset: str
+) -> Chart | None:
+    rows = [row for row in board["rows"] if row["dataset"] == dataset and row["control"]]
+    controls = {
+        row["entry"]: row["metrics"]["nats"]["value"] for row in rows if "nats" in row["metrics"]
+    }
+    own = [results for results in entries if results.entry.dataset == dataset]
+    return learning(list(courses(own)), controls, _families(board), dataset)
+
+
+def _beside(board: Mapping[str, Any], dataset: str) -> Chart | None:
+    results = published(dataset)
+    rows = [row for row in board["rows"] if row["dataset"] == dataset and not row["control"]]
+    if results is None:
+        return None
+    return beside(results, without_seeds(rows), _families(board), dataset)
 
 
 def _curves(history: Sequence[Mapping[str, float | None]], entry: str) -> Chart | None:
@@ -93,7 +127,8 @@ def _figures(material: Material) -> dict[str, bytes]:
     found |= {f"{entry}-curves.png": chart.png for entry, chart in material.curves.items()}
     for dataset, charts in material.costs.items():
         found |= {f"cost-{dataset}-{i + 1}.png": chart.png for i, chart in enumerate(charts)}
-    return found
+    found |= {f"learning-{name}.png": chart.png for name, chart in material.learning.items()}
+    return found | {f"published-{name}.png": chart.png for name, chart in material.beside.items()}
 
 
 def _costs(board: Mapping[str, Any], dataset: str) -> list[Chart]:
