@@ -5,7 +5,7 @@ entries by turns, each from nothing, in projects of their own.
 Writes benchmarks/results/parallel.json, for the profile and for some of its entries apart: minutes
 of each, their ratios, the largest memory of all processes of a run together, whether `--jobs 1` and
 `--jobs 2` have the same bits, and the seconds until the first entry was finished. What is done is
-kept in --root; the same command goes on.
+kept in --root; the same command goes on. While FOLDER/pause is there, no further run begins.
 
     python -m benchmarks.parallel --root FOLDER [--profile quick] [--entries A,B] [--chunks 4]
                                   [--alone 4]
@@ -147,11 +147,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
             key = f"{number} {way.name}"
             if key in done or (way is ONE_THREAD and number >= options.alone):
                 continue
+            while (base / "pause").exists():
+                time.sleep(1)
             done[key] = run(roots[way], way, options.profile, entries)
             write_json(state, done)
             print(key, done[key], flush=True)
     which = options.profile if options.entries is None else f"{options.profile}: {options.entries}"
     _publish(done, roots, which, len(chunks), options.alone)
+
+
+def _equal(roots: Mapping[Way, Path], profile: str) -> bool:
+    """Whether one at a time and two at once have the same bits; prints what differs."""
+    both = [str(roots[way]) for way in (ONE_THREAD, TWO_AT_ONCE)]
+    command = [GENBENCH, "diff", *both, "--profile", profile]
+    return subprocess.run(command, cwd=roots[ONE_THREAD], check=False).returncode == 0
 
 
 def _publish(
@@ -161,11 +170,6 @@ def _publish(
         return sum(done[f"{chunk} {way.name}"]["seconds"] for chunk in range(number)) / 60
 
     alone, profile = min(alone, chunks), which.partition(":")[0]
-    compared = subprocess.run(
-        [GENBENCH, "diff", str(roots[ONE_THREAD]), str(roots[TWO_AT_ONCE]), "--profile", profile],
-        cwd=roots[ONE_THREAD],
-        check=False,
-    )
     two = [value for key, value in done.items() if key.endswith(TWO_AT_ONCE.name)]
     result = {
         "chunks": chunks,
@@ -175,7 +179,7 @@ def _publish(
             total(TWO_AT_ONCE, alone) / total(ONE_THREAD, alone) if alone else None
         ),
         "chunks_with_one_thread": alone,
-        "equal_bits": compared.returncode == 0 if alone == chunks else None,
+        "equal_bits": _equal(roots, profile) if alone == chunks else None,
         "memory_mb": max(one["memory_mb"] for one in two),
         "first_seconds": done[f"0 {TWO_AT_ONCE.name}"]["first_seconds"],
     }

@@ -333,7 +333,7 @@ def with_own_pictures(bench: Bench) -> dict[str, np.ndarray]:
 
 def tiles(png: bytes) -> np.ndarray:
     """The 100 images (100, 28, 28) of a grid, each pixel shown as 2 x 2."""
-    pixels = np.asarray(Image.open(io.BytesIO(png)))
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
     assert pixels.shape == (569, 569)
     return np.array(
         [
@@ -342,6 +342,11 @@ def tiles(png: bytes) -> np.ndarray:
             for c in range(10)
         ]
     )
+
+
+def looks_like(png: bytes, images: np.ndarray) -> bool:
+    """Whether the page's copy of a grid shows images, by the nearest of sixteen greys."""
+    return bool(np.abs(tiles(png).astype(int) - images).max() <= 8)
 
 
 def embedded(section: str) -> dict[str, bytes]:
@@ -360,15 +365,15 @@ def test_each_entry_is_shown_with_its_own_pictures(bench: Bench, figures: Figure
     walks = embedded(section_of(page, "pictures"))
     drawn = dict(
         re.findall(
-            r'<svg>([^<]*)</svg><figcaption><span class="entry">([^<]*)</span>',
+            r'<svg>([^<]*)</svg><figcaption><a class="entry" href="#entry-[^"]*">([^<]*)</a>',
             section_of(page, "curves"),
         )
     )
     assert drawn == {f"Learning curves of {name}": name for name in samples}
     for number, (name, images) in enumerate(samples.items()):
         grey = 255 // (LEVELS[bench.entries[name].dataset] - 1)
-        for png in (shown[f"Samples of {name}"], (folder / f"{name}-samples.png").read_bytes()):
-            assert np.array_equal(tiles(png), images * grey)
+        assert looks_like(shown[f"Samples of {name}"], images * grey)
+        assert np.array_equal(tiles((folder / f"{name}-samples.png").read_bytes()), images * grey)
         (line,) = figures[f"Learning curves of {name}"].axes[0].lines
         np.testing.assert_allclose(line.get_ydata(), np.arange(1, 4) + number)
         assert (folder / f"{name}-curves.png").read_bytes() == f"Learning curves of {name}".encode()
@@ -376,9 +381,7 @@ def test_each_entry_is_shown_with_its_own_pictures(bench: Bench, figures: Figure
             walks[f"Walk {number} of {name}"]
             == (Layout.of(bench.params).run_dir(name).pictures / "walk.png").read_bytes()
         )
-        part = (
-            section_of(page, "pictures").split(f"<h3><code>{name}</code></h3>")[1].split("<h3>")[0]
-        )
+        part = section_of(page, "pictures").split(f'id="pictures-{name}"')[1].split("</details>")[0]
         assert f"<b>Walk {number}</b><br>of {name}" in part
     for dataset in ("mnist", "binary_mnist"):
         assert (
@@ -398,9 +401,7 @@ def test_real_images_are_those_of_the_data_set_and_of_its_test_split(
     for dataset, levels in LEVELS.items():
         with np.load(Layout.of(bench.params).data(dataset)) as data:
             images = data["test_x"] * (255 // (levels - 1))
-            assert np.array_equal(tiles(shown[f"100 real test images of {dataset}"]), images[::2])
+            assert looks_like(shown[f"100 real test images of {dataset}"], images[::2])
             if dataset == "mnist":
                 by_class = np.concatenate([images[data["test_y"] == c][:10] for c in range(10)])
-                assert np.array_equal(
-                    tiles(shown["Real test images of mnist, a class per row"]), by_class
-                )
+                assert looks_like(shown["Real test images of mnist, a class per row"], by_class)

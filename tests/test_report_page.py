@@ -18,7 +18,7 @@ from PIL import Image
 from genbench.base import Likelihood
 from genbench.config.layout import Layout
 from genbench.errors import UserError
-from genbench.files import write_bytes, write_json, write_text
+from genbench.files import read_json, write_bytes, write_json, write_text
 from genbench.pictures.grids import png
 from genbench.report.page import MAX_BYTES, Material, page
 from genbench.results import entry as reading
@@ -89,12 +89,14 @@ def test_the_page_stands_alone(full_report: Bench) -> None:
 
 
 def test_each_entry_has_an_address_and_a_family_to_be_shown_by(full_report: Bench) -> None:
-    text, rows = full_report.page(), full_report.board()["rows"]
+    text = full_report.page()
+    rows = read_json(Layout.of(full_report.params).report.leaderboard)["rows"]
     groups = {row["entry"]: "controls" if row["control"] else row["family"] for row in rows}
     assert f"<option>{'</option><option>'.join(sorted(set(groups.values())))}</option>" in text
     for entry, group in groups.items():
         assert f'<tr id="entry-{entry}" data-family="{group}">' in text
-    shown = re.findall(r'<figure(?: class="chart")? data-family="([^"]*)">.*?#entry-([^"]+)"', text)
+    pattern = r'<figure(?: class="chart")? data-family="([^"]*)">.*?#entry-([^"]+)"'
+    shown = re.findall(pattern, text, flags=re.DOTALL)
     assert {entry: group for group, entry in shown} == {
         entry: group for entry, group in groups.items() if not entry.endswith("*")
     }
@@ -160,10 +162,10 @@ def test_marks_and_notes_of_the_table(bench: Bench) -> None:
     notes = re.findall(r"<li>(.*?)</li>", section.split('<ol class="notes">')[1])
     row_of = {
         name: part
-        for part in section.split("<tr>")
-        for name in re.findall(r'class="entry">(.*?)<', part)[:1]
+        for part in section.split("<tr id=")
+        for name in re.findall(r'class="entry"[^>]*>(.*?)<', part)[:1]
     }
-    (number_of,) = re.findall(r'<span class="entry">beta_cond</span><sup>(\d)</sup>', section)
+    (number_of,) = re.findall(r'class="entry"[^>]*>beta_cond</a><sup>(\d)</sup>', section)
     assert "cheaper or sharpened sampler" in notes[int(number_of) - 1]
     assert (
         '<span class="mark">≤</span><span class="val">1.250</span> <span class="err">± 0.010</span>'
@@ -179,8 +181,8 @@ def test_estimates_do_not_win(full_report: Bench) -> None:
     section = full_report.page().split('id="board-mnist"')[1].split("</section>")[0]
     row_of = {
         name: part
-        for part in section.split("<tr>")
-        for name in re.findall(r'class="entry">(.*?)<', part)[:1]
+        for part in section.split("<tr id=")
+        for name in re.findall(r'class="entry"[^>]*>(.*?)<', part)[:1]
     }
     assert 'class="best" title="bits/dim' in row_of["alpha"]
     assert "best" not in row_of["delta"]
@@ -219,7 +221,8 @@ def test_every_entry_has_its_samples_and_real_ones_beside(full_report: Bench) ->
     assert shown.size == (10 * 57 - 1, 10 * 57 - 1)
     images = np.random.default_rng(0).integers(0, 256, (100, 28, 28), dtype=np.uint8)
     pixels = np.asarray(shown)
-    assert (pixels[57 * 3 : 57 * 3 + 56 : 2, 57 * 4 : 57 * 4 + 56 : 2] == images[34]).all()
+    found = pixels[57 * 3 : 57 * 3 + 56 : 2, 57 * 4 : 57 * 4 + 56 : 2]
+    assert np.abs(17.0 * found - images[34]).max() <= 8.5, "the nearest of sixteen greys"
 
 
 @pytest.mark.parametrize("entries", [("alpha",), ("gamma",), ("floor",), ()])
