@@ -1,6 +1,8 @@
 # Needs Python 3.11 or newer and nothing else: `make bench` and `make test` set up .venv themselves.
 PYTHON ?= python3
 PROFILE ?= quick
+# Of which entries `make seeds` trains further seeds: one of each family.
+SEEDED ?= made,vae,hinge_gan,real_nvp,flow_matching,binary-rbm
 # Test processes: one per core, at most 4, since each holds the data and torch.
 JOBS ?= logical
 UV ?= uv
@@ -16,7 +18,7 @@ CLUSTER := $(VENV)/.cluster
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-cluster bench test test-avx2 test-cluster check-results lint ui clean lock profiles
+.PHONY: help install install-cluster bench seeds test test-avx2 test-cluster check-results lint ui clean lock profiles
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1: /p' Makefile
@@ -46,6 +48,9 @@ install-cluster: $(CLUSTER) ## what runs on Slurm and Ray need besides
 bench: $(INSTALLED) ## train, score and compare everything (PROFILE=smoke|quick|full)
 	$(RUN) genbench run --profile $(PROFILE)
 
+seeds: $(INSTALLED) ## three seeds of an entry of each family, beside what `make bench` runs (SEEDED=made,vae for others)
+	$(RUN) genbench run --profile $(PROFILE) --seeds 3 --entries $(SEEDED)
+
 test: $(INSTALLED) ## the tests (TESTS="tests/test_cli_run.py -k targets" for some of them, JOBS=0 in one process)
 	$(RUN) python -m pytest --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
@@ -74,5 +79,7 @@ lock: ## compile requirements.in again (needs uv)
 	$(UV) pip compile --quiet --universal --no-annotate --no-header --python-version 3.11 requirements.in -o constraints.txt
 	$(UV) pip compile --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11 requirements-cluster.in -o requirements-cluster.lock
 
-profiles: ## copy dvc.yaml into each profile
-	for profile in profiles/*/; do cp dvc.yaml "$$profile"; done
+profiles: ## copy dvc.yaml into each profile; those of further seeds have another one, which is written anew
+	for profile in profiles/*/; do \
+		if grep -qs '^seeds_of:' "$$profile/params.yaml"; then "$(BIN)/python" -m genbench.pipeline.seed_profile "$$profile"; \
+		else cp dvc.yaml "$$profile"; fi; done

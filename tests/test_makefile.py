@@ -68,13 +68,23 @@ def test_a_folder_with_spaces_is_installed_and_used(folder: Path) -> None:
     checks = make(folder, "check-results")[0]
     assert checks == "-m|pytest|tests/committed_results/check_*.py|"
     assert make(folder, "bench", "PROFILE=smoke") == ["run|--profile|smoke|"]
+    assert make(folder, "seeds", "SEEDED=made,vae") == [
+        "run|--profile|quick|--seeds|3|--entries|made,vae|"
+    ]
     assert make(folder, "test", "TESTS=tests/test_cli_run.py -k targets")[0].endswith(
         "|tests/test_cli_run.py|-k|targets|"
     )
 
 
 def test_a_profile_of_any_name_gets_the_pipeline(folder: Path) -> None:
-    make(folder, "profiles")
+    seeds = folder / "profiles" / "some more-seeds"
+    seeds.mkdir()
+    (seeds / "params.yaml").write_text("root: ../..\nseeds_of: some more\n")
+    program(folder / ".venv" / "bin" / "python")
+    assert make(folder, "profiles") == [
+        "-m|genbench.pipeline.seed_profile|profiles/some more-seeds/|"
+    ]
+    assert not (seeds / "dvc.yaml").exists()
     assert (folder / "profiles" / "some more" / "dvc.yaml").read_bytes() == (
         REPOSITORY / "dvc.yaml"
     ).read_bytes()

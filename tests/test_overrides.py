@@ -17,6 +17,7 @@ from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import load_yaml
 
 from genbench.cli.scaffold import add_seeds
+from genbench.config.further_seeds import seeds_of
 from genbench.config.load import load_params, params_path, profiles
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -194,7 +195,10 @@ def heirs(entries: Mapping[str, Any], name: str, option: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("profile", profiles(REPOSITORY))
+@pytest.mark.parametrize(
+    "profile",
+    [name for name in profiles(REPOSITORY) if not seeds_of(load_params(name, root=REPOSITORY))],
+)
 def test_what_is_set_in_a_committed_profile_is_set_alone(committed: Path, profile: str) -> None:
     entries = yaml.safe_load(params_path(profile, committed).read_text())["entries"]
     names = [name for name in entries if load_params(profile).entry(name).train]

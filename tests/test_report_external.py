@@ -158,12 +158,12 @@ def test_what_was_reported_is_explained_only_where_there_is_some(bench: Bench) -
 
 def test_markdown_and_csv_have_the_row(bench: Bench) -> None:
     entries(bench)
-    assert "‡" not in markdown(board(bench))
+    assert "§" not in markdown(board(bench))
     add(bench, "theirs", bits=0.5)
     text = markdown(board(bench))
     (line,) = (one for one in text.splitlines() if one.startswith("| `theirs`"))
-    assert line.startswith("| `theirs` ‡ | reported elsewhere | ? 0.5000 |")
-    assert "‡: made elsewhere" in text
+    assert line.startswith("| `theirs` § | reported elsewhere | ? 0.5000 |")
+    assert "§: made elsewhere" in text
     assert "?: likelihoods that came with the samples" in text
     lines = {one["entry"]: one for one in csv.DictReader(io.StringIO(csv_table(board(bench))))}
     assert float(lines["theirs"]["fid_mnist"]) == 0.001

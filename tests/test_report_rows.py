@@ -4,6 +4,8 @@ of them, the hash of scores.
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import re
 from collections.abc import Callable
@@ -15,7 +17,7 @@ import pytest
 
 from genbench.files import read_json, write_bytes, write_json
 from genbench.report.page import Material, page
-from genbench.report.tables import markdown
+from genbench.report.tables import csv_table, markdown
 from genbench.results import entry as reading
 from genbench.scoring.records import Metric, read_record, write_record
 from tests.invented_results import Bench, row
@@ -72,7 +74,46 @@ def test_markdown_shows_the_deviation_between_seeds(bench: Bench) -> None:
     )
     value, _, deviation = line.split("|")[3].strip().partition(" ± ")
     assert float(value) == pytest.approx(np.mean(bits), abs=0.01)
-    assert float(deviation) == pytest.approx(np.std(bits, ddof=1), rel=0.05)
+    assert deviation.endswith(" SD")
+    assert float(deviation.removesuffix(" SD")) == pytest.approx(np.std(bits, ddof=1), rel=0.05)
+
+
+def test_both_errors_are_named_where_both_stand_in_one_column(bench: Bench) -> None:
+    """That of one training over images, and the deviation between seeds; where there are no seeds,
+    nothing needs a name.
+    """
+    bench.add("beta", "beta", bits=1.25)
+    for alone in (True, False):
+        board = bench.board()
+        html = page(board, reading.read_entries(bench.params), Material())[0]
+        table = leaderboard_of(html, "mnist")[1]
+        named = {name: row["bits/dim"].text("abbr") for name, row in table.items()}
+        text = markdown(board)
+        if alone:
+            assert named == {"beta": ""}
+            assert "| ≤ 1.250 ± 0.010 |" in text
+            assert "± is one standard error." in text
+            bench.add("alpha", "alpha", bits=1.1)
+            bench.add("alpha-s1", "alpha", bits=1.3, seed=1)
+        else:
+            assert named == {"beta": "SE", "alpha": "SE", "alpha-s1": "SE", "alpha*": "SD"}
+            assert table["alpha*"]["FID"].text("abbr") == "", "equal values have no deviation"
+            assert "| ≤ 1.250 ± 0.010 SE |" in text
+            assert "| 1.20 ± 0.14 SD |" in text
+            assert "SD the standard deviation between seeds" in text
+            assert html.count("SD: standard deviation between seeds") == 1
+
+
+def test_csv_has_the_deviation_between_seeds_beside_the_error_of_the_mean(bench: Bench) -> None:
+    bench.add("alpha", "alpha", bits=1.1)
+    assert "bits_per_dim_sd" not in csv_table(bench.board())
+    bench.add("alpha-s1", "alpha", bits=1.3, seed=1)
+    lines = {line["entry"]: line for line in csv.DictReader(io.StringIO(csv_table(bench.board())))}
+    sd = np.std([1.1, 1.3], ddof=1)
+    assert float(lines["alpha*"]["bits_per_dim_sd"]) == pytest.approx(sd, rel=1e-12)
+    assert float(lines["alpha*"]["bits_per_dim_stderr"]) == pytest.approx(sd / 2**0.5, rel=1e-12)
+    single = lines["alpha"]
+    assert (single["bits_per_dim_sd"], single["bits_per_dim_stderr"]) == ("", "0.01")
 
 
 CHANGES: dict[str, tuple[Any, Any]] = {

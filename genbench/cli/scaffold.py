@@ -13,23 +13,22 @@ import yaml
 
 from genbench.config import yaml12
 from genbench.config.edit import add_entries
+from genbench.config.further_seeds import seeds_of
 from genbench.config.layout import Layout
 from genbench.config.load import find_root, load_params, params_path, profiles
 from genbench.errors import UserError
 from genbench.files import write_text
+from genbench.pipeline.seed_profile import EDITED, MAX_SEEDS, may_repeat
 from genbench.processes.lock import hold
 
 __all__ = ["add_seeds", "new_model"]
-
-_SEED_COPY = re.compile(r"-s\d+$")
-_MAX_SEEDS = 1000
 
 
 def _editing(root: Path, what: str) -> AbstractContextManager[None]:
     """One edit of the project's params files at a time: who reads them inside sees what the one
     before has written.
     """
-    return hold(Layout(root).unfinished / "params.lock", what)
+    return hold(Layout(root).unfinished / EDITED, what)
 
 
 def add_seeds(profile: str, count: int, names: Sequence[str] = ()) -> list[str]:
@@ -48,10 +47,10 @@ def add_seeds(profile: str, count: int, names: Sequence[str] = ()) -> list[str]:
         UserError: unknown entry or profile, ``count`` out of range, or a file that cannot be
             edited; nothing is changed then.
     """
-    if not 2 <= count <= _MAX_SEEDS:
+    if not 2 <= count <= MAX_SEEDS:
         raise UserError(
             "N: the number of seeds must be at least 2 (an entry has one already) and at most "
-            f"{_MAX_SEEDS}, got {count}"
+            f"{MAX_SEEDS}, got {count}"
         )
     root = find_root()
     with _editing(root, f"genbench seeds {count}"):
@@ -59,7 +58,7 @@ def add_seeds(profile: str, count: int, names: Sequence[str] = ()) -> list[str]:
         repeated = (
             [params.entry(name) for name in names]
             if names
-            else [e for e in params.entries.values() if _may_repeat(e.name, e.model)]
+            else [entry for entry in params.entries.values() if may_repeat(entry)]
         )
         wanted = {
             f"{entry.name}-s{seed}": {"like": entry.name, "dataset": entry.dataset, "seed": seed}
@@ -71,15 +70,6 @@ def add_seeds(profile: str, count: int, names: Sequence[str] = ()) -> list[str]:
             lines = [yaml12.write_flow(name, wanted[name]) for name in new]
             _write_all({path: add_entries(path.read_text(encoding="utf-8"), lines)}, root)
     return new
-
-
-def _may_repeat(name: str, model: str) -> bool:
-    from genbench.registry import BrokenModel, model_class  # imports torch
-
-    try:
-        return not _SEED_COPY.search(name) and not model_class(model).control
-    except BrokenModel:  # no control of this package, then
-        return True
 
 
 def new_model(name: str) -> list[Path]:
@@ -106,7 +96,8 @@ def new_model(name: str) -> list[Path]:
         for profile in profiles(root):
             path = params_path(profile, root)
             entry = entries.get(profile, entries["quick"]).replace("@name@", name)
-            load_params(profile, root=root)
+            if seeds_of(load_params(profile, root=root)):
+                continue
             text = path.read_text(encoding="utf-8")
             there = yaml12.parse(text)["entries"].get(name)
             if there is None:

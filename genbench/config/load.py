@@ -9,11 +9,18 @@ from typing import Any
 
 from genbench.config import yaml12
 from genbench.config.entries import read_entries
+from genbench.config.further_seeds import (
+    SEEDS_OF,
+    FurtherSeeds,
+    read_seeds,
+    seeds_of,
+    seeds_profile,
+)
 from genbench.config.params import ImageCount, Params, Protocol
 from genbench.errors import Mistakes, UserError, bind_options, check_name, near
 from genbench.hardware.compute import Compute
 
-__all__ = ["find_root", "load_params", "params_path", "profiles"]
+__all__ = ["find_root", "load_params", "load_seeds", "params_path", "profiles", "seeds_place"]
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -64,19 +71,33 @@ def load_params(profile: str = "quick", *, root: Path | None = None) -> Params:
 
     Raises:
         UserError: not YAML, an unknown or missing key (with near matches), a wrong type, a bad
-            name, an entry like none that is there; names the file and the keys, all of them as far
-            as one mistake does not hide another.
+            name, an entry like none that is there, a further seed with other settings; names the
+            file and the keys, all of them as far as one mistake does not hide another.
     """
     root = find_root() if root is None else root
     path = params_path(profile, root)
     try:
-        return _params(yaml12.parse(path.read_text(encoding="utf-8")), root, _place(profile))
+        raw = yaml12.parse(path.read_text(encoding="utf-8"))
+        if isinstance(raw, dict) and SEEDS_OF in raw:
+            return _further_seeds(raw, root, profile)
+        return _params(raw, root, _place(profile))
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path}: must be UTF-8 text ({error}); save it in that encoding"
         ) from error
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def load_seeds(params: Params) -> Params | None:
+    """The profile of further seeds of a profile's entries; None where there is none, as of one that
+    is such a profile itself.
+    """
+    name = seeds_profile(params.profile)
+    if seeds_of(params) or not (params.root / "profiles" / name / "params.yaml").is_file():
+        return None
+    found = load_params(name, root=params.root)
+    return found if seeds_of(found) == params.profile else None
 
 
 def _place(profile: str) -> dict[str, str]:
@@ -86,12 +107,15 @@ def _place(profile: str) -> dict[str, str]:
     return {"root": "../..", "profile": profile, "params_file": f"profiles/{profile}/params.yaml"}
 
 
+def seeds_place(of: str) -> dict[str, str]:
+    """The same of the profile of further seeds of the profile ``of``, whose settings it has."""
+    return _place(seeds_profile(of)) | {SEEDS_OF: of, "settings_file": _place(of)["params_file"]}
+
+
 def _params(raw: Any, root: Path, place: Mapping[str, str]) -> Params:
     _check_keys(raw, (*place, "datasets", "metrics", "protocol", "compute", "defaults", "entries"))
     mistakes = Mistakes()
-    for key, value in place.items():
-        if raw[key] != value:
-            mistakes.note(f"{key}: must be {value!r} in this place, got {raw[key]!r}")
+    _check_place(raw, place, mistakes)
     for key in ("datasets", "metrics"):
         with mistakes.noting():
             _check_names(raw[key], key)
@@ -111,6 +135,39 @@ def _params(raw: Any, root: Path, place: Mapping[str, str]) -> Params:
         compute=compute,
         inherited=inherited,
     )
+
+
+def _further_seeds(raw: Mapping[str, Any], root: Path, profile: str) -> Params:
+    """A profile of further seeds: its entries, and all else as the profile has it that it
+    repeats.
+    """
+    of = raw[SEEDS_OF]
+    if of not in profiles(root) or seeds_profile(of) != profile:
+        raise UserError(f"{SEEDS_OF}: {of!r} must be a profile, and this one {of}-seeds")
+    base, place = load_params(of, root=root), seeds_place(of)
+    _check_keys(raw, (*place, "datasets", "entries"))
+    mistakes = Mistakes()
+    _check_place(raw, place, mistakes)
+    with mistakes.noting():
+        _check_names(raw["datasets"], "datasets")
+    entries, inherited = read_seeds(raw, base, mistakes)
+    mistakes.tell()
+    return FurtherSeeds.like(
+        base,
+        profile=profile,
+        entries=entries,
+        datasets=tuple(raw["datasets"]),
+        inherited=inherited,
+        of=of,
+        repeated={name: raw["entries"][name]["like"] for name in entries},
+    )
+
+
+def _check_place(raw: Mapping[str, Any], place: Mapping[str, str], mistakes: Mistakes) -> None:
+    """Note what a file says otherwise of its own place."""
+    for key, value in place.items():
+        if raw[key] != value:
+            mistakes.note(f"{key}: must be {value!r} in this place, got {raw[key]!r}")
 
 
 def _check_keys(raw: Any, keys: Sequence[str]) -> None:

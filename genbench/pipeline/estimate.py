@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genbench.config.further_seeds import FurtherSeeds, seeds_of
 from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.config.stages import ENTRY_STAGES, STAGES
@@ -96,12 +97,14 @@ def _scaled(
     """
     recorded = reference(params, "bfloat16" if "bfloat16" in own_speeds else "float32")
     theirs = {} if recorded is None else recorded["seconds"]
-    known = [(stage, key) for stage, key in stages if f"{stage}@{key}" in theirs]
+    repeated = params.repeated if isinstance(params, FurtherSeeds) else {}
+    names = {(stage, key): f"{stage}@{repeated.get(key, key)}" for stage, key in stages}
+    known = {stage: theirs[name] for stage, name in names.items() if name in theirs}
     if recorded is None or not known:
         return {}
     precision = recorded["precision"]
     scale = relative_time(own_speeds[precision], recorded["speeds"][precision])
-    return {(stage, key): scale * theirs[f"{stage}@{key}"] for stage, key in known}
+    return {stage: scale * seconds for stage, seconds in known.items()}
 
 
 def _own_costs(params: Params) -> dict[Stage, float]:
@@ -125,11 +128,12 @@ def _own_costs(params: Params) -> dict[Stage, float]:
 
 
 def reference(params: Params, precision: str) -> Mapping[str, Any] | None:
-    """The reference machine's costs of a profile in a precision, or else in the other one; None if
-    it was never run there.
+    """The reference machine's costs of a profile, or of the one whose entries it repeats, in a
+    precision, or else in the other one; None if it was never run there.
     """
+    profile = seeds_of(params) or params.profile
     try:
-        costs = read_json(params.root / REFERENCE)["profiles"].get(params.profile, {})
+        costs = read_json(params.root / REFERENCE)["profiles"].get(profile, {})
     except (OSError, ValueError, KeyError, AttributeError):
         return None
     for name in (precision, "float32"):

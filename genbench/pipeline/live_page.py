@@ -8,6 +8,7 @@ import subprocess
 import time
 from datetime import datetime
 
+from genbench.config.further_seeds import seeds_of
 from genbench.config.layout import BEAT, Layout
 from genbench.config.params import Params
 from genbench.files import write_text
@@ -72,7 +73,8 @@ class LivePage:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        report_page = Layout.of(self._params).report.page
+        profile = seeds_of(self._params) or self._params.profile
+        report_page = Layout(self._params.root, profile).report.page
         page = self._folder / report_page.name
         if page.is_file():
             report = os.path.relpath(report_page, self._folder)

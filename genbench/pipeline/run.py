@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from genbench.config.further_seeds import seeds_of, seeds_profile
 from genbench.config.layout import Layout
 from genbench.config.load import find_root, load_params, profiles
 from genbench.config.params import Params
@@ -26,6 +27,7 @@ from genbench.pipeline.executor import check_workspace, repro
 from genbench.pipeline.fingerprints import fingerprint_files, outdated
 from genbench.pipeline.integrity import mend_and_tell
 from genbench.pipeline.record import Books
+from genbench.pipeline.seed_profile import write_seeds
 from genbench.pipeline.targets import match_entries, target
 from genbench.pipeline.watch import run_name
 from genbench.processes.lock import hold
@@ -40,6 +42,7 @@ def run_pipeline(
     launcher: Callable[[Params], Launcher],
     clones: str | None = None,
     force: bool = False,
+    seeds: int | None = None,
 ) -> int:
     """Bring a profile up to date and print where its report is. Waits while another `genbench run`
     is at work in the project.
@@ -51,13 +54,14 @@ def run_pipeline(
         clones: where each machine that runs entries has a clone of the project of its own; None if
             they share this folder.
         force: run stages again that are up to date, from their beginning.
+        seeds: run the entries with so many seeds, their own one counted.
 
     Returns:
         Exit code: not 0 if any stage failed, or a model cannot be imported.
 
     Raises:
-        UserError: no such profile or entry, an option that a model does not have, or a folder that
-            DVC cannot work in.
+        UserError: no such profile or entry, an option that a model does not have, seeds that cannot
+            be, or a folder that DVC cannot work in.
     """
     root = find_root()
     params = _load(root, profile)
@@ -70,7 +74,13 @@ def run_pipeline(
             print(told, file=sys.stderr)
         # The params may have changed while this run waited.
         params = _load(root, profile)
-        return _run(params, patterns, launcher(params), clones, force)
+        set_isa(params.compute.isa, params.compute.device)
+        further = [] if seeds is None else write_seeds(params, seeds, patterns)
+        code = _run(params, patterns, launcher(params), clones, force)
+        if further:
+            apart = load_params(seeds_profile(profile), root=root)
+            code = _run(apart, ",".join(further), launcher(apart), clones, force) or code
+        return code
 
 
 def _load(root: Path, profile: str) -> Params:
@@ -84,10 +94,9 @@ def _load(root: Path, profile: str) -> Params:
 def _run(
     params: Params, patterns: str | None, launcher: Launcher, clones: str | None, force: bool
 ) -> int:
-    set_isa(params.compute.isa, params.compute.device)
     layout, names = Layout.of(params), match_entries(params, patterns)
-    dvc = params.root / ".dvc"
-    results = [layout.runs, layout.report.path, layout.unfinished]
+    dvc, shown = params.root / ".dvc", _shown_in(params)
+    results = [layout.runs, Layout.of(shown).report.path, layout.unfinished]
     check_writable([dvc / "tmp", dvc / "cache", *results, layout.run_lock.parent])
     shared = [f"{stage}@{name}" for name in params.datasets for stage in DATASET_STAGES]
     mend_and_tell(params, [*shared, *(f"{s}@{name}" for name in names for s in ENTRY_STAGES)])
@@ -99,7 +108,7 @@ def _run(
     if planned is not None:
         print(planned.text, flush=True)
         if not planned.stages and not outdated(params, now) and _is_noted(params, names, shared):
-            _tell(params, names)
+            _tell(shown, names)
             return 0
     seconds = {} if planned is None else planned.seconds
     with copies_kept(params.root):
@@ -111,14 +120,24 @@ def _run(
             failed = run_entries(params, able, launcher, seconds, force=force, clones=clones)
         except BaseException:
             print("stopped; the report of what is finished is written", flush=True)
-            _last(params, ["report"], forced=True)
+            _last(shown, ["report"], forced=True)
             raise
         code = code or (1 if failed else 0)
-        code = _last(params, ["report", "track"], forced=code != 0) or code
-    _tell(params, names)
+        # DVC does not look for further seeds, which are apart.
+        forced = code != 0 or shown is not params
+        code = _last(shown, ["report", "track"], forced=forced) or code
+    _tell(shown, names)
     if code != 0 and (short := shortage(params.root)) is not None:
         print(f"error: {short}", file=sys.stderr)
     return code or (1 if broken else 0)
+
+
+def _shown_in(params: Params) -> Params:
+    """The profile whose report shows what a profile gives: of further seeds the one whose entries
+    they repeat.
+    """
+    of = seeds_of(params)
+    return load_params(of, root=params.root) if of else params
 
 
 def _forecast(
@@ -143,6 +162,8 @@ def _is_noted(params: Params, names: Sequence[str], shared: Sequence[str]) -> bo
     """Whether DVC, too, sees nothing to do, for the entries, for what they share and for what is
     made of them.
     """
+    if seeds_of(params):
+        return False  # nobody sees whether the report shows them
     stages = [f"{stage}@{name}" for name in names for stage in ENTRY_STAGES]
     return not _changed(params, ["fingerprints", *shared, *stages, "report", "track"])
 
@@ -210,6 +231,8 @@ def _last(params: Params, stages: Sequence[str], *, forced: bool) -> int:
             which is no dependency of it.
     """
     report, *rest = (target(params, stage) for stage in stages)
+    if not Layout.of(params).runs.is_dir():
+        return 0  # further seeds of a profile that was never run
     if forced:
         code = repro(params.root, ["-f", "-s", report])
         return code if code != 0 or not rest else repro(params.root, ["-s", *rest])

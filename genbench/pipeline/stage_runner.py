@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from genbench.config.further_seeds import seeds_of
 from genbench.config.layout import Layout
 from genbench.config.load import load_params
 from genbench.config.params import Params
@@ -62,6 +63,11 @@ def run_stages(profile: str, stages: list[str], key: str | None = None, **option
     params, by_hand = load_params(profile), "DVC_STAGE" not in os.environ
     set_isa(params.compute.isa, params.compute.device)
     _check_key(params, STAGES[stages[0]], key)
+    if (of := seeds_of(params)) and stages[0] in ("report", "track"):
+        raise UserError(
+            f"{profile!r} holds further seeds, which stand in the report of {of!r}: "
+            f"genbench {stages[0]} --profile {of}"
+        )
     if by_hand and key is not None:
         call_stage("fingerprints", params)
     for stage in stages:

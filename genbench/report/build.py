@@ -14,15 +14,19 @@ from genbench.config.params import Params
 from genbench.data.datasets import spec_of
 from genbench.external.rows import ExternalRow, read_rows
 from genbench.files import write_bytes, write_json, write_text
+from genbench.report.beside import beside
 from genbench.report.chart import Chart
 from genbench.report.curves import curves
 from genbench.report.external import trained_here
 from genbench.report.grids import real_grids, sample_grid
+from genbench.report.learning import courses, learning
 from genbench.report.page import Material, page
+from genbench.report.published import published
 from genbench.report.rows import headlines, leaderboard, without_seeds
 from genbench.report.scatter import Point, scatter
 from genbench.report.tables import csv_table, markdown
-from genbench.results.entry import EntryResults, read_entries
+from genbench.results.entry import EntryResults
+from genbench.results.with_seeds import results_with_seeds
 
 __all__ = ["write_report"]
 
@@ -44,10 +48,12 @@ def write_report(
             itself again and again.
         reasons: why entries are missing, by name, in place of what their files tell.
     """
-    entries, layout, report = read_entries(params), Layout.of(params), ReportDir(folder)
+    entries, layout, report = list(results_with_seeds(params)), Layout.of(params), ReportDir(folder)
     external = read_rows(params)
     board = leaderboard(params, entries, reasons, external)
-    material = _material(board, entries, layout)
+    # Of further seeds the numbers are shown, and no pictures.
+    own = [results for results in entries if results.layout.profile == params.profile]
+    material = _material(board, own, layout)
     material.samples |= _samples_of(external)
     # A page elsewhere cannot link to docs/.
     documented = set() if notice else {path.stem for path in layout.docs.glob("*.md")}
@@ -66,7 +72,7 @@ def _material(
     board: Mapping[str, Any], entries: Sequence[EntryResults], layout: Layout
 ) -> Material:
     """The pictures of the page."""
-    material, own = Material(), {**board, "rows": trained_here(board["rows"])}
+    material, here = Material(), {**board, "rows": trained_here(board["rows"])}
     for results in entries:
         name, spec = results.entry.name, spec_of(results.entry.dataset)
         training, sampling = results.training.result, results.sampling.result
@@ -78,7 +84,11 @@ def _material(
     for dataset in dict.fromkeys(results.entry.dataset for results in entries):
         if grids := real_grids(layout.data(dataset), dataset, spec_of(dataset)):
             material.real[dataset] = grids
-        material.costs[dataset] = _costs(own, dataset)
+        material.costs[dataset] = _costs(here, dataset)
+        if (chart := _learning(here, entries, dataset)) is not None:
+            material.learning[dataset] = chart
+        if (chart := _beside(here, dataset)) is not None:
+            material.beside[dataset] = chart
     return material
 
 
@@ -89,6 +99,30 @@ def _samples_of(external: Sequence[ExternalRow]) -> dict[str, bytes]:
         for one in external
         if one.scored is not None
     }
+
+
+def _families(board: Mapping[str, Any]) -> list[str]:
+    """Those of all contenders, whose order gives each its colour."""
+    return sorted({row["family"] for row in board["rows"] if not row["control"]})
+
+
+def _learning(
+    board: Mapping[str, Any], entries: Sequence[EntryResults], dataset: str
+) -> Chart | None:
+    rows = [row for row in board["rows"] if row["dataset"] == dataset and row["control"]]
+    controls = {
+        row["entry"]: row["metrics"]["nats"]["value"] for row in rows if "nats" in row["metrics"]
+    }
+    own = [results for results in entries if results.entry.dataset == dataset]
+    return learning(list(courses(own)), controls, _families(board), dataset)
+
+
+def _beside(board: Mapping[str, Any], dataset: str) -> Chart | None:
+    results = published(dataset)
+    rows = [row for row in board["rows"] if row["dataset"] == dataset and not row["control"]]
+    if results is None:
+        return None
+    return beside(results, without_seeds(rows), _families(board), dataset)
 
 
 def _curves(history: Sequence[Mapping[str, float | None]], entry: str) -> Chart | None:
@@ -106,7 +140,8 @@ def _figures(material: Material) -> dict[str, bytes]:
     found |= {f"{entry}-curves.png": chart.png for entry, chart in material.curves.items()}
     for dataset, charts in material.costs.items():
         found |= {f"cost-{dataset}-{i + 1}.png": chart.png for i, chart in enumerate(charts)}
-    return found
+    found |= {f"learning-{name}.png": chart.png for name, chart in material.learning.items()}
+    return found | {f"published-{name}.png": chart.png for name, chart in material.beside.items()}
 
 
 def _costs(board: Mapping[str, Any], dataset: str) -> list[Chart]:

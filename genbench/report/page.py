@@ -21,8 +21,8 @@ from genbench.report.chart import Chart
 from genbench.report.embed import Room
 from genbench.report.external import trained_here
 from genbench.report.published import merged, published
-from genbench.report.rows import kinds_differ, without_seeds
-from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, number, plus_minus
+from genbench.report.rows import has_means, kinds_differ, without_seeds
+from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, SPREADS, number, plus_minus
 from genbench.report.variants import inside, variants
 from genbench.report.view import table
 from genbench.results.entry import EntryResults
@@ -41,12 +41,16 @@ class Material:
         real: per data set the PNG grids ``mixed`` and, where there are labels, ``by_class``.
         curves: learning curves per entry.
         costs: charts of quality against cost per data set.
+        learning: chart of validation nats against core-seconds per data set.
+        beside: chart of our results beside published ones per data set.
     """
 
     samples: dict[str, bytes] = field(default_factory=dict)
     real: dict[str, dict[str, bytes]] = field(default_factory=dict)
     curves: dict[str, Chart] = field(default_factory=dict)
     costs: dict[str, list[Chart]] = field(default_factory=dict)
+    learning: dict[str, Chart] = field(default_factory=dict)
+    beside: dict[str, Chart] = field(default_factory=dict)
 
 
 def page(
@@ -94,9 +98,13 @@ def _render(
         for name, grids in material.real.items()
     }
     samples = {name: room.embed(png, "png") for name, png in material.samples.items()}
-    pictures, spilled = _pictures(entries, room)
+    own = [results for results in entries if results.layout.profile == board["profile"]]
+    pictures, spilled = _pictures(own, room)
     names = dict.fromkeys(one["dataset"] for one in (*board["rows"], *board["missing"]))
-    curves = {name: Markup(chart.svg) for name, chart in material.curves.items()}  # escaped there
+    curves, learning, beside = (
+        {name: Markup(chart.svg) for name, chart in charts.items()}  # escaped there
+        for charts in (material.curves, material.learning, material.beside)
+    )
     costs = {
         name: [Markup(chart.svg) for chart in charts] for name, charts in material.costs.items()
     }
@@ -118,11 +126,15 @@ def _render(
         protocol=[(text, f"{number:,}") for text, number in _protocol(board["protocol"])],
         kinds=kinds,
         marks=MARKS,
+        spreads=SPREADS,
+        has_means=has_means(board["rows"]),
         datasets=[_dataset(board, entries, name) for name in names],
         samples=samples,
         real=real,
         pictures=pictures,
         curves=curves,
+        learning=learning,
+        beside=beside,
         costs=costs,
         environments=_environments(board),
         documented=documented,

@@ -13,7 +13,17 @@ from typing import Any
 
 import yaml
 
-__all__ = ["Line", "Published", "best_of_family", "literature", "merged", "published"]
+from genbench.report.text import spread
+
+__all__ = [
+    "Line",
+    "Published",
+    "best_of_family",
+    "best_of_model",
+    "literature",
+    "merged",
+    "published",
+]
 
 KINDS = {
     "exact": "exact",
@@ -42,7 +52,8 @@ class Line:
     not).
 
     ``comparable`` is False for numbers per another count of pixels, which have no place in the
-    order.
+    order; ``spread`` says what ``stderr`` is (:data:`genbench.report.text.SPREADS`); ``of`` is the
+    model of ours that a published line is a result of.
     """
 
     model: str
@@ -57,6 +68,8 @@ class Line:
     status: str = ""
     note: str = ""
     comparable: bool = True
+    spread: str = ""
+    of: str = ""
 
     @property
     def unconfirmed(self) -> bool:
@@ -100,12 +113,14 @@ def _line(row: Mapping[str, Any]) -> Line:
         value=row["value"],
         kind=KINDS[row["bound"]] if "bound" in row else None,
         stderr=row.get("sd"),
+        spread="SD",
         title=citation["title"],
         venue=citation["venue"],
         arxiv=citation.get("arxiv"),
         status=STATUS[row["status"]],
         note=row.get("note", ""),
         comparable=row.get("dims", 784) == 784,
+        of=row.get("of", ""),
     )
 
 
@@ -114,6 +129,14 @@ def best_of_family(dataset: str, family: str) -> Line | None:
     results = published(dataset)
     lines = () if results is None else results.lines
     own = [line for line in lines if line.family == family]
+    return next((line for line in own if line.comparable and not line.unconfirmed), None)
+
+
+def best_of_model(dataset: str, model: str) -> Line | None:
+    """The same of a model of ours: others' results with the same method by the same protocol."""
+    results = published(dataset)
+    lines = () if results is None else results.lines
+    own = [line for line in lines if line.of == model]
     return next((line for line in own if line.comparable and not line.unconfirmed), None)
 
 
@@ -128,9 +151,9 @@ def merged(results: Published, rows: Sequence[Mapping[str, Any]]) -> tuple[list[
     for row in rows:
         if results.metric in row["metrics"]:
             metric = row["metrics"][results.metric]
-            error = metric["detail"].get("sd", metric["stderr"])
+            error, kind = spread(metric)
             own = (row["entry"], row["family"], metric["value"], metric["kind"])
-            ours.append(Line(*own, stderr=error, entry=row["entry"]))
+            ours.append(Line(*own, stderr=error, spread=kind, entry=row["entry"]))
     comparable = [line for line in results.lines if line.comparable]
     chosen = _spread(comparable, max(10, _VISIBLE - len(ours)))
     return _ordered([*chosen, *ours]), _ordered([*results.lines, *ours])

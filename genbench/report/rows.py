@@ -17,6 +17,7 @@ from genbench.base import Likelihood
 from genbench.config.params import Entry, Params
 from genbench.external.nats import REPORTED
 from genbench.external.rows import ExternalRow
+from genbench.report.bounds import floor_of
 from genbench.report.columns import COLUMNS
 from genbench.report.external import external_row, trained_here
 from genbench.report.text import processor
@@ -25,7 +26,7 @@ from genbench.results.reader import Sampling, Training
 from genbench.results.schema import validate
 from genbench.scoring.records import Metric, Record, score_hash
 
-__all__ = ["KINDS", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
+__all__ = ["KINDS", "has_means", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
 
 Row = dict[str, Any]
 
@@ -63,7 +64,7 @@ def leaderboard(
         external: what others made.
     """
     rows = [_row(results) for results in entries if results.training.result is not None]
-    rows += _aggregates(rows, params.entries)
+    rows += _aggregates(rows, {results.entry.name: results.entry for results in entries})
     rows += [external_row(one) for one in external if not one.problem]
     order = {dataset: i for i, dataset in enumerate(params.datasets)}
     missing = [
@@ -108,6 +109,13 @@ def headlines(board: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 def _single(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows that are entries and no means over seeds."""
     return [row for row in rows if row["status"] != "aggregate"]
+
+
+def has_means(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether some rows are means over seeds, whose ± is another one than that of the others, so
+    that each must be named.
+    """
+    return any(row["status"] == "aggregate" for row in rows)
 
 
 def kinds_differ(rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -167,6 +175,7 @@ def _row(results: EntryResults) -> Row:
         "conditional": results.conditional,
         "control": model.control,
         "likelihood_kind": model.likelihood.value,
+        "floor_bits_per_dim": floor_of(results),
         "sampler": sampler,
         "matches_likelihood": matches,
         "status": "ok" if results.complete else "partial",

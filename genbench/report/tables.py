@@ -7,9 +7,10 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genbench.report.bounds import remark
 from genbench.report.external import EXTERNAL
-from genbench.report.rows import kinds_differ
-from genbench.report.text import KIND_NAMES, MARKS, count, duration, plus_minus
+from genbench.report.rows import has_means, kinds_differ
+from genbench.report.text import KIND_NAMES, MARKS, count, duration, plus_minus, spread
 
 __all__ = ["csv_table", "markdown"]
 
@@ -40,11 +41,12 @@ _COST = (
 
 
 def csv_table(board: Mapping[str, Any]) -> str:
-    """The leaderboard as CSV: a line per row; for each metric its value, ``_stderr`` and ``_n``;
-    empty where absent.
+    """The leaderboard as CSV: a line per row; for each metric its value, ``_stderr`` and ``_n``,
+    and where rows are means over seeds ``_sd``; empty where absent.
     """
     metrics = sorted({name for row in board["rows"] for name in row["metrics"]})
-    heads = [f"{name}{suffix}" for name in metrics for suffix in ("", "_stderr", "_n")]
+    told = ("", "_stderr", *(["_sd"] if has_means(board["rows"]) else []), "_n")
+    heads = [f"{name}{suffix}" for name in metrics for suffix in told]
     columns, buffer = [*_FIELDS, *heads, *_COST, "score_hash"], io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
@@ -53,6 +55,7 @@ def csv_table(board: Mapping[str, Any]) -> str:
         for name, metric in row["metrics"].items():
             cells[name] = metric["value"]
             cells[f"{name}_stderr"], cells[f"{name}_n"] = metric["stderr"], metric["n"]
+            cells[f"{name}_sd"] = metric["detail"].get("sd")
         writer.writerow({key: "" if value is None else value for key, value in cells.items()})
     return buffer.getvalue()
 
@@ -82,13 +85,14 @@ def _dataset(board: Mapping[str, Any], dataset: str) -> str:
     gaps = [gap for gap in board["missing"] if gap["dataset"] == dataset]
     lines = [f"**{dataset}**", ""]
     if rows:
-        several = kinds_differ(board["rows"])
+        several, means = kinds_differ(board["rows"]), has_means(board["rows"])
         more = ["processor"] if several else []
         lines.append(_line([*_HEAD, *more]))
         lines.append(_line(["---", "---", *["---:"] * (len(_HEAD) - 2), *["---" for _ in more]]))
         for row in rows:
-            lines.append(_line([*_cells(row), *([row["processor"]] if several else [])]))
-        lines.append("")
+            own = [row["processor"]] if several else []
+            lines.append(_line([*_cells(row, rows, named=means), *own]))
+        lines += ["", *_remarks(rows)]
     lines += [f"Not complete: `{gap['entry']}`: {_plain(gap['reason'])}\n" for gap in gaps]
     return "\n".join(lines)
 
@@ -105,20 +109,31 @@ def _plain(text: str) -> str:
     return text
 
 
-def _cells(row: Mapping[str, Any]) -> list[str]:
+def _remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is to be said of the likelihoods of rows of a data set, each with its entries."""
+    said: dict[str, list[str]] = {}
+    for row in rows:
+        if told := remark(row, rows):
+            said.setdefault(told, []).append(f"`{row['entry']}`")
+    return [f"‡ {', '.join(entries)}: {told}\n" for told, entries in said.items()]
+
+
+def _cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, named: bool) -> list[str]:
+    """What a row shows among those of its data set; ``named``: each ± says what it is."""
     kind = f"{KIND_NAMES[row['likelihood_kind']]}{' (control)' if row['control'] else ''}"
-    pair = [_metric(row, name) for name in ("precision_mnist", "recall_mnist")]
+    pair = [_metric(row, name, named) for name in ("precision_mnist", "recall_mnist")]
     unmatched = " †" if row["matches_likelihood"] is False else ""
     partial = " ◌" if row["status"] == "partial" else ""
+    remarked = " ‡" if remark(row, rows) else ""
     cost = row["cost"]
-    elsewhere = " ‡" if row["status"] == EXTERNAL else ""
+    elsewhere = " §" if row["status"] == EXTERNAL else ""
     return [
-        f"`{row['entry']}`{unmatched}{partial}{elsewhere}",
+        f"`{row['entry']}`{unmatched}{partial}{remarked}{elsewhere}",
         kind,
-        _metric(row, "bits_per_dim"),
-        _metric(row, "nats"),
-        _metric(row, "fid_mnist"),
-        _metric(row, "is_mnist"),
+        _metric(row, "bits_per_dim", named),
+        _metric(row, "nats", named),
+        _metric(row, "fid_mnist", named),
+        _metric(row, "is_mnist", named),
         " / ".join(pair) if any(pair) else "",
         count(cost["parameters"]) if "parameters" in cost else "",
         _training(cost),
@@ -134,24 +149,31 @@ def _training(cost: Mapping[str, float]) -> str:
     return duration(cost["train_seconds"]) if "train_seconds" in cost else ""
 
 
-def _metric(row: Mapping[str, Any], name: str) -> str:
+def _metric(row: Mapping[str, Any], name: str, named: bool) -> str:
     if name in row["withheld"]:
         return "withheld"
     if name not in row["metrics"]:
         return ""
     metric = row["metrics"][name]
     mark = {"lower_bound": "≤ ", "estimate": "≈ ", "reported": "? "}.get(metric["kind"], "")
-    return mark + plus_minus(metric["value"], metric["detail"].get("sd", metric["stderr"]))
+    error, kind = spread(metric)
+    told = plus_minus(metric["value"], error)
+    return f"{mark}{told}{f' {kind}' if named and '±' in told else ''}"
 
 
 def _notes(board: Mapping[str, Any]) -> list[str]:
     rows = board["rows"]
     kinds = {metric["kind"] for row in rows for metric in row["metrics"].values()} & MARKS.keys()
-    notes = ["Lower is better for bits/dim, nats and FID. ± is one standard error."] if rows else []
+    notes = ["Lower is better for bits/dim, nats and FID."] if rows else []
+    if has_means(rows):
+        notes.append(
+            "An entry with * is a mean over seeds. SE is one standard error of a single training, "
+            "SD the standard deviation between seeds."
+        )
+    elif rows:
+        notes.append("± is one standard error.")
     if kinds & {"lower_bound", "estimate"}:
         notes.append("≤: a bound, the true value is at most this; ≈: an estimate.")
-    if any(row["status"] == "aggregate" for row in rows):
-        notes.append("An entry with * is the mean ± standard deviation over seeds.")
     if any(row["matches_likelihood"] is False for row in rows):
         notes.append(
             "†: the samples come from a cheaper or sharpened sampler, not from the scored "
@@ -160,7 +182,7 @@ def _notes(board: Mapping[str, Any]) -> list[str]:
     if any(row["status"] == "partial" for row in rows):
         notes.append("◌: not complete.")
     if any(row["status"] == EXTERNAL for row in rows):
-        notes.append("‡: made elsewhere, its samples scored here.")
+        notes.append("§: made elsewhere, its samples scored here.")
     if "reported" in kinds:
         notes.append("?: likelihoods that came with the samples, computed elsewhere.")
     if any(row["withheld"] for row in rows):

@@ -12,11 +12,13 @@ __all__ = [
     "KIND_NAMES",
     "KIND_SENTENCES",
     "MARKS",
+    "SPREADS",
     "count",
     "duration",
     "number",
     "plus_minus",
     "processor",
+    "spread",
 ]
 
 KIND_NAMES = {
@@ -46,6 +48,20 @@ KIND_SENTENCES = {
 
 MARKS = {"exact": "=", "lower_bound": "≤", "estimate": "≈", "reported": "?"}
 """Before a negative log-likelihood: how it relates to the true one."""
+
+
+SPREADS = {
+    "SE": "standard error over test images or samples: another training is no part of it",
+    "SD": "standard deviation between seeds: how far another training would lie",
+}
+"""Behind a ±, where both stand in one table."""
+
+
+def spread(metric: Mapping[str, Any]) -> tuple[float | None, str]:
+    """What stands behind the ± of a metric of leaderboard.json, and which of ``SPREADS`` it is."""
+    if "sd" in metric["detail"]:
+        return metric["detail"]["sd"], "SD"
+    return metric["stderr"], "SE"
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from genbench.report.bounds import remark
 from genbench.report.columns import Column, columns
 from genbench.report.external import EXTERNAL
-from genbench.report.published import Line, best_of_family, literature
-from genbench.report.rows import KINDS
+from genbench.report.published import Line, best_of_family, best_of_model, literature
+from genbench.report.rows import KINDS, has_means
 from genbench.report.text import (
     KIND_NAMES,
     KIND_SENTENCES,
@@ -21,6 +22,7 @@ from genbench.report.text import (
     duration,
     number,
     plus_minus,
+    spread,
 )
 
 __all__ = ["Cell", "Group", "Table", "TableRow", "cell", "cost_cell", "table", "time_cell"]
@@ -31,7 +33,7 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One cell: ``value`` is what it sorts by; ``notes`` are numbers of footnotes; ``place`` is
-    0..1 between FID's floor and ceiling.
+    0..1 between FID's floor and ceiling; ``spread`` names the error where a table has two kinds.
     """
 
     text: str = ""
@@ -42,12 +44,13 @@ class Cell:
     best: bool = False
     notes: tuple[int, ...] = ()
     place: float | None = None
+    spread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row: the entry with what describes it, and a cell per metric; ``published`` is the
-    family's best confirmed number.
+    """One row: the entry with what describes it, and a cell per metric; ``published`` is the best
+    confirmed number of the model, or else of the family.
     """
 
     entry: str
@@ -129,9 +132,9 @@ def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
         model=row["model"],
         family=row["family"],
         tags=tuple(_tags(row, table)),
-        notes=tuple(table.note(text) for text in _remarks(row)),
+        notes=tuple(table.note(text) for text in _remarks(row, rows)),
         cells={column.key: cell(row, column, rows, table) for column in table.columns},
-        published=None if row["control"] else best_of_family(row["dataset"], row["family"]),
+        published=None if row["control"] else _published(row),
         parameters=cost_cell(cost, "parameters", count),
         training=time_cell(cost, "train_cpu_seconds", "train_seconds", duration),
         sampling=time_cell(
@@ -140,7 +143,15 @@ def _row(row: Row, rows: Sequence[Row], table: Table) -> TableRow:
     )
 
 
-def _remarks(row: Row) -> Iterator[str]:
+def _published(row: Row) -> Line | None:
+    return best_of_model(row["dataset"], row["model"]) or best_of_family(
+        row["dataset"], row["family"]
+    )
+
+
+def _remarks(row: Row, rows: Sequence[Row]) -> Iterator[str]:
+    if told := remark(row, rows):
+        yield told
     if row["matches_likelihood"] is False:
         yield (
             "The samples come from a cheaper or sharpened sampler, not from the scored "
@@ -149,7 +160,7 @@ def _remarks(row: Row) -> Iterator[str]:
     if row["status"] == "partial":
         yield "Not complete: see Missing results."
     if row["status"] == "aggregate":
-        yield "Mean over seeds; ± is the standard deviation between them."
+        yield "Mean over seeds; ± is the standard deviation between them (SD)."
     if row["status"] == EXTERNAL:
         yield (
             "Made elsewhere, its samples scored here: how it was trained is not known, so it is "
@@ -203,13 +214,14 @@ def cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
     if column.key not in row["metrics"]:
         return Cell()
     metric = row["metrics"][column.key]
-    value, error = metric["value"], metric["detail"].get("sd", metric["stderr"])
-    text, _, spread = plus_minus(value, error).partition(" ± ")
+    value, (error, kind) = metric["value"], spread(metric)
+    text, _, told = plus_minus(value, error).partition(" ± ")
     if column.higher_is_better is None and float(value).is_integer():
-        text, spread = f"{value:.0f}", ""  # a diagnostic that counts something
+        text, told = f"{value:.0f}", ""  # a diagnostic that counts something
     return Cell(
         text=text,
-        error=spread,
+        error=told,
+        spread=kind if told and has_means(rows) else "",
         mark=MARKS.get(metric["kind"] or "", ""),
         value=value,
         title=_title(metric),

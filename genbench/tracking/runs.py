@@ -22,8 +22,9 @@ from genbench.disk import told
 from genbench.files import sha256
 from genbench.hardware.kind import in_words
 from genbench.pictures.picture import Picture
-from genbench.results.entry import EntryResults, State, read_entry
+from genbench.results.entry import EntryResults, State
 from genbench.results.reader import Training
+from genbench.results.with_seeds import results_with_seeds
 from genbench.scoring.records import Record, score_hash
 
 __all__ = ["RECORDS", "SHOWN", "Point", "TrackedRun", "legal", "tracked_run", "tracked_runs"]
@@ -76,17 +77,16 @@ class TrackedRun:
 
 
 def tracked_runs(params: Params) -> tuple[list[TrackedRun], dict[str, str]]:
-    """The finished entries of a profile; and of the others, by name, why they are not: no file of
-    one is in the way of another.
+    """The finished entries of a profile, with further seeds of theirs; and of the others, by name,
+    why they are not: no file of one is in the way of another.
     """
-    found = {name: _found(params, entry) for name, entry in params.entries.items()}
+    found = {results.entry.name: _found(results) for results in results_with_seeds(params)}
     runs = [one for one in found.values() if isinstance(one, TrackedRun)]
     return runs, {name: reason for name, reason in found.items() if isinstance(reason, str)}
 
 
-def _found(params: Params, entry: Entry) -> TrackedRun | str:
+def _found(results: EntryResults) -> TrackedRun | str:
     """A finished entry, or why it is not. One whose pictures were not drawn is."""
-    results = read_entry(params, entry)
     drawn = results.pictures.state is not State.MISSING
     needed = [stage for stage in ENTRY_STAGES if drawn or stage != "pictures"]
     reasons = results.why_not(needed)

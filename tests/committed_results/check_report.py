@@ -9,12 +9,15 @@ from typing import Any
 
 import yaml
 
-from genbench.config.load import load_params
+from genbench.config.layout import Layout
+from genbench.config.load import load_params, load_seeds
 from genbench.registry import model_class, model_names
 from genbench.report.published import literature
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = load_params("quick", root=ROOT)
+SEEDS = load_seeds(QUICK)
+DECLARED = {**QUICK.entries, **({} if SEEDS is None else SEEDS.entries)}
 REPORT = ROOT / "reports" / "quick"
 BOARD: dict[str, Any] = json.loads((REPORT / "leaderboard.json").read_text())
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
@@ -31,13 +34,16 @@ def test_each_entry_has_a_row_or_is_listed_as_missing() -> None:
         if row["status"] != "aggregate"
     }
     missing = {gap["entry"] for gap in BOARD["missing"]}
-    assert rows.keys() | missing == QUICK.entries.keys()
-    declared = {e.name: (e.model, e.dataset, e.seed) for e in QUICK.entries.values()}
+    assert rows.keys() | missing == DECLARED.keys()
+    declared = {e.name: (e.model, e.dataset, e.seed) for e in DECLARED.values()}
     assert rows == {name: declared[name] for name in rows}
 
 
 def test_the_entries_with_a_row_have_been_run_by_dvc() -> None:
     trained = {name.partition("@")[2] for name in STAGES if name.startswith("train@")}
+    if SEEDS is not None:
+        lock = yaml.safe_load(Layout.of(SEEDS).dvc_lock.read_text())["stages"]
+        trained |= {name.partition("@")[2] for name in lock if name.startswith("train@")}
     assert {row["entry"] for row in BOARD["rows"] if row["status"] != "aggregate"} <= trained
 
 

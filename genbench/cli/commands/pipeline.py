@@ -23,6 +23,7 @@ app = typer.Typer()
     "genbench run --profile smoke",
     "genbench run --entries 'vae,pixel*' --threads 4",
     "genbench run --jobs 2",
+    "genbench run --seeds 3 --entries vae,made",
     "genbench run --launcher slurm --launcher-options slurm.yaml",
     resumes=True,
 )
@@ -45,6 +46,18 @@ def run(
             ),
         ),
     ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            "--seeds",
+            min=2,
+            max=1000,
+            help=(
+                "Train the entries so many times, each with a seed of its own; a run without "
+                "--seeds leaves the further ones alone."
+            ),
+        ),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -89,6 +102,7 @@ def run(
         ),
         clones=clones,
         force=force,
+        seeds=seeds,
     )
 
 
