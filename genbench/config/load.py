@@ -10,6 +10,7 @@ from typing import Any
 from genbench.config import yaml12
 from genbench.config.entries import read_entries
 from genbench.config.params import ImageCount, Params, Protocol
+from genbench.config.profile import MEMORISATION, Profile
 from genbench.errors import Mistakes, UserError, bind_options, check_name, near
 from genbench.hardware.compute import Compute
 
@@ -96,12 +97,12 @@ def _params(raw: Any, root: Path, place: Mapping[str, str]) -> Params:
         with mistakes.noting():
             _check_names(raw[key], key)
     with mistakes.noting():
-        protocol = _protocol(raw["protocol"])
+        protocol, memorisation = _protocol(raw["protocol"])
     with mistakes.noting():
         compute = Compute(**bind_options(Compute, _overridden(raw["compute"]), where="compute"))
     entries, inherited = read_entries(raw, mistakes)
     mistakes.tell()
-    return Params(
+    return Profile(
         root=root,
         profile=place["profile"],
         entries=entries,
@@ -110,6 +111,7 @@ def _params(raw: Any, root: Path, place: Mapping[str, str]) -> Params:
         protocol=protocol,
         compute=compute,
         inherited=inherited,
+        memorisation=memorisation,
     )
 
 
@@ -160,13 +162,26 @@ _FORMER = (
 """Former keys of the protocol that are one list with ``likelihood_images`` now."""
 
 
-def _protocol(raw: Any) -> Protocol:
+def _protocol(raw: Any) -> tuple[Protocol, str]:
+    """The protocol, and what it says of memorisation."""
     _check_no_former(raw)
+    raw, memorisation = _without_memorisation(raw)
     options, counts = bind_options(Protocol, raw, where="protocol"), []
     for i, count in enumerate(options["likelihood_images"]):
         where = f"protocol.likelihood_images[{i}]"
         counts.append(ImageCount(**bind_options(ImageCount, count, where=where)))
-    return Protocol(**options | {"likelihood_images": tuple(counts)})
+    return Protocol(**options | {"likelihood_images": tuple(counts)}), memorisation
+
+
+def _without_memorisation(raw: Any) -> tuple[Any, str]:
+    if not isinstance(raw, Mapping) or "memorisation" not in raw:
+        return raw, "none"
+    asked = raw["memorisation"]
+    if asked not in MEMORISATION:
+        raise UserError(
+            f"protocol.memorisation: must be one of {', '.join(MEMORISATION)}, got {asked!r}"
+        )
+    return {key: value for key, value in raw.items() if key != "memorisation"}, asked
 
 
 def _check_no_former(raw: Any) -> None:

@@ -18,12 +18,14 @@ from genbench.errors import UserError
 from genbench.hardware.kind import in_words
 from genbench.pictures.picture import Picture
 from genbench.report.chart import Chart
+from genbench.report.probes import FLAG, likelihood_of_odd_inputs, memorisation
 from genbench.report.published import merged, published
 from genbench.report.rows import kinds_differ, without_seeds
 from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, number, plus_minus
 from genbench.report.variants import inside, variants
 from genbench.report.view import table
 from genbench.results.entry import EntryResults
+from genbench.scoring.odd_inputs import ODD_INPUTS
 
 __all__ = ["MAX_BYTES", "Material", "page"]
 
@@ -39,12 +41,14 @@ class Material:
         real: per data set the PNG grids ``mixed`` and, where there are labels, ``by_class``.
         curves: learning curves per entry.
         costs: charts of quality against cost per data set.
+        neighbours: PNG of samples above their nearest training images per entry.
     """
 
     samples: dict[str, bytes] = field(default_factory=dict)
     real: dict[str, dict[str, bytes]] = field(default_factory=dict)
     curves: dict[str, Chart] = field(default_factory=dict)
     costs: dict[str, list[Chart]] = field(default_factory=dict)
+    neighbours: dict[str, bytes] = field(default_factory=dict)
 
 
 class _Budget:
@@ -106,6 +110,7 @@ def _render(
         for name, grids in material.real.items()
     }
     samples = {name: budget.embed(png, "png") for name, png in material.samples.items()}
+    neighbours = {name: budget.embed(png, "png") for name, png in material.neighbours.items()}
     pictures, spilled = _pictures(entries, budget)
     names = dict.fromkeys(one["dataset"] for one in (*board["rows"], *board["missing"]))
     curves = {name: Markup(chart.svg) for name, chart in material.curves.items()}  # escaped there
@@ -131,6 +136,9 @@ def _render(
         marks=MARKS,
         datasets=[_dataset(board, entries, name) for name in names],
         samples=samples,
+        neighbours=neighbours,
+        flag=FLAG,
+        odd_inputs=ODD_INPUTS,
         real=real,
         pictures=pictures,
         curves=curves,
@@ -210,6 +218,8 @@ def _dataset(
         "conditional": any(row["conditional"] for row in single),
         "variants": variants(rows, {one.entry.name: one.entry for one in entries}),
         "inside": inside(rows),
+        "memorisation": memorisation(rows),
+        "odd_inputs": likelihood_of_odd_inputs(rows),
     }
 
 
