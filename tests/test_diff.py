@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from genbench.config.layout import Layout
 from genbench.config.params import Params
+from genbench.config.stages import ENTRY_STAGES
 from genbench.pipeline.stage_runner import call_stage
 from genbench.results.file_diff import arrays_differ, values_differ
 from genbench.results.run_diff import compare_runs
@@ -300,7 +301,7 @@ def test_results_of_the_stages_are_known_by_name_and_equal_when_made_again(
 ) -> None:
     call_stage("fingerprints", params)
     call_stage("features", params, "mnist")
-    for stage in ("train", "sample", "pictures", "score_likelihood", "score_samples"):
+    for stage in ENTRY_STAGES:
         call_stage(stage, params, "vae")
     before = tmp_path / "before"
     shutil.copytree(Layout.of(params).runs, before)
@@ -318,6 +319,8 @@ def test_results_of_the_stages_are_known_by_name_and_equal_when_made_again(
         "history",
         "likelihood",
         "quality",
+        "probe",
+        "neighbours",
         "size",
         "pictures",
     ]
