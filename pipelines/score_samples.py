@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,8 @@ def run(
         features: read: the reference features of its data set.
         samples: read: its samples.
         quality: written: the record of scores.
-        data: read for Inception scores: the arrays of its data set.
+        data: read for Inception scores, and for samples with labels, whose pixels are compared:
+            the arrays of its data set.
         inception: also compute ``fid_inception`` and ``is_inception``; slow.
         inception_weights: weights file for that, which implies ``inception``; None downloads it. A
             file of another content than the published one must be named by
@@ -65,9 +67,13 @@ def run(
     place = device.setup(params.compute)
     images, labels = _samples(samples)
     generated = FeatureSet(EXTRACTOR, *extract(images, levels, device=place), labels)
+    reference = _reference(features)
+    if labels is not None:
+        generated = replace(generated, images=images)
+        reference = _with_images(reference, data, entry.dataset)
     # One seed for all entries of a data set: they are compared on the same random subsets.
     seed = seed_for("metrics", entry.dataset)
-    metrics, withheld = score(params.metrics, generated, _reference(features), seed=seed)
+    metrics, withheld = score(params.metrics, generated, reference, seed=seed)
     made_from = {
         "samples": sha256(samples),
         "metrics": list(params.metrics),
@@ -98,14 +104,28 @@ def _samples(path: Path) -> tuple[Tensor, Tensor | None]:
 
 def _reference(path: Path) -> FeatureSet:
     arrays = read_npz(path)
-    if not {"features", "logits"} <= set(arrays):
+    if not {"features", "logits", "train_features"} <= set(arrays):
         got = ", ".join(arrays) or "nothing"
         raise UserError(
-            f"{path}: must hold features and logits, got {got}; delete it and run `genbench "
-            "features` again"
+            f"{path}: must hold features, logits and train_features, got {got}; delete it and run "
+            "`genbench features` again"
         )
-    values, logits = (torch.from_numpy(arrays[key]) for key in ("features", "logits"))
-    return FeatureSet(EXTRACTOR, values, logits)
+    found = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    training = FeatureSet(EXTRACTOR, found["train_features"], labels=found.get("train_labels"))
+    values, logits = found["features"], found["logits"]
+    return FeatureSet(EXTRACTOR, values, logits, found.get("labels"), training=training)
+
+
+def _with_images(reference: FeatureSet, data: Path, dataset: str) -> FeatureSet:
+    """The reference with the images that its features are of."""
+    training = reference.training
+    assert training is not None
+    test, train = (load_split(data, dataset, split)[0] for split in ("test", "train"))
+    return replace(
+        reference,
+        images=reference_images(test, len(reference)),
+        training=replace(training, images=reference_images(train, len(training))),
+    )
 
 
 def _inception_weights(params: Params, path: Path | None) -> InceptionWeights:
