@@ -1,5 +1,5 @@
-"""Time and memory of scoring 10,000 samples with all default metrics: the stage ``score_samples``
-on training digits.
+"""Time and memory of scoring samples with all metrics of the profile: the stage ``score_samples`` on
+training digits with their labels.
 
 Run ``python benchmarks/metrics.py`` in a project whose ``mnist`` is prepared
 (``genbench prepare``). Prints a table and writes benchmarks/results/metrics.json.
@@ -28,15 +28,6 @@ from genbench.pipeline.stage_runner import call_stage
 from genbench.scoring.features import extract
 from genbench.scoring.records import read_record
 
-METRICS = (
-    "fid",
-    "inception_score",
-    "kid",
-    "precision_recall",
-    "density_coverage",
-    "label_fidelity",
-    "class_shares",
-)
 ENTRY = "samples"
 
 
@@ -56,13 +47,19 @@ def project(root: Path, params: Params, n: int, threads: int) -> Params:
         params,
         root=root,
         entries={ENTRY: entry},
-        metrics=METRICS,
         protocol=protocol,
         compute=compute,
     )
     write_npz(
         Layout.of(small).data("mnist"),
-        {"test_x": data.test_x[:, 0].numpy(), "test_y": data.test_y.numpy()},
+        {
+            f"{split}_{axis}": array
+            for split, x, y in (
+                ("train", data.train_x, data.train_y),
+                ("test", data.test_x, data.test_y),
+            )
+            for axis, array in (("x", x[:, 0].numpy()), ("y", y.numpy()))
+        },
     )
     write_npz(
         Layout.of(small).run_dir(ENTRY).samples,
@@ -109,7 +106,7 @@ def machine(threads: int) -> dict[str, object]:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     params = load_params()

@@ -1,5 +1,5 @@
-"""Stage ``features``: test images in, reference features out; and the command that makes
-the feature net itself.
+"""Stage ``features``: test and training images in, reference features out; and the command that
+makes the feature net itself.
 """
 
 from __future__ import annotations
@@ -20,22 +20,30 @@ __all__ = ["retrain", "run"]
 
 
 def run(params: Params, dataset: str, *, data: Path, features: Path) -> None:
-    """Write the reference features of a data set's test split.
+    """Write the reference features of a data set: of its test split, and of as many training
+    images, both evenly spread.
 
     Arguments:
         params: the profile.
         dataset: name of the data set.
         data: read: its arrays.
-        features: written: the features, and the logits of the feature net.
+        features: written: features, the logits of the feature net, and labels where there are
+            some; of training images the features and labels.
 
     Raises:
         FileNotFoundError, UserError: no prepared data, or corrupt; names the file.
     """
-    x, _ = splits.load_split(data, dataset, "test")
-    x = reference_images(x, params.protocol.feature_reference_images)
+    n, levels = params.protocol.feature_reference_images, spec_of(dataset).levels
+    x, y = splits.load_split(data, dataset, "test")
+    seen, seen_y = splits.load_split(data, dataset, "train")
     place = device.setup(params.compute)
-    values, logits = extract(x, spec_of(dataset).levels, device=place)
-    write_npz(features, {"features": values.numpy(), "logits": logits.numpy()})
+    values, logits = extract(reference_images(x, n), levels, device=place)
+    seen_values, _ = extract(reference_images(seen, n), levels, device=place)
+    arrays = {"features": values, "logits": logits, "train_features": seen_values}
+    for name, labels in (("labels", y), ("train_labels", seen_y)):
+        if labels is not None:
+            arrays[name] = reference_images(labels, n)
+    write_npz(features, {name: array.numpy() for name, array in arrays.items()})
 
 
 def retrain(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from genbench.hardware import device
 from genbench.scoring.features import EXTRACTOR, extract, reference_images
 from genbench.scoring.metrics.base import FeatureSet
 from genbench.scoring.records import Record, write_record
-from genbench.scoring.sample_scores import read_reference, score
+from genbench.scoring.sample_scores import read_reference, score, with_images
 from genbench.seeding import seed_for
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def run(
         features: read: the reference features of its data set.
         samples: read: its samples.
         quality: written: the record of scores.
-        data: read for Inception scores: the arrays of its data set.
+        data: read for Inception scores, and for samples with labels, whose pixels are compared:
+            the arrays of its data set.
         inception: also compute ``fid_inception`` and ``is_inception``; slow.
         inception_weights: weights file for that, which implies ``inception``; None downloads it. A
             file of another content than the published one must be named by
@@ -65,9 +67,13 @@ def run(
     place = device.setup(params.compute)
     images, labels = _samples(samples)
     generated = FeatureSet(EXTRACTOR, *extract(images, levels, device=place), labels)
+    reference = read_reference(features)
+    if labels is not None:
+        generated = replace(generated, images=images)
+        reference = with_images(reference, data, entry.dataset)
     # One seed for all entries of a data set: they are compared on the same random subsets.
     seed = seed_for("metrics", entry.dataset)
-    metrics, withheld = score(params.metrics, generated, read_reference(features), seed=seed)
+    metrics, withheld = score(params.metrics, generated, reference, seed=seed)
     made_from = {
         "samples": sha256(samples),
         "metrics": list(params.metrics),

@@ -23,8 +23,10 @@ from genbench.pipeline.stage_runner import call_stage
 from genbench.scoring import features
 from genbench.scoring.feature_training import accuracy, augment, recover_labels, train_feature_net
 from genbench.scoring.features import WEIGHTS, FeatureNet, extract, load_net, reference_images
+from genbench.scoring.metrics.base import FeatureSet
 from genbench.scoring.records import read_record
 from pipelines import features as features_stage
+from pipelines import score_samples
 from tests.params_factory import protocol
 
 # ---------------------------------------------------------------------- the pinned net
@@ -246,7 +248,9 @@ def scored(tmp_path: Path, mnist: Dataset) -> Params:
         "precision_recall",
         "density_coverage",
         "label_fidelity",
+        "classification_accuracy",
         "class_shares",
+        "fid_train",
     )
     params = Params(
         tmp_path,
@@ -259,7 +263,13 @@ def scored(tmp_path: Path, mnist: Dataset) -> Params:
     )
     write_npz(
         Layout.of(params).data("mnist"),
-        {"test_x": mnist.test_x[:80, 0].numpy(), "test_y": np.zeros(80, np.uint8), **EXCERPT},
+        {
+            "test_x": mnist.test_x[:80, 0].numpy(),
+            "test_y": (np.arange(80) % 7).astype(np.uint8),
+            "train_x": mnist.train_x[100:220, 0].numpy(),
+            "train_y": mnist.train_y[100:220].numpy().astype(np.uint8),
+            **EXCERPT,
+        },
     )
     write_npz(
         Layout.of(params).run_dir("made").samples,
@@ -274,6 +284,11 @@ def test_features_stage_writes_the_strided_reference(scored: Params, mnist: Data
     expected, logits = extract(mnist.test_x[:80:2], 256)
     assert np.array_equal(arrays["features"], expected.numpy())
     assert np.array_equal(arrays["logits"], logits.numpy())
+    assert np.array_equal(arrays["labels"], np.arange(0, 80, 2) % 7)
+    seen, _ = extract(mnist.train_x[100:220:3], 256)
+    assert mnist.train_y is not None
+    assert np.array_equal(arrays["train_features"], seen.numpy())
+    assert np.array_equal(arrays["train_labels"], mnist.train_y[100:220:3].numpy())
 
 
 def test_scoring_stage_scores_samples(scored: Params) -> None:
@@ -289,10 +304,44 @@ def test_scoring_stage_scores_samples(scored: Params) -> None:
         "recall_mnist",
         "coverage_mnist",
         "min_class_share",
+        "cas",
+        "fid_train_mnist",
     } <= set(record.metrics)
     first = Layout.of(scored).run_dir("made").quality.read_bytes()
     call_stage("score_samples", scored, "made")
     assert Layout.of(scored).run_dir("made").quality.read_bytes() == first
+
+
+def test_scoring_stage_shows_metrics_the_images_and_labels_behind_features(
+    scored: Params, mnist: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call_stage("features", scored, "mnist")
+    sets: list[FeatureSet] = []
+    monkeypatch.setattr(
+        score_samples, "score", lambda names, *pair, seed: sets.extend(pair) or ({}, {})
+    )
+    call_stage("score_samples", scored, "made")
+    made, reference = sets
+    assert reference.training is not None
+    assert mnist.train_y is not None
+    for images, x, y in (
+        (made, mnist.train_x[:60], mnist.train_y[:60]),
+        (reference, mnist.test_x[:80:2], torch.arange(0, 80, 2) % 7),
+        (reference.training, mnist.train_x[100:220:3], mnist.train_y[100:220:3]),
+    ):
+        assert images.images is not None and torch.equal(images.images, x)
+        assert images.labels is not None and torch.equal(images.labels, y)
+        assert torch.equal(images.features, extract(x, 256)[0])
+
+
+def test_scoring_stage_reads_no_images_for_samples_without_labels(
+    scored: Params, mnist: Dataset
+) -> None:
+    call_stage("features", scored, "mnist")
+    write_npz(Layout.of(scored).run_dir("made").samples, {"images": mnist.train_x[:60, 0].numpy()})
+    Layout.of(scored).data("mnist").unlink()
+    call_stage("score_samples", scored, "made")
+    assert "cas" not in read_record(Layout.of(scored).run_dir("made").quality).metrics
 
 
 def test_scoring_stage_withholds_what_has_too_few_samples(scored: Params, mnist: Dataset) -> None:

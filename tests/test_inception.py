@@ -91,7 +91,12 @@ def sampled(tmp_path: Path) -> Params:
     )
     write_npz(
         Layout.of(params).data("mnist"),
-        {"test_x": images(4)[:, 0].numpy(), "test_y": np.zeros(4, np.uint8), **EXCERPT},
+        {
+            f"{split}_{axis}": array
+            for split in ("train", "test")
+            for axis, array in (("x", images(4)[:, 0].numpy()), ("y", np.zeros(4, np.uint8)))
+        }
+        | EXCERPT,
     )
     write_npz(Layout.of(params).run_dir("made").samples, {"images": images(10)[:, 0].numpy()})
     call_stage("features", params, "mnist")

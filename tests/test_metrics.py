@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import genbench.scoring.metrics
 from benchmarks.metric_behaviour import DAMAGES, digits, features_of
 from genbench.data.splits import Dataset
 from genbench.errors import UserError
-from genbench.scoring.metrics import density_coverage, inception_score, kid
+from genbench.scoring.metrics import inception_score, kid
 from genbench.scoring.metrics.base import FeatureSet, TooFewSamples
 from genbench.scoring.metrics.class_shares import compute as class_shares
 from genbench.scoring.metrics.label_fidelity import compute as label_fidelity
@@ -29,13 +30,33 @@ from genbench.scoring.sample_scores import metric, metric_names, score
 ROOT = Path(__file__).resolve().parents[1]
 FAMILIES = [
     "fid",
+    "fid_unbiased",
+    "fid_train",
     "inception_score",
     "kid",
+    "kid_rbf",
     "precision_recall",
     "density_coverage",
+    "clipped_density_coverage",
+    "jsd",
+    "vendi",
     "label_fidelity",
+    "classification_accuracy",
     "class_shares",
 ]
+PAIRED = [
+    family
+    for family in FAMILIES
+    if family
+    not in (
+        "fid_train",
+        "inception_score",
+        "label_fidelity",
+        "classification_accuracy",
+        "class_shares",
+    )
+]
+"""Families that compare features of samples with those of the reference."""
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -232,8 +253,9 @@ def test_density_and_coverage_by_brute_force(monkeypatch: pytest.MonkeyPatch) ->
     got = values("density_coverage", x, y)
     assert got["density_mnist"] == pytest.approx(held.sum() / (5 * 80))
     assert got["coverage_mnist"] == pytest.approx(held.any(0).mean())
-    monkeypatch.setattr(density_coverage, "_ROWS", 7)
-    assert values("density_coverage", x, y) == got
+    monkeypatch.setattr("genbench.scoring.neighbours._ROWS", 7)
+    again = values("density_coverage", feature_set(x.features), feature_set(y.features))
+    assert again == got
 
 
 def test_a_collapsed_generator_is_precise_and_recalls_nothing() -> None:
@@ -316,10 +338,15 @@ def test_features_that_are_not_finite_are_refused(bad: float) -> None:
     ("family", "n", "keys"),
     [
         ("fid", 1, {"fid_mnist"}),
+        ("fid_unbiased", 39, {"fid_unbiased_mnist"}),
         ("kid", 1, {"kid_mnist"}),
+        ("kid_rbf", 1, {"kid_rbf_mnist"}),
         ("inception_score", 9, {"is_mnist"}),
         ("precision_recall", 3, {"precision_mnist", "recall_mnist"}),
         ("density_coverage", 5, {"density_mnist", "coverage_mnist"}),
+        ("clipped_density_coverage", 5, {"clipped_density_mnist", "clipped_coverage_mnist"}),
+        ("jsd", 19, {"jsd_mnist"}),
+        ("vendi", 1, {"vendi_mnist", "vendi_within_mnist"}),
     ],
 )
 def test_too_few_images_are_a_reason_to_withhold(family: str, n: int, keys: set[str]) -> None:
@@ -333,7 +360,7 @@ def test_too_few_images_are_a_reason_to_withhold(family: str, n: int, keys: set[
     assert set(metric(family)(enough, enough, seed=0)) == keys
 
 
-@pytest.mark.parametrize("family", ["fid", "kid", "precision_recall", "density_coverage"])
+@pytest.mark.parametrize("family", PAIRED)
 def test_features_that_do_not_belong_together_are_refused(family: str) -> None:
     with pytest.raises(UserError, match="have 3 dimensions, reference features 4"):
         score([family], gaussian(20, 3), gaussian(20, 4), seed=0)
@@ -345,24 +372,25 @@ def test_all_families_together_give_the_keys_of_the_leaderboard() -> None:
     made = feature_set(
         rng().normal(size=(50, 4)), torch.eye(10).repeat(5, 1), torch.arange(50) % 10
     )
-    metrics, withheld = score(FAMILIES, made, made, seed=0)
-    names = ("fid", "is", "kid", "precision", "recall", "density", "coverage")
-    assert set(metrics) == {f"{name}_mnist" for name in names} | {
-        "label_fidelity",
-        "min_class_share",
-    }
+    made = replace(made, images=torch.zeros(50, 1, 8, 8, dtype=torch.uint8))
+    metrics, withheld = score(FAMILIES, made, replace(made, training=made), seed=0)
+    distances = {f"{name}_mnist" for name in ("fid", "fid_unbiased", "fid_train", "kid", "kid_rbf")}
+    distances |= {"jsd_mnist"}
+    shares = ("is", "precision", "recall", "density", "coverage")
+    shares += ("clipped_density", "clipped_coverage")
+    better = {f"{name}_mnist" for name in shares} | {"label_fidelity", "min_class_share", "cas"}
+    neither = {"vendi_mnist", "vendi_within_mnist"}
+    assert {key for key, m in metrics.items() if m.higher_is_better is False} == distances
+    assert {key for key, m in metrics.items() if m.higher_is_better} == better
+    assert {key for key, m in metrics.items() if m.higher_is_better is None} == neither
     assert withheld == {}
     assert all(m.n == 50 for m in metrics.values())
-    assert {key for key, m in metrics.items() if not m.higher_is_better} == {
-        "fid_mnist",
-        "kid_mnist",
-    }
 
 
-@pytest.mark.parametrize("family", ["fid", "kid", "precision_recall", "density_coverage"])
+@pytest.mark.parametrize("family", PAIRED)
 def test_the_samples_are_the_first_argument(family: str) -> None:
-    for result in metric(family)(gaussian(30, 2), gaussian(20, 2), seed=0).values():
-        assert (result.n, result.detail["reference_n"]) == (30, 20)
+    for result in metric(family)(gaussian(60, 2), gaussian(40, 2), seed=0).values():
+        assert (result.n, result.detail["reference_n"]) == (60, 40)
 
 
 def test_a_metric_is_one_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from genbench.pictures.terms import term_chart
 from genbench.pipeline.stage_runner import call_stage
 from genbench.scoring.features import load_net
 from genbench.scoring.metrics.base import FeatureSet
+from genbench.scoring.records import LEFT_OUT
 from genbench.scoring.sample_scores import metric
 from pipelines import score_samples
 from tests import by_hand
@@ -59,6 +60,15 @@ def test_reference_features_are_those_of_evenly_spread_test_images(
     written = read_npz(Layout.of(finished).features(dataset))
     assert np.allclose(written["features"], features, atol=1e-4)
     assert np.allclose(written["logits"], logits, atol=1e-3)
+    seen = datasets[dataset].train_x[by_hand.spread(320, 77)].float() / (SPECS[dataset].levels - 1)
+    assert np.allclose(written["train_features"], load_net()(seen)[0], atol=1e-4)
+    for name, labels, size in (
+        ("labels", datasets[dataset].test_y, 610),
+        ("train_labels", datasets[dataset].train_y, 320),
+    ):
+        assert (name in written) == (labels is not None)
+        if labels is not None:
+            assert np.array_equal(written[name], labels[by_hand.spread(size, 77)])
     assert features.std() > 0.1
 
 
@@ -107,8 +117,13 @@ def test_sample_scores_are_those_of_the_written_samples(finished: Params, name: 
             key
         )
         assert record["metrics"][key]["n"] == 23
-        assert {k: v for k, v in record["metrics"][key]["detail"].items() if k != "shares"} == {
-            k: v for k, v in value.detail.items() if k != "shares"
+        detail = dict(record["metrics"][key]["detail"])
+        assert detail.keys() == value.detail.keys()
+        assert detail.pop(LEFT_OUT, []) == pytest.approx(
+            value.detail.get(LEFT_OUT, []), rel=1e-3, abs=1e-6
+        )
+        assert {k: v for k, v in detail.items() if k != "shares"} == {
+            k: v for k, v in value.detail.items() if k not in ("shares", LEFT_OUT)
         }
     other = metric("kid")(generated, real, seed=seed + 1)["kid_mnist"].value
     assert record["metrics"]["kid_mnist"]["value"] != pytest.approx(other, rel=1e-4), (

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 
 from genbench.config.layout import Layout
 from genbench.files import read_json, write_json
-from genbench.report.columns import COLUMNS
+from genbench.report.columns import COLUMNS, DIAGNOSTICS
 from genbench.report.page import Material, page
 from genbench.report.tables import csv_table, markdown
 from genbench.results import entry as reading
@@ -37,10 +37,17 @@ QUALITY = {
     "IS": ("is_mnist", True),
     "precision": ("precision_mnist", True),
     "recall": ("recall_mnist", True),
+    "FID unb.": ("fid_unbiased_mnist", False),
+    "FID train": ("fid_train_mnist", False),
     "KID": ("kid_mnist", False),
+    "KID rbf": ("kid_rbf_mnist", False),
     "density": ("density_mnist", True),
     "coverage": ("coverage_mnist", True),
+    "clipped dens.": ("clipped_density_mnist", True),
+    "clipped cov.": ("clipped_coverage_mnist", True),
+    "JSD": ("jsd_mnist", False),
     "label fid.": ("label_fidelity", True),
+    "CAS": ("cas", True),
     "min class": ("min_class_share", True),
     "FID Inc.": ("fid_inception", False),
     "IS Inc.": ("is_inception", True),
@@ -270,12 +277,15 @@ def test_directions_are_those_that_the_metrics_record() -> None:
             torch.randn(40, 4, generator=g),
             torch.randn(40, 10, generator=g),
             torch.arange(40) % 10,
+            torch.randint(0, 256, (40, 1, 8, 8), generator=g).byte(),
         )
-        for _ in range(2)
+        for _ in range(3)
     ]
-    found, withheld = score(metric_names(), *sets, seed=0)
+    made, real, training = sets
+    found, withheld = score(metric_names(), made, replace(real, training=training), seed=0)
     assert withheld == {}
     expected = {key: more for key, more in QUALITY.values() if not key.endswith("_inception")}
+    expected |= {column.key: None for column in DIAGNOSTICS if column.key.startswith("vendi")}
     assert {key: metric.higher_is_better for key, metric in found.items()} == expected
 
 

@@ -121,7 +121,9 @@ _TABLE = (
         per="entry",
         reads=("features", "samples"),
         writes=("quality",),
-        borrows=("data",),  # for the Inception scores, which DVC does not ask for
+        # For the Inception scores, which DVC does not ask for, and for the pixels of the images that
+        # the features are of.
+        borrows=("data",),
         entry_keys=("dataset",),
         profile_keys=("metrics",),
         computes=True,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
@@ -21,7 +22,7 @@ from genbench.hardware import device
 from genbench.scoring.features import EXTRACTOR, extract
 from genbench.scoring.metrics.base import FeatureSet
 from genbench.scoring.records import Metric, Record
-from genbench.scoring.sample_scores import read_reference, score, unbiased
+from genbench.scoring.sample_scores import read_reference, score, unbiased, with_images
 from genbench.seeding import seed_for
 
 __all__ = ["evaluate"]
@@ -55,6 +56,9 @@ def evaluate(
     labels = None if scored.labels is None else torch.from_numpy(scored.labels)
     levels = spec_of(dataset).levels
     generated = FeatureSet(EXTRACTOR, *extract(x, levels, device=place), labels)
+    if labels is not None:
+        generated = replace(generated, images=x)
+        reference = with_images(reference, Layout.of(params).data(dataset), dataset)
     # The subsets that the entries of the data set are compared on, by the stage score_samples.
     seed = seed_for("metrics", dataset)
     metrics, withheld = score(params.metrics, generated, reference, seed=seed)

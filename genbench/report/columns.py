@@ -75,7 +75,20 @@ COLUMNS = (
         "Share of test images whose label is the y of largest P(x|y)",
         True,
     ),
+    Column(
+        "fid_unbiased_mnist",
+        "FID unb.",
+        f"Fréchet distance to the test images without its bias in 1/n, {_MNIST}",
+        False,
+    ),
+    Column("fid_train_mnist", "FID train", f"Fréchet distance to training images, {_MNIST}", False),
     Column("kid_mnist", "KID", f"Kernel distance to the test images, {_MNIST}", False),
+    Column(
+        "kid_rbf_mnist",
+        "KID rbf",
+        f"Kernel distance to the test images with a Gaussian kernel, {_MNIST}",
+        False,
+    ),
     Column(
         "density_mnist", "density", f"How densely real images surround the samples, {_MNIST}", True
     ),
@@ -86,9 +99,33 @@ COLUMNS = (
         True,
     ),
     Column(
+        "clipped_density_mnist",
+        "clipped dens.",
+        f"Share of good samples by how densely real images surround them, {_MNIST}",
+        True,
+    ),
+    Column(
+        "clipped_coverage_mnist",
+        "clipped cov.",
+        f"Share of good samples by how many real images have some nearby, {_MNIST}",
+        True,
+    ),
+    Column(
+        "jsd_mnist",
+        "JSD",
+        f"Bits by which a classifier tells samples from test images, a lower bound, {_MNIST}",
+        False,
+    ),
+    Column(
         "label_fidelity",
         "label fid.",
         "Share of samples that the pinned network reads as the label asked for",
+        True,
+    ),
+    Column(
+        "cas",
+        "CAS",
+        "Share of test images that a classifier reads which saw labelled samples alone",
         True,
     ),
     Column(
@@ -108,6 +145,18 @@ COLUMNS = (
 
 
 DIAGNOSTICS = (
+    Column(
+        "vendi_mnist",
+        "Vendi",
+        f"Variety of the samples as a ratio to that of test images, {_MNIST}",
+        None,
+    ),
+    Column(
+        "vendi_within_mnist",
+        "Vendi within",
+        f"The same within the classes, their mean, {_MNIST}",
+        None,
+    ),
     Column(
         "rate_nats",
         "rate nats",

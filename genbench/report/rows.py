@@ -24,7 +24,7 @@ from genbench.report.text import processor
 from genbench.results.entry import EntryResults
 from genbench.results.reader import Sampling, Training
 from genbench.results.schema import validate
-from genbench.scoring.records import Metric, Record, score_hash
+from genbench.scoring.records import LEFT_OUT, Metric, Record, score_hash
 
 __all__ = ["KINDS", "has_means", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
 
@@ -180,13 +180,19 @@ def _row(results: EntryResults) -> Row:
         "sampler": sampler,
         "matches_likelihood": matches,
         "status": "ok" if results.complete else "partial",
-        "metrics": {name: asdict(metric) for name, metric in metrics.items()},
+        "metrics": {name: _without_groups(metric) for name, metric in metrics.items()},
         "withheld": withheld,
         "score_hash": score_hash(metrics, training.weights),
         "cost": cost,
         "processor": _processor(results, training, sampling),
         "provenance": provenance,
     }
+
+
+def _without_groups(metric: Metric) -> dict[str, Any]:
+    """A metric as the board has it: its values without each group stay in the entry's record."""
+    told = {key: value for key, value in metric.detail.items() if key != LEFT_OUT}
+    return {**asdict(metric), "detail": told}
 
 
 def _probed(results: EntryResults) -> Record | None:

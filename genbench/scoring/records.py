@@ -13,7 +13,12 @@ from typing import Any
 from genbench.errors import UserError
 from genbench.files import read_json, write_json
 
-__all__ = ["Metric", "Record", "read_record", "score_hash", "write_record"]
+__all__ = ["LEFT_OUT", "Metric", "Record", "read_record", "score_hash", "write_record"]
+
+LEFT_OUT = "left_out"
+"""Key of a metric's details: its values without each group of images, in the order of the groups
+(:mod:`genbench.scoring.jackknife`). They stay in an entry's record; no table shows them.
+"""
 
 _DIGITS = 9  # significant ones: more than float32 has, fewer than sums in another order keep
 

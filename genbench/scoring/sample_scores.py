@@ -5,19 +5,21 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import torch
 
+from genbench.data.splits import load_split
 from genbench.errors import UserError, near
 from genbench.files import read_npz
 from genbench.scoring import metrics
-from genbench.scoring.features import EXTRACTOR
+from genbench.scoring.features import EXTRACTOR, reference_images
 from genbench.scoring.metrics.base import FeatureSet, TooFewSamples
 from genbench.scoring.records import Metric
 
-__all__ = ["metric", "metric_names", "read_reference", "score", "unbiased"]
+__all__ = ["metric", "metric_names", "read_reference", "score", "unbiased", "with_images"]
 
 
 def metric_names() -> list[str]:
@@ -56,14 +58,34 @@ def read_reference(path: Path) -> FeatureSet:
         ValueError: a file of another content; names it.
     """
     arrays = read_npz(path)
-    if not {"features", "logits"} <= set(arrays):
+    if not {"features", "logits", "train_features"} <= set(arrays):
         got = ", ".join(arrays) or "nothing"
         raise UserError(
-            f"{path}: must hold features and logits, got {got}; delete it and run `genbench "
-            "features` again"
+            f"{path}: must hold features, logits and train_features, got {got}; delete it and run "
+            "`genbench features` again"
         )
-    values, logits = (torch.from_numpy(arrays[key]) for key in ("features", "logits"))
-    return FeatureSet(EXTRACTOR, values, logits)
+    found = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    training = FeatureSet(EXTRACTOR, found["train_features"], labels=found.get("train_labels"))
+    values, logits = found["features"], found["logits"]
+    return FeatureSet(EXTRACTOR, values, logits, found.get("labels"), training=training)
+
+
+def with_images(reference: FeatureSet, data: Path, dataset: str) -> FeatureSet:
+    """Reference features with the images that they are of, which scores of labelled samples need.
+
+    Arguments:
+        reference: what :func:`read_reference` gives.
+        data: the arrays of the data set.
+        dataset: its name.
+    """
+    training = reference.training
+    assert training is not None
+    test, train = (load_split(data, dataset, split)[0] for split in ("test", "train"))
+    return replace(
+        reference,
+        images=reference_images(test, len(reference)),
+        training=replace(training, images=reference_images(train, len(training))),
+    )
 
 
 def score(

@@ -5,8 +5,9 @@ share.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,13 +39,20 @@ class FeatureSet:
         extractor: its name, the suffix of the metrics' keys.
         features: float32 (N, D), finite.
         logits: float32 (N, C), finite, of the extractor's classifier; None where it has none.
-        labels: int64 (N,) that the images were sampled with; None without labels.
+        labels: int64 (N,) that the images were sampled with, or that real images have; None without
+            labels.
+        images: uint8 (N, 1, H, W), the images themselves; None where no metric asks for them.
+        training: of reference images, the same of images that models are trained on; else None.
+        memo: what metrics have computed of the set, by name, for others that need the same.
     """
 
     extractor: str
     features: Tensor
     logits: Tensor | None = None
     labels: Tensor | None = None
+    images: Tensor | None = None
+    training: FeatureSet | None = None
+    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_matrix(f"{self.extractor} features", self.features, len(self.features))
@@ -56,6 +64,8 @@ class FeatureSet:
                 raise UserError(
                     f"labels: must be int64 of shape ({len(self)},), got {kind} {shape}"
                 )
+        if self.images is not None and len(self.images) != len(self):
+            raise UserError(f"images: must be {len(self)}, one a row, got {len(self.images)}")
 
     def __len__(self) -> int:
         return len(self.features)

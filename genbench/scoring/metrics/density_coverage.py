@@ -10,23 +10,28 @@ coverage = share of balls B(r) that hold a sample. Real against real gives densi
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from genbench.scoring.balls import Ball, samples_in_real
+from genbench.scoring.groups import groups_of_both
+from genbench.scoring.jackknife import Estimate, means_without
 from genbench.scoring.metrics.base import FeatureSet, need, need_pair
 from genbench.scoring.records import Metric
 
-__all__ = ["NEIGHBOURS", "UNBIASED", "compute", "density_coverage"]
+__all__ = ["NEIGHBOURS", "UNBIASED", "compute"]
 
 NEIGHBOURS = 5
 """k, as Naeem et al. choose it."""
 UNBIASED = ("density",)
 """Coverage is not: more samples cover more."""
-_ROWS = 1000  # of the distance matrix at a time: 40 MB for 10,000 images
 
 
 def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:
-    """``density_<extractor>`` and ``coverage_<extractor>``; no standard errors. ``seed`` is unused.
+    """``density_<extractor>`` and ``coverage_<extractor>``. ``seed`` is unused.
+
+    The standard error is that of other samples and of balls around other real images (jackknife
+    over groups of both); it leaves out that the radii would be others, and training. None with
+    fewer images than groups.
 
     Raises:
         UserError: features that do not belong together.
@@ -35,25 +40,25 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     keys = [f"{name}_{generated.extractor}" for name in ("density", "coverage")]
     need_pair(keys, generated, reference, 1, "at least one sample")
     need(keys, len(reference), NEIGHBOURS + 1, f"{NEIGHBOURS} neighbours; reference")
-    values = density_coverage(generated.features, reference.features, neighbours=NEIGHBOURS)
+    both = groups_of_both(len(generated), len(reference))
+    of_generated, of_reference = (None, None) if both is None else both
+    counts = samples_in_real(generated, reference, Ball(NEIGHBOURS))
+    density = means_without(counts.by_point / NEIGHBOURS, of_generated)
+    if of_reference is not None:
+        # The balls that are left have the radii of a set of all images, and stand for as many.
+        density[1:] /= 1 - np.bincount(of_reference) / len(reference)
+    estimates = [
+        Estimate.of(density),
+        Estimate.of(means_without(counts.by_ball > 0, of_reference)),
+    ]
     detail = {"neighbours": NEIGHBOURS, "reference_n": len(reference)}
     return {
-        key: Metric(value, None, len(generated), higher_is_better=True, detail=detail)
-        for key, value in zip(keys, values, strict=True)
+        key: Metric(
+            found.value,
+            found.stderr,
+            len(generated),
+            higher_is_better=True,
+            detail={**detail, **found.detail},
+        )
+        for key, found in zip(keys, estimates, strict=True)
     }
-
-
-def density_coverage(
-    generated: Tensor, reference: Tensor, *, neighbours: int
-) -> tuple[float, float]:
-    """Density and coverage of features (N, D) by balls around features (M, D), M > ``neighbours``,
-    in bounded memory.
-    """
-    inside, covered = 0, 0
-    for block in reference.split(_ROWS):
-        # The nearest of the sorted distances is the image itself.
-        radius = torch.cdist(block, reference).kthvalue(neighbours + 1, dim=1).values
-        held = torch.cdist(block, generated) <= radius[:, None]
-        inside += int(held.sum())
-        covered += int(held.any(1).sum())
-    return inside / (neighbours * len(generated)), covered / len(reference)

@@ -3,7 +3,8 @@
 
 Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, "GANs Trained by a Two Time-Scale Update Rule
 Converge to a Local Nash Equilibrium", 2017, https://arxiv.org/abs/1706.08500. Computed by
-torch-fidelity from float64 features. Its bias is upwards and about 1/n, so compare equal n only.
+torch-fidelity from float64 features. Its bias is upwards and about 1/n, so compare equal n only, or
+:mod:`genbench.scoring.metrics.fid_unbiased`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ from torch_fidelity.metric_fid import (
 )
 
 from genbench.scoring.metrics.base import LIBRARY, FeatureSet, need_pair
+from genbench.scoring.moments import frechet_estimate
 from genbench.scoring.records import Metric
 
 __all__ = ["compute"]
 
 
 def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:
-    """``fid_<extractor>``; no standard error. ``seed`` is unused.
+    """``fid_<extractor>``. ``seed`` is unused.
+
+    The standard error is that of other samples and other real images (jackknife over groups of
+    both), and leaves training out. It is about a third too large where the distributions are
+    equal. None with fewer images than groups, or with features as wide as those of the
+    Inception network.
 
     Raises:
         UserError: features that do not belong together; fewer than two images.
@@ -33,5 +40,6 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
         for features in (generated.features, reference.features)
     ]
     value = fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
-    detail = {"reference_n": len(reference), **LIBRARY}
-    return {key: Metric(value, None, len(generated), higher_is_better=False, detail=detail)}
+    found = frechet_estimate(generated, reference)
+    detail = {"reference_n": len(reference), **LIBRARY, **found.detail}
+    return {key: Metric(value, found.stderr, len(generated), higher_is_better=False, detail=detail)}

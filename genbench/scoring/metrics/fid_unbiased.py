@@ -1,0 +1,42 @@
+"""Fréchet distance without its bias in 1/n, by the jackknife over groups of samples and of real
+images.
+
+Chong and Forsyth, "Effectively Unbiased FID and Inception Score and where to find them", 2020,
+https://arxiv.org/abs/1911.07023, show the bias, and that it differs from model to model; they
+extrapolate to n = infinity, here it is taken off by :mod:`genbench.scoring.jackknife`. What remains
+is of order 1/n². So scores of different numbers of samples compare.
+"""
+
+from __future__ import annotations
+
+from genbench.scoring.groups import GROUPS
+from genbench.scoring.jackknife import bias_corrected
+from genbench.scoring.metrics.base import FeatureSet, need_pair
+from genbench.scoring.moments import WIDEST, frechet_estimate
+from genbench.scoring.records import Metric
+
+__all__ = ["UNBIASED", "compute"]
+
+UNBIASED = ("fid_unbiased",)
+
+
+def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:
+    """``fid_unbiased_<extractor>``, which may be negative where the distance is near 0; empty for
+    features as wide as those of the Inception network. ``seed`` is unused.
+
+    The standard error is that of other samples and other real images, and leaves training out. It
+    is about a third too large where the distributions are equal. ``detail`` has the Fréchet
+    distances without each group.
+
+    Raises:
+        UserError: features that do not belong together.
+        TooFewSamples: fewer than two images a group.
+    """
+    key = f"fid_unbiased_{generated.extractor}"
+    need_pair([key], generated, reference, 2 * GROUPS, f"two in each of {GROUPS} groups")
+    if generated.features.shape[1] > WIDEST:
+        return {}
+    found = frechet_estimate(generated, reference)
+    value = bias_corrected(found.value, found.left_out)
+    detail = {"reference_n": len(reference), **found.detail}
+    return {key: Metric(value, found.stderr, len(generated), higher_is_better=False, detail=detail)}
