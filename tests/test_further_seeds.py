@@ -236,9 +236,7 @@ def test_dvc_has_the_stages_of_further_seeds_and_sees_their_settings() -> None:
     for name, stage in found["stages"].items():
         if name != "fingerprints":
             assert stage == whole_file["stages"][name]
-    own, theirs = (
-        stages["stages"]["fingerprints"]["params"] for stages in (found, whole_file)
-    )
+    own, theirs = (stages["stages"]["fingerprints"]["params"] for stages in (found, whole_file))
     assert own[0] == {"${settings_file}": theirs[0]["${params_file}"]}
     assert own[1] == {"${params_file}": ["datasets", "entries"]}
 

@@ -112,7 +112,10 @@ def test_csv_has_the_deviation_between_seeds_beside_the_error_of_the_mean(bench:
     sd = np.std([1.1, 1.3], ddof=1)
     assert float(lines["alpha*"]["bits_per_dim_sd"]) == pytest.approx(sd, rel=1e-12)
     assert float(lines["alpha*"]["bits_per_dim_stderr"]) == pytest.approx(sd / 2**0.5, rel=1e-12)
-    assert (lines["alpha"]["bits_per_dim_sd"], lines["alpha"]["bits_per_dim_stderr"]) == ("", "0.01")
+    assert (lines["alpha"]["bits_per_dim_sd"], lines["alpha"]["bits_per_dim_stderr"]) == (
+        "",
+        "0.01",
+    )
 
 
 CHANGES: dict[str, tuple[Any, Any]] = {

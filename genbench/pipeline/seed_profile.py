@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from genbench.config import yaml12
-from genbench.config.further_seeds import SEEDS_OF, seeds_of, seeds_profile
+from genbench.config.further_seeds import seeds_of, seeds_profile
 from genbench.config.layout import Layout
 from genbench.config.load import seeds_place
 from genbench.config.params import Entry, Params

@@ -108,9 +108,9 @@ def learning(
         panels = _panels(drawn, controls)
         figure = Figure(figsize=(10.4, 5.2 + len(panels)), layout="constrained")
         ratios = [1.0, 3.6][-len(panels) :]
-        stacked = figure.subplots(
-            len(panels), 1, sharex=True, squeeze=False, height_ratios=ratios
-        )[:, 0]
+        stacked = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=ratios)[
+            :, 0
+        ]
         for axes, (own, lines) in zip(stacked, panels, strict=True):
             _draw(axes, own, lines, colours)
         _limit(stacked[-1].set_xlim, [one.seconds for one in drawn], right=0.14)

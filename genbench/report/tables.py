@@ -117,9 +117,7 @@ def _remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"‡ {', '.join(entries)}: {told}\n" for told, entries in said.items()]
 
 
-def _cells(
-    row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, named: bool
-) -> list[str]:
+def _cells(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, named: bool) -> list[str]:
     """What a row shows among those of its data set; ``named``: each ± says what it is."""
     kind = f"{KIND_NAMES[row['likelihood_kind']]}{' (control)' if row['control'] else ''}"
     pair = [_metric(row, name, named) for name in ("precision_mnist", "recall_mnist")]
