@@ -154,29 +154,44 @@ def test_the_chart_has_a_line_for_each_entry_in_its_familys_colour(figures: Figu
     ]
     assert learning(drawn, {"marginals": 918.0}, ["adversarial", "energy", "flows"], "mnist")
     (figure,) = figures.values()
-    axes = figure.axes[0]
+    upper, axes = figure.axes
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert axes.get_xlabel() == "core-seconds of training, mnist"
-    lines = {
-        tuple(zip(line.get_xdata(), line.get_ydata(), strict=True)): line for line in axes.lines
-    }
+    lines = {points(line): line for panel in (upper, axes) for line in panel.lines}
     for one, colour in zip(drawn, (SERIES[2], SERIES[1], SERIES[2]), strict=True):
         line = lines.pop(tuple(zip(one.seconds, one.nats, strict=True)))
         assert to_hex(line.get_color()) == colour
         assert (line.get_markerfacecolor() == "none") == one.is_score
+        assert line.axes is (upper if one.name == "scored" else axes), "above the control"
     (control,) = lines.values()
     assert set(control.get_ydata()) == {918.0}
-    named = {text.get_text(): text.xy for text in axes.texts}  # type: ignore[attr-defined]
-    assert named == {
-        "slow": (40, 700),
-        "fast": (9, 640),
-        "scored": (30, 2000),
-        "marginals": (0, 918.0),
-    }
+    assert named(upper) == {"scored": (30, 2000)}
+    assert named(axes) == {"slow": (40, 700), "fast": (9, 640), "marginals": (0, 918.0)}
     (low, high), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    assert low < 2 and high > 40 and bottom < 640 and top > 2000
+    assert low < 2 and high > 40 and bottom < 640 and top > 918
+    assert upper.get_xlim() == (low, high)
     assert [text.get_text() for text in figure.legends[0].texts] == ["energy", "flows"]
     assert learning([], {"marginals": 918.0}, [], "mnist") is None
+
+
+def points(line: Any) -> tuple[tuple[float, float], ...]:
+    return tuple(zip(line.get_xdata(), line.get_ydata(), strict=True))
+
+
+def named(axes: Any) -> dict[str, tuple[float, float]]:
+    return {text.get_text(): text.xy for text in axes.texts}
+
+
+@pytest.mark.parametrize("nats", [700.0, 2000.0])
+def test_there_is_one_panel_where_all_are_on_one_side_of_the_control(
+    figures: Figures, nats: float
+) -> None:
+    drawn = [course("one", "flows", (10, nats + 9), (40, nats))]
+    assert learning(drawn, {"marginals": 918.0}, ["flows"], "mnist")
+    (figure,) = figures.values()
+    (axes,) = figure.axes
+    assert named(axes) == {"one": (40, nats), "marginals": (0, 918.0)}
+    assert axes.get_ylim()[0] < min(nats, 918.0) < max(nats + 9, 918.0) < axes.get_ylim()[1]
 
 
 # ---------------------------------------------------------------------- beside published results
@@ -219,16 +234,15 @@ def test_each_row_stands_beside_what_others_have_got_with_its_model(figures: Fig
     for line in axes.lines:
         face = line.get_markerfacecolor()
         kind = f"{line.get_marker()} {face if isinstance(face, str) else to_hex(face)}"
-        points = zip(np.atleast_1d(line.get_xdata()), np.atleast_1d(line.get_ydata()), strict=True)
-        drawn.setdefault(kind, []).extend((float(x), float(y)) for x, y in points)
+        drawn.setdefault(kind, []).extend((float(x), float(y)) for x, y in points(line))
     marks = {kind.split()[0] for kind in drawn}
     assert marks == {"|", "D", "o", "None"}
-    (ticks,) = [points for kind, points in drawn.items() if kind[0] == "|"]
+    (ticks,) = [places for kind, places in drawn.items() if kind[0] == "|"]
     assert sorted(ticks) == [(0.5, 0.0), (0.7, 0.0), (0.8, 0.0)]
     assert drawn[f"D {INK}"] == [(0.8, 1.0)]
     assert drawn["D none"] == [(0.7, 1.0)]
     assert drawn[f"o {SERIES[2]}"] == [(1.5, 1.0), (2.0, 2.0)]
-    (joined,) = [points for kind, points in drawn.items() if kind.startswith("None")]
+    (joined,) = [places for kind, places in drawn.items() if kind.startswith("None")]
     assert sorted(joined) == [(0.7, 1.0), (1.5, 1.0)]
     assert beside(RESULTS, rows[2:], ["adversarial"], "mnist") is None
 
@@ -242,7 +256,7 @@ def test_the_report_draws_both_charts_of_its_rows(figures: Figures, bench: Bench
     assert _learning(board, entries, "binary_mnist") is None
     assert _beside(board, "mnist") is not None
     assert _beside(board, "binary_mnist") is None
-    named, shown = (figures[label] for label in sorted(figures, reverse=True))
-    assert {text.get_text() for text in named.axes[0].texts} == {"alpha", "alpha-s1", "ceiling"}
+    course_of, shown = (figures[label] for label in sorted(figures, reverse=True))
+    assert named(course_of.axes[0]).keys() == {"alpha", "alpha-s1", "ceiling"}
     labels = [label.get_text() for label in shown.axes[0].get_yticklabels()]
     assert labels == ["autoregressive, published", "alpha*"]

@@ -23,7 +23,9 @@ def mark_log(axis: Axis) -> None:
     low, high = axis.get_view_interval()
     few = high / low < 3
     axis.set_major_locator(
-        MaxNLocator(6) if few else LogLocator(subs=_ticks(high / low), numticks=12)
+        MaxNLocator(6, steps=[1, 2, 5, 10])
+        if few
+        else LogLocator(subs=_ticks(high / low), numticks=12)
     )
     axis.set_major_formatter(FuncFormatter(_tick))
     axis.set_minor_formatter(NullFormatter())
@@ -64,6 +66,7 @@ def name_points(
     axes: Axes,
     points: Sequence[tuple[str, float, float]],
     lines: Sequence[tuple[str, float]],
+    avoid: Sequence[tuple[float, float]] = (),
 ) -> None:
     """Put each name at the nearest free place beside its point; a thin line joins those that had to
     move away.
@@ -73,6 +76,7 @@ def name_points(
         axes: of the points.
         points: name and place of each.
         lines: name and height of each horizontal line.
+        avoid: further places that no name may cover.
     """
     along = axes.get_yaxis_transform()
     style: dict[str, Any] = {"fontsize": 8, "color": MUTED, "va": "bottom"}
@@ -83,9 +87,8 @@ def name_points(
     # The public way to a renderer needs a canvas of one format.
     renderer = figure._get_renderer()  # type: ignore[attr-defined]
     frame, pixel = axes.get_window_extent(renderer), figure.dpi / 72
-    centres = [axes.transData.transform((x, y)) for _, x, y in points]
-    side = 8 * pixel
-    taken = [Bbox.from_bounds(x - side / 2, y - side / 2, side, side) for x, y in centres]
+    taken = [_around(axes, (x, y), 8 * pixel) for _, x, y in points]
+    taken += [_around(axes, place, 2 * pixel) for place in avoid]
     taken += [Text.get_window_extent(name, renderer) for name in names]
     for name, x, y in sorted(points, key=lambda point: (point[2], point[1], point[0])):
         first = None
@@ -101,6 +104,12 @@ def name_points(
         else:  # there is no free place
             assert first is not None
             axes.add_artist(first)
+
+
+def _around(axes: Axes, place: tuple[float, float], side: float) -> Bbox:
+    """A square around a place, whose side is in pixels."""
+    x, y = axes.transData.transform(place)
+    return Bbox.from_bounds(x - side / 2, y - side / 2, side, side)
 
 
 def _note(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from genbench.config.params import Entry
 from genbench.report.chart import MUTED, SERIES, Chart, chart
@@ -89,7 +90,8 @@ def _validations(training: Training) -> tuple[np.ndarray, np.ndarray]:
 def learning(
     entries: Sequence[Course], controls: Mapping[str, float], families: Sequence[str], dataset: str
 ) -> Chart | None:
-    """A line for each entry, both axes logarithmic; None without any.
+    """A line for each entry, both axes logarithmic; those that are above all controls throughout
+    have a panel of their own, so that the others have room. None without any.
 
     Arguments:
         entries: of one data set.
@@ -100,51 +102,78 @@ def learning(
     drawn = [one for one in entries if (one.seconds > 0).all() and (one.nats > 0).all()]
     if not drawn:
         return None
+    colours = {family: SERIES[i % len(SERIES)] for i, family in enumerate(families)}
 
     def draw() -> Figure:
-        figure = Figure(figsize=(10.4, 6.4), layout="constrained")
-        axes = figure.subplots()
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        for i, family in enumerate(families):
-            own = [one for one in drawn if one.family == family]
-            _lines(axes, own, family, SERIES[i % len(SERIES)])
-        for nats in controls.values():
-            axes.axhline(nats, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
-        _limits(axes, drawn, list(controls.values()))
-        axes.set_xlabel(f"core-seconds of training, {dataset}")
-        axes.set_ylabel("validation nats per image (lower is better)")
+        panels = _panels(drawn, controls)
+        figure = Figure(figsize=(10.4, 5.2 + len(panels)), layout="constrained")
+        ratios = [1.0, 3.6][-len(panels) :]
+        stacked = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=ratios)[
+            :, 0
+        ]
+        for axes, (own, lines) in zip(stacked, panels, strict=True):
+            _draw(axes, own, lines, colours)
+        _limit(stacked[-1].set_xlim, [one.seconds for one in drawn], right=0.14)
+        mark_log(stacked[-1].xaxis)
+        stacked[-1].set_xlabel(f"core-seconds of training, {dataset}")
+        stacked[-1].set_ylabel("validation nats per image (lower is better)")
+        shown = [family for family in families if any(one.family == family for one in drawn)]
+        handles = [Line2D([], [], color=colours[family], label=family) for family in shown]
         style: dict[str, Any] = {"frameon": False, "fontsize": 8, "labelcolor": MUTED}
-        figure.legend(loc="outside upper left", ncols=8, handlelength=1.4, **style)
-        ends = [(one.name, float(one.seconds[-1]), float(one.nats[-1])) for one in drawn]
-        name_points(figure, axes, ends, list(controls.items()))
+        figure.legend(handles=handles, loc="outside upper left", ncols=8, **style)
+        for axes, (own, lines) in zip(stacked, panels, strict=True):
+            ends = [(one.name, float(one.seconds[-1]), float(one.nats[-1])) for one in own]
+            name_points(figure, axes, ends, list(lines.items()), avoid=_along(own))
         return figure
 
     return chart(draw, f"Validation nats against core-seconds of training, {dataset}")
 
 
-def _lines(axes: Axes, own: Sequence[Course], family: str, colour: str) -> None:
-    for i, one in enumerate(own):
-        axes.plot(
-            one.seconds,
-            one.nats,
-            color=colour,
-            linewidth=1.2,
-            marker="o",
-            markersize=5 if one.is_score else 3,
-            markerfacecolor="none" if one.is_score else colour,
-            label=family if i == 0 else None,
-            zorder=3,
-        )
+def _panels(
+    drawn: Sequence[Course], controls: Mapping[str, float]
+) -> list[tuple[list[Course], Mapping[str, float]]]:
+    """The entries of each panel from top to bottom, with its horizontal lines."""
+    top = max(controls.values(), default=math.inf)
+    above = [one for one in drawn if one.nats.min() > top]
+    rest = [one for one in drawn if one.nats.min() <= top]
+    if not above or not rest:
+        return [(list(drawn), controls)]
+    return [(above, {}), (rest, controls)]
 
 
-def _limits(axes: Axes, drawn: Sequence[Course], lines: Sequence[float]) -> None:
-    x = np.log10(np.concatenate([one.seconds for one in drawn]))
-    y = np.log10(np.concatenate([*(one.nats for one in drawn), np.array(lines)]))
-    # To the right there must be room for names.
-    for values, right, limits in ((x, 0.14, axes.set_xlim), (y, 0.05, axes.set_ylim)):
-        low, high = float(values.min()), float(values.max())
-        span = high - low or 0.3
-        limits(10 ** (low - 0.05 * span), 10 ** (high + right * span))
-    mark_log(axes.xaxis)
+def _draw(
+    axes: Axes, own: Sequence[Course], lines: Mapping[str, float], colours: Mapping[str, str]
+) -> None:
+    """The lines of a panel, and its vertical axis."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for one in own:
+        colour = colours[one.family]
+        hollow = {"markersize": 5, "markerfacecolor": "none"}
+        style: dict[str, Any] = hollow if one.is_score else {"markersize": 3}
+        axes.plot(one.seconds, one.nats, color=colour, linewidth=1.2, marker="o", zorder=3, **style)
+    for nats in lines.values():
+        axes.axhline(nats, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)), zorder=2)
+    heights = [*(one.nats for one in own), np.array(list(lines.values()))]
+    _limit(axes.set_ylim, heights, right=0.08)
     mark_log(axes.yaxis)
+
+
+def _limit(set_limits: Any, values: Sequence[np.ndarray], *, right: float) -> None:
+    """Limits of a logarithmic axis around values, with some more room at its upper end."""
+    logs = np.log10(np.concatenate(list(values)))
+    low, high = float(logs.min()), float(logs.max())
+    span = high - low or 0.3
+    set_limits(10 ** (low - 0.08 * span), 10 ** (high + right * span))
+
+
+def _along(own: Sequence[Course]) -> list[tuple[float, float]]:
+    """Places along the lines of a panel, which no name may cover."""
+    places = []
+    for one in own:
+        x, y = np.log10(one.seconds), np.log10(one.nats)
+        at = np.linspace(0, len(x) - 1, 8 * (len(x) - 1) + 1)
+        steps = np.arange(len(x))
+        along = zip(np.interp(at, steps, x), np.interp(at, steps, y), strict=True)
+        places += [(float(10**a), float(10**b)) for a, b in along]
+    return places
