@@ -12,7 +12,7 @@ from typing import Any
 
 from genbench.comparison.paired import compare_weights
 from genbench.comparison.scored import Scored
-from genbench.comparison.seed_spread import SeedSpreads, seed_spreads
+from genbench.comparison.seed_spread import seed_spreads
 from genbench.comparison.sentences import remarks, weights_sentence
 from genbench.comparison.verdicts import Verdict, judge, verdicts
 from genbench.config.further_seeds import differences

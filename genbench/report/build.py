@@ -19,6 +19,7 @@ from genbench.report.beside import beside
 from genbench.report.chart import Chart
 from genbench.report.curves import curves
 from genbench.report.external import trained_here
+from genbench.report.forest import distances, forest
 from genbench.report.grids import real_grids, sample_grid
 from genbench.report.learning import courses, learning
 from genbench.report.page import Material, page
@@ -89,6 +90,8 @@ def _material(
         if grids := real_grids(layout.data(dataset), dataset, spec_of(dataset)):
             material.real[dataset] = grids
         material.costs[dataset] = _costs(here, dataset)
+        if (found := distances(board["comparisons"].get(dataset, {"pairs": []}))) is not None:
+            material.forests[dataset] = forest(*found, dataset)
         if (chart := _learning(here, entries, dataset)) is not None:
             material.learning[dataset] = chart
         if (chart := _beside(here, dataset)) is not None:
@@ -150,6 +153,7 @@ def _figures(material: Material) -> dict[str, bytes]:
     found |= {f"{entry}-curves.png": chart.png for entry, chart in material.curves.items()}
     for dataset, charts in material.costs.items():
         found |= {f"cost-{dataset}-{i + 1}.png": chart.png for i, chart in enumerate(charts)}
+    found |= {f"nats-above-{name}.png": chart.png for name, chart in material.forests.items()}
     found |= {f"learning-{name}.png": chart.png for name, chart in material.learning.items()}
     return found | {f"published-{name}.png": chart.png for name, chart in material.beside.items()}
 

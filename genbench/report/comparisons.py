@@ -1,6 +1,4 @@
-"""What the report says of pairs of entries: ``comparisons`` of leaderboard.json, and what its
-tables show of that, letters and which numbers are printed bold.
-"""
+"""What the report says of pairs of entries: ``comparisons`` of leaderboard.json."""
 
 from __future__ import annotations
 
@@ -12,29 +10,36 @@ from genbench.comparison.paired import Comparison
 from genbench.comparison.scored import Scored
 from genbench.comparison.seed_spread import SeedSpreads, seed_spreads
 from genbench.comparison.sentences import sentence
-from genbench.comparison.verdicts import LEVEL, Outcome, Verdict, verdicts
+from genbench.comparison.verdicts import LEVEL, Verdict, verdicts
 from genbench.data.datasets import spec_of
-from genbench.results.compared import scored_models
+from genbench.disk import told
+from genbench.results.compared import by_model, has_nats, scored_model
 from genbench.results.entry import EntryResults
 
-__all__ = ["best_of_kind", "comparisons", "pair_of"]
+__all__ = ["comparisons", "pair_of"]
 
 
 def comparisons(results: Sequence[EntryResults]) -> dict[str, dict[str, Any]]:
     """Data set → what is said of the models that have nats on it: ``pairs`` with a verdict each,
-    ``letters`` of what is not separated among those of one kind, and ``seeds``, which tell how far
-    scores move.
-
-    Raises:
-        UserError: seeds of a model were not scored alike, or a file of nats is damaged.
+    ``letters`` of what is not separated among those of one kind, ``seeds``, which tell how far
+    scores move, and what is ``left_out``, as its files are damaged or its seeds were not scored
+    alike.
     """
-    by_dataset: dict[str, list[Scored]] = {}
-    for one in scored_models(results):
-        by_dataset.setdefault(one.dataset, []).append(one)
-    return {dataset: _of_dataset(models) for dataset, models in by_dataset.items()}
+    models: dict[str, list[Scored]] = {}
+    left_out: dict[str, dict[str, str]] = {}
+    for group in by_model(one for one in results if has_nats(one)):
+        entry = group[0].entry
+        models.setdefault(entry.dataset, [])
+        try:
+            models[entry.dataset].append(scored_model(group))
+        except (OSError, ValueError) as error:
+            left_out.setdefault(entry.dataset, {})[entry.name] = told(error)
+    return {
+        dataset: _of_dataset(found, left_out.get(dataset, {})) for dataset, found in models.items()
+    }
 
 
-def _of_dataset(models: Sequence[Scored]) -> dict[str, Any]:
+def _of_dataset(models: Sequence[Scored], left_out: Mapping[str, str]) -> dict[str, Any]:
     spreads = seed_spreads(models)
     found = verdicts(models, spreads)
     return {
@@ -42,6 +47,7 @@ def _of_dataset(models: Sequence[Scored]) -> dict[str, Any]:
         "letters": _letters(models, found) if spreads.whole is not None else {},
         "seeds": _seeds(spreads),
         "level": LEVEL,
+        "left_out": dict(left_out),
     }
 
 
@@ -102,34 +108,10 @@ def _seeds(spreads: SeedSpreads) -> dict[str, Any]:
         "pooled": (
             None if spreads.whole is None else _told(spreads.whole.variance, spreads.whole.df)
         ),
-        "families": {
-            name: _told(one.variance, one.df) for name, one in spreads.families.items()
-        },
+        "families": {name: _told(one.variance, one.df) for name, one in spreads.families.items()},
         "equal_p": spreads.equal_p,
     }
 
 
 def _told(variance: float, df: int) -> dict[str, float]:
     return {"sd_nats": variance**0.5, "df": df}
-
-
-def best_of_kind(said: Mapping[str, Any], kind: str, nats: Mapping[str, float]) -> set[str]:
-    """The models of a kind whose number is printed bold: those that are not separated from the one
-    with the lowest, unless a model of another kind is shown to be better.
-
-    Arguments:
-        said: what :func:`comparisons` says of their data set.
-        kind: ``exact`` or ``lower_bound``.
-        nats: of the models of that kind; of an estimate there is no best.
-    """
-    if not nats or not said["letters"]:
-        return set()
-    lowest = min(nats, key=nats.__getitem__)
-    beaten = {
-        loser
-        for pair in said["pairs"]
-        if pair["outcome"] == Outcome.BETTER.value
-        for loser in {pair["a"], pair["b"]} - {pair["winner"]}
-    }
-    first = set(said["letters"][lowest])
-    return {name for name in nats if first & set(said["letters"][name])} - beaten

@@ -17,6 +17,7 @@ from genbench.errors import UserError
 from genbench.external.nats import REPORTED
 from genbench.hardware.kind import in_words
 from genbench.pictures.picture import Picture
+from genbench.report.best import KINDS_THAT_WIN, best_of_kind, best_scores, models
 from genbench.report.chart import Chart
 from genbench.report.embed import Room
 from genbench.report.external import trained_here
@@ -44,6 +45,7 @@ class Material:
         curves: learning curves per entry.
         costs: charts of quality against cost per data set.
         learning: chart of validation nats against core-seconds per data set.
+        forests: chart of the distances to the lowest nats per data set.
         beside: chart of our results beside published ones per data set.
         neighbours: PNG of samples above their nearest training images per entry.
     """
@@ -53,6 +55,7 @@ class Material:
     curves: dict[str, Chart] = field(default_factory=dict)
     costs: dict[str, list[Chart]] = field(default_factory=dict)
     learning: dict[str, Chart] = field(default_factory=dict)
+    forests: dict[str, Chart] = field(default_factory=dict)
     beside: dict[str, Chart] = field(default_factory=dict)
     neighbours: dict[str, bytes] = field(default_factory=dict)
 
@@ -106,9 +109,9 @@ def _render(
     own = [results for results in entries if results.layout.profile == board["profile"]]
     pictures, spilled = _pictures(own, room)
     names = dict.fromkeys(one["dataset"] for one in (*board["rows"], *board["missing"]))
-    curves, learning, beside = (
+    curves, learning, forests, beside = (
         {name: Markup(chart.svg) for name, chart in charts.items()}  # escaped there
-        for charts in (material.curves, material.learning, material.beside)
+        for charts in (material.curves, material.learning, material.forests, material.beside)
     )
     costs = {
         name: [Markup(chart.svg) for chart in charts] for name, charts in material.costs.items()
@@ -142,6 +145,7 @@ def _render(
         pictures=pictures,
         curves=curves,
         learning=learning,
+        forests=forests,
         beside=beside,
         costs=costs,
         environments=_environments(board),
@@ -203,13 +207,14 @@ def _dataset(
     board: Mapping[str, Any], entries: Sequence[EntryResults], name: str
 ) -> dict[str, Any]:
     rows = [row for row in board["rows"] if row["dataset"] == name]
+    said = board["comparisons"].get(name, {})
     single = [row for row in rows if row["status"] != "aggregate"]
     declared = {results.entry.name for results in entries if results.entry.dataset == name}
     missing = [gap for gap in board["missing"] if gap["entry"] in declared]
     complete = sum(row["status"] == "ok" for row in single)
     highlights = (
-        _highlight(trained_here(single), "bits_per_dim", "Lowest bits/dim"),
-        _highlight(trained_here(single), "fid_mnist", "Lowest FID"),
+        _highlight(rows, "bits_per_dim", "Lowest bits/dim", said),
+        _highlight(rows, "fid_mnist", "Lowest FID", said),
     )
     results = published(name)
     contenders = [row for row in trained_here(without_seeds(rows)) if not row["control"]]
@@ -217,7 +222,7 @@ def _dataset(
     return {
         "name": name,
         "rows": single,
-        "table": table(rows, name, several_kinds=kinds_differ(board["rows"])),
+        "table": table(rows, name, several_kinds=kinds_differ(board["rows"]), said=said),
         "complete": complete,
         "entries": complete + len(missing),
         "highlights": [highlight for highlight in highlights if highlight is not None],
@@ -233,19 +238,32 @@ def _dataset(
 
 
 def _highlight(
-    rows: Sequence[Mapping[str, Any]], key: str, label: str
+    rows: Sequence[Mapping[str, Any]], key: str, label: str, said: Mapping[str, Any]
 ) -> tuple[str, str, str] | None:
     """Label, number and entry of the lowest value of a metric among the contenders; estimates don't
-    count. None where there is none.
+    count. Where others are not separated from it, they are named too; where nothing tells whether
+    they are, that is said. None where there is no value.
     """
-    found = [row for row in rows if not row["control"] and key in row["metrics"]]
+    found = [row for row in models(rows) if key in row["metrics"]]
     found = [row for row in found if row["metrics"][key]["kind"] != "estimate"]
     if not found:
         return None
-    best = min(found, key=lambda row: row["metrics"][key]["value"])
-    metric = best["metrics"][key]
+    lowest = min(found, key=lambda row: row["metrics"][key]["value"])
+    metric = lowest["metrics"][key]
+    if metric["kind"] in KINDS_THAT_WIN:
+        best = best_of_kind(said, found, metric["kind"])
+    else:
+        best = best_scores(found, key, higher_is_better=False)
     mark = MARKS.get(metric["kind"] or "", "")
-    return label, f"{mark if mark != '=' else ''} {number(metric['value'])}".strip(), best["entry"]
+    told = f"{mark if mark != '=' else ''} {number(metric['value'])}".strip()
+    others = [row["entry"] for row in found if row["entry"] in best - {lowest["entry"]}]
+    if not best:
+        names = f"{lowest['entry']} (whether it is separated is not known)"
+    elif others:
+        names = f"{', '.join([lowest['entry'], *others])} (not separated)"
+    else:
+        names = str(lowest["entry"])
+    return label, told, names
 
 
 def _environments(board: Mapping[str, Any]) -> list[tuple[dict[str, Any], list[str]]]:

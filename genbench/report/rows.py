@@ -19,11 +19,12 @@ from genbench.external.nats import REPORTED
 from genbench.external.rows import ExternalRow
 from genbench.report.bounds import floor_of
 from genbench.report.columns import COLUMNS
+from genbench.report.comparisons import comparisons
 from genbench.report.external import external_row, trained_here
 from genbench.report.text import processor
 from genbench.results.entry import EntryResults
 from genbench.results.reader import Sampling, Training
-from genbench.results.schema import validate
+from genbench.results.schema import SCHEMA_VERSION, validate
 from genbench.scoring.records import LEFT_OUT, Metric, Record, score_hash
 
 __all__ = ["KINDS", "has_means", "headlines", "kinds_differ", "leaderboard", "without_seeds"]
@@ -82,10 +83,12 @@ def leaderboard(
         if one.problem
     ]
     board = {
+        "schema_version": SCHEMA_VERSION,
         "profile": params.profile,
         "protocol": {**params.protocol.plain(), "metrics": list(params.metrics)},
         "rows": sorted(rows, key=lambda row: (order[row["dataset"]], *_place(row))),
         "missing": sorted(missing, key=lambda gap: (order[gap["dataset"]], gap["entry"])),
+        "comparisons": comparisons(entries),
     }
     validate(board)
     return board

@@ -7,8 +7,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+from genbench.report.best import (
+    KINDS_THAT_WIN,
+    best_of_kind,
+    best_scores,
+    models,
+    name_of_model,
+)
 from genbench.report.bounds import remark
 from genbench.report.columns import Column, columns
 from genbench.report.external import EXTERNAL
@@ -33,7 +41,8 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One cell: ``value`` is what it sorts by; ``notes`` are numbers of footnotes; ``place`` is
-    0..1 between FID's floor and ceiling; ``spread`` names the error where a table has two kinds.
+    0..1 between FID's floor and ceiling; ``spread`` names the error where a table has two kinds;
+    rows that share one of ``letters`` are not separated.
     """
 
     text: str = ""
@@ -45,6 +54,7 @@ class Cell:
     notes: tuple[int, ...] = ()
     place: float | None = None
     spread: str = ""
+    letters: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,12 @@ class Table:
     notes: list[str] = field(default_factory=list)
     has_published: bool = False
     several_kinds: bool = False
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_letters(self) -> bool:
+        """Whether letters tell which rows are not separated."""
+        return bool(self.said.get("letters"))
 
     @property
     def has_places(self) -> bool:
@@ -101,12 +117,23 @@ class Table:
         return self.notes.index(text) + 1
 
 
-def table(rows: Sequence[Row], dataset: str, *, several_kinds: bool = False) -> Table:
-    """The leaderboard's table of the rows of one data set, in the order of leaderboard.json;
-    ``several_kinds``: each names its processor.
+def table(
+    rows: Sequence[Row],
+    dataset: str,
+    *,
+    several_kinds: bool = False,
+    said: Mapping[str, Any] = MappingProxyType({}),
+) -> Table:
+    """The leaderboard's table of the rows of one data set.
+
+    Arguments:
+        rows: in the order of leaderboard.json.
+        dataset: its name.
+        several_kinds: whether each names its processor.
+        said: the comparisons of the data set, of leaderboard.json.
     """
     published = dataset in literature() and dataset != "fid"
-    result = Table(columns(rows), has_published=published, several_kinds=several_kinds)
+    result = Table(columns(rows), has_published=published, several_kinds=several_kinds, said=said)
     contenders = [row for row in rows if not row["control"]]
     for kind in KINDS:
         members = [row for row in contenders if row["likelihood_kind"] == kind]
@@ -225,7 +252,8 @@ def cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
         mark=MARKS.get(metric["kind"] or "", ""),
         value=value,
         title=_title(metric),
-        best=_is_best(row, column, rows),
+        best=row["entry"] in _best(column, row, rows, table.said),
+        letters=_letters(row, column, rows, table.said),
         place=_place(row, rows) if column.key == "fid_mnist" and not row["control"] else None,
     )
 
@@ -240,23 +268,31 @@ def _title(metric: Mapping[str, Any]) -> str:
     return kind + ", ".join([f"{metric['n']:,} images", *told])
 
 
-def _is_best(row: Row, column: Column, rows: Sequence[Row]) -> bool:
-    """Whether a contender has the best value of a column.
+_COMPARED = ("bits_per_dim", "nats")
+"""Columns that show the nats which the comparisons are of."""
 
-    Estimates don't compete, since they err towards too good a number, nor do means over seeds, nor
-    what was made elsewhere.
-    """
 
-    def competes(other: Row) -> bool:
-        metric = other["metrics"].get(column.key)
-        single = not other["control"] and other["status"] not in ("aggregate", EXTERNAL)
-        return single and metric is not None and metric["kind"] != "estimate"
+def _best(column: Column, row: Row, rows: Sequence[Row], said: Mapping[str, Any]) -> set[str]:
+    """The rows whose numbers in a column are printed bold, of a likelihood among the row's kind."""
+    if column.higher_is_better is None:
+        return set()
+    competing = models(rows)
+    if column.key in _COMPARED:
+        kind = row["likelihood_kind"]
+        return best_of_kind(said, competing, kind) if kind in KINDS_THAT_WIN else set()
+    if row["metrics"][column.key]["kind"] is not None:
+        return set()  # another likelihood, which was not compared
+    return best_scores(competing, column.key, higher_is_better=column.higher_is_better)
 
-    if column.higher_is_better is None or not competes(row):
-        return False
-    values = [other["metrics"][column.key]["value"] for other in rows if competes(other)]
-    best = max(values) if column.higher_is_better else min(values)
-    return len(set(values)) > 1 and row["metrics"][column.key]["value"] == best
+
+def _letters(row: Row, column: Column, rows: Sequence[Row], said: Mapping[str, Any]) -> str:
+    if column.key != _COMPARED[0] or row not in [*models(rows), *_controls(rows)]:
+        return ""
+    return str(said.get("letters", {}).get(name_of_model(row), ""))
+
+
+def _controls(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["control"]]
 
 
 def _place(row: Row, rows: Sequence[Row]) -> float | None:

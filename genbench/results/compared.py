@@ -14,7 +14,7 @@ from genbench.config.params import Entry
 from genbench.files import read_npz
 from genbench.results.entry import EntryResults
 
-__all__ = ["by_model", "has_nats", "scored_model", "scored_models"]
+__all__ = ["by_model", "has_nats", "scored_model"]
 
 
 def by_model(results: Iterable[EntryResults]) -> list[list[EntryResults]]:
@@ -59,9 +59,3 @@ def scored_model(group: Sequence[EntryResults]) -> Scored:
         metrics=metrics,
         arrays=arrays,
     )
-
-
-def scored_models(results: Iterable[EntryResults]) -> list[Scored]:
-    """The models among results that have nats, in their order; raises as :func:`scored_model`."""
-    groups = by_model(one for one in results if has_nats(one))
-    return [scored_model(group) for group in groups]

@@ -13,7 +13,10 @@ from jsonschema import Draft202012Validator
 from genbench.errors import UserError
 from genbench.files import read_json
 
-__all__ = ["leaderboard_schema", "read_checked", "validate"]
+__all__ = ["SCHEMA_VERSION", "leaderboard_schema", "read_checked", "validate"]
+
+SCHEMA_VERSION = 2
+"""Of leaderboard.json; 1 had none written, and neither comparisons nor rows of other frameworks."""
 
 _LARGEST = 2**1023
 

@@ -203,6 +203,37 @@ def evaluate(
     )
 
 
+@command(
+    app,
+    "genbench compare made vae",
+    "genbench compare vae full/vae --json",
+    "genbench compare made vae --picture difference.png",
+)
+def compare(
+    entries: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ENTRY ENTRY...",
+            help="At least two entries; PROFILE/ENTRY for those of another profile.",
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="All numbers, as JSON.")] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            metavar="FILE",
+            help="Draw the differences of the first two, and the images that differ most, as PNG.",
+        ),
+    ] = None,
+    profile: Profile = "quick",
+) -> None:
+    """Say whether one entry is better than another, by how much and how surely."""
+    from genbench.cli.compare import print_comparison
+
+    print_comparison(entries, profile, as_json=as_json, picture=picture)
+
+
 @command(app, "genbench track", "genbench track --uri http://localhost:5000")
 def track(
     profile: Profile = "quick",
