@@ -113,7 +113,7 @@ def main() -> None:
         data = load(Layout.of(params).data(name), name)
         train, valid, test = (x[:, 0].numpy() for x in (data.train_x, data.valid_x, data.test_x))
         start = time.perf_counter()
-        find_copies(test[: SAMPLES], data)
+        find_copies(test[:SAMPLES], data)
         cost = {
             "samples": SAMPLES,
             "seconds": round(time.perf_counter() - start, 2),

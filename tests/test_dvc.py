@@ -267,12 +267,7 @@ def test_memorisation_of_more_entries_trains_and_scores_nothing_again(finished: 
 def test_family_runs_its_models_and_a_comment_runs_nothing(finished: Project) -> None:
     finished.write("genbench/families/betas.py", "width = 2\n")
     ran, _ = finished.repro()
-    assert (
-        ran
-        == {"fingerprints"}
-        | _entry("beta")
-        | ENDS
-    )
+    assert ran == {"fingerprints"} | _entry("beta") | ENDS
     finished.write("genbench/families/betas.py", '"""Betas."""\n\nwidth = (2)  # wide\n')
     finished.write("genbench/cli/main.py", "print('another command line')\n")
     ran, _ = finished.repro()

@@ -126,9 +126,7 @@ def test_a_normaliser_is_taken_from_the_record_and_not_estimated_again(
     assert metric.kind == "estimate"
     assert record.metrics["nats_gap"].stderr is not None
     monkeypatch.undo()
-    forgotten = {
-        key: replace(metric, detail={}) for key, metric in likelihood.metrics.items()
-    }
+    forgotten = {key: replace(metric, detail={}) for key, metric in likelihood.metrics.items()}
     write_record(run_dir.likelihood, replace(likelihood, metrics=forgotten))
     try:
         assert probed(scored, "rbm", memorisation=True)[0] == record

@@ -80,9 +80,7 @@ def table(text: str, section: str) -> dict[str, dict[str, Cell]]:
     (found,) = tables_of(section_of(text, section))
     head, *rows = found
     names = [cell.text("th") for cell in head]
-    return {
-        row[0].text("entry"): dict(zip(names[1:], row[1:], strict=True)) for row in rows
-    }
+    return {row[0].text("entry"): dict(zip(names[1:], row[1:], strict=True)) for row in rows}
 
 
 def test_memorisation_is_told_of_the_entries_that_were_looked_at(probed: Bench) -> None:
@@ -109,7 +107,9 @@ def test_odd_inputs_below_digits_are_marked(probed: Bench) -> None:
     heads = ["digits", "mirrored", "rotated", "inverted", "shuffled", "noise", "black"]
     assert list(found["alpha"]) == heads
     marked = {
-        (name, head) for name, row in found.items() for head, cell in row.items()
+        (name, head)
+        for name, row in found.items()
+        for head, cell in row.items()
         if FLAG in cell.text("mark")
     }
     assert marked == {("alpha", "black"), ("beta", "mirrored")}

@@ -1,5 +1,5 @@
-"""The sections on memorisation and on odd inputs: their tables, and samples with the training images
-that are nearest to them.
+"""The sections on memorisation and on odd inputs: their tables, and samples with their nearest
+training images.
 """
 
 from __future__ import annotations
@@ -38,17 +38,13 @@ def memorisation(rows: Sequence[Row]) -> Variants | None:
 
 def _told(variant: Variant, row: Row) -> Variant:
     """A row with what the details of its metrics say."""
-    cells = {
-        column.key: cell for column, cell in zip(MEMORISATION, variant.cells, strict=True)
-    }
+    cells = {column.key: cell for column, cell in zip(MEMORISATION, variant.cells, strict=True)}
     details = {key: metric["detail"] for key, metric in row["metrics"].items()}
     if {"p", "flagged"} <= (share := details.get("copied_share", {})).keys():
         cells["copied_share"] = _share(cells["copied_share"], share)
     if "seen_share" in (detail := details.get("nats_gap", {})):
         seen = f"{detail['seen_share']:.0%} of the training split was seen"
-        cells["nats_gap"] = replace(
-            cells["nats_gap"], title=f"{seen}; {cells['nats_gap'].title}"
-        )
+        cells["nats_gap"] = replace(cells["nats_gap"], title=f"{seen}; {cells['nats_gap'].title}")
     return replace(variant, cells=tuple(cells[column.key] for column in MEMORISATION))
 
 
