@@ -74,11 +74,15 @@ class Bench:
         model: str,
         *,
         bits: float | None = None,
+        nats: np.ndarray | None = None,
         fid: float = 5.0,
+        fid_error: float | None = None,
         dataset: str = "mnist",
         **entry: object,
     ) -> Path:
-        """Declare an entry and write all of its outputs."""
+        """Declare an entry and write all of its outputs; ``nats`` are those of the test images."""
+        if nats is not None:
+            bits = float(nats.mean()) / (784 * math.log(2))
         run = self.declare(name, model, dataset, **entry)  # type: ignore[arg-type]
         write_bytes(run / "weights.safetensors", weights_of(self.entries[name]))
         steps = "".join(
@@ -124,12 +128,14 @@ class Bench:
             "nats": Metric(bits * 784 * math.log(2), 5.0, 100, False, kind),
         }  # fmt: skip
         write_record(run / "likelihood.json", Record(name, scores))
+        if nats is not None:
+            write_npz(run / "nats.npz", {"index": np.arange(len(nats)), "nats": nats})
         write_record(
             run / "quality.json",
             Record(
                 name,
                 {
-                    "fid_mnist": Metric(fid, None, 100, False, detail={"reference_n": 100}),
+                    "fid_mnist": Metric(fid, fid_error, 100, False, detail={"reference_n": 100}),
                     "is_mnist": Metric(9.0, 0.1, 100, True),
                 },
             ),

@@ -38,6 +38,8 @@ def sums(run: Path) -> None:
     record("sampling.json", lambda r: r.update(weights=weights))(run)
     record("likelihood.json", lambda r: r["made_from"].update(weights=weights))(run)
     record("quality.json", lambda r: r["made_from"].update(samples=samples))(run)
+    both = {"weights": weights, "samples": samples}
+    record("probe.json", lambda r: r["made_from"].update(both))(run)
 
 
 def reform(run: Path) -> None:
@@ -78,14 +80,14 @@ def test_equal_weights_and_samples_are_equal_in_another_form_and_so_is_what_was_
         (record("quality.json", lambda r: r["made_from"].update(samples="0" * 64)), ["quality"]),
         (
             lambda run: (tensors(lambda t: flip(t["w1"], 7))(run), sums(run)),
-            ["weights", "sampling", "likelihood"],
+            ["weights", "sampling", "likelihood", "probe"],
         ),
         (
             lambda run: (
                 arrays("made/samples.npz", lambda a: flip(a["images"], 9))(run),
                 sums(run),
             ),
-            ["samples", "quality"],
+            ["samples", "quality", "probe"],
         ),
     ],
 )

@@ -58,7 +58,8 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Params:
     root = tmp_path_factory.mktemp("scored")
     params = Params(root, "quick", entries, tuple(SPECS), METRICS, numbers, Compute(threads=1))
     for dataset in SPECS:
-        arrays = {"test_x": bars(dataset, 70, 1), "test_y": np.zeros(70, np.uint8)}
+        x, y = bars(dataset, 70, 1), np.zeros(70, np.uint8)
+        arrays = {"test_x": x, "test_y": y, "train_x": x[::-1], "train_y": y}
         write_npz(Layout.of(params).data(dataset), {**arrays, **EXCERPT})
         call_stage("features", params, dataset)
     return params
@@ -152,11 +153,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for dataset in SPECS:
         layout, rng = Layout(tmp_path), np.random.default_rng(6)
         values = rng.random((64, 64)).astype(np.float32)
-        write_npz(layout.features(dataset), {"features": values, "logits": values[:, :10]})
-        data = {"test_x": bars(dataset, 20, 7), "test_y": np.zeros(20, np.uint8), **EXCERPT}
+        arrays = {"features": values, "logits": values[:, :10], "train_features": values}
+        write_npz(layout.features(dataset), arrays)
+        x, y = bars(dataset, 64, 7), np.zeros(64, np.uint8)
+        data = {"test_x": x, "test_y": y, "train_x": x[::-1], "train_y": y, **EXCERPT}
         write_npz(layout.data(dataset), data)
     np.savez("mine.npz", images=bars("mnist", 64, 8), labels=np.arange(64) % 10)
-    np.savez("nats.npz", nats=np.linspace(500, 700, 20))
+    np.savez("nats.npz", nats=np.linspace(500, 700, 64))
     return tmp_path
 
 
@@ -166,7 +169,7 @@ def test_scores_are_printed_and_nothing_is_kept(root: Path) -> None:
     assert (code, stderr) == (0, "")
     assert "64 images, as many as of each entry\n  fid_mnist: " in stdout
     assert "  kid_mnist: " in stdout
-    assert "| `mine.npz` ‡ | no likelihood |" in stdout
+    assert "| `mine.npz` § | no likelihood |" in stdout
     assert "Not complete" not in stdout
     assert sorted(root.rglob("*")) == before
 
@@ -203,7 +206,7 @@ def test_a_row_is_kept_with_all_that_it_is_made_from(root: Path) -> None:
     given = read_npz(root / "mine.npz")
     assert np.array_equal(read_npz(kept.samples)["images"], given["images"])
     assert np.array_equal(read_npz(kept.samples)["labels"], given["labels"])
-    assert np.array_equal(read_npz(kept.nats)["nats"], np.linspace(500, 700, 20))
+    assert np.array_equal(read_npz(kept.nats)["nats"], np.linspace(500, 700, 64))
     (row,) = read_rows(load_params())
     assert (row.name, row.dataset, row.problem) == ("theirs", "mnist", "")
     first = kept.quality.read_bytes()
@@ -261,4 +264,4 @@ def test_features_of_another_content_are_named(root: Path) -> None:
     write_npz(Layout(root).features("mnist"), {"values": np.zeros(3)})
     code, _, stderr = call("evaluate", "mine.npz")
     assert code == 1
-    assert "features/mnist.npz: must hold features and logits, got values" in stderr
+    assert "features/mnist.npz: must hold features, logits and train_features, got values" in stderr

@@ -357,9 +357,8 @@ def test_a_former_name_that_is_an_option_still_is_one(root: Path) -> None:
 def test_memorisation_is_asked_for_of_some_entries(
     root: Path, asked: str | None, of_controls: bool, of_others: bool
 ) -> None:
-    write(
-        root, lambda raw: raw["protocol"].update({} if asked is None else {"memorisation": asked})
-    )
+    given = {} if asked is None else {"memorisation": asked}
+    write(root, lambda raw: raw["protocol"].update(given))
     params = load_params(root=root)
     found = [asks_for_memorisation(params, control=control) for control in (True, False)]
     assert found == [of_controls, of_others]

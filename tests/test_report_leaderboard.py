@@ -147,7 +147,9 @@ def test_the_schema_refuses_what_it_should(bench: Bench) -> None:
     board["rows"][0]["metrics"]["bits_per_dim"]["value"] = float("nan")
     with pytest.raises(ValueError, match="JSON compliant"):
         validate(board)
-    assert set(leaderboard_schema()["properties"]) == {"profile", "protocol", "rows", "missing"}
+    assert set(leaderboard_schema()["properties"]) == board.keys()
+    with pytest.raises(UserError, match=r"schema_version"):
+        validate({**bench.board(), "schema_version": 1})
 
 
 def test_headlines_are_of_all_entries_that_have_scores_and_of_no_mean(bench: Bench) -> None:

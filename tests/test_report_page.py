@@ -184,7 +184,7 @@ def test_estimates_do_not_win(full_report: Bench) -> None:
         for part in section.split("<tr id=")
         for name in re.findall(r'class="entry"[^>]*>(.*?)<', part)[:1]
     }
-    assert 'class="best" title="bits/dim' in row_of["alpha"]
+    assert '<span class="mark">≈</span>' in row_of["delta"]
     assert "best" not in row_of["delta"]
 
 

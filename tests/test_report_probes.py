@@ -146,7 +146,8 @@ def test_samples_are_shown_above_their_nearest_training_images(probed: Bench) ->
         row, column = divmod(number, 10)
         for part, images in enumerate((drawn, stored)):
             top, left = (2 * row + part) * 57, column * 57
-            assert np.array_equal(shown[top : top + 56 : 2, left : left + 56 : 2], images[number])
+            found = shown[top : top + 56 : 2, left : left + 56 : 2].astype(int)
+            assert np.abs(found - images[number]).max() <= 8, "the nearest of sixteen greys"
     assert shown.shape == (4 * 57 - 1, 10 * 57 - 1)
 
 

@@ -51,7 +51,7 @@ def best_of_kind(said: Mapping[str, Any], rows: Sequence[Row], kind: str) -> set
         kind: one of ``KINDS_THAT_WIN``; of estimates there is no best.
 
     Returns:
-        names of the rows.
+        names of the rows; none where there is nothing to choose from, or none is separated.
     """
     letters = said.get("letters", {})
     nats = {
@@ -60,10 +60,12 @@ def best_of_kind(said: Mapping[str, Any], rows: Sequence[Row], kind: str) -> set
         if row["likelihood_kind"] == kind and "nats" in row["metrics"]
     }
     nats = {name: value for name, value in nats.items() if name in letters}
-    if not nats:
+    if len(nats) < 2:
         return set()
     first = set(letters[min(nats, key=nats.__getitem__)])
     chosen = {name for name in nats if first & set(letters[name])} - _beaten(said)
+    if len(chosen) == len(nats):
+        return set()
     return {row["entry"] for row in rows if name_of_model(row) in chosen}
 
 
@@ -75,8 +77,9 @@ def _beaten(said: Mapping[str, Any]) -> set[str]:
 
 def best_scores(rows: Sequence[Row], key: str, *, higher_is_better: bool) -> set[str]:
     """The rows whose score is printed bold: the best one and those that are not separated from it
-    by their standard errors, with Holm's correction for the number of rows. The errors count as
-    independent, so that scores with common reference images are rather too seldom separated.
+    by their standard errors, with Holm's correction for the number of rows; none where a row has no
+    error, or none is separated. The errors count as independent, so that scores with common
+    reference images are rather too seldom separated.
     """
     own = {row["entry"]: row["metrics"][key] for row in rows if key in row["metrics"]}
     if len(own) < 2 or any(not metric["stderr"] for metric in own.values()):
@@ -85,7 +88,8 @@ def best_scores(rows: Sequence[Row], key: str, *, higher_is_better: bool) -> set
     best = min(own, key=lambda name: sign * own[name]["value"])
     others = [name for name in own if name != best]
     p = holm([_p(own[best], own[name]) for name in others])
-    return {best, *(name for name, one in zip(others, p, strict=True) if one >= LEVEL)}
+    beside = {name for name, one in zip(others, p, strict=True) if one >= LEVEL}
+    return {best, *beside} if len(beside) < len(others) else set()
 
 
 def _p(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:

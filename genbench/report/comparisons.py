@@ -33,7 +33,8 @@ def comparisons(results: Sequence[EntryResults]) -> dict[str, dict[str, Any]]:
         try:
             models[entry.dataset].append(scored_model(group))
         except (OSError, ValueError) as error:
-            left_out.setdefault(entry.dataset, {})[entry.name] = told(error)
+            reason = told(error).replace(f"{group[0].layout.root}/", "")
+            left_out.setdefault(entry.dataset, {})[entry.name] = reason
     return {
         dataset: _of_dataset(found, left_out.get(dataset, {})) for dataset, found in models.items()
     }

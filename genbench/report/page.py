@@ -241,8 +241,8 @@ def _highlight(
     rows: Sequence[Mapping[str, Any]], key: str, label: str, said: Mapping[str, Any]
 ) -> tuple[str, str, str] | None:
     """Label, number and entry of the lowest value of a metric among the contenders; estimates don't
-    count. Where others are not separated from it, they are named too; where nothing tells whether
-    they are, that is said. None where there is no value.
+    count. Where some of the others are not separated from it, they are named too; where none is
+    shown to be, that is said. None where there is no value.
     """
     found = [row for row in models(rows) if key in row["metrics"]]
     found = [row for row in found if row["metrics"][key]["kind"] != "estimate"]
@@ -257,12 +257,11 @@ def _highlight(
     mark = MARKS.get(metric["kind"] or "", "")
     told = f"{mark if mark != '=' else ''} {number(metric['value'])}".strip()
     others = [row["entry"] for row in found if row["entry"] in best - {lowest["entry"]}]
-    if not best:
-        names = f"{lowest['entry']} (whether it is separated is not known)"
-    elif others:
-        names = f"{', '.join([lowest['entry'], *others])} (not separated)"
-    else:
-        names = str(lowest["entry"])
+    names = str(lowest["entry"])
+    if others:
+        names = f"{', '.join([names, *others])} (not separated)"
+    elif not best and len(found) > 1:
+        names += " (not shown to be separated)"
     return label, told, names
 
 

@@ -1,5 +1,5 @@
-"""The sections on memorisation and on odd inputs: their tables, and samples with the training
-images that are nearest to them.
+"""The sections on memorisation and on odd inputs: their tables, and samples with their nearest
+training images.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _ROUNDS = 20
 
 def copied_share(samples: Nearest, held_out: Nearest) -> Metric:
     """``copied_share``: the share of samples that are copies, and in ``detail`` whether that is
-    more than among as honest images as there are, the validation images.
+    more than among validation images, which are as new as an image can be.
 
     Both shares are estimates, and that of validation images is often 0 of some thousand; a binomial
     test against 0 would flag a single hit. So the test is that of two rates (Przyborowski,
@@ -115,8 +115,7 @@ def copying_z(
     samples: np.ndarray, sample_cells: np.ndarray, held_out: np.ndarray, held_out_cells: np.ndarray
 ) -> Metric:
     r"""``copying_z``: C_T in units of its spread without copying; far below 0, samples lie nearer
-    to
-    training images than held-out images do.
+    to training images than held-out images do.
 
     .. math::
         C_T = \frac{\sum_\pi P(\pi) Z_\pi}{\sum_\pi P(\pi)}, \qquad

@@ -57,16 +57,15 @@ def centred(images: np.ndarray) -> np.ndarray:
 
 
 def _offset(mass: np.ndarray, moment: np.ndarray, size: int) -> np.ndarray:
-    """Size / 2 - moment / mass, rounded; 0 where there is no moment."""
+    """Half the size - moment / mass, rounded; 0 where there is no moment."""
     return np.where(moment == 0, 0, ((size + 1) * mass - 2 * moment) // (2 * mass))
 
 
 def nearest(images: np.ndarray, train: np.ndarray, *, rows: int = _ROWS) -> Nearest:
     """The two nearest training images of each image, by Euclidean distance.
 
-    They are found by |x - y|^2 = |x|^2 + |y|^2 - 2 x.y in float32, whose error of some units
-    decides
-    between images that are equally near; their distances are then computed exactly.
+    They are found by |x - y|^2 = |x|^2 + |y|^2 - 2 x.y in float32, whose error of some units may
+    decide between images that are equally near; their distances are then computed exactly.
 
     Arguments:
         images: uint8 (n, H, W).

@@ -228,7 +228,7 @@ def compare(
     ] = None,
     profile: Profile = "quick",
 ) -> None:
-    """Say whether one entry is better than another, by how much and how surely."""
+    """Say whether one entry is better than another."""
     from genbench.cli.compare import print_comparison
 
     print_comparison(entries, profile, as_json=as_json, picture=picture)
