@@ -94,11 +94,12 @@ def _models(names: Sequence[str], profile: str) -> list[Model]:
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice:
         raise UserError(f"{', '.join(twice)}: named twice; a comparison needs different entries")
-    models = [_model(name, profile) for name in names]
-    datasets = {model.label: model.entry.dataset for model in models}
+    named = {name: _named(name, profile) for name in names}
+    datasets = {name: entry.dataset for name, (_, entry) in named.items()}
     if len(set(datasets.values())) > 1:
         told = ", ".join(f"{name} of {dataset}" for name, dataset in datasets.items())
         raise UserError(f"entries of different data sets do not compare ({told})")
+    models = [_model(name, *found) for name, found in named.items()]
     seen: dict[tuple[str, str], str] = {}
     for model in models:
         first = seen.setdefault((model.params.profile, model.entry.name), model.label)
@@ -107,15 +108,20 @@ def _models(names: Sequence[str], profile: str) -> list[Model]:
     return models
 
 
-def _model(label: str, profile: str) -> Model:
+def _named(label: str, profile: str) -> tuple[Params, Entry]:
+    """The profile and the entry that ``entry`` or ``profile/entry`` name."""
     own, _, name = label.rpartition("/")
     params = load_params(own or profile)
-    entry = params.entry(name)
+    return params, params.entry(name)
+
+
+def _model(label: str, params: Params, entry: Entry) -> Model:
     results = [read_entry(owner, one) for owner, one in _seeds(params, entry)]
     group = [one for one in results if one.begun]
     if not group:
         raise UserError(
-            f"{label} was not run yet: genbench run --profile {params.profile} --entries {name}"
+            f"{label} was not run yet: genbench run --profile {params.profile} --entries "
+            f"{entry.name}"
         )
     return Model(label, params, by_model(group)[0])
 
