@@ -140,6 +140,24 @@ def test_costs_are_multiples_and_settings_those_that_differ(entries: Bench) -> N
     assert found["settings"] == {"arch.width": [8, "nothing"]}
 
 
+def test_in_words_there_is_a_table_and_what_differs(
+    entries: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = models(entries, "wide", "beta", "gamma")
+    monkeypatch.setattr("genbench.cli.compare._models", lambda names, profile: chosen)
+    print_comparison(["wide", "beta", "gamma"], "quick")
+    printed = capsys.readouterr().out
+    head, first, second, *_ = printed.splitlines()
+    assert head.split() == ["a", "b", "Δ", "nats", "Δ", "bits/dim", "p", "verdict"]
+    assert first.startswith("wide  beta")
+    assert first.endswith("beta is better")
+    assert second.endswith("no likelihood")
+    assert "model: alpha | beta" in printed
+    assert "arch.width" not in printed, "beta has no such option"
+    print_comparison(["wide", "beta", "gamma"], "quick", as_json=True)
+    assert json.loads(capsys.readouterr().out) == compared(chosen)
+
+
 def test_the_most_different_images_are_in_order() -> None:
     d = np.array([0.0, -5.0, 3.0, 4.0, -1.0])
     assert most_different(d, 3).tolist() == [3, 2, 1]

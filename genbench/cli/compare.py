@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from genbench.cli.compare_words import COSTS, in_words
 from genbench.comparison.paired import compare_weights
 from genbench.comparison.scored import Scored
 from genbench.comparison.seed_spread import seed_spreads
@@ -20,7 +20,6 @@ from genbench.config.load import load_params, load_seeds
 from genbench.config.params import Entry, Params
 from genbench.errors import UserError
 from genbench.report.comparisons import pair_of
-from genbench.report.text import plus_minus
 from genbench.results.compared import by_model, has_nats, scored_model
 from genbench.results.entry import EntryResults, read_entry
 from genbench.scoring.jackknife import left_out_of, paired_stderr
@@ -28,11 +27,6 @@ from genbench.scoring.records import Metric
 
 __all__ = ["compared", "print_comparison"]
 
-_COSTS = {
-    "parameters": "parameters",
-    "train_cpu_seconds": "CPU time of training",
-    "sample_cpu_ms_per_image": "CPU time of sampling",
-}
 _DISTANCES = ("fid_unbiased_mnist", "fid_mnist")
 """Fréchet distances, the one that is compared first; the second one of equal protocols alone."""
 
@@ -82,8 +76,7 @@ def print_comparison(
     if as_json:
         print(json.dumps(found, indent=1, sort_keys=True, allow_nan=False))
         return
-    for pair in found:
-        print("\n".join(_lines(pair)), end="\n\n")
+    print("\n".join(in_words(found)))
     if picture is not None:
         print(f"picture: {picture}")
 
@@ -240,7 +233,7 @@ def _cost(a: Model, b: Model) -> dict[str, float]:
     both = [_costs(model.group[0]) for model in (a, b)]
     return {
         key: both[0][key] / both[1][key]
-        for key in _COSTS
+        for key in COSTS
         if key in both[0] and both[1].get(key, 0) > 0
     }
 
@@ -249,41 +242,3 @@ def _costs(results: EntryResults) -> Mapping[str, float]:
     training, sampling = results.training.result, results.sampling.result
     found = dict(training.cost) if training is not None else {}
     return found | (dict(sampling.info) if sampling is not None else {})
-
-
-# ---------------------------------------------------------------------- in words
-
-
-def _lines(pair: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{pair['a']} against {pair['b']} on {pair['dataset']}"
-    said = pair["likelihood"]
-    if said is None:
-        yield _wrapped(pair["reason"])
-    else:
-        yield _wrapped(said["sentence"])
-        bits = plus_minus(said["delta_bits_per_dim"], said["delta_bits_per_dim_stderr"])
-        yield _wrapped(f"In bits/dim the difference is {bits}.")
-        for remark in said["remarks"]:
-            yield _wrapped(remark)
-        yield _wrapped(said["weights"]["sentence"])
-    yield from _samples(pair)
-    for key, ratio in pair["cost"].items():
-        yield _wrapped(f"{_COSTS[key]}: {ratio:.3g} times that of {pair['b']}")
-    for path, (one, other) in pair["settings"].items():
-        yield _wrapped(f"{path}: {one} | {other}")
-
-
-def _samples(pair: Mapping[str, Any]) -> Iterator[str]:
-    found = pair["distance"]
-    if found is None:
-        yield _wrapped("Their samples have no Fréchet distance in common.")
-        return
-    name = "FID" if found["metric"] == "fid_mnist" else "Unbiased FID"
-    told = plus_minus(found["delta"], found["stderr"])
-    both = f"{found['a']:.4g} and {found['b']:.4g}"
-    why = ", by other samples and test images alone: training is not in the error"
-    yield _wrapped(f"{name} {both}: the difference is {told}{why if found['stderr'] else ''}.")
-
-
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="    ")
