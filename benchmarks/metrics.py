@@ -1,5 +1,5 @@
-"""Time and memory of scoring samples with all metrics of the profile: the stage ``score_samples`` on
-training digits with their labels.
+"""Time and memory of scoring samples with all metrics of the profile: the stage ``score_samples``
+on training digits with their labels.
 
 Run ``python benchmarks/metrics.py`` in a project whose ``mnist`` is prepared
 (``genbench prepare``). Prints a table and writes benchmarks/results/metrics.json.

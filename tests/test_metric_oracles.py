@@ -55,7 +55,7 @@ def test_precision_and_recall_are_torch_fidelitys() -> None:
     assert got["recall_mnist"] == pytest.approx(library["recall"])
 
 
-# ---------------------------------------------------------------------- clipped density and coverage
+# ------------------------------------------------------------------ clipped density and coverage
 
 
 def expected_by_distribution(samples: int, reference: int, k: int) -> float:
@@ -125,8 +125,9 @@ def test_clipped_scores_are_the_share_of_good_points(n: int, m: int) -> None:
 
 def test_clipped_scores_are_the_share_of_real_digits_among_noise(mnist: Dataset) -> None:
     noise = torch.randint(0, 256, (2000, 1, 28, 28), generator=torch.Generator().manual_seed(0))
-    good, bad = (features_of(x).features.numpy() for x in (mnist.train_x[:2000], noise.byte()))
-    for key, scores in mixtures(good, bad, features_of(mnist.test_x[::5])).items():
+    mixed = torch.randperm(2000, generator=torch.Generator().manual_seed(1))
+    good, bad = (features_of(x).features.numpy() for x in (mnist.test_x[::5][mixed], noise.byte()))
+    for key, scores in mixtures(good, bad, features_of(mnist.test_x[2::5])).items():
         assert scores == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=0.03), key
 
 
@@ -177,10 +178,8 @@ def test_kernel_distance_of_gaussians_in_closed_form() -> None:
     2))).
     """
     d, shift = 3, 0.5
-    pairs = [
-        (gaussian(1000, d, shift=shift, seed=s), gaussian(1000, d, seed=50 + s)) for s in (0, 1)
-    ]
-    for pair in pairs:
+    for s in (0, 1):
+        pair = gaussian(1000, d, shift=shift, seed=s), gaussian(1000, d, seed=50 + s)
         found = metric("kid_rbf")(*pair, seed=0)["kid_rbf_mnist"]
         variance = found.detail["bandwidth"] ** 2
         equal = (1 + 2 / variance) ** (-d / 2)
@@ -226,7 +225,9 @@ def test_the_error_of_the_divergence_is_its_spread_or_more(shift: float, most: f
         for s in range(30)
     ]
     spread = np.std([one.value for one in found], ddof=1)
-    assert 0.8 < np.mean([one.stderr or math.nan for one in found]) / spread < most
+    errors = [one.stderr for one in found if one.stderr is not None]
+    assert len(errors) == 30
+    assert 0.8 < np.mean(errors) / spread < most
 
 
 def test_covariances_are_told_where_means_agree() -> None:
@@ -234,7 +235,7 @@ def test_covariances_are_told_where_means_agree() -> None:
     x = rng(1).multivariate_normal([0, 0], turned, 1000)
     found = divergence(x, rng(2).normal(size=(1000, 2)))
     assert found.stderr is not None
-    assert found.value > 10 * found.stderr > 0
+    assert found.value > 4 * found.stderr > 0
 
 
 @pytest.mark.parametrize("spread", [1.5, 3.0])

@@ -70,7 +70,7 @@ def _histogram(figure: Figure, a: str, b: str, d: np.ndarray) -> None:
     axes.set_xlabel(f"nats of {a} minus nats of {b}")
     axes.set_ylabel("test images")
     share = 100 * float((d < 0).mean())
-    axes.set_title(f"lower with {a} on {share:.0f} %", color=INK, fontsize=9)
+    axes.set_title(f"fewer nats with {a} on {share:.0f} % of the images", color=INK, fontsize=9)
 
 
 def _images(figure: Figure, pixels: np.ndarray, d: np.ndarray, numbers: np.ndarray) -> None:

@@ -121,8 +121,8 @@ _TABLE = (
         per="entry",
         reads=("features", "samples"),
         writes=("quality",),
-        # For the Inception scores, which DVC does not ask for, and for the pixels of the images that
-        # the features are of.
+        # For the Inception scores, which DVC does not ask for, and for the pixels of the images
+        # that the features are of.
         borrows=("data",),
         entry_keys=("dataset",),
         profile_keys=("metrics",),

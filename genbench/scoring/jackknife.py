@@ -47,9 +47,8 @@ def stderr(left_out: Sequence[float]) -> float:
         UserError: fewer than two values, or one that is not finite.
     """
     values = _checked(left_out)
-    return math.sqrt(
-        (len(values) - 1) / len(values) * float(np.square(values - values.mean()).sum())
-    )
+    spread = float(np.square(values - values.mean()).sum())
+    return math.sqrt((len(values) - 1) / len(values) * spread)
 
 
 def bias_corrected(value: float, left_out: Sequence[float]) -> float:
@@ -133,9 +132,9 @@ class Estimate:
     @property
     def detail(self) -> Mapping[str, Any]:
         """What a metric keeps of it besides value and standard error."""
-        return (
-            {LEFT_OUT: [float(f"{x:.{_DIGITS}g}") for x in self.left_out]} if self.left_out else {}
-        )
+        if not self.left_out:
+            return {}
+        return {LEFT_OUT: [float(f"{value:.{_DIGITS}g}") for value in self.left_out]}
 
 
 def _checked(left_out: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""Clipped density and clipped coverage: density and coverage that outliers cannot raise, in units of
-the share of good samples.
+"""Clipped density and clipped coverage: density and coverage that outliers cannot raise, in units
+of the share of good samples.
 
 Salvy, Talbot, Thirion, "Enhanced Generative Model Evaluation with Clipped Density and Coverage",
 2025, https://arxiv.org/abs/2507.01761. With balls around real images to their k-th real neighbour:
@@ -30,7 +30,7 @@ __all__ = ["NEIGHBOURS", "compute", "expected_coverage"]
 
 NEIGHBOURS = 5
 """k, as Salvy et al. choose it."""
-_BEYOND = 1.25  # shares up to which the inverse is taken, so that chance above 1 is not cut off
+_BEYOND = 2  # shares up to which the inverse is taken, so that chance above 1 is not cut off
 
 
 def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:
@@ -84,7 +84,7 @@ def _coverage(generated: FeatureSet, reference: FeatureSet) -> Estimate:
         samples = np.append(samples, n - np.bincount(both[0]))
         of_reference = both[1]
     raw = means_without(np.minimum(held, NEIGHBOURS) / NEIGHBOURS, of_reference)
-    expected = expected_coverage(int(_BEYOND * n) + 1, len(reference))
+    expected = expected_coverage(_BEYOND * n, len(reference))
     return Estimate.of(np.interp(raw, expected, np.arange(len(expected))) / samples)
 
 

@@ -1,5 +1,5 @@
-"""Fréchet distance to training images, evenly spread over their split, as many papers report it; the
-formula is that of :mod:`genbench.scoring.metrics.fid`.
+"""Fréchet distance to training images, evenly spread over their split, as many papers report it;
+the formula is that of :mod:`genbench.scoring.metrics.fid`.
 
 A model that copies what it was trained on scores well here, and no worse for it.
 """

@@ -3,8 +3,8 @@ within the classes.
 
 Friedman and Dieng, "The Vendi Score: A Diversity Evaluation Metric for Machine Learning", 2023,
 https://arxiv.org/abs/2210.02410. With features scaled to length 1 in the rows of F, and λ the
-eigenvalues of FᵀF/n, which sum to 1, the score is exp(-Σ λ ln λ): 1 if all rows are equal, n if they
-are orthogonal, at most the width of the features.
+eigenvalues of FᵀF/n, which sum to 1, the score is exp(-Σ λ ln λ): 1 if all rows are equal, n if
+they are orthogonal, at most the width of the features.
 
 Neither more nor less is better: noise is varied, too. Near 1 is as varied as test images.
 """
@@ -24,9 +24,9 @@ __all__ = ["compute", "vendi_score"]
 
 
 def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:
-    """``vendi_<extractor>`` and, where a classifier tells the classes, ``vendi_within_<extractor>``,
-    the mean of the ratios of the classes; empty for features as wide as those of the Inception
-    network. ``seed`` is unused.
+    """``vendi_<extractor>`` and, where a classifier tells the classes,
+    ``vendi_within_<extractor>``, the mean of the ratios of the classes; empty for features as wide
+    as those of the Inception network. ``seed`` is unused.
 
     A class of which there are test images and no sample has the ratio 0. The standard error is that
     of other samples and other test images (jackknife over groups of both), and leaves training out;
@@ -90,8 +90,8 @@ def _normalised(features: Tensor) -> np.ndarray:
 
 
 def vendi_score(products: np.ndarray) -> np.ndarray:
-    """Exp of the entropy of the eigenvalues of matrices (..., D, D), divided by their sum; 0 of a
-    matrix of zeros, which no image made.
+    """The exponential of the entropy of the eigenvalues of matrices (..., D, D), divided by their
+    sum; 0 of a matrix of zeros, which no image made.
     """
     levels = np.linalg.eigvalsh(products).clip(0)  # (..., D)
     total = levels.sum(-1, keepdims=True)
