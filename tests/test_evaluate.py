@@ -218,7 +218,7 @@ def test_a_row_is_kept_with_all_that_it_is_made_from(root: Path) -> None:
     assert kept.quality.read_bytes() != first
     assert not kept.nats.exists()
     assert [one.name for one in read_rows(load_params())] == ["theirs"]
-    assert "| `theirs` ‡ |" in call("evaluate", "mine.npz")[1]
+    assert "| `theirs` § |" in call("evaluate", "mine.npz")[1]
 
 
 @pytest.mark.parametrize(
