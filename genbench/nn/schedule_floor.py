@@ -20,6 +20,7 @@ No model imports this file, so that an edit trains nothing again.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -68,13 +69,12 @@ def excess_nats(schedule: Schedule, variance: str, levels: range) -> float:
         variance: of the reverse steps, ``beta`` or ``posterior``.
         levels: that the pixel may have, equally likely, of 256.
     """
-    level = torch.tensor(levels)  # (M,)
-    x_0 = 2 * level.double() / (LEVELS - 1) - 1
+    level, x_0 = torch.tensor(levels), _values(levels)  # (M,)
     t = torch.arange(1, len(schedule.beta))
     alpha_bar, left = schedule.alpha_bar, schedule.one_minus_alpha_bar
     ratio = square_root(alpha_bar[1:] / left[1:])  # (T,), of signal and noise
     weight = square_root(alpha_bar[:-1]) * schedule.beta[1:] / left[1:]
-    shift = weight * square_root(_squared_error(ratio, x_0))
+    shift = weight * square_root(_squared_error(ratio, levels))
     true_log_var = posterior_log_var(schedule, t).flatten()
     log_var = reverse_log_var(schedule, t, variance).flatten()
     zero = torch.zeros((), dtype=torch.float64)
@@ -84,6 +84,11 @@ def excess_nats(schedule: Schedule, variance: str, levels: range) -> float:
     last = -(log_p @ _probabilities()).mean()
     first = normal_kl(square_root(alpha_bar[-1]) * x_0, left[-1].log(), zero, zero).mean()
     return float(first + steps + last) - math.log(len(levels))
+
+
+def _values(levels: range) -> Tensor:
+    """Levels as float64 (M,) in [-1, 1]."""
+    return 2 * torch.tensor(levels).double() / (LEVELS - 1) - 1
 
 
 def _probabilities() -> Tensor:
@@ -103,15 +108,23 @@ def _estimate(ratio: Tensor, x_0: Tensor) -> Tensor:
     return odds @ x_0
 
 
-def _squared_error(ratio: Tensor, x_0: Tensor) -> Tensor:
-    """Mean squared error (T,) of :func:`_estimate` at ratios (T,)."""
-    if len(x_0) == 1:
+def _squared_error(ratio: Tensor, levels: range) -> Tensor:
+    """Mean squared error (T,) of :func:`_estimate` at ratios (T,), of a pixel with these levels."""
+    if len(levels) == 1:
         return torch.zeros_like(ratio)
     at = ratio.log().numpy()
-    grid = np.linspace(at.min(), at.max(), _RATIOS)
-    # In units of the noise, in which it counts: the error itself falls by many powers of ten.
+    curve = _curve(float(at.min()), float(at.max()), levels)
+    return torch.from_numpy(curve(at)).clamp(min=0) / ratio.square()
+
+
+@functools.cache
+def _curve(low: float, high: float, levels: range) -> CubicSpline:
+    """That error over the logarithm of the ratio, in units of the noise, in which it counts: by
+    itself it falls by many powers of ten.
+    """
+    x_0, grid = _values(levels), np.linspace(low, high, _RATIOS)
     errors = [
         float((one * (_estimate(one, x_0) - x_0[:, None])).square().matmul(_probabilities()).mean())
         for one in torch.from_numpy(grid).exp()
     ]
-    return torch.from_numpy(CubicSpline(grid, errors)(at)).clamp(min=0) / ratio.square()
+    return CubicSpline(grid, errors)
