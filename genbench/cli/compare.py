@@ -72,7 +72,7 @@ def print_comparison(
     if picture is not None:
         from genbench.cli.compare_picture import draw
 
-        draw(*(_scored(model) for model in models[:2]), models[0].params, picture)
+        draw(_scored(models[0]), _scored(models[1]), models[0].params, picture)
     if as_json:
         print(json.dumps(found, indent=1, sort_keys=True, allow_nan=False))
         return
@@ -144,7 +144,7 @@ def compared(models: Sequence[Model]) -> list[dict[str, Any]]:
             judged[verdict.comparison.a, verdict.comparison.b] = verdict
     result = []
     for a, b in itertools.combinations(models, 2):
-        verdict = judged.get((a.label, b.label))
+        one = judged.get((a.label, b.label))
         without = [name for name in (a.label, b.label) if name in lacking]
         verb = "has" if len(without) == 1 else "have"
         reason = f"{' and '.join(without)} {verb} no likelihood: the samples alone are compared"
@@ -153,8 +153,8 @@ def compared(models: Sequence[Model]) -> list[dict[str, Any]]:
                 "a": a.label,
                 "b": b.label,
                 "dataset": a.entry.dataset,
-                "likelihood": None if verdict is None else _likelihood(verdict, scored),
-                "reason": reason if verdict is None else "",
+                "likelihood": None if one is None else _likelihood(one, scored),
+                "reason": reason if one is None else "",
                 "distance": _distance(a, b),
                 "cost": _cost(a, b),
                 "settings": {k: list(v) for k, v in differences(a.entry, b.entry).items()},

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from genbench.comparison.scored import Scored, in_common
 from genbench.config.layout import Layout
@@ -54,7 +54,7 @@ def draw(a: Scored, b: Scored, params: Params, path: Path) -> None:
 
     def figure() -> Figure:
         whole = Figure(figsize=(8.0, 3.4), layout="constrained")
-        left, right = whole.subfigures(1, 2, width_ratios=(1, 1.35))
+        left, right = np.ravel(np.asarray(whole.subfigures(1, 2, width_ratios=(1, 1.35))))
         _histogram(left, a.name, b.name, common.differences)
         _images(right, pixels, common.differences[chosen], common.images[chosen])
         return whole
@@ -62,7 +62,7 @@ def draw(a: Scored, b: Scored, params: Params, path: Path) -> None:
     write_bytes(path, chart(figure, f"{a.name} against {b.name}").png)
 
 
-def _histogram(figure: Figure, a: str, b: str, d: np.ndarray) -> None:
+def _histogram(figure: FigureBase, a: str, b: str, d: np.ndarray) -> None:
     axes = figure.subplots()
     axes.hist(d, bins=40, color=SERIES[0])
     axes.axvline(0.0, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
@@ -73,7 +73,7 @@ def _histogram(figure: Figure, a: str, b: str, d: np.ndarray) -> None:
     axes.set_title(f"fewer nats with {a} on {share:.0f} % of the images", color=INK, fontsize=9)
 
 
-def _images(figure: Figure, pixels: np.ndarray, d: np.ndarray, numbers: np.ndarray) -> None:
+def _images(figure: FigureBase, pixels: np.ndarray, d: np.ndarray, numbers: np.ndarray) -> None:
     places = figure.subplots(2, _SHOWN // 2, squeeze=False).ravel()
     figure.suptitle("the test images that differ most", color=INK, fontsize=9)
     for axes in places:
