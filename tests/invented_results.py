@@ -140,8 +140,6 @@ class Bench:
                 },
             ),
         )
-        write_record(run / "probe.json", Record(name, {}))
-        write_npz(run / "neighbours.npz", {})
         return run
 
     def sampling(self, name: str, *, matches: bool | None, sampler: str = "ancestral") -> None:

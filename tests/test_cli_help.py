@@ -77,7 +77,6 @@ def test_every_command_explains_itself_in_a_line() -> None:
         "pictures",
         "score-likelihood",
         "score-samples",
-        "probe",
         "report",
         "track",
     ],

@@ -70,7 +70,6 @@ TREE = {
     "pipelines/pictures.py": "import genbench.base\n",
     "pipelines/score_likelihood.py": "import genbench.base\n",
     "pipelines/score_samples.py": "import genbench.files\n",
-    "pipelines/probe.py": "import genbench.base\n",
     "pipelines/report.py": "import genbench.files\n",
     "pipelines/track.py": "import genbench.files\n",
 }
@@ -103,7 +102,7 @@ def _changed(root: Path, path: str, text: str) -> set[str]:
     return {name for name in before if before[name] != after[name]}
 
 
-NICE = {f"{name}@nice" for name in ENTRY_STAGES if name != "score_samples"}
+NICE = {"train@nice", "sample@nice", "pictures@nice", "score_likelihood@nice"}
 MADE = {name.replace("nice", "made") for name in NICE}
 
 

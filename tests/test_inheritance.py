@@ -24,9 +24,7 @@ from tests.params_factory import dump, written_entry, written_protocol
 
 Raw = dict[str, Any]
 
-SAMPLING = {"sample", "pictures"}
-TRAINING = {"train", "probe"}  # what the run has seen is part of the probe
-SCORE = {"score_likelihood", "probe"}
+SAMPLING = set(ENTRY_STAGES) - {"train", "score_likelihood", "score_samples"}
 
 DEFAULTS: Raw = {
     "slow": {"train": {"steps": 9, "ema": 0.5, "optim": {"loss": {"lr": 0.1, "warmup": 0.2}}}},
@@ -308,7 +306,7 @@ def fingerprints(params: Params) -> dict[tuple[str, str], str]:
     [
         (
             lambda raw: raw["defaults"]["slow"]["train"].update(ema=0.4),
-            {(name, stage) for name in ("made", "twin") for stage in TRAINING},
+            {("made", "train"), ("twin", "train")},
         ),
         (
             lambda raw: raw["defaults"]["slow"].update(sample={"chunk": 3}),
@@ -316,7 +314,7 @@ def fingerprints(params: Params) -> dict[tuple[str, str], str]:
         ),
         (
             lambda raw: raw["defaults"]["slow"].update(score={"draws": 3}),
-            {(name, stage) for name in ("made", "twin") for stage in SCORE},
+            {("made", "score_likelihood"), ("twin", "score_likelihood")},
         ),
         (lambda raw: raw["defaults"]["slow"]["train"].update(steps=3), set()),
         (

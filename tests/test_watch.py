@@ -66,10 +66,10 @@ def test_a_plan_is_read_as_it_was_written(params: Params, plan: Plan) -> None:
 
 def test_at_first_all_waits(params: Params, plan: Plan) -> None:
     state = look(params, plan, alive=True)
-    assert states(state) == {"made": ["waiting"] * 6, "vae": ["waiting"]}
-    assert (state.done, state.total) == (0, 7)
-    assert state.seconds_left == 600.0, "the longer of the two that run side by side"
-    assert summary(state) == "0 of 7 stages, about 10 min left"
+    assert states(state) == {"made": ["waiting"] * 5, "vae": ["waiting"]}
+    assert (state.done, state.total) == (0, 6)
+    assert state.seconds_left == 500.0, "the longer of the two that run side by side"
+    assert summary(state) == "0 of 6 stages, about 8 min left"
 
 
 def test_stages_pass_through_their_states(params: Params, plan: Plan) -> None:
@@ -80,14 +80,14 @@ def test_stages_pass_through_their_states(params: Params, plan: Plan) -> None:
     fail(params, "train", "vae")
     state = look(params, plan, alive=True)
     assert states(state) == {
-        "made": ["done", "running", *["waiting"] * 4],
+        "made": ["done", "running", "waiting", "waiting", "waiting"],
         "vae": ["failed"],
     }
     assert (state.entries[0].state, state.entries[1].state) == ("running", "failed")
     # Stages take 1.2 times as long as expected; the running one says itself how long.
-    assert state.seconds_left == pytest.approx(25.0 + 4 * 120.0)
+    assert state.seconds_left == pytest.approx(25.0 + 3 * 120.0)
     assert lines(state) == [
-        "on 2 processes: 2 of 7 stages, about 8 min left",
+        "on 2 processes: 2 of 6 stages, about 6 min left",
         "  sample made: 3/4 chunks, about 25 s left",
         "  train vae failed: no good",
     ]
@@ -96,8 +96,8 @@ def test_stages_pass_through_their_states(params: Params, plan: Plan) -> None:
 def test_what_reads_a_failed_stage_is_skipped(params: Params, plan: Plan) -> None:
     fail(params, "train", "made")
     state = look(params, plan, alive=True)
-    assert states(state)["made"] == ["failed", *["skipped"] * 5]
-    assert state.done == 6
+    assert states(state)["made"] == ["failed", *["skipped"] * 4]
+    assert state.done == 5
 
 
 def test_a_stage_that_was_right_is_kept(params: Params, plan: Plan) -> None:
@@ -122,7 +122,7 @@ def test_a_run_that_nobody_holds_is_interrupted(params: Params, plan: Plan) -> N
     state = look(params, plan)
     assert not state.alive
     assert states(state)["made"][0] == "waiting"
-    assert summary(state) == "0 of 7 stages, interrupted: `genbench run` goes on from there"
+    assert summary(state) == "0 of 6 stages, interrupted: `genbench run` goes on from there"
 
 
 def test_what_a_cluster_still_runs_is_running_though_the_run_is_gone(
@@ -135,7 +135,7 @@ def test_what_a_cluster_still_runs_is_running_though_the_run_is_gone(
     write_json(Layout.of(params).slurm / "jobs.json", {"made": {"job": "7", "work": ""}})
     state = look(params, plan)
     assert states(state)["made"][:2] == ["running", "waiting"]
-    told = "0 of 7 stages, interrupted; 1 jobs of it are queued or go on: "
+    told = "0 of 6 stages, interrupted; 1 jobs of it are queued or go on: "
     assert summary(state).startswith(told)
     # What one stage says of its progress is no news of another, and no news after a while.
     begin(params, "sample", "made")
@@ -190,8 +190,8 @@ def test_the_table_has_states_scores_and_what_is_running(
     assert "1.235" in row
     assert "sample: 1/4 chunks, [a]" in row
     (other,) = [line for line in text.splitlines() if line.startswith("vae")]
-    assert other.split().count("kept") == 5
-    assert text.splitlines()[-1].startswith("2 of 7 stages")
+    assert other.split().count("kept") == 4
+    assert text.splitlines()[-1].startswith("2 of 6 stages")
 
 
 def test_a_low_terminal_shows_what_is_running_first(params: Params) -> None:
