@@ -295,9 +295,7 @@ def test_variety_within_classes_is_not_that_of_classes() -> None:
     labels = np.arange(300) % 3
     y = centres[labels] + rng(1).normal(size=(300, 6))
     x = centres[labels % 2]
-    sets = [
-        feature_set(z, np.eye(3)[of]) for z, of in ((x, labels % 2), (y, labels))
-    ]
+    sets = [feature_set(z, np.eye(3)[of]) for z, of in ((x, labels % 2), (y, labels))]
     found = values("vendi", *sets)
     within = []
     for c in range(3):

@@ -71,9 +71,7 @@ COLUMNS = (
         f"Fréchet distance to the test images without its bias in 1/n, {_MNIST}",
         False,
     ),
-    Column(
-        "fid_train_mnist", "FID train", f"Fréchet distance to training images, {_MNIST}", False
-    ),
+    Column("fid_train_mnist", "FID train", f"Fréchet distance to training images, {_MNIST}", False),
     Column("kid_mnist", "KID", f"Kernel distance to the test images, {_MNIST}", False),
     Column(
         "kid_rbf_mnist",

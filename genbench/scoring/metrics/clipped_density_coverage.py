@@ -88,9 +88,7 @@ def _coverage(generated: FeatureSet, reference: FeatureSet) -> Estimate:
     return Estimate.of(np.interp(raw, expected, np.arange(len(expected))) / samples)
 
 
-def expected_coverage(
-    samples: int, reference: int, *, neighbours: int = NEIGHBOURS
-) -> np.ndarray:
+def expected_coverage(samples: int, reference: int, *, neighbours: int = NEIGHBOURS) -> np.ndarray:
     """E[min(h, k)]/k for h ~ BetaBinomial(m; k, N - k) and m = 0..``samples``, float64
     (``samples`` + 1,), rising from 0.
 

@@ -42,9 +42,7 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     sigma = bandwidth(reference.features)
     x, y = (features.features.double() for features in (generated, reference))
     both = groups_of_both(len(x), len(y))
-    of_x, of_y = (
-        (np.zeros(len(x), np.int64), np.zeros(len(y), np.int64)) if both is None else both
-    )
+    of_x, of_y = (np.zeros(len(x), np.int64), np.zeros(len(y), np.int64)) if both is None else both
     parts = 1 if both is None else GROUPS
     within = [_sums(z, z, of, of, sigma, parts) for z, of in ((x, of_x), (y, of_y))]
     across = _sums(x, y, of_x, of_y, sigma, parts)
