@@ -113,7 +113,7 @@ def test_a_paired_difference_is_surer_where_both_share_images() -> None:
 def test_values_without_groups_are_kept_short_and_found_again() -> None:
     found = Estimate.of(np.array([1.0, *(1 / np.arange(1, 21))]))
     stored = Metric(1.0, found.stderr, 40, True, detail={"reference_n": 40, **found.detail})
-    assert jackknife.left_out_of(stored)[2] == 0.333333333
+    assert jackknife.left_out_of(stored)[2] == 0.333333333333
     assert jackknife.stderr(jackknife.left_out_of(stored)) == pytest.approx(found.stderr)
     assert jackknife.left_out_of(replace(stored, detail={})) == ()
 

@@ -2,7 +2,7 @@
 error, that of a difference of two scores, and its bias.
 
 Quenouille, "Notes on Bias in Estimation", 1956, https://doi.org/10.1093/biomet/43.3-4.353; Shao and
-Tu, "The Jackknife and Bootstrap", 1995, section 2.3. With θ the score of all images, θ₋g that of
+Tu, "The Jackknife and Bootstrap", 1995, chapter 2. With θ the score of all images, θ₋g that of
 all but group g of G, and θ̄ the mean of the latter:
 
     SE² = (G - 1)/G Σ (θ₋g - θ̄)²,    corrected value = G θ - (G - 1) θ̄.
@@ -37,7 +37,7 @@ __all__ = [
     "stderr",
 ]
 
-_DIGITS = 9  # of the stored values: more than float32 features carry, and short in a file
+_DIGITS = 12  # of the stored values: short in a file, and beyond what `genbench diff` looks at
 
 
 def stderr(left_out: Sequence[float]) -> float:

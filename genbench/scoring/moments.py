@@ -16,7 +16,7 @@ from genbench.scoring.groups import GROUPS, groups_of_both
 from genbench.scoring.jackknife import Estimate
 from genbench.scoring.metrics.base import FeatureSet
 
-__all__ = ["WIDEST", "Moments", "frechet", "frechet_estimate", "moments"]
+__all__ = ["WIDEST", "Moments", "frechet", "frechet_estimate", "is_wide", "moments"]
 
 WIDEST = 256
 """Widest features whose groups are left out: each takes two decompositions of a matrix of that
@@ -81,10 +81,10 @@ def frechet(first: Moments, second: Moments) -> np.ndarray:
 
 def frechet_estimate(generated: FeatureSet, reference: FeatureSet) -> Estimate:
     """Fréchet distance of two sets of two images at least, and without each group where there are
-    enough and features are no wider than :data:`WIDEST`.
+    enough; for features that are not wide.
     """
     both = groups_of_both(len(generated), len(reference))
-    of_generated, of_reference = (None, None) if both is None or _is_wide(generated) else both
+    of_generated, of_reference = (None, None) if both is None else both
     return Estimate.of(
         frechet(
             moments(generated.features, of_generated), moments(reference.features, of_reference)
@@ -92,5 +92,6 @@ def frechet_estimate(generated: FeatureSet, reference: FeatureSet) -> Estimate:
     )
 
 
-def _is_wide(features: FeatureSet) -> bool:
-    return features.features.shape[1] > WIDEST
+def is_wide(images: FeatureSet) -> bool:
+    """Whether features are wider than :data:`WIDEST`, so that no groups are left out."""
+    return images.features.shape[1] > WIDEST

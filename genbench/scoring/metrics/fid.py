@@ -15,8 +15,9 @@ from torch_fidelity.metric_fid import (
     fid_statistics_to_metric,
 )
 
+from genbench.scoring.jackknife import Estimate
 from genbench.scoring.metrics.base import LIBRARY, FeatureSet, need_pair
-from genbench.scoring.moments import frechet_estimate
+from genbench.scoring.moments import frechet_estimate, is_wide
 from genbench.scoring.records import Metric
 
 __all__ = ["compute"]
@@ -40,6 +41,6 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
         for features in (generated.features, reference.features)
     ]
     value = fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
-    found = frechet_estimate(generated, reference)
+    found = Estimate(value) if is_wide(generated) else frechet_estimate(generated, reference)
     detail = {"reference_n": len(reference), **LIBRARY, **found.detail}
     return {key: Metric(value, found.stderr, len(generated), higher_is_better=False, detail=detail)}

@@ -12,7 +12,7 @@ from __future__ import annotations
 from genbench.scoring.groups import GROUPS
 from genbench.scoring.jackknife import bias_corrected
 from genbench.scoring.metrics.base import FeatureSet, need_pair
-from genbench.scoring.moments import WIDEST, frechet_estimate
+from genbench.scoring.moments import frechet_estimate, is_wide
 from genbench.scoring.records import Metric
 
 __all__ = ["UNBIASED", "compute"]
@@ -34,7 +34,7 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     """
     key = f"fid_unbiased_{generated.extractor}"
     need_pair([key], generated, reference, 2 * GROUPS, f"two in each of {GROUPS} groups")
-    if generated.features.shape[1] > WIDEST:
+    if is_wide(generated):
         return {}
     found = frechet_estimate(generated, reference)
     value = bias_corrected(found.value, found.left_out)

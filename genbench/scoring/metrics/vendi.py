@@ -17,7 +17,7 @@ from torch import Tensor
 from genbench.scoring.groups import GROUPS, groups_of_both
 from genbench.scoring.jackknife import Estimate
 from genbench.scoring.metrics.base import FeatureSet, need_pair
-from genbench.scoring.moments import WIDEST
+from genbench.scoring.moments import is_wide
 from genbench.scoring.records import Metric
 
 __all__ = ["compute", "vendi_score"]
@@ -38,7 +38,7 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     """
     keys = [f"{name}_{generated.extractor}" for name in ("vendi", "vendi_within")]
     need_pair(keys, generated, reference, 2, "different images")
-    if generated.features.shape[1] > WIDEST:
+    if is_wide(generated):
         return {}
     both = groups_of_both(len(generated), len(reference))
     products = [
