@@ -1,8 +1,9 @@
-"""One feature network is one opinion: the FID of all finished entries of a profile under three nets,
-the pinned one, one that was trained in the same way from another seed, and one of random weights.
+"""One feature network is one opinion: the FID of all finished entries of a profile under three
+nets, the pinned one, one that was trained in the same way from another seed, and one of random
+weights.
 
-Writes benchmarks/results/feature_networks.json: the distances by net and entry, rank correlations of
-each two nets, and the pairs of entries of which two nets say the opposite, both by more than two
+Writes benchmarks/results/feature_networks.json: the distances by net and entry, rank correlations
+of each two nets, and the pairs of entries of which two nets say the opposite, both by more than two
 standard errors of the difference. Training the second net takes ten minutes or so.
 
     python -m benchmarks.feature_networks [--root FOLDER] [--profile quick] [--dataset mnist]
@@ -39,8 +40,8 @@ CALIBRATION = 2000  # training images, from which random layers have their batch
 
 
 def random_net(data: Dataset) -> FeatureNet:
-    """A net of the same shape with weights as they are drawn; its batch normalisation knows training
-    images, so that no layer is dead.
+    """A net of the same shape with weights as they are drawn; its batch normalisation knows
+    training images, so that no layer is dead.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for("feature_networks", "random"))
