@@ -363,7 +363,7 @@ def test_a_failed_run_says_so_if_the_disk_is_nearly_full(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
     monkeypatch.setattr(run, "check_workspace", lambda root: None)
     monkeypatch.setattr(run, "_forecast", lambda *_: None)
-    monkeypatch.setattr(run, "_shared", lambda *_: 255)
+    monkeypatch.setattr(run, "_shared", lambda *_, **__: 255)
     monkeypatch.setattr(run, "_with_data", lambda params, names, shared: names)
     monkeypatch.setattr(run, "run_entries", lambda *_, **__: [])
     monkeypatch.setattr(run, "_last", lambda *_, **__: 0)

@@ -179,7 +179,9 @@ print(json.dumps(kind_of(torch.device("cpu")).record()))
     assert own["vendor"] == limited["vendor"] == cpuinfo["vendor_id"]
     assert own["libraries"]["torch"] == torch.__version__
     assert {"mkl", "onednn"} <= own["libraries"].keys()
-    assert own["isa"].startswith("AVX512" if "avx512bw" in cpuinfo["flags"].split() else "AVX2")
+    flags = cpuinfo["flags"].split()
+    widest = ("AMX", "AVX512") if "amx_bf16" in flags else "AVX512"
+    assert own["isa"].startswith(widest if "avx512bw" in flags else "AVX2")
     assert own["limits"] == {}
     assert limited["isa"] == "AVX2"
     assert limited["limits"] == {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
