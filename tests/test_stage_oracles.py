@@ -136,8 +136,8 @@ def test_weights_and_history_are_those_of_a_training_by_hand(
     expected = model.state_dict()
     assert written.keys() == expected.keys()
     for key, value in expected.items():
-        # Adam divides by the size of a gradient, so where that is near 0 its rounding, which differs
-        # between processors and memory layouts, moves a weight by more than rounding.
+        # Adam divides by the size of a gradient, so where that is near 0 its rounding, other on
+        # each processor and memory layout, moves a weight by more than rounding.
         near = torch.isclose(written[key], value, atol=1e-5, rtol=1e-4, equal_nan=True)
         assert near.double().mean() > 0.999, key
         assert torch.allclose(written[key], value, atol=1e-4, rtol=1e-4, equal_nan=True), key
