@@ -1,8 +1,8 @@
 """What the number of images adds to FID, and what the jackknife leaves of it: draws
 docs/figures/fid_bias.png.
 
-Real digits of all splits are dealt into pairs of sets of n images by chance, so the true distance is
-0; and into pairs of which one set is blurred a little, so it is not. Both FIDs of each pair are
+Real digits of all splits are dealt into pairs of sets of n images by chance, so the true distance
+is 0; and into pairs of which one set is blurred a little, so it is not. Both FIDs of each pair are
 averaged over disjoint pairs. Run ``python -m benchmarks.fid_bias`` in a project whose ``mnist`` is
 prepared (``genbench prepare``). Prints a table, writes benchmarks/results/fid_bias.json and the
 figure.
