@@ -119,8 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     rows = []
     for one, other in itertools.combinations(found, 2):
-        values = [[found[name][entry].value for entry in entries] for name in (one, other)]
-        rho, tau = spearmanr(*values).statistic, kendalltau(*values).statistic
+        x, y = ([found[name][entry].value for entry in entries] for name in (one, other))
+        rho, tau = float(spearmanr(x, y).statistic), float(kendalltau(x, y).statistic)
         flips = opposed(found[one], found[other])
         result["between"][f"{one}, {other}"] = {"spearman": rho, "kendall": tau, "opposed": flips}
         rows.append([f"{one}, {other}", rho, tau, len(flips), result["pairs"]])
