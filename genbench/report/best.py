@@ -11,6 +11,7 @@ from typing import Any
 from genbench.comparison.holm import holm
 from genbench.comparison.terms import two_sided_p
 from genbench.comparison.verdicts import LEVEL, Outcome
+from genbench.report.rows import without_seeds
 
 __all__ = ["KINDS_THAT_WIN", "best_of_kind", "best_scores", "models", "name_of_model"]
 
@@ -27,17 +28,8 @@ def name_of_model(row: Row) -> str:
 
 def models(rows: Sequence[Row]) -> list[Row]:
     """The rows that compete: a contender each, of one with several seeds their mean."""
-    members = {
-        entry
-        for row in rows
-        if row["status"] == "aggregate"
-        for metric in row["metrics"].values()
-        for entry in metric["detail"]["entries"]
-    }
     return [
-        row
-        for row in rows
-        if not row["control"] and row["status"] != "external" and row["entry"] not in members
+        row for row in without_seeds(rows) if not row["control"] and row["status"] != "external"
     ]
 
 
