@@ -126,7 +126,7 @@ def kinds_differ(rows: Sequence[Mapping[str, Any]]) -> bool:
     return len({row["processor"] for row in trained_here(_single(rows))}) > 1
 
 
-def without_seeds(rows: Sequence[Row]) -> list[Row]:
+def without_seeds(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows with one per group of seeds: their mean, and not the entries that it is made
     from.
     """
