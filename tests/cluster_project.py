@@ -89,7 +89,7 @@ def make(root: Path) -> ClusterProject:
 
 def wait_for(what: Callable[[], bool], name: str, run: subprocess.Popen[str] | None = None) -> None:
     """Wait until something is so, while a run lasts."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not what():
         assert run is None or run.poll() is None, run.communicate()[0]
         assert time.monotonic() < deadline, f"{name} did not happen"
