@@ -5,12 +5,20 @@ with its own, and all others are made.
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from genbench.cli import doctor, doctor_data, doctor_installation, doctor_machine, doctor_project
+from genbench.cli import (
+    doctor,
+    doctor_cluster,
+    doctor_data,
+    doctor_installation,
+    doctor_machine,
+    doctor_project,
+)
 from genbench.config.layout import Layout
 from genbench.config.load import load_params
 from genbench.config.params import Params
@@ -90,6 +98,32 @@ def test_data_that_cannot_be_read_are_told(params: Params, monkeypatch: pytest.M
     assert check.found.startswith(
         f"cannot use {Layout.of(params).data('mnist')}: the disk reports a fault"
     )
+
+
+@pytest.mark.parametrize(
+    ("launcher", "options", "told"),
+    [
+        ("slurmm", {}, r"--launcher: unknown 'slurmm'.*slurm"),
+        ("slurm", {"address": "a:1"}, "--address belongs to --launcher ray, and the launcher is s"),
+        ("local", {"options": Path("x")}, "--launcher-options belongs to --launcher slurm"),
+        ("ray", {"options": Path("x")}, "--launcher-options belongs to --launcher slurm"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused(
+    launcher: str, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        doctor.print_checks("quick", launcher, **options)
+
+
+def test_packages_of_clusters_are_installed_by_their_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    check = doctor_cluster._package("submitit")
+    assert (check.level, check.what) == ("fail", "submitit")
+    assert check.remedy.startswith("`make install-cluster`")
 
 
 LOCK = b"""\

@@ -242,6 +242,18 @@ def test_entries_at_once_share_the_time(few: Params, monkeypatch: pytest.MonkeyP
     assert "to run, about 90 min with 2 entries at once, each with 1 thread on" in both.text
 
 
+def test_where_a_cluster_decides_all_computing_is_told(
+    few: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimating, "Speeds", lambda threads: SPEEDS)
+    reference(few, float32=costs_of(600.0, *(f"{stage}@{key}" for stage, key in whole(few))))
+    text = forecast(few, at_once=0).text
+    assert (
+        "to run, about 140 min of computing in all with 1 thread on nodes like this one, " in text
+    )
+    assert text.endswith("; how many entries run at once is up to the cluster")
+
+
 def test_what_begins_first() -> None:
     lasting = {"long": 9.0, "short": 1.0, "middle": 5.0, "control": 2.0, "unknown": None}
     seconds = {("train", key): value for key, value in lasting.items() if value is not None}

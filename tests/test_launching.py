@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,15 @@ from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.files import write_json
+from genbench.launchers import slurm_programs
+from genbench.launchers.base import Launcher
 from genbench.launchers.local import LocalLauncher
+from genbench.launchers.slurm import SlurmLauncher
 from genbench.pipeline import jobs, launching
 from genbench.pipeline.jobs import default_jobs, environments
-from genbench.pipeline.launching import make_launcher
+from genbench.pipeline.launching import check_jobs, make_launcher
+from genbench.pipeline.watch import Plan
+from tests.elsewhere import Elsewhere
 
 
 @pytest.fixture
@@ -25,8 +31,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def on(params: Params, device: str = "cpu", threads: int = 1) -> Params:
-    compute = dataclasses.replace(params.compute, device=device, threads=threads)
-    return dataclasses.replace(params, compute=compute)
+    compute = replace(params.compute, device=device, threads=threads)
+    return replace(params, compute=compute)
 
 
 @pytest.mark.usefixtures("machine")
@@ -70,7 +76,7 @@ def test_jobs_reach_the_launcher(params: Params) -> None:
     ("given", "told"),
     [
         ({"name": "slurmm"}, r"--launcher: unknown 'slurmm'.*slurm"),
-        ({"name": "ray", "jobs": 2}, "--jobs belongs to --launcher local, and this run has ray"),
+        ({"name": "ray", "jobs": 2}, "--jobs belongs to --launcher local, and the launcher is ray"),
         ({"options": Path("x")}, "--launcher-options belongs to --launcher slurm"),
         ({"address": "x"}, "--address belongs to --launcher ray"),
         ({"name": "slurm", "clones": "x"}, "--clones belongs to --launcher ray"),
@@ -81,6 +87,62 @@ def test_what_does_not_belong_together_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=told):
         make_launcher(params, **given)  # type: ignore[arg-type]
+
+
+def leave_job(params: Params) -> Path:
+    """What a killed run of Slurm has left of the job of `made`."""
+    layout = Layout.of(params)
+    chains = [(name, ("train",)) for name in ("made", "vae")]
+    command = "genbench run --launcher slurm --launcher-options slurm.yaml"
+    write_json(layout.run_plan, asdict(Plan(time.time(), "login", "Slurm", 0, chains, {}, command)))
+    path = layout.slurm / "jobs.json"
+    write_json(path, {"made": {"job": "7_0", "work": ""}})
+    return path
+
+
+def test_beside_jobs_of_slurm_that_are_left_nothing_else_does_their_work(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_job(params)
+    queue = {"7_0": ("PENDING", "")}
+    monkeypatch.setattr(slurm_programs, "queue", lambda: queue)
+    told = (
+        r"quick: 1 job of it is queued or running on Slurm.*go on with them by `genbench run "
+        r"--launcher slurm --launcher-options slurm\.yaml`, or cancel them first by `scancel 7`$"
+    )
+    others: list[Launcher] = [LocalLauncher(1), Elsewhere([])]
+    for launcher in others:
+        with pytest.raises(UserError, match=told):
+            check_jobs(params, ["vae", "made"], launcher)
+    check_jobs(params, ["vae"], LocalLauncher(1))
+    queue.clear()
+    check_jobs(params, ["made"], LocalLauncher(1))
+
+
+def test_where_slurm_cannot_be_asked_its_jobs_are_taken_to_go_on(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = leave_job(params)
+
+    def silent() -> None:
+        raise UserError("squeue does not answer")
+
+    monkeypatch.setattr(slurm_programs, "queue", silent)
+    told = rf"may be queued or running \(squeue does not answer\).*gone, remove {path}$"
+    with pytest.raises(UserError, match=told):
+        check_jobs(params, ["made"], LocalLauncher(1))
+    Layout.of(params).run_plan.unlink()
+    with pytest.raises(UserError, match="by `genbench run --profile quick --launcher slurm`"):
+        check_jobs(params, ["made"], LocalLauncher(1))
+
+
+def test_the_launcher_of_slurm_takes_up_jobs_that_are_left(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_job(params)
+    monkeypatch.setattr(slurm_programs, "queue", lambda: {"7_0": ("PENDING", "")})
+    monkeypatch.setattr(SlurmLauncher, "__init__", lambda self: None)
+    check_jobs(params, ["made"], SlurmLauncher())  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,25 @@ def test_a_killed_run_takes_its_stages_along_and_what_was_done_is_found(project:
     assert "up to date" in project.dvc("status")
 
 
+def test_a_run_refuses_to_do_what_jobs_of_slurm_do(project: StandIns, tmp_path: Path) -> None:
+    project.edit("one", seed=76)
+    kept = project.root / ".status" / "quick" / "slurm" / "jobs.json"
+    kept.parent.mkdir()
+    kept.write_text(json.dumps({"one": {"job": "7_0", "work": ""}}))
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\necho '7_0|PENDING|'\n")
+    squeue.chmod(0o755)
+    path = f"{squeue.parent}{os.pathsep}{project.env['PATH']}"
+    refused = project.genbench("run", PATH=path)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: quick: 1 job of it is queued or running on Slurm")
+    assert project.log() == []
+    squeue.write_text("#!/bin/sh\n")  # it is over
+    assert project.genbench("run", PATH=path).returncode == 0
+    assert "train one" in project.log()
+
+
 def test_threads_are_part_of_what_a_result_depends_on(project: StandIns) -> None:
     before = yaml.safe_load((project.root / "dvc.lock").read_text())["stages"]
     done = project.genbench("run", "--entries", "two", "--threads", "3")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from rich.console import Console
 from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.config.stages import ENTRY_STAGES
+from genbench.errors import UserError
 from genbench.files import write_json
+from genbench.launchers import slurm_programs
 from genbench.pipeline.board import lines, summary, table
 from genbench.pipeline.chain import Chain
 from genbench.pipeline.watch import EntryState, Plan, RunState, look, read_plan, write_plan
@@ -122,7 +125,44 @@ def test_a_run_that_nobody_holds_is_interrupted(params: Params, plan: Plan) -> N
     state = look(params, plan)
     assert not state.alive
     assert states(state)["made"][0] == "waiting"
-    assert summary(state) == "0 of 6 stages, interrupted: `genbench run` goes on from there"
+    told = "0 of 6 stages, interrupted: `genbench run --profile quick` goes on from there"
+    assert summary(state) == told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "command"),
+    [
+        (
+            "run -e 'vae,pixel*' --launcher slurm --launcher-options slurm.yaml",
+            {},
+            "genbench run -e 'vae,pixel*' --launcher slurm --launcher-options slurm.yaml",
+        ),
+        ("run --force --jobs 2", {}, "genbench run --jobs 2"),
+        ("run -fp quick", {"ISA": "avx2"}, "GENBENCH_ISA=avx2 genbench run -p quick"),
+        # An option sets the variable, too.
+        (
+            "run -f --threads=3",
+            {"THREADS": "3", "DEVICE": "cuda:1"},
+            "GENBENCH_DEVICE=cuda:1 genbench run --threads=3",
+        ),
+        ("tests/test_watch.py", {}, "genbench run --profile quick"),
+    ],
+)
+def test_a_run_goes_on_by_the_command_that_began_it(
+    params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: str,
+    told: dict[str, str],
+    command: str,
+) -> None:
+    for name in ("DEVICE", "THREADS", "ISA"):
+        monkeypatch.setenv(f"GENBENCH_{name}", told.get(name, ""))
+    monkeypatch.setattr("sys.argv", ["genbench", *shlex.split(arguments)])
+    plan = write_plan(params, [Chain("made", ("train",), {})], {}, where="Slurm", at_once=0)
+    read = read_plan(params)
+    assert read is not None
+    assert read.command == command
+    assert summary(look(params, plan)).endswith(f"interrupted: `{command}` goes on from there")
 
 
 def test_what_a_cluster_still_runs_is_running_though_the_run_is_gone(
@@ -132,16 +172,65 @@ def test_what_a_cluster_still_runs_is_running_though_the_run_is_gone(
     progress = {"stage": "train", "done": 3, "total": 4, "unit": "steps", "values": ""}
     path = Layout.of(params).progress("made")
     write_json(path, progress)
-    write_json(Layout.of(params).slurm / "jobs.json", {"made": {"job": "7", "work": ""}})
     state = look(params, plan)
     assert states(state)["made"][:2] == ["running", "waiting"]
-    told = "0 of 6 stages, interrupted; 1 jobs of it are queued or go on: "
-    assert summary(state).startswith(told)
     # What one stage says of its progress is no news of another, and no news after a while.
     begin(params, "sample", "made")
     assert states(look(params, plan))["made"][:2] == ["running", "waiting"]
     os.utime(path, (time.time() - 300, time.time() - 300))
     assert states(look(params, plan))["made"][:2] == ["waiting", "waiting"]
+
+
+def leave_jobs(
+    params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+    queue: dict[str, str] | None,
+    **jobs: str,
+) -> None:
+    """What a killed run has left of its jobs, and what Slurm has in its queue: their states; None
+    if it does not answer.
+    """
+    kept = {entry: {"job": job, "work": ""} for entry, job in jobs.items()}
+    write_json(Layout.of(params).slurm / "jobs.json", kept)
+
+    def answer() -> dict[str, tuple[str, str]]:
+        if queue is None:
+            raise UserError("squeue does not answer")
+        return {job: (state, "n1") for job, state in queue.items()}
+
+    monkeypatch.setattr(slurm_programs, "queue", answer)
+
+
+@pytest.mark.parametrize(
+    ("queue", "told"),
+    [
+        ({}, ""),
+        ({"8_0": "RUNNING"}, ""),
+        ({"7_0": "PENDING", "7_1": "COMPLETING"}, "; 1 job of it is queued or running"),
+        ({"7_0": "RUNNING", "7_1": "PENDING"}, "; 2 jobs of it are queued or running"),
+    ],
+)
+def test_of_jobs_that_are_left_slurms_queue_is_asked(
+    params: Params,
+    plan: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+    queue: dict[str, str],
+    told: str,
+) -> None:
+    leave_jobs(params, monkeypatch, queue, made="7_0", vae="7_1")
+    assert summary(look(params, plan)).startswith(f"0 of 6 stages, interrupted{told}: `")
+
+
+def test_where_slurm_cannot_be_asked_jobs_of_entries_that_have_ended_are_gone(
+    params: Params, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_jobs(params, monkeypatch, None, made="7_0", vae="7_1")
+    told = "; 2 jobs of it may be queued or running (squeue does not answer): `"
+    assert f"0 of 6 stages, interrupted{told}" in summary(look(params, plan))
+    finish(params, "train", "vae", 3.0)
+    assert "; 1 job of it may be queued or running" in summary(look(params, plan))
+    fail(params, "train", "made")
+    assert look(params, plan).jobs.numbers == {}
 
 
 def test_what_a_killed_run_has_left_is_not_running_in_the_next(params: Params, plan: Plan) -> None:
@@ -168,6 +257,21 @@ def test_unknown_costs_make_no_time(params: Params) -> None:
     assert summary(look(params, plan, alive=True)) == "0 of 1 stages"
 
 
+def test_where_a_cluster_decides_the_time_is_that_of_as_many_as_run_now(params: Params) -> None:
+    names = [f"e{number}" for number in range(6)]
+    seconds = {f"train@{name}": 600.0 for name in names}
+    chains = [Chain(name, ("train",), {}) for name in names]
+    plan = write_plan(params, chains, seconds, where="Slurm", at_once=0)
+    state = look(params, plan, alive=True)
+    assert state.seconds_left is None
+    assert summary(state) == "0 of 6 stages, about 60 min of computing left"
+    for name in names[:2]:
+        begin(params, "train", name)
+    state = look(params, plan, alive=True)
+    assert state.seconds_left == 1800.0
+    assert summary(state) == "0 of 6 stages, about 30 min left with 2 at once"
+
+
 def shown(params: Params, state: RunState, height: int) -> str:
     console = Console(file=io.StringIO(), width=140, force_terminal=False)
     console.print(table(params, state, height=height))
@@ -192,6 +296,14 @@ def test_the_table_has_states_scores_and_what_is_running(
     (other,) = [line for line in text.splitlines() if line.startswith("vae")]
     assert other.split().count("kept") == 4
     assert text.splitlines()[-1].startswith("2 of 6 stages")
+
+
+def test_brackets_in_a_command_are_no_markup(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["genbench", "run", "-e", "vae[x]"])
+    plan = write_plan(params, [Chain("made", ("train",), {})], {}, where="here", at_once=1)
+    assert "'vae[x]'" in shown(params, look(params, plan), 40)
 
 
 def test_a_low_terminal_shows_what_is_running_first(params: Params) -> None:

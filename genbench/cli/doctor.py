@@ -16,7 +16,7 @@ from genbench.cli import (
 from genbench.cli.doctor_check import Check
 from genbench.config.load import find_root, load_params, params_path, profiles
 from genbench.disk import told
-from genbench.errors import UserError, near
+from genbench.errors import UserError
 from genbench.hardware.isa import set_isa
 
 __all__ = ["checks", "print_checks"]
@@ -33,12 +33,11 @@ def print_checks(
     :func:`checks`.
 
     Raises:
-        UserError: an unknown launcher.
+        UserError: an unknown launcher, or an option that belongs to another one.
     """
-    from genbench.pipeline.launching import LAUNCHERS
+    from genbench.pipeline.launching import check_options
 
-    if launcher not in LAUNCHERS:
-        raise UserError(f"--launcher: unknown {launcher!r}{near(launcher, LAUNCHERS)}")
+    check_options(launcher, options=options, address=address)
     found = []
     for check in checks(profile, launcher, options=options, address=address):
         print(f"{check.level:<5} {check.what:<12} {check.found}", flush=True)

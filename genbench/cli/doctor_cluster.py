@@ -28,7 +28,7 @@ def slurm(params: Params, options: Path | None) -> Iterator[Check]:
     """submitit, Slurm's programs, its controller, the nodes, and whether it would take a job with
     these options.
     """
-    yield _package("submitit", "slurm")
+    yield _package("submitit")
     names = ("sbatch", "squeue", "scancel", "scontrol", "srun", "sinfo")
     missing = [name for name in names if shutil.which(name) is None]
     if missing:
@@ -117,7 +117,7 @@ def _folder(root: Path) -> Check:
 
 def ray(address: str | None) -> Iterator[Check]:
     """Ray, and whether there is a cluster at an address."""
-    yield _package("ray", "ray")
+    yield _package("ray")
     address = address or os.environ.get("RAY_ADDRESS")
     if not address:
         yield Check("ok", "cluster", "no --address: a run starts Ray on this machine alone")
@@ -142,11 +142,12 @@ def ray(address: str | None) -> Iterator[Check]:
         library.shutdown()
 
 
-def _package(name: str, extra: str) -> Check:
+def _package(name: str) -> Check:
     try:
         return Check("ok", name, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Check("fail", name, "not installed", f"pip install 'genbench[{extra}]'")
+        remedy = "`make install-cluster` in the project's folder installs it"
+        return Check("fail", name, "not installed", remedy)
 
 
 def _said(*command: str) -> str:

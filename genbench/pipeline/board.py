@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from genbench.config.layout import Layout
@@ -118,13 +119,21 @@ def _outcome(stage: StageState) -> str:
 
 
 def summary(state: RunState) -> str:
-    """``37 of 155 stages, about 12 min left``."""
+    """``37 of 155 stages, about 12 min left``; where a cluster decides how many entries run at
+    once, with how many do now.
+    """
     told = f"{state.done} of {state.total} stages"
-    if state.done < state.total and not state.alive:
-        left = f"; {state.jobs} jobs of it are queued or go on" if state.jobs else ""
-        return f"{told}, interrupted{left}: `genbench run` goes on from there"
-    if state.done < state.total and state.seconds_left is not None:
-        told += f", {duration(state.seconds_left)} left"
+    if state.done == state.total:
+        return told
+    if not state.alive:
+        jobs = state.jobs.told()
+        left = f"; {jobs}" if jobs else ""
+        return f"{told}, interrupted{left}: `{state.plan.command}` goes on from there"
+    if state.seconds_left is not None:
+        shared = "" if state.plan.at_once else f" with {state.at_once} at once"
+        return f"{told}, {duration(state.seconds_left)} left{shared}"
+    if state.rest is not None:
+        return f"{told}, {duration(sum(state.rest))} of computing left"
     return told
 
 
@@ -165,7 +174,8 @@ def table(params: Params, state: RunState, *, height: int | None = None) -> Tabl
         height: rows of the terminal; None asks it.
     """
     room = (height or shutil.get_terminal_size((80, 40)).lines) - 6
-    shown = Table(box=None, caption=summary(state), caption_justify="left", pad_edge=False)
+    caption = escape(summary(state))  # the command in it may have brackets
+    shown = Table(box=None, caption=caption, caption_justify="left", pad_edge=False)
     shown.add_column("entry", no_wrap=True)
     for stage in ENTRY_STAGES:
         shown.add_column(_HEADS[stage], justify="right", no_wrap=True)

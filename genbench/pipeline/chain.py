@@ -91,11 +91,12 @@ def run_chain(
         SystemExit: with code 1 if a stage failed.
     """
     os.chdir(root)
+    params = load_params(profile, root=Path(root))
+    first = chain.stages[0]
+    with recorded(Layout.of(params).status(chain.entry, first), first, chain.entry):
+        set_isa(params.compute.isa, params.compute.device)  # before torch is imported
+        identity.check_versions()
     with shared_by(at_once):
-        params = load_params(profile, root=Path(root))
-        first = chain.stages[0]
-        with recorded(Layout.of(params).status(chain.entry, first), first, chain.entry):
-            identity.check_versions()
         if run_stages_of(params, chain, identity):
             sys.exit(1)
 
@@ -165,7 +166,6 @@ def run_stages_of(
     """
     layout, failed = Layout.of(params), set[str]()
     with _logged(layout.log(chain.entry)):
-        set_isa(params.compute.isa, params.compute.device)
         for stage in chain.stages:
             if failed.intersection(before(stage)):
                 failed.add(stage)

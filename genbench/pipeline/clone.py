@@ -17,6 +17,7 @@ from genbench.config.params import Params
 from genbench.disk import told
 from genbench.errors import UserError
 from genbench.files import read_json
+from genbench.hardware.isa import set_isa
 from genbench.pipeline.chain import Chain, forget, run_stages_of, shared_by
 from genbench.pipeline.exchange import Exchange, Section
 from genbench.pipeline.identity import Identity
@@ -71,8 +72,9 @@ def run_in_clone(
                 "another place by --clones"
             )
         os.chdir(root)
+        params = load_params(profile, root=root)
+        set_isa(params.compute.isa, params.compute.device)  # before torch is imported
         with shared_by(at_once):
-            params = load_params(profile, root=root)
             return _run(params, chain, identity, inputs, fresh)
     except (UserError, OSError) as error:
         return Outcome(failed={chain.stages[0]: {"error": told(error)}})

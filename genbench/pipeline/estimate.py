@@ -171,8 +171,8 @@ def forecast(
     at_once: int = 1,
     now: Mapping[Path, Any] | None = None,
 ) -> Forecast:
-    """What a run of these entries will do here, as many at once; ``now`` as for
-    :func:`stages_to_run`.
+    """What a run of these entries will do here, as many at once, or 0 where a cluster decides that;
+    ``now`` as for :func:`stages_to_run`.
     """
     stages = whole(params, names) if force else stages_to_run(params, names, now=now)
     if not stages:
@@ -226,11 +226,12 @@ def how_long(
     at_once: int = 1,
 ) -> str:
     """``about 95 min with 2 threads on AMD, AVX2, where precision: auto is float32, since bfloat16
-    is not native``.
+    is not native``; the sum over all entries where a cluster decides how many run at once.
     """
     threads = params.compute.threads
     found = estimate(params, stages, own_speeds) if found is None else found
-    where = f"with {threads} thread{'s' if threads != 1 else ''} on {in_words(_kind(params))}"
+    place = f"{'' if at_once else 'nodes like this one, '}{in_words(_kind(params))}"
+    where = f"with {threads} thread{'s' if threads != 1 else ''} on {place}"
     if at_once > 1:
         where = f"with {at_once} entries at once, each {where}"
     if "bfloat16" not in own_speeds:
@@ -244,6 +245,9 @@ def how_long(
         for key in in_order(list(keys), found.each)
     ]
     shared = sum(value for (stage, _), value in found.each.items() if stage not in ENTRY_STAGES)
+    if not at_once:
+        total = f"{duration(shared + sum(per_entry))} of computing in all{left_out} {where}"
+        return f"{total}; how many entries run at once is up to the cluster"
     return f"{duration(shared + makespan(per_entry, at_once))}{left_out} {where}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from genbench.config.layout import Layout
@@ -11,11 +11,36 @@ from genbench.config.params import Params
 from genbench.errors import UserError, near
 from genbench.launchers.base import Launcher
 from genbench.pipeline.jobs import default_jobs, environments
+from genbench.pipeline.left_jobs import left_jobs
+from genbench.pipeline.watch import look, read_plan, run_name
 
-__all__ = ["LAUNCHERS", "make_launcher"]
+__all__ = ["LAUNCHERS", "check_jobs", "check_options", "make_launcher"]
 
 LAUNCHERS = ("local", "slurm", "ray")
 """Their names on the command line."""
+
+
+def check_options(
+    name: str,
+    *,
+    jobs: int | None = None,
+    options: Path | None = None,
+    address: str | None = None,
+    clones: str | None = None,
+) -> None:
+    """Raise UserError for an unknown launcher, or an option that belongs to another one; the
+    arguments are those of :func:`make_launcher`.
+    """
+    if name not in LAUNCHERS:
+        raise UserError(f"--launcher: unknown {name!r}{near(name, LAUNCHERS)}")
+    for option, value, owner in (
+        ("--jobs", jobs, "local"),
+        ("--launcher-options", options, "slurm"),
+        ("--address", address, "ray"),
+        ("--clones", clones, "ray"),
+    ):
+        if value is not None and name != owner:
+            raise UserError(f"{option} belongs to --launcher {owner}, and the launcher is {name}")
 
 
 def make_launcher(
@@ -41,16 +66,7 @@ def make_launcher(
         UserError: an unknown launcher, an option that belongs to another one, or a package or
             program that it needs is not here.
     """
-    if name not in LAUNCHERS:
-        raise UserError(f"--launcher: unknown {name!r}{near(name, LAUNCHERS)}")
-    for option, value, owner in (
-        ("--jobs", jobs, "local"),
-        ("--launcher-options", options, "slurm"),
-        ("--address", address, "ray"),
-        ("--clones", clones, "ray"),
-    ):
-        if value is not None and name != owner:
-            raise UserError(f"{option} belongs to --launcher {owner}, and this run has {name}")
+    check_options(name, jobs=jobs, options=options, address=address, clones=clones)
     if name == "local":
         from genbench.launchers.local import LocalLauncher
 
@@ -73,6 +89,32 @@ def make_launcher(
         if options is None
         else read_options(options, threads=threads, gpus=gpus),
         leave=_leave,
+    )
+
+
+def check_jobs(params: Params, names: Collection[str], launcher: Launcher) -> None:
+    """Raise UserError if jobs of Slurm that an earlier run has left do some of these entries, and a
+    launcher would do them once more beside these: one of Slurm takes them up instead.
+    """
+    from genbench.launchers.slurm import SlurmLauncher
+
+    if isinstance(launcher, SlurmLauncher):
+        return
+    left = left_jobs(params).of(names)
+    plan = read_plan(params) if left.numbers else None
+    if plan is not None:
+        left = left.without(look(params, plan, alive=True).ended)
+    if not left.numbers:
+        return
+    command = f"{run_name(params.profile)} --launcher slurm"
+    if plan is not None and "slurm" in plan.command:
+        command = plan.command
+    path = Layout.of(params).slurm / "jobs.json"
+    gone = f"; if they are gone, remove {path}" if left.silence else ""
+    raise UserError(
+        f"{params.profile}: {left.told()} on Slurm, and this run would do their work beside them; "
+        f"go on with them by `{command}`, or cancel them first by `scancel "
+        f"{' '.join(left.arrays)}`{gone}"
     )
 
 

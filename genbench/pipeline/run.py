@@ -26,6 +26,7 @@ from genbench.pipeline.estimate import Forecast, forecast
 from genbench.pipeline.executor import check_workspace, repro
 from genbench.pipeline.fingerprints import fingerprint_files, outdated
 from genbench.pipeline.integrity import mend_and_tell
+from genbench.pipeline.launching import check_jobs
 from genbench.pipeline.record import Books
 from genbench.pipeline.seed_profile import write_seeds
 from genbench.pipeline.targets import match_entries, target
@@ -61,7 +62,7 @@ def run_pipeline(
 
     Raises:
         UserError: no such profile or entry, an option that a model does not have, seeds that cannot
-            be, or a folder that DVC cannot work in.
+            be, a folder that DVC cannot work in, or jobs of Slurm that do the same work already.
     """
     root = find_root()
     params = _load(root, profile)
@@ -95,6 +96,7 @@ def _run(
     params: Params, patterns: str | None, launcher: Launcher, clones: str | None, force: bool
 ) -> int:
     layout, names = Layout.of(params), match_entries(params, patterns)
+    check_jobs(params, names, launcher)
     dvc, shown = params.root / ".dvc", _shown_in(params)
     results = [layout.runs, Layout.of(shown).report.path, layout.unfinished]
     check_writable([dvc / "tmp", dvc / "cache", *results, layout.run_lock.parent])

@@ -10,7 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.files import read_json, write_json
 from genbench.pipeline.chain import Chain
+from genbench.pipeline.command_line import command_line
 from genbench.pipeline.estimate import makespan
+from genbench.pipeline.left_jobs import LeftJobs, left_jobs
 from genbench.processes.at_work import at_work
 
 __all__ = [
@@ -49,6 +51,7 @@ class Plan:
         at_once: how many entries run at once; 0 where that is not known.
         chains: entries and their stages to run, in the order in which they begin.
         seconds: what a stage is expected to take, by ``train@made``; what is not known is absent.
+        command: by which the run goes on where it was stopped.
     """
 
     begun: float
@@ -57,6 +60,7 @@ class Plan:
     at_once: int
     chains: Sequence[tuple[str, Sequence[str]]]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    command: str = "genbench run"
 
 
 def write_plan(
@@ -69,7 +73,8 @@ def write_plan(
 ) -> Plan:
     """Note what a run is to do."""
     stages = [(chain.entry, chain.stages) for chain in chains]
-    plan = Plan(time.time(), platform.node(), where, at_once, stages, dict(seconds))
+    begun, command = time.time(), command_line(run_name(params.profile))
+    plan = Plan(begun, platform.node(), where, at_once, stages, dict(seconds), command)
     write_json(Layout.of(params).run_plan, asdict(plan))
     return plan
 
@@ -130,16 +135,33 @@ class RunState:
     Attributes:
         plan: what it is to do.
         alive: whether the run is still at work.
-        jobs: of a cluster that a run which is no more at work has left.
         entries: their states, in the order of the plan.
-        seconds_left: an estimate; None where it is not known.
+        rest: an estimate of the seconds of computing that each has before it; None if not known.
+        jobs: of a cluster that a run which is no more at work has left.
     """
 
     plan: Plan
     alive: bool
     entries: tuple[EntryState, ...]
-    seconds_left: float | None
-    jobs: int = 0
+    rest: Sequence[float] | None
+    jobs: LeftJobs = field(default_factory=LeftJobs)
+
+    @property
+    def at_once(self) -> int:
+        """How many entries run at once: as the plan says, or where a cluster decides that, those
+        that do now; 0 where none does.
+        """
+        return self.plan.at_once or sum(entry.state == "running" for entry in self.entries)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """An estimate of the time until the end, with so many at once; None if not known."""
+        return makespan(self.rest, self.at_once) if self.rest is not None and self.at_once else None
+
+    @property
+    def ended(self) -> set[str]:
+        """Entries that are done, or failed."""
+        return {entry.entry for entry in self.entries if entry.state in ("done", "failed")}
 
     @property
     def done(self) -> int:
@@ -192,8 +214,8 @@ def look(
         if entry.state == "done":
             known[name] = entry
         entries.append(entry)
-    jobs = 0 if alive else len(_json(layout.slurm / "jobs.json"))
-    return RunState(plan, alive, tuple(entries), _left(plan, entries), jobs)
+    state = RunState(plan, alive, tuple(entries), _rest(plan, entries))
+    return state if alive else replace(state, jobs=left_jobs(params).without(state.ended))
 
 
 def _entry(
@@ -247,9 +269,9 @@ def _written(path: Path) -> float:
         return 0.0
 
 
-def _left(plan: Plan, entries: Sequence[EntryState]) -> float | None:
-    """Seconds until the end: what stages were expected to take, corrected by what those that are
-    done have taken, shared among those that run at once.
+def _rest(plan: Plan, entries: Sequence[EntryState]) -> list[float] | None:
+    """Seconds of computing that each entry has before it: what its stages were expected to take,
+    corrected by what those that are done have taken; None where that is not known.
     """
     taken = expected = 0.0
     for entry in entries:
@@ -273,6 +295,4 @@ def _left(plan: Plan, entries: Sequence[EntryState]) -> float | None:
             else:
                 seconds += slower * known
         rest.append(seconds)
-    if not plan.at_once:
-        return max(rest, default=0.0)
-    return makespan(rest, plan.at_once)
+    return rest
