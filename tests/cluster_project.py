@@ -74,7 +74,7 @@ def make(root: Path) -> ClusterProject:
     path = root / "profiles" / "smoke" / "params.yaml"
     raw = yaml.safe_load(path.read_text())
     smoke = load_params("smoke", root=root).entries
-    raw["datasets"] = ["mnist"]
+    raw["datasets"], raw["metrics"] = ["mnist"], ["fid", "label_fidelity"]
     raw["entries"] = {name: written_entry(smoke[name]) for name in ENTRIES}
     for name, steps in ENTRIES.items():
         if steps:

@@ -68,15 +68,34 @@ def clone_of(project: StandIns, root: Path) -> StandIns:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> StandIns:
     """A project that has what all entries share."""
-    project = make(tmp_path_factory.mktemp("clones"), ENTRIES)
+    return _prepared(tmp_path_factory.mktemp("clones"), ENTRIES)
+
+
+def _prepared(folder: Path, entries: tuple[str, ...]) -> StandIns:
+    project = make(folder, entries)
     shutil.copy(REPOSITORY / "tests" / "elsewhere.py", project.root / "elsewhere.py")
     project.dvc("repro", "features@mnist")
     assert project.log() == ["prepare mnist", "features mnist"]
     return project
 
 
+@pytest.fixture(scope="module")
+def prepared_for_one(tmp_path_factory: pytest.TempPathFactory) -> StandIns:
+    """The same with one entry, where a second one would tell nothing."""
+    return _prepared(tmp_path_factory.mktemp("clones-of-one"), ENTRIES[:1])
+
+
 @pytest.fixture
 def site(prepared: StandIns, tmp_path: Path) -> Site:
+    return _site(prepared, tmp_path)
+
+
+@pytest.fixture
+def small(prepared_for_one: StandIns, tmp_path: Path) -> Site:
+    return _site(prepared_for_one, tmp_path)
+
+
+def _site(prepared: StandIns, tmp_path: Path) -> Site:
     root, remote = tmp_path / "project", tmp_path / "remote"
     shutil.copytree(prepared.root, root, symlinks=True)
     project = StandIns(root, environment(root))
@@ -180,18 +199,18 @@ exchange.Exchange._push = gone
 """
 
 
-def test_a_remote_that_goes_away_is_named_and_the_next_run_sends_what_is_kept(site: Site) -> None:
-    first = site.clones[0]
-    assert site.run(first, start=UNREACHABLE).returncode == 1
-    assert "DVC's remote 'here'" in site.reason("one", "sample")
-    assert "does not take results" in site.reason("one", "sample")
+def test_a_remote_that_goes_away_is_named_and_the_next_run_sends_what_is_kept(small: Site) -> None:
+    first = small.clones[0]
+    assert small.run(first, start=UNREACHABLE).returncode == 1
+    assert "DVC's remote 'here'" in small.reason("one", "sample")
+    assert "does not take results" in small.reason("one", "sample")
     assert "sample one" in ran(first)
-    site.remote.unlink()
-    site.remote.with_name("elsewhere").rename(site.remote)
-    assert site.run(first).returncode == 0
+    small.remote.unlink()
+    small.remote.with_name("elsewhere").rename(small.remote)
+    assert small.run(first).returncode == 0
     assert not ran(first) & {"train one", "sample one"}, "they were kept there"
-    assert not ran(site.project) - SHARED
-    assert "up to date" in site.project.dvc("status")
+    assert not ran(small.project) - SHARED
+    assert "up to date" in small.project.dvc("status")
 
 
 KILLED = """
@@ -205,21 +224,21 @@ exchange.Exchange._send_run = killed
 
 @pytest.mark.parametrize("again", [0, 1])
 def test_a_worker_killed_between_objects_and_run_cache_leaves_nothing_half(
-    site: Site, again: int
+    small: Site, again: int
 ) -> None:
-    first = site.clones[0]
-    assert site.run(first, start=KILLED).returncode == 1
-    assert "has ended before it was done" in site.reason("one")
-    assert not any("one" in command for command in site.known())
+    first = small.clones[0]
+    assert small.run(first, start=KILLED).returncode == 1
+    assert "has ended before it was done" in small.reason("one")
+    assert not any("one" in command for command in small.known())
     weights = first.root / "runs" / "quick" / "one" / "weights.safetensors"
     md5 = hashlib.md5(weights.read_bytes()).hexdigest()
-    assert (site.remote / "files" / "md5" / md5[:2] / md5[2:]).exists(), "objects go first"
+    assert (small.remote / "files" / "md5" / md5[:2] / md5[2:]).exists(), "objects go first"
     assert "train one" in ran(first)
     # In the same clone its results are found, elsewhere they are made again.
-    assert site.run(site.clones[again]).returncode == 0
-    assert ("train one" in ran(site.clones[again])) == bool(again)
-    assert not ran(site.project) - SHARED
-    assert "up to date" in site.project.dvc("status")
+    assert small.run(small.clones[again]).returncode == 0
+    assert ("train one" in ran(small.clones[again])) == bool(again)
+    assert not ran(small.project) - SHARED
+    assert "up to date" in small.project.dvc("status")
 
 
 FULL = """
@@ -254,39 +273,39 @@ def wait_for(place: StandIns, text: str) -> None:
 
 
 @pytest.fixture
-def paused(site: Site) -> Iterator[Path]:
-    path = site.clones[0].root / "pause"
+def paused(small: Site) -> Iterator[Path]:
+    path = small.clones[0].root / "pause"
     path.write_text("sample one")
     yield path
     path.unlink(missing_ok=True)
 
 
-def test_who_hands_out_may_be_killed_and_started_again(site: Site, paused: Path) -> None:
-    first, second = site.clones
-    run = site.project.start(*site.command(first))
+def test_who_hands_out_may_be_killed_and_started_again(small: Site, paused: Path) -> None:
+    first, second = small.clones
+    run = small.project.start(*small.command(first))
     wait_for(first, "sample one")
     run.kill()
     run.wait()
-    again = site.project.start(*site.command(second))
+    again = small.project.start(*small.command(second))
     wait_for(second, "sample one")
     assert "train one" not in ran(second), "the remote has what was made before"
     paused.unlink()
     assert again.wait(120) == 0
-    assert not ran(site.project) - SHARED
-    assert "up to date" in site.project.dvc("status")
+    assert not ran(small.project) - SHARED
+    assert "up to date" in small.project.dvc("status")
 
 
-def test_two_may_hand_out_the_same_at_once(site: Site, paused: Path, tmp_path: Path) -> None:
-    first, _ = site.clones
-    other = clone_of(site.project, tmp_path / "other")
+def test_two_may_hand_out_the_same_at_once(small: Site, paused: Path, tmp_path: Path) -> None:
+    first, _ = small.clones
+    other = clone_of(small.project, tmp_path / "other")
     runs = [
-        site.project.start(*site.command(first)),
-        other.start(*Site(other, site.clones, site.remote).command(first)),
+        small.project.start(*small.command(first)),
+        other.start(*Site(other, small.clones, small.remote).command(first)),
     ]
     wait_for(first, "sample one")
     paused.unlink()
     assert [run.wait(180) for run in runs] == [0, 0]
-    assert site.project.outputs() == other.outputs()
-    for place in (site.project, other):
+    assert small.project.outputs() == other.outputs()
+    for place in (small.project, other):
         assert not ran(place) - SHARED
         assert "up to date" in place.dvc("status")

@@ -384,10 +384,14 @@ def test_stage_imports_no_torch() -> None:
 # Runs each stage in a child of its own, which has loaded nothing of ours before, and notes which
 # modules of ours the stage loaded and which data files of ours it opened. The libraries are loaded
 # once, by the parent.
+LIBRARIES = ["jinja2", "jsonschema", "matplotlib.figure", "numpy", "pandas", "PIL.Image"]
+LIBRARIES += ["ruamel.yaml", "safetensors.torch", "scipy.stats", "sklearn.linear_model", "torch"]
+LIBRARIES += ["torch._dynamo", "torch_fidelity", "tqdm", "yaml"]
 WATCH = """
 import importlib, json, os, pathlib, sys
-import numpy, PIL.Image, safetensors.torch, torch, tqdm, yaml
 root, source, steps = pathlib.Path(sys.argv[1]), sys.argv[2] + "/", json.loads(sys.argv[3])
+for library in sys.argv[4:]:
+    importlib.import_module(library)
 opened = set()
 packages = ("genbench", "pipelines")
 def hook(event, args):
@@ -431,6 +435,7 @@ def _loaded(
         str(params.root),
         str(SOURCE_ROOT),
         json.dumps([(name, key, _places(params, name, key)) for name, key in steps]),
+        *LIBRARIES,
     ]
     done = subprocess.run(command, cwd=SOURCE_ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
