@@ -37,6 +37,9 @@ class Elsewhere:
     def __init__(self, clones: Sequence[Path]) -> None:
         self.clones = clones
 
+    def withdraw(self, keys: Sequence[str]) -> None:
+        pass
+
     def launch(self, tasks: Sequence[Task]) -> Generator[list[Change]]:
         for number, task in enumerate(tasks):
             clone = self.clones[number % len(self.clones)]

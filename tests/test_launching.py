@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from genbench.config.further_seeds import FurtherSeeds
 from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.errors import UserError
@@ -19,7 +20,7 @@ from genbench.launchers.local import LocalLauncher
 from genbench.launchers.slurm import SlurmLauncher
 from genbench.pipeline import jobs, launching
 from genbench.pipeline.jobs import default_jobs, environments
-from genbench.pipeline.launching import check_jobs, make_launcher
+from genbench.pipeline.launching import check_jobs, make_launcher, slurm_options
 from genbench.pipeline.watch import Plan
 from tests.elsewhere import Elsewhere
 
@@ -143,6 +144,28 @@ def test_the_launcher_of_slurm_takes_up_jobs_that_are_left(
     monkeypatch.setattr(slurm_programs, "queue", lambda: {"7_0": ("PENDING", "")})
     monkeypatch.setattr(SlurmLauncher, "__init__", lambda self: None)
     check_jobs(params, ["made"], SlurmLauncher())  # type: ignore[call-arg]
+
+
+def test_options_of_slurm_know_the_profile(params: Params, tmp_path: Path) -> None:
+    asked = slurm_options(on(params, "cuda", threads=2), None)("made")
+    assert (asked.cpus, asked.gpus) == (2, 1)
+    path = tmp_path / "slurm.yaml"
+    path.write_text("overrides: {made: {time: 7}}")
+    of = slurm_options(params, path)
+    assert (of("made").time, of("vae").time, of("made").gpus) == (7, 120, 0)
+    path.write_text("overrides: {maed: {time: 7}}")
+    with pytest.raises(UserError, match=r"overrides\.maed: matches no entry; did you mean .*made"):
+        slurm_options(params, path)
+
+
+def test_options_of_slurm_may_be_of_the_entries_that_further_seeds_repeat(
+    params: Params, tmp_path: Path
+) -> None:
+    made = dataclasses.replace(params.entries["made"], name="made-s1")
+    seeds = FurtherSeeds.like(params, of="quick", entries={"made-s1": made})
+    path = tmp_path / "slurm.yaml"
+    path.write_text("overrides: {vae: {time: 5}, made-s1: {time: 7}}")
+    assert slurm_options(seeds, path)("made-s1").time == 7
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shutil
 import sys
 import tempfile
 import time
@@ -178,24 +180,43 @@ def test_of_an_array_only_what_is_out_of_date_is_cancelled(
     assert (last["t0"].result, last["t1"].result) == ("done", 42)
 
 
-def test_what_slurm_does_not_take_now_waits(
-    launcher: SlurmLauncher,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_what_slurm_has_taken_in_spite_of_an_error_runs(
+    launcher: SlurmLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit, most = launcher.submit, 2
-
-    def limited(tasks: list[Task]) -> Iterator[dict[str, str]]:
-        yield from submit(tasks[:most])
-        if len(tasks) > most:
-            raise UserError("QOSMaxSubmitJobPerUserLimit")
-
-    monkeypatch.setattr(launcher, "submit", limited)
-    tasks = [Task(str(i), nothing) for i in range(5)]
+    """submitit has not left the jobs what they are to do, nor told us their numbers."""
+    real, stub = shutil.which("sbatch"), tmp_path / "bin" / "sbatch"
+    stub.parent.mkdir()
+    stub.write_text(f"#!/bin/sh\n{real} $*\necho Socket timed out on send/recv >&2\nexit 1\n")
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stub.parent}{os.pathsep}{os.environ['PATH']}")
+    paths = [tmp_path / key for key in ("a", "b")]
+    for path in paths:
+        path.write_text(f"of {path.name}")
+    tasks = [Task(path.name, linger, (str(path),)) for path in paths]
     last = {change.task.key: change for new in launcher.launch(tasks) for change in new}
-    assert {key: change.result for key, change in last.items()} == dict.fromkeys("01234", 42)
-    told = capsys.readouterr().err
-    assert told.count("QOSMaxSubmitJobPerUserLimit; 3 wait until others have ended") == 1
+    assert {key: change.result for key, change in last.items()} == {"a": "of a", "b": "of b"}
+    assert len({change.where.partition("_")[0] for change in last.values()}) == 1
+
+
+def test_a_job_whose_time_is_up_before_it_begins_is_submitted_again(
+    launcher: SlurmLauncher, cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is there to hear the signal, which Slurm sends to what `srun` has started."""
+    monkeypatch.setattr(SlurmLauncher, "grace", 1.0)
+    once = tmp_path / "once"
+    slow = launcher_in(tmp_path, setup=(f"[ -e {once} ] || {{ touch {once}; sleep 300; }}",))
+    changes = slow.launch([Task("one", nothing)])
+    while not once.exists():
+        next(changes)
+    (job,) = cluster.jobs()
+    cluster.say("scontrol", "update", f"JobId={job}", "EndTime=now+1")  # it looks twice a minute
+    seen = [change for new in changes for change in new]
+    assert seen[-1].result == 42
+    (lost,) = (change for change in seen if change.reason)
+    assert (lost.state, lost.reason) == (
+        State.WAITING,
+        f"job {job} ended as TIMEOUT, and left no result",
+    )
 
 
 def test_what_is_left_and_out_of_date_is_cancelled(
@@ -215,7 +236,7 @@ def test_what_is_left_and_out_of_date_is_cancelled(
 
 def test_what_slurm_does_not_take_is_told(launcher: SlurmLauncher, tmp_path: Path) -> None:
     greedy = launcher_in(tmp_path, partition="nowhere")
-    with pytest.raises(UserError, match=r"Slurm does not take the jobs of one.* partition"):
+    with pytest.raises(UserError, match=r"Slurm does not take the job of one.* partition"):
         list(greedy.launch([Task("one", nothing)]))
 
 

@@ -17,7 +17,8 @@ from genbench.cli.doctor_check import Check
 from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.launchers.ray import check_address
-from genbench.launchers.slurm_options import SlurmOptions, read_options
+from genbench.launchers.slurm_options import SlurmOptions
+from genbench.pipeline.launching import slurm_options
 
 __all__ = ["ray", "slurm"]
 
@@ -49,26 +50,20 @@ def slurm(params: Params, options: Path | None) -> Iterator[Check]:
 
 def _jobs(params: Params, options: Path | None) -> Iterator[Check]:
     """Whether the cluster would take a job of each kind that the options make."""
-    gpus = 1 if params.compute.device.startswith("cuda") else 0
-    given = SlurmOptions(cpus=params.compute.threads, gpus=gpus)
     try:
-        of = (
-            None
-            if options is None
-            else read_options(options, threads=params.compute.threads, gpus=gpus)
-        )
+        of = slurm_options(params, options)
     except UserError as error:
         yield Check("fail", "options", str(error), "docs/cluster.md has an example")
         return
     kinds: dict[str, tuple[SlurmOptions, list[str]]] = {}
     for name in params.entries:
-        asked = given if of is None else of(name)
+        asked = of(name)
         kinds.setdefault(repr(asked), (asked, []))[1].append(name)
     for asked, names in kinds.values():
-        yield _job(params, asked, names, options)
+        yield _job(asked, names, options)
 
 
-def _job(params: Params, asked: SlurmOptions, names: Sequence[str], file: Path | None) -> Check:
+def _job(asked: SlurmOptions, names: Sequence[str], file: Path | None) -> Check:
     """Whether the cluster would take jobs of these entries."""
     whose = f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
     parameters = asked.parameters()
@@ -91,9 +86,6 @@ def _job(params: Params, asked: SlurmOptions, names: Sequence[str], file: Path |
     if done.returncode != 0:
         remedy = f"change it in {file or 'a file, given by --launcher-options'}"
         return Check("fail", "options", f"Slurm takes no job of {whose}: {told}", remedy)
-    if asked.cpus < params.compute.threads:
-        told = f"{whose}: cpus: {asked.cpus} is less than compute.threads, {params.compute.threads}"
-        return Check("warn", "options", told, "raise it, else threads wait for one another")
     return Check("ok", "options", f"{whose}: a job would run: {told.removeprefix('sbatch: ')}")
 
 

@@ -130,6 +130,14 @@ class Launcher(Protocol):
     def has_left(self) -> bool:
         """As above."""
 
+    def withdraw(self, keys: Sequence[str]) -> None:
+        """End what an earlier run has left of tasks of these keys; then nothing of it writes any
+        more.
+
+        Raises:
+            UserError: some of it goes on.
+        """
+
     def launch(self, tasks: Sequence[Task]) -> Generator[list[Change]]:
         """Run all tasks, those that come first as early as others allow.
 

@@ -93,6 +93,9 @@ class LocalLauncher:
         """As many as there are jobs."""
         return self.jobs
 
+    def withdraw(self, keys: Sequence[str]) -> None:
+        """Nothing is left: tasks end with their run."""
+
     def launch(self, tasks: Sequence[Task]) -> Generator[list[Change]]:
         """As :class:`genbench.launchers.base.Launcher` says. When it is stopped, the tasks are sent
         SIGTERM, and SIGKILL if they have not ended ten seconds later; when this process is killed,

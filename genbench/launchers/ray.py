@@ -78,6 +78,9 @@ class RayLauncher:
         """No."""
         return False
 
+    def withdraw(self, keys: Sequence[str]) -> None:
+        """Nothing is left: Ray ends tasks with their run."""
+
     def launch(self, tasks: Sequence[Task]) -> Generator[list[Change]]:
         """As :class:`genbench.launchers.base.Launcher` says; when it is stopped, the tasks are
         cancelled.

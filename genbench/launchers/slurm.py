@@ -8,38 +8,27 @@ by `squeue`. A job that is queued or running is adopted by the next run, and not
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from genbench.errors import UserError
-from genbench.files import read_json, write_json
 from genbench.launchers import slurm_programs
-from genbench.launchers.base import Change, State, Task, growth
-from genbench.launchers.slurm_jobs import half_submitted, outcome_of, submitted
+from genbench.launchers.base import Change, State, Task
+from genbench.launchers.slurm_arrays import Arrays, Refused
+from genbench.launchers.slurm_jobs import outcome_of
+from genbench.launchers.slurm_left import Ledger, sort_out
+from genbench.launchers.slurm_losses import Losses
 from genbench.launchers.slurm_options import SlurmOptions
+from genbench.launchers.slurm_room import Room
+from genbench.launchers.slurm_work import Job, Work
 from genbench.processes.signals import undisturbed
 
 __all__ = ["SlurmLauncher"]
 
 _PATIENCE = 600.0  # seconds for Slurm to answer
-_TIMES = 5  # that a task is submitted again after such an end
-
-
-@dataclass(slots=True)
-class _Job:
-    """A job of a task."""
-
-    task: Task
-    number: str
-    state: State = State.WAITING
-    gone_since: float | None = None
-    is_lost: bool = False
 
 
 class SlurmLauncher:
@@ -63,31 +52,18 @@ class SlurmLauncher:
         *,
         leave: Callable[[Sequence[str]], bool],
     ) -> None:
-        for program in self.programs:
-            if shutil.which(program) is None:
-                raise UserError(
-                    f"--launcher slurm: {program} is not on PATH; run this on a machine that "
-                    "submits jobs, or load its module"
-                )
-        try:
-            import submitit  # noqa: F401
-        except ImportError:
-            raise UserError(
-                "--launcher slurm needs submitit: pip install 'genbench[slurm]'"
-            ) from None
-        self.folder, self.options = folder, options
-        self.leave, self._left = leave, False
-        self._jobs = folder / "jobs.json"
-        self._losses = Counter[str]()
-        self._grown: dict[str, float] = {}
+        slurm_programs.check_installed(self.programs)
+        self.folder, self.leave, self._has_left = folder, leave, False
+        self._arrays, self._ledger = Arrays(folder, options), Ledger(folder / "jobs.json")
+        self._losses, self._room = Losses(), Room()
         self._silent_since: float | None = None
-        self._others: dict[str, tuple[str, str]] = {}
-        self._has_been_refused, self._most = False, 0
 
     interval = 2.0
     """Seconds between two looks at the queue."""
     grace = 30.0
     """Seconds for a file to be seen over a network file system."""
+    dying = 120.0
+    """Seconds for jobs that are cancelled to end."""
 
     @property
     def where(self) -> str:
@@ -97,7 +73,7 @@ class SlurmLauncher:
     @property
     def has_left(self) -> bool:
         """Whether jobs are left in the queue."""
-        return self._left
+        return self._has_left
 
     @property
     def at_once(self) -> int:
@@ -111,38 +87,81 @@ class SlurmLauncher:
         Raises:
             UserError: Slurm takes no job, or has not answered for ten minutes; the jobs are left.
         """
-        jobs = self._adopted(tasks)
-        waiting = deque(task for task in tasks if task.key not in jobs)
+        work = self._begun(tasks)
         try:
-            while jobs or waiting:
-                if waiting and self.room(len(jobs)) > 0:
-                    self._submit_some(waiting, jobs)
-                queue = self._answer()
-                changes = []
-                for job in list(jobs.values()):
-                    if queue is None:
-                        break
-                    change = self._look(job, *queue.get(job.number, ("", "")))
-                    if change is not None:
-                        changes.append(change)
-                        job.state = change.state
-                        if change.state.is_last:
-                            del jobs[job.task.key]
-                        elif change.state is State.WAITING and job.is_lost:
-                            waiting.append(job.task)
+            while not work.is_done:
+                queue, changes = self._answer(work), list[Change]()
+                if queue is not None:
+                    changes = self._looked(queue, work)
+                    self._submit_some(work)
                 yield changes
-                if jobs or waiting:
+                if not work.is_done:
                     time.sleep(self.interval)
         except UserError:
-            self._stopped([job.number for job in jobs.values()], leave=True)
+            self._stopped(work, leave=True)
             raise
         except BaseException:
-            self._stopped([job.number for job in jobs.values()])
+            self._stopped(work)
             raise
         finally:
-            self._keep(jobs)
+            work.keep()
 
-    def _look(self, job: _Job, state: str, node: str) -> Change | None:
+    def withdraw(self, keys: Sequence[str]) -> None:
+        """As :class:`genbench.launchers.base.Launcher` says.
+
+        Raises:
+            UserError: Slurm does not answer or does not cancel them, or they do not end.
+        """
+        known = [*self._ledger.read(), *self._arrays.left()]
+        jobs = {one.job for one in known if one.key in keys} & self.queue().keys()
+        if not jobs:
+            return
+        self.cancel(sorted(jobs))
+        print(f"{len(jobs)} jobs of an earlier run are cancelled", flush=True)
+        deadline = time.monotonic() + self.dying
+        while left := jobs & self.queue().keys():
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{len(left)} jobs are cancelled, {min(left)} among them, and have not ended "
+                    f"{self.dying:.0f} s later; run again when squeue does not show them any more"
+                )
+            time.sleep(self.interval)
+
+    def _begun(self, tasks: Sequence[Task]) -> Work:
+        """The work, of which jobs of an earlier run that are queued or running still go on; those
+        that do other work for a task than what is to be done now are cancelled.
+
+        Raises:
+            UserError: Slurm does not answer, or does not cancel them.
+        """
+        known = [*self._ledger.read(), *self._arrays.left()]
+        left = sort_out(known, self.queue(), tasks)
+        if left.outdated:
+            self.cancel(left.outdated)
+            told = f"{len(left.outdated)} jobs of an earlier run are out of date: cancelled"
+            print(told, flush=True)
+        if left.same:
+            told = f"{len(left.same)} jobs of an earlier run are queued or running: they go on"
+            print(told, flush=True)
+        work = Work(tasks, left, self._ledger)
+        for job in work.jobs.values():
+            self._arrays.hand_over(job.number, job.task)
+        self._arrays.keep()
+        return work
+
+    def _looked(self, queue: Mapping[str, tuple[str, str]], work: Work) -> list[Change]:
+        """What is new about all jobs."""
+        changes = []
+        for job in list(work.jobs.values()):
+            change = self._look(job, *queue.get(job.number, ("", "")))
+            if change is not None:
+                changes.append(change)
+                job.state = change.state
+                if change.state.is_last or job.is_lost:
+                    work.end(job)
+        return changes
+
+    def _look(self, job: Job, state: str, node: str) -> Change | None:
         """What is new about a job.
 
         Arguments:
@@ -170,31 +189,28 @@ class SlurmLauncher:
         if ending in slurm_programs.ALIVE:  # squeue has not told
             return None
         reason = f"{where} ended as {ending}, and left no result"
-        job.is_lost = ending in slurm_programs.LOST and self._may_go_on(job.task)
-        return Change(job.task, State.WAITING if job.is_lost else State.FAILED, where, reason)
+        job.is_lost = self._losses.may_go_on(job.task, ending)
+        if job.is_lost:
+            return Change(job.task, State.WAITING, where, reason)
+        reason += self._losses.explained(job.task, ending)
+        return Change(job.task, State.FAILED, where, reason)
 
-    def _may_go_on(self, task: Task) -> bool:
-        """Whether a task that was lost is to be submitted again: it has got on, or has not been
-        lost too often.
-        """
-        grown = growth(task.grows)
-        if grown > self._grown.get(task.key, 0.0):
-            self._losses[task.key] = 0
-        self._grown[task.key] = grown
-        self._losses[task.key] += 1
-        return self._losses[task.key] <= _TIMES
-
-    def _answer(self) -> dict[str, tuple[str, str]] | None:
-        """The queue; None while Slurm does not answer, which is waited for.
+    def _answer(self, work: Work) -> dict[str, tuple[str, str]] | None:
+        """The queue; None while Slurm does not answer, which is waited for. What it has taken
+        without saying so waits no more, and is cancelled if it was submitted again meanwhile.
 
         Raises:
             UserError: it has not for ten minutes.
         """
         try:
             found = self.queue()
+            for numbers in self._arrays.late():
+                for job in work.take(numbers):
+                    self._arrays.hand_over(job.number, job.task)
+                self.cancel(sorted({*numbers.values()}.difference(work.numbers)))
         except UserError as error:
             if self._silent_since is None:
-                print(f"{error}; waiting for it", file=sys.stderr, flush=True)
+                print(f"{error}; trying again", file=sys.stderr, flush=True)
                 self._silent_since = time.monotonic()
             if time.monotonic() - self._silent_since > _PATIENCE:
                 raise
@@ -202,79 +218,32 @@ class SlurmLauncher:
         self._silent_since = None
         return found
 
-    def _adopted(self, tasks: Sequence[Task]) -> dict[str, _Job]:
-        """The jobs of an earlier run that are queued or running still, by the key of their task;
-        those that do other work than what is to be done now are cancelled.
-        """
-        known, queue = self._known() | half_submitted(self.folder), self.queue()
-        found, other = dict[str, _Job](), []
-        for task in tasks:
-            number, work = known.get(task.key, ("", ""))
-            if number in queue and work == task.fingerprint:
-                found[task.key] = _Job(task, number)
-            elif number in queue:
-                other.append(number)
-        if other:
-            print(f"{len(other)} jobs of an earlier run are out of date: cancelled", flush=True)
-            self.cancel(other)
-        if found:
-            told = f"{len(found)} jobs of an earlier run are queued or running: they go on"
-            print(told, flush=True)
-        # Those of other tasks are kept in mind as long as they are queued.
-        keys = {task.key for task in tasks}
-        self._others = {
-            key: one for key, one in known.items() if key not in keys and one[0] in queue
-        }
-        return found
-
-    def _known(self) -> dict[str, tuple[str, str]]:
-        """Job and work by key, as they were kept."""
-        try:
-            kept = read_json(self._jobs)
-            return {key: (str(one["job"]), str(one["work"])) for key, one in kept.items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return {}
-
-    def _keep(self, jobs: Mapping[str, _Job]) -> None:
-        """Keep which job does what, for the next run."""
-        own = {key: (job.number, job.task.fingerprint) for key, job in jobs.items()}
-        kept = {
-            key: {"job": job, "work": work} for key, (job, work) in (self._others | own).items()
-        }
-        write_json(self._jobs, kept)
-
-    def _submit_some(self, waiting: deque[Task], jobs: dict[str, _Job]) -> None:
-        """Submit the tasks that there is room for, an array after the other, and keep in mind which
-        job does what; those that Slurm does not take now wait for jobs to end.
+    def _submit_some(self, work: Work) -> None:
+        """Submit the tasks that there is room for, an array after the other; those that Slurm does
+        not take now wait for jobs to end.
 
         Raises:
             UserError: Slurm takes none, and there is no job to wait for.
         """
-        taken = [waiting.popleft() for _ in range(min(self.room(len(jobs)), len(waiting)))]
-        by_key = {task.key: task for task in taken}
+        some = work.waiting[: max(0, self.room(len(work.jobs)))]
+        if not some:
+            return
         try:
             with undisturbed():
-                for numbers in self.submit(taken):
-                    for key, number in numbers.items():
-                        jobs[key] = _Job(by_key.pop(key), number)
-                    self._keep(jobs)
-        except UserError as error:
-            if not jobs:
-                raise
-            if not self._has_been_refused:
-                told = f"{error}; {len(by_key)} wait until others have ended"
+                for numbers in self.submit(some):
+                    work.take(numbers)
+        except Refused as error:
+            if self._room.note_refused(error, len(work.jobs)):
+                told = f"{error}; {len(work.waiting)} wait until others have ended"
                 print(told, file=sys.stderr, flush=True)
-                self._has_been_refused = True
-            waiting.extendleft(reversed(by_key.values()))
+        except UserError as error:  # what it has taken is seen as soon as it answers
+            print(f"{error}; trying again", file=sys.stderr, flush=True)
+        else:
+            self._room.note_taken(len(work.jobs))
 
     def room(self, jobs: int) -> int:
-        """How many more tasks may be submitted beside so many jobs: all; once Slurm has refused
-        some, as many as it took, when half of these have ended.
-        """
-        if not self._has_been_refused:
-            return sys.maxsize
-        self._most = self._most or jobs
-        return self._most - jobs if jobs <= self._most // 2 else 0
+        """How many more tasks may be submitted beside so many jobs."""
+        return self._room.beside(jobs)
 
     def queue(self) -> dict[str, tuple[str, str]]:
         """State and node of this user's jobs, an element of an array each, by their number.
@@ -285,31 +254,38 @@ class SlurmLauncher:
         return slurm_programs.queue()
 
     def submit(self, tasks: Sequence[Task]) -> Iterator[dict[str, str]]:
-        """Submit tasks; gives the jobs of each array, by the keys of their tasks."""
-        return submitted(self.folder, tasks, self.options, most=slurm_programs.array_size())
+        """Submit tasks; gives the jobs of each array, by the keys of their tasks.
+
+        Raises:
+            Refused: Slurm does not take one more.
+            UserError: Slurm does not answer.
+        """
+        return self._arrays.submit(tasks, most=slurm_programs.array_size())
 
     def ending(self, job: str) -> str:
         """How a job ended that has left no result: ``OUT_OF_MEMORY``."""
         return slurm_programs.ending(job)
 
     def cancel(self, jobs: Sequence[str]) -> None:
-        """Cancel jobs, elements of arrays each, and no other element."""
+        """Cancel jobs, elements of arrays each, and no other element.
+
+        Raises:
+            UserError: some go on.
+        """
         slurm_programs.cancel(jobs)
 
-    def _stopped(self, jobs: Sequence[str], *, leave: bool = False) -> None:
-        """Leave jobs or cancel them, and say so."""
-        arrays = _arrays(jobs)
+    def _stopped(self, work: Work, *, leave: bool = False) -> None:
+        """Leave jobs or cancel them, and say so; those that are cancelled are known no more."""
+        arrays = sorted({number.partition("_")[0] for number in work.numbers})
         if not arrays:
             return
-        self._left = leave or self.leave(arrays)
-        if self._left:
-            told = f"the jobs go on; `scancel {' '.join(arrays)}` would cancel them"
-        else:
-            self.cancel(jobs)
-            told = f"cancelled: {len(jobs)} jobs of {' '.join(arrays)}"
+        self._has_left = leave or self.leave(arrays)
+        told = f"the jobs go on; `scancel {' '.join(arrays)}` would cancel them"
+        if not self._has_left:
+            try:
+                self.cancel(work.numbers)
+                told = f"cancelled: {len(work.jobs)} jobs of {' '.join(arrays)}"
+                work.jobs.clear()
+            except UserError as error:
+                self._has_left, told = True, f"{error}; {told}"
         print(told, file=sys.stderr, flush=True)
-
-
-def _arrays(jobs: Sequence[str]) -> list[str]:
-    """The numbers of arrays, of which jobs are elements."""
-    return sorted({job.partition("_")[0] for job in jobs})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from genbench.config import yaml12
-from genbench.errors import UserError, bind_options
+from genbench.errors import UserError, bind_options, near
 
 __all__ = ["SlurmOptions", "read_options"]
 
@@ -23,7 +23,7 @@ class SlurmOptions:
         partition, account, qos: where it is queued; empty takes the cluster's default.
         time: minutes.
         memory_gb: of a node.
-        cpus: of a task; no fewer than the threads of an entry.
+        cpus: of a task; :func:`read_options` refuses fewer than the threads of an entry.
         gpus: of a node.
         array_parallelism: how many of an array run at once.
         setup: lines of shell before it, e.g. ``module load cuda``.
@@ -58,7 +58,9 @@ class SlurmOptions:
         }
 
 
-def read_options(path: Path, *, threads: int, gpus: int = 0) -> Callable[[str], SlurmOptions]:
+def read_options(
+    path: Path, *, threads: int, gpus: int = 0, entries: Collection[str]
+) -> Callable[[str], SlurmOptions]:
     """The options of each task, by its key, from a YAML file: the attributes above, and under
     ``overrides`` some of them for the keys that match a wildcard, the last one that does first.
 
@@ -66,9 +68,11 @@ def read_options(path: Path, *, threads: int, gpus: int = 0) -> Callable[[str], 
         path: the file.
         threads: of a task, and so the cores that it asks for unless the file says otherwise.
         gpus: as many devices as it asks for unless the file says otherwise.
+        entries: keys that tasks may have.
 
     Raises:
-        UserError: no such file, no YAML, an unknown option or a value of another type.
+        UserError: no such file, no YAML, an unknown option, a value of another type, fewer cores
+            than threads, or a wildcard that matches nothing.
     """
     try:
         raw = yaml12.parse(path.read_text("utf-8")) or {}
@@ -79,15 +83,11 @@ def read_options(path: Path, *, threads: int, gpus: int = 0) -> Callable[[str], 
     if not isinstance(raw, dict):
         raise UserError(f"{path}: must hold a mapping of options, e.g. `partition: gpu`")
     overrides, raw = raw.pop("overrides", {}) or {}, {"cpus": threads, "gpus": gpus, **raw}
-    whole = _options(raw, str(path))
-    special = {
-        pattern: {**raw, **_mapping(values, f"{path}: overrides.{pattern}")}
-        for pattern, values in _mapping(overrides, f"{path}: overrides").items()
-    }
-    of_pattern = {
-        pattern: _options(values, f"{path}: overrides.{pattern}")
-        for pattern, values in special.items()
-    }
+    whole, of_pattern = _options(raw, str(path), threads), dict[str, SlurmOptions]()
+    for pattern, values in _mapping(overrides, f"{path}: overrides").items():
+        where = f"{path}: overrides.{pattern}"
+        of_pattern[pattern] = _options({**raw, **_mapping(values, where)}, where, threads)
+        _check_pattern(pattern, entries, where)
 
     def of(key: str) -> SlurmOptions:
         matching = [options for p, options in of_pattern.items() if fnmatch.fnmatchcase(key, p)]
@@ -102,14 +102,31 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _options(raw: Mapping[str, Any], where: str) -> SlurmOptions:
+_FURTHER_SEED = re.compile(r"-s[\d*?]+$")
+"""What ends the key of a further seed of an entry, or a wildcard of such keys."""
+
+
+def _check_pattern(pattern: str, entries: Collection[str], where: str) -> None:
+    """Raise UserError if a wildcard matches neither an entry nor further seeds of one."""
+    whose = _FURTHER_SEED.sub("", pattern)
+    if not fnmatch.filter(entries, pattern) and not fnmatch.filter(entries, whose):
+        raise UserError(f"{where}: matches no entry{near(pattern.strip('*?'), entries)}")
+
+
+def _options(raw: Mapping[str, Any], where: str, threads: int) -> SlurmOptions:
     raw = dict(raw)
     if "time" in raw:
         raw["time"] = _minutes(raw["time"], f"{where}.time")
     if isinstance(raw.get("setup"), str | list):
         lines = raw["setup"]
         raw["setup"] = tuple([lines] if isinstance(lines, str) else map(str, lines))
-    return SlurmOptions(**bind_options(SlurmOptions, raw, where=where))
+    options = SlurmOptions(**bind_options(SlurmOptions, raw, where=where))
+    if options.cpus < threads:
+        raise UserError(
+            f"{where}.cpus: must be no fewer than compute.threads, {threads}, got {options.cpus}; "
+            "threads would wait for one another"
+        )
+    return options
 
 
 _TIMES = (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 
@@ -15,6 +17,7 @@ __all__ = [
     "RUNNING",
     "array_size",
     "cancel",
+    "check_installed",
     "ending",
     "named",
     "queue",
@@ -26,11 +29,26 @@ RUNNING = ("RUNNING", "COMPLETING", "CONFIGURING")
 """States of a job that has a node."""
 ALIVE = (*RUNNING, "PENDING", "REQUEUED", "REQUEUE_HOLD", "SUSPENDED", "RESIZING", "STOPPED")
 """States of a job that is not over."""
-LOST = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED")
-"""States in which a job has ended through no fault of its own."""
+LOST = ("NODE_FAIL", "BOOT_FAIL", "PREEMPTED", "TIMEOUT")
+"""States in which a job has ended through no fault of its own. That its time is up it is told
+beforehand, and is queued again by itself; but not before it has begun, as in its ``setup``.
+"""
 
+_ENDING = "COMPLETING"
 _ARRAY = 1001  # Slurm's own default of MaxArraySize
 _AT_ONCE = 500  # jobs in one command: its line has a limit
+
+
+def check_installed(programs: Sequence[str]) -> None:
+    """Raise UserError unless these programs and submitit are here."""
+    for program in programs:
+        if shutil.which(program) is None:
+            raise UserError(
+                f"--launcher slurm: {program} is not on PATH; run this on a machine that submits "
+                "jobs, or load its module"
+            )
+    if importlib.util.find_spec("submitit") is None:
+        raise UserError("--launcher slurm needs submitit: pip install 'genbench[slurm]'")
 
 
 def queue() -> dict[str, tuple[str, str]]:
@@ -39,27 +57,28 @@ def queue() -> dict[str, tuple[str, str]]:
     Raises:
         UserError: Slurm does not answer; says what it says.
     """
-    done = _run("squeue", "--me", "--noheader", "--array", "--format", "%i|%T|%N")
-    if done.returncode != 0:
-        raise UserError(f"squeue does not answer: {done.stderr.strip()}")
-    found = {}
-    for line in done.stdout.splitlines():
-        job, _, rest = line.partition("|")
-        state, _, node = rest.partition("|")
-        found[job.strip()] = state.strip(), node.strip()
+    return {job: (state, node) for job, state, node in _queued("%i|%T|%N")}
+
+
+def named(names: Sequence[str]) -> dict[str, list[str]]:
+    """The numbers of this user's jobs, an element of an array each, by their name; a name of which
+    there is none in the queue is absent.
+
+    Raises:
+        UserError: Slurm does not answer; says what it says.
+    """
+    found = dict[str, list[str]]()
+    for job, name in _queued("%i|%j", "--name", ",".join(names)):
+        found.setdefault(name, []).append(job)
     return found
 
 
-def named(name: str) -> list[str]:
-    """The numbers of this user's jobs of a name, an element of an array each.
-
-    Raises:
-        UserError: Slurm does not answer.
-    """
-    done = _run("squeue", "--me", "--noheader", "--array", "--name", name, "--format", "%i")
+def _queued(columns: str, *options: str) -> list[list[str]]:
+    """Rows of ``squeue``."""
+    done = _run("squeue", "--me", "--noheader", "--array", *options, "--format", columns)
     if done.returncode != 0:
         raise UserError(f"squeue does not answer: {done.stderr.strip()}")
-    return done.stdout.split()
+    return [[cell.strip() for cell in line.split("|")] for line in done.stdout.splitlines()]
 
 
 def array_size() -> int:
@@ -78,9 +97,25 @@ def ending(job: str) -> str:
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """Cancel jobs, elements of arrays each, and no other element."""
+    """Cancel jobs, elements of arrays each, and no other element.
+
+    Raises:
+        UserError: some of them go on; says what Slurm says.
+    """
+    complaints = []
     for first in range(0, len(jobs), _AT_ONCE):
-        subprocess.run(["scancel", *jobs[first : first + _AT_ONCE]], check=False)
+        done = _run("scancel", *jobs[first : first + _AT_ONCE])
+        if done.returncode != 0:
+            complaints.append(" ".join(done.stderr.split()))
+    if not complaints:
+        return
+    # It complains of those, too, that have ended meanwhile.
+    states = queue()
+    left = [job for job in jobs if states.get(job, (_ENDING, ""))[0] != _ENDING]
+    if left:
+        raise UserError(
+            f"{len(left)} jobs are not cancelled, {left[0]} among them: {complaints[0]}"
+        )
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:

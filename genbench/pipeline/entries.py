@@ -54,7 +54,8 @@ def run_entries(
         clones: where each machine has its clone of the project; None if they share this folder.
 
     Raises:
-        UserError: the clones have nothing to exchange results over.
+        UserError: the clones have nothing to exchange results over, or what an earlier run has left
+            goes on though it is to begin anew.
     """
     books = Books(params)
     try:
@@ -66,6 +67,8 @@ def run_entries(
         controls = [name for name in by_entry if _is_control(params, name)]
         chains = [by_entry[name] for name in in_order(list(by_entry), seconds, controls)]
         at_once = min(launcher.at_once, len(chains)) or None
+        if force:  # what was left would still write receipts, which would count
+            launcher.withdraw([chain.entry for chain in chains])
         tasks = [transport.task(chain, at_once=at_once, fresh=force) for chain in chains]
         _forget_failures(params, chains)
         expected = {f"{stage}@{key}": value for (stage, key), value in seconds.items()}

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from genbench.config.further_seeds import seeds_of
 from genbench.config.layout import Layout
+from genbench.config.load import load_params
 from genbench.config.params import Params
 from genbench.errors import UserError, near
 from genbench.launchers.base import Launcher
+from genbench.launchers.slurm_options import SlurmOptions, read_options
 from genbench.pipeline.jobs import default_jobs, environments
 from genbench.pipeline.left_jobs import left_jobs
 from genbench.pipeline.watch import look, read_plan, run_name
 
-__all__ = ["LAUNCHERS", "check_jobs", "check_options", "make_launcher"]
+__all__ = ["LAUNCHERS", "check_jobs", "check_options", "make_launcher", "slurm_options"]
 
 LAUNCHERS = ("local", "slurm", "ray")
 """Their names on the command line."""
@@ -58,7 +61,7 @@ def make_launcher(
         params: the profile.
         name: one of :data:`LAUNCHERS`.
         jobs: of ``local``: how many entries at once; None finds out.
-        options: of ``slurm``: a YAML file (:func:`genbench.launchers.slurm.read_options`).
+        options: of ``slurm``: a YAML file (:func:`slurm_options`).
         address: of ``ray``: a cluster; None starts one here.
         clones: of ``ray``: where its nodes have clones of the project.
 
@@ -78,18 +81,29 @@ def make_launcher(
         on_cuda = params.compute.device.startswith("cuda")
         return RayLauncher(address, cpus=params.compute.threads, gpus=1 if on_cuda else 0)
     from genbench.launchers.slurm import SlurmLauncher
-    from genbench.launchers.slurm_options import SlurmOptions, read_options
 
-    layout, threads = Layout.of(params), params.compute.threads
-    gpus = 1 if params.compute.device.startswith("cuda") else 0
-    given = SlurmOptions(cpus=threads, gpus=gpus)
-    return SlurmLauncher(
-        layout.slurm,
-        (lambda key: given)
-        if options is None
-        else read_options(options, threads=threads, gpus=gpus),
-        leave=_leave,
-    )
+    return SlurmLauncher(Layout.of(params).slurm, slurm_options(params, options), leave=_leave)
+
+
+def slurm_options(params: Params, file: Path | None) -> Callable[[str], SlurmOptions]:
+    """What the jobs of a profile's entries ask of a cluster, by the name of the entry.
+
+    Arguments:
+        params: the profile.
+        file: says it (:func:`genbench.launchers.slurm_options.read_options`); None leaves all to
+            the profile and the cluster.
+
+    Raises:
+        UserError: as there.
+    """
+    threads, gpus = params.compute.threads, int(params.compute.device.startswith("cuda"))
+    if file is None:
+        given = SlurmOptions(cpus=threads, gpus=gpus)
+        return lambda key: given
+    # A run of further seeds has the file of the run of their entries.
+    of = seeds_of(params)
+    names = {*params.entries, *(load_params(of, root=params.root).entries if of else ())}
+    return read_options(file, threads=threads, gpus=gpus, entries=names)
 
 
 def check_jobs(params: Params, names: Collection[str], launcher: Launcher) -> None:

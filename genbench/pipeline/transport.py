@@ -4,7 +4,6 @@ share, or over DVC's remote.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,7 +37,7 @@ class Transport(Protocol):
         Arguments:
             chain: the entry and its stages.
             at_once: how many entries run at once on a machine; None if that is not known.
-            fresh: begin anew, whatever there is.
+            fresh: begin anew, whatever there is; nothing else may be at work on the entry then.
         """
 
     def bring(self, chain: Chain, result: Any) -> None:
@@ -48,11 +47,6 @@ class Transport(Protocol):
             chain: one that has ended.
             result: what its task has returned.
         """
-
-
-def _same(identity: Identity, fresh: bool) -> str:
-    """What tasks have in common that do the same; what is to begin anew is like no other."""
-    return f"{identity.hash} {time.time() if fresh else ''}"
 
 
 class SharedFolder:
@@ -76,8 +70,8 @@ class SharedFolder:
         identity = Identity.of(self._params, chain.entry, ENTRY_STAGES)
         options = {"identity": identity, "at_once": at_once}
         where = str(self._params.root), self._params.profile
-        same, patterns = _same(identity, fresh), grows(Layout.of(self._params), chain)
-        return Task(chain.entry, run_chain, (*where, chain), options, same, patterns)
+        patterns = grows(Layout.of(self._params), chain)
+        return Task(chain.entry, run_chain, (*where, chain), options, identity.hash, patterns)
 
     def bring(self, chain: Chain, result: Any) -> None:
         """Nothing to do."""
@@ -119,8 +113,8 @@ class Clones:
         }
         where = self._place, self._params.profile
         layout = Layout(Path(self._place), self._params.profile)
-        same, patterns = _same(identity, fresh), grows(layout, chain)
-        return Task(chain.entry, run_in_clone, (*where, chain), options, same, patterns)
+        patterns = grows(layout, chain)
+        return Task(chain.entry, run_in_clone, (*where, chain), options, identity.hash, patterns)
 
     def bring(self, chain: Chain, result: Any) -> None:
         """As above.
