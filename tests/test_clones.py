@@ -272,6 +272,24 @@ def wait_for(place: StandIns, text: str) -> None:
         time.sleep(0.02)
 
 
+def test_of_several_results_of_a_stage_none_is_taken_and_the_others_go_on(
+    site: Site, tmp_path: Path
+) -> None:
+    first, second = site.clones
+    assert site.run(first).returncode == 0
+    (path,) = (path for path in site.remote.glob("runs/*/*/*") if " train one " in path.read_text())
+    section = yaml.safe_load(path.read_text())
+    for out in section["outs"]:
+        out["md5"] = out["md5"][::-1]
+    path.with_name("0" * 64).write_text(yaml.safe_dump(section))
+    other = clone_of(site.project, tmp_path / "other")
+    run = Site(other, site.clones, site.remote)
+    assert run.run(second).returncode == 1
+    assert "train of one was run more than once with the same inputs" in run.reason("one")
+    assert "train one" not in ran(second) | ran(other)
+    assert (other.root / "runs" / "quick" / "two" / "quality.json").exists()
+
+
 @pytest.fixture
 def paused(small: Site) -> Iterator[Path]:
     path = small.clones[0].root / "pause"

@@ -56,11 +56,21 @@ def test_no_more_at_once_than_memory_allows(
     assert default_jobs(on(params)) == 1
 
 
-def test_on_cuda_one_for_each_device(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+@pytest.mark.usefixtures("machine")
+def test_on_cuda_no_more_than_devices(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert default_jobs(on(params, "cuda")) == 3
     assert default_jobs(on(params, "cuda:1")) == 1
+    assert default_jobs(on(params, "cuda", threads=4)) == 2, "nine cores"
+    monkeypatch.setattr(jobs, "memory_left", lambda: 5e9)
+    assert default_jobs(on(params, "cuda")) == 2, "an entry that was never run may take 2 GB"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert default_jobs(on(params, "cuda")) == 1
+
+
+def test_each_at_once_has_a_device(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert environments(on(params, "cuda"), 3) == [{"CUDA_VISIBLE_DEVICES": n} for n in "012"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 7")
     assert environments(on(params, "cuda"), 3) == [{"CUDA_VISIBLE_DEVICES": n} for n in "575"]

@@ -1,9 +1,10 @@
 """The page of a run that lasts: what is missing says why, it is renewed when entries finish but not
-too often, tells that the run lasts, and leads to the report afterwards.
+too often, tells that the run lasts, leads to the report afterwards, and never ends the run.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import time
@@ -135,3 +136,31 @@ def test_it_leads_to_the_report_when_the_run_is_over(params: Params) -> None:
     found = re.search(r'href="([^"]*)"', page.read_text())
     assert found
     assert (layout.live / found[1]).resolve() == layout.report.page.resolve()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.ENOMEM])
+def test_what_cannot_be_written_or_started_is_said_once(
+    params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+) -> None:
+    now = [1000.0]
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError(number, "what the system says")
+
+    monkeypatch.setattr(live_page.time, "monotonic", lambda: now[0])
+    failing = "subprocess.Popen" if number == errno.ENOMEM else "write_text"
+    monkeypatch.setattr(f"genbench.pipeline.live_page.{failing}", fails)
+    layout = Layout.of(params)
+    layout.live.mkdir(parents=True)
+    (layout.live / "index.html").write_text("a page")
+    page = LivePage(params)
+    for done in (1, 2, 3):
+        page.renew(state(params, done))
+        now[0] += 60
+    page.close()
+    said = capsys.readouterr().err
+    assert said.count("the live page is not renewed: ") == 1
+    assert "what the system says" in said

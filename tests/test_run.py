@@ -17,7 +17,10 @@ import psutil
 import pytest
 import yaml
 
-from genbench.config.stages import ENTRY_STAGES
+from genbench.config.layout import Layout
+from genbench.config.stages import ENTRY_STAGES, STAGES
+from genbench.pipeline.receipts import Receipt, content_of, publish
+from genbench.pipeline.stage_runner import stage_places
 from tests.params_factory import dump
 from tests.projects import GENBENCH, environment
 from tests.stand_ins import StandIns, make
@@ -242,6 +245,34 @@ def test_a_stopped_run_leaves_nobody_and_loses_nothing(project: StandIns, number
     (project.root / "pause").unlink()
     assert project.genbench("run").returncode == 0
     assert "train one" not in project.log(), "what was done is noted"
+
+
+def publish_elsewhere(project: StandIns, stage: str, entry: str) -> None:
+    """As a process of another machine does that has run a stage, with other bits."""
+    params, table = project.params, STAGES[stage]
+    places = stage_places(params, table, entry)
+    own = content_of(Layout.of(params).fingerprint(entry, stage))
+    reads = {part: content_of(places[part]) for part in table.reads}
+    staged = {part: project.root / f"others-{part}" for part in table.writes}
+    for part, path in staged.items():
+        path.write_text(f"other {part}")
+    receipt = Receipt(stage, entry, own, reads, {}, "elsewhere", 1.0, 2.0)
+    publish(params, receipt, staged, {part: places[part] for part in staged})
+
+
+def test_other_bits_are_an_error_though_no_result_is_missing(project: StandIns) -> None:
+    (project.root / "pause").write_text("score_samples one")
+    project.edit("one", seed=80)
+    run = project.start(GENBENCH, "run", "--entries", "one")
+    wait_for(project.root / "log", "score_samples one")
+    publish_elsewhere(project, "score_samples", "one")
+    (project.root / "pause").unlink()
+    said = run.communicate(timeout=120)[0]
+    assert run.returncode == 1
+    assert "score_samples of one has results, but was also run where it failed" in said
+    assert "and on elsewhere, and quality.json differs; that of elsewhere stays" in said
+    assert (project.root / "runs/quick/one/quality.json").read_text() == "other quality"
+    assert "up to date" in project.dvc("status")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot ask for that")

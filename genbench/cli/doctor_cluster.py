@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from genbench.cli.doctor_check import Check
 from genbench.config.params import Params
 from genbench.errors import UserError
-from genbench.launchers.ray import check_address
+from genbench.launchers.ray_cluster import cluster_address
 from genbench.launchers.slurm_options import SlurmOptions
 from genbench.pipeline.launching import slurm_options
 
@@ -108,28 +107,28 @@ def _folder(root: Path) -> Check:
 
 
 def ray(address: str | None) -> Iterator[Check]:
-    """Ray, and whether there is a cluster at an address."""
+    """Ray, and whether there is the cluster that a run with this ``--address`` uses."""
     yield _package("ray")
-    address = address or os.environ.get("RAY_ADDRESS")
-    if not address:
-        yield Check("ok", "cluster", "no --address: a run starts Ray on this machine alone")
+    used = cluster_address(address)
+    if not used.place:
+        yield Check("ok", "cluster", f"{used.given}: a run starts Ray on this machine alone")
         return
     try:
         import ray as library
     except ImportError:
         return
     try:
-        check_address(address)
-        library.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        used.check()
+        library.init(address=used.place, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         remedy = "`ray status` on its head node says whether it runs; the port must be reachable"
-        yield Check("fail", "cluster", f"{address} does not answer: {error}", remedy)
+        yield Check("fail", "cluster", f"{used.given} does not answer: {error}", remedy)
         return
     try:
         has = library.cluster_resources()
         nodes = sum(node["Alive"] for node in library.nodes())
         told = f"{nodes} nodes, {has.get('CPU', 0):.0f} cores, {has.get('GPU', 0):.0f} devices"
-        yield Check("ok", "cluster", f"{address}: {told}")
+        yield Check("ok", "cluster", f"{used.given}: {told}")
     finally:
         library.shutdown()
 

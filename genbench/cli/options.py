@@ -47,7 +47,9 @@ LauncherOptions = Annotated[
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", help="Of ray: the address of a cluster; default: here."),
+    typer.Option(
+        "--address", help="Of ray: the address of a cluster; default: RAY_ADDRESS, else here."
+    ),
 ]
 EntryName = Annotated[
     str, typer.Argument(metavar="ENTRY", help="Name under `entries` in params.yaml.")

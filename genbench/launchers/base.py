@@ -10,13 +10,14 @@ import contextlib
 import enum
 import glob
 import os
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from genbench.processes.signals import is_ending
 
-__all__ = ["Change", "Launcher", "State", "Task", "call", "growth"]
+__all__ = ["Change", "Launcher", "Retries", "State", "Task", "call", "growth"]
 
 
 class State(enum.Enum):
@@ -91,6 +92,29 @@ def growth(patterns: Sequence[str]) -> float:
                 if os.path.basename(path) != "lock":  # renewed by whoever holds it
                     newest = max(newest, os.stat(path).st_mtime)
     return newest
+
+
+class Retries:
+    """How often tasks are begun again that were lost with what ran them: without limit while their
+    unfinished work grows.
+
+    Arguments:
+        most: how often without any growth in between.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lost = Counter[str]()
+        self._grown: dict[str, float] = {}
+
+    def grants(self, task: Task) -> bool:
+        """Take note that a task was lost; whether it is to be begun again."""
+        grown = growth(task.grows)
+        if grown > self._grown.get(task.key, 0.0):
+            self._lost[task.key] = 0
+        self._grown[task.key] = grown
+        self._lost[task.key] += 1
+        return self._lost[task.key] <= self._most
 
 
 def call(task: Task) -> tuple[int, object]:

@@ -1,8 +1,8 @@
 """Tasks of a Ray cluster whose nodes share the folder of the project.
 
 Each task has a fresh process and the cores and devices that it asks for. When a node dies, its
-tasks are started again elsewhere, and go on from their unfinished work; an error or a crash of a
-model is not tried again.
+tasks are started again elsewhere, and go on from their unfinished work, without limit for as long
+as that grows; an error or a crash of a model is not tried again.
 
 Ray: Moritz et al., "Ray: A Distributed Framework for Emerging AI Applications", 2018,
 https://arxiv.org/abs/1712.05889
@@ -11,20 +11,21 @@ https://arxiv.org/abs/1712.05889
 from __future__ import annotations
 
 import os
-import socket
+import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from genbench.errors import UserError
-from genbench.launchers.base import Change, State, Task, call
+from genbench.launchers.base import Change, Retries, State, Task, call
+from genbench.launchers.ray_cluster import Losses, cluster_address
 
-__all__ = ["RayLauncher", "check_address"]
+__all__ = ["RayLauncher"]
 
 _INTERVAL = 1.0  # seconds between two looks
-_RETRIES = 5  # of a task whose node dies
-_GRACE = 15.0  # seconds for the death of a node to be known after that of a process
+_RETRIES = 5  # of a task whose nodes die, without any growth of its unfinished work
+_GRACE = 15.0  # seconds between the death of a process and word of that of its node
 
 
 def _own_environment() -> dict[str, str]:
@@ -32,22 +33,27 @@ def _own_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("GENBENCH_")}
 
 
-def check_address(address: str) -> None:
-    """Raise UserError unless somebody listens there, for whom Ray would wait for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        return  # `auto`: Ray looks for a cluster of this machine
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise UserError(f"--address {address}: no Ray cluster there: {error}") from error
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a task has ended.
+
+    Attributes:
+        change: what is told of it, unless it is begun again.
+        by_node: whether its node has died; None if its process has, and why is not known yet.
+        when: by a clock that only runs on.
+    """
+
+    change: Change
+    by_node: bool | None
+    when: float
 
 
 class RayLauncher:
     """Gives tasks to Ray, and waits for them.
 
     Arguments:
-        address: of a cluster; None starts one of this machine alone.
+        address: as of ``--address``; None takes that of the environment
+            (:func:`genbench.launchers.ray_cluster.cluster_address`).
         cpus: cores that a task asks for.
         gpus: devices that it asks for.
 
@@ -61,12 +67,12 @@ class RayLauncher:
         except ImportError:
             raise UserError("--launcher ray needs Ray: pip install 'genbench[ray]'") from None
         self._ray: Any = ray
-        self.address, self.cpus, self.gpus = address, cpus, gpus
+        self.address, self.cpus, self.gpus = cluster_address(address), cpus, gpus
 
     @property
     def where(self) -> str:
         """``Ray``, with the address of its cluster."""
-        return f"Ray at {self.address}" if self.address else "Ray"
+        return f"Ray at {self.address.place}" if self.address.place else "Ray"
 
     @property
     def at_once(self) -> int:
@@ -86,21 +92,22 @@ class RayLauncher:
         cancelled.
 
         Raises:
-            UserError: there is no cluster at the address, or no node of it can ever run a task.
+            UserError: there is no cluster at the address, or this machine, which is all there is
+                without one, cannot run a task.
         """
         ray = self._ray
-        if self.address:
-            check_address(self.address)
+        self.address.check()
         try:
             ray.init(
-                address=self.address or "local",
+                address=self.address.place or "local",
                 include_dashboard=False,
                 log_to_driver=False,
                 configure_logging=False,
                 runtime_env={"env_vars": _own_environment()},
             )
-        except (ConnectionError, RuntimeError) as error:
-            raise UserError(f"--address {self.address}: no Ray cluster there: {error}") from error
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            what = "no Ray cluster there" if self.address.place else "Ray does not start here"
+            raise UserError(f"{self.address.given}: {what}: {error}") from error
         try:
             self._check_nodes()
             yield from self._launch(tasks)
@@ -108,18 +115,24 @@ class RayLauncher:
             ray.shutdown()
 
     def _check_nodes(self) -> None:
-        """Raise UserError if no node has what a task asks for: Ray would wait for one for ever."""
+        """Say so if no node has what a task asks for: Ray waits for one, which the cluster may
+        still add.
+
+        Raises:
+            UserError: there is this machine alone, so that it would wait for ever.
+        """
         has = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if not any(
-            one.get("CPU", 0) >= self.cpus and one.get("GPU", 0) >= self.gpus for one in has
-        ):
-            found = "; ".join(
-                f"{n.get('CPU', 0):g} cores, {n.get('GPU', 0):g} devices" for n in has
-            )
-            raise UserError(
-                f"no node of Ray has the {self.cpus:g} cores and {self.gpus:g} devices that an "
-                f"entry asks for (--threads, --device); they have {found}"
-            )
+        if any(one.get("CPU", 0) >= self.cpus and one.get("GPU", 0) >= self.gpus for one in has):
+            return
+        found = "; ".join(f"{n.get('CPU', 0):g} cores, {n.get('GPU', 0):g} devices" for n in has)
+        told = (
+            f"no node of Ray has the {self.cpus:g} cores and {self.gpus:g} devices that an entry "
+            f"asks for (--threads, --device); they have {found}"
+        )
+        if not self.address.place:
+            raise UserError(told)
+        waits = "entries wait until the cluster adds one that has"
+        print(f"warning: {told}; {waits}", file=sys.stderr, flush=True)
 
     def _launch(self, tasks: Sequence[Task]) -> Generator[list[Change]]:
         ray = self._ray
@@ -132,66 +145,59 @@ class RayLauncher:
             return remote.options(name=task.key, **ask).remote(task)
 
         waiting = {submit(task): task for task in tasks}
-        lost, retries = _Losses(self._nodes()), Counter[str]()
+        ends, losses, retries = list[_End](), Losses(_GRACE), Retries(_RETRIES)
         try:
-            while waiting:
-                ended, _ = ray.wait(list(waiting), timeout=_INTERVAL)
-                changes = []
-                for ref in ended:
-                    task = waiting.pop(ref)
-                    change = self._ended(ref, task)
-                    if change.code is None and change.state is State.FAILED:
-                        retries[task.key] += 1
-                        if retries[task.key] <= _RETRIES and lost.has_any(self._nodes):
-                            waiting[submit(task)] = task
-                            change = Change(task, State.WAITING, change.where, change.reason)
-                    changes.append(change)
+            while waiting or ends:
+                ends += [self._end(ref, waiting.pop(ref)) for ref in self._ready(waiting)]
+                now = time.monotonic()
+                losses.see(self._nodes(), now)
+                changes, unclear = list[Change](), list[_End]()
+                for end in ends:
+                    task = end.change.task
+                    by_node = losses.near(end.when, now) if end.by_node is None else end.by_node
+                    if by_node is None:
+                        unclear.append(end)
+                    elif by_node and retries.grants(task):
+                        waiting[submit(task)] = task
+                        changes.append(replace(end.change, state=State.WAITING))
+                    else:
+                        changes.append(end.change)
+                ends = unclear
                 yield changes
         except BaseException:
             for ref in waiting:
                 ray.cancel(ref, force=True)
             raise
 
+    def _ready(self, waiting: Mapping[Any, Task]) -> list[Any]:
+        """Wait a moment; the tasks that have ended meanwhile."""
+        if not waiting:
+            time.sleep(_INTERVAL)
+            return []
+        ended, _ = self._ray.wait(list(waiting), timeout=_INTERVAL)
+        return list(ended)
+
     def _nodes(self) -> set[str]:
         """Those that live."""
         return {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
 
-    def _ended(self, ref: Any, task: Task) -> Change:
-        errors = self._ray.exceptions
+    def _end(self, ref: Any, task: Task) -> _End:
+        errors, now = self._ray.exceptions, time.monotonic()
         try:
             code, result = self._ray.get(ref)
         except errors.RayTaskError as error:
-            return Change(task, State.FAILED, "Ray", _last_line(error), code=1)
+            change = Change(task, State.FAILED, "Ray", _last_line(error), code=1)
+            return _End(change, False, now)
         except errors.RayError as error:
             reason = f"its process on Ray has died: {_last_line(error)}"
-            return Change(task, State.FAILED, "Ray", reason)
+            by_node = True if isinstance(error, errors.NodeDiedError) else None
+            return _End(Change(task, State.FAILED, "Ray", reason), by_node, now)
         if code == 0:
-            return Change(task, State.FINISHED, "Ray", code=0, result=result)
-        return Change(task, State.FAILED, "Ray", f"ended with exit code {code}", code=code)
-
-
-class _Losses:
-    """Which nodes a cluster has lost: a process that died with its node did so through no fault of
-    its own.
-    """
-
-    def __init__(self, nodes: set[str]) -> None:
-        self._known = set(nodes)
-        self._seen = -_GRACE
-
-    def has_any(self, nodes: Callable[[], set[str]]) -> bool:
-        """Whether some node was lost just now; waits a moment for word of it."""
-        deadline = time.monotonic() + _GRACE
-        while time.monotonic() < deadline:
-            alive = nodes()
-            if self._known - alive:
-                self._known, self._seen = alive, time.monotonic()
-                return True
-            self._known |= alive
-            if time.monotonic() - self._seen < _GRACE:
-                return True  # with the same node
-            time.sleep(0.5)
-        return False
+            change = Change(task, State.FINISHED, "Ray", code=0, result=result)
+        else:
+            reason = f"ended with exit code {code}"
+            change = Change(task, State.FAILED, "Ray", reason, code=code)
+        return _End(change, False, now)
 
 
 def _last_line(error: BaseException) -> str:

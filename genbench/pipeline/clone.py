@@ -103,7 +103,8 @@ def _run(
             return not fresh and exchange.find(f"{stage}@{entry}")
 
         def send(stage: str) -> None:
-            made[stage] = exchange.send([f"{stage}@{entry}"])[f"{stage}@{entry}"]
+            name = f"{stage}@{entry}"
+            made[stage] = exchange.send([name], compare=True)[name]
 
         failed = run_stages_of(params, chain, identity, find=find, made=send)
     finally:

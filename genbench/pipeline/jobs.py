@@ -17,18 +17,19 @@ _PEAK_MB = 2000.0
 
 
 def default_jobs(params: Params) -> int:
-    """The least of usable cores over the threads of an entry, and of free memory over the largest
-    known peak of one; at least 1. On CUDA one for each device.
+    """The least of usable cores over the threads of an entry, of free memory over the largest known
+    peak of one, and on CUDA of the devices; at least 1.
     """
+    most = len(params.entries)
     if params.compute.device == "cuda":
         import torch
 
-        return max(1, torch.cuda.device_count())
-    if params.compute.device != "cpu":
+        most = min(most, torch.cuda.device_count())
+    elif params.compute.device != "cpu":
         return 1
     by_cores = int(usable_cores() // params.compute.threads)
     by_memory = int(memory_left() / 1e6 // _largest_peak(params))
-    return max(1, min(by_cores, by_memory, len(params.entries)))
+    return max(1, min(by_cores, by_memory, most))
 
 
 def environments(params: Params, jobs: int) -> list[dict[str, str]]:

@@ -62,7 +62,7 @@ def make_launcher(
         name: one of :data:`LAUNCHERS`.
         jobs: of ``local``: how many entries at once; None finds out.
         options: of ``slurm``: a YAML file (:func:`slurm_options`).
-        address: of ``ray``: a cluster; None starts one here.
+        address: of ``ray``: a cluster; None for that of RAY_ADDRESS, else one here.
         clones: of ``ray``: where its nodes have clones of the project.
 
     Raises:

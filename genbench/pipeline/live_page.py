@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
 
 from genbench.config.further_seeds import seeds_of
 from genbench.config.layout import BEAT, Layout
 from genbench.config.params import Params
+from genbench.disk import told
 from genbench.files import write_text
 from genbench.pipeline.board import summary
 from genbench.pipeline.watch import EntryState, RunState, look, read_plan
@@ -32,7 +36,8 @@ _OVER = """<!doctype html>
 
 
 class LivePage:
-    """Renews the page when entries have finished, by a process of its own.
+    """Renews the page when entries have finished, by a process of its own. If it cannot, that is
+    said once: a run does not end for what is only looked at.
 
     Arguments:
         params: the profile.
@@ -44,11 +49,21 @@ class LivePage:
         self._folder = Layout.of(params).live
         self._begun = self._next = self._next_beat = 0.0
         self._shown = -1
+        self._has_told = False
 
     def renew(self, state: RunState) -> None:
         """Start to write the page anew if there is more to show, and it is time; in between the
         page is told how far the run is, and that it lasts.
         """
+        with self._telling_once():
+            self._renew(state)
+
+    def close(self) -> None:
+        """Stop writing; who looks at the page is led to the report, which is written next."""
+        with self._telling_once():
+            self._close()
+
+    def _renew(self, state: RunState) -> None:
         now = time.monotonic()
         if now >= self._next_beat and self._folder.is_dir():
             self._next_beat = now + _BEAT
@@ -68,8 +83,7 @@ class LivePage:
                 stderr=subprocess.DEVNULL,
             )
 
-    def close(self) -> None:
-        """Stop writing; who looks at the page is led to the report, which is written next."""
+    def _close(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -79,6 +93,16 @@ class LivePage:
         if page.is_file():
             report = os.path.relpath(report_page, self._folder)
             write_text(page, _OVER.format(report=report, now=_now()))
+
+    @contextlib.contextmanager
+    def _telling_once(self) -> Iterator[None]:
+        """Tell the first error of the file system, or of a process that cannot be started."""
+        try:
+            yield
+        except OSError as error:
+            if not self._has_told:
+                print(f"the live page is not renewed: {told(error)}", file=sys.stderr, flush=True)
+            self._has_told = True
 
 
 def write_live_page(params: Params) -> bool:

@@ -27,7 +27,21 @@ from genbench.files import read_json, replace_directory, write_bytes, write_json
 from genbench.pipeline.stage_runner import stage_places
 from genbench.processes.lock import hold
 
-__all__ = ["Receipt", "content_of", "publish", "read_receipt", "write_receipt"]
+__all__ = [
+    "SAME_BITS",
+    "OtherBitsError",
+    "Receipt",
+    "content_of",
+    "publish",
+    "read_receipt",
+    "write_receipt",
+]
+
+SAME_BITS = "Machines of one kind give the same bits: `genbench doctor` on both shows their kinds"
+
+
+class OtherBitsError(UserError):
+    """A stage has run twice with the same inputs, and its results differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +127,7 @@ def publish(
         final: where they belong.
 
     Raises:
-        UserError: another process has published other bits from the same inputs.
+        OtherBitsError: another process has published other bits from the same inputs.
     """
     layout = Layout.of(params)
     path = layout.done(receipt.entry, receipt.stage)
@@ -137,10 +151,9 @@ def _compare(params: Params, own: Receipt, other: Receipt, writes: Mapping[str, 
     differing = [part for part in compared if other.writes[part] != writes[part]]
     if differing:
         places = stage_places(params, table, own.entry)
-        raise UserError(
+        raise OtherBitsError(
             f"{own.stage} of {own.entry} ran twice, here on {own.host} and on {other.host}, and "
-            f"{places[differing[0]].name} differs; that of {other.host} stays. Machines of one "
-            "kind give the same bits: `genbench doctor` on both shows their kinds"
+            f"{places[differing[0]].name} differs; that of {other.host} stays. {SAME_BITS}"
         )
 
 

@@ -45,6 +45,7 @@ class Books:
         params: the profile.
 
     Attributes:
+        layout: where its files are.
         repo: DVC's own object of the project.
 
     Raises:
@@ -55,7 +56,7 @@ class Books:
         from dvc.exceptions import DvcException
         from dvc.repo import Repo
 
-        self._params, self._layout = params, Layout.of(params)
+        self.layout = Layout.of(params)
         logging.getLogger("dvc").setLevel(logging.WARNING)  # a line for each stage otherwise
         try:
             self.repo: Any = Repo(str(params.root))
@@ -99,7 +100,7 @@ class Books:
                     stage = stages[f"{name}@{entry}"]
                     if set(run).intersection(before(name)):
                         run.append(name)
-                        known = _made_from(stage, _written_by(self._layout, run, entry))
+                        known = _made_from(stage, _written_by(self.layout, run, entry))
                         if known is not None:
                             unless[name] = known
                     elif stage.changed():
@@ -136,7 +137,7 @@ class Books:
         """
         with contextlib.ExitStack() as stack:
             self._lock(stack, patient)
-            loaded = self.repo.stage.load_all(str(self._layout.dvc_file))
+            loaded = self.repo.stage.load_all(str(self.layout.dvc_file))
             yield {stage.name: stage for stage in loaded}
 
     def _lock(self, stack: contextlib.ExitStack, patient: bool) -> None:
