@@ -14,7 +14,7 @@ from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.errors import UserError
 from genbench.files import write_json
-from genbench.launchers import slurm_programs
+from genbench.launchers import slurm_arrays, slurm_programs
 from genbench.launchers.base import Launcher
 from genbench.launchers.local import LocalLauncher
 from genbench.launchers.slurm import SlurmLauncher
@@ -145,6 +145,17 @@ def test_where_slurm_cannot_be_asked_its_jobs_are_taken_to_go_on(
     Layout.of(params).run_plan.unlink()
     with pytest.raises(UserError, match="by `genbench run --profile quick --launcher slurm`"):
         check_jobs(params, ["made"], LocalLauncher(1))
+
+
+def test_what_a_run_submitted_in_the_instant_of_its_kill_counts_too(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Layout.of(params).slurm / "submitting.json"
+    write_json(path, [{"name": "genbench-1", "tasks": [["vae", "w"], ["made", "w"]]}])
+    monkeypatch.setattr(slurm_arrays, "named", lambda names: {"genbench-1": ["9_1"]})
+    with pytest.raises(UserError, match="cancel them first by `scancel 9`$"):
+        check_jobs(params, ["made"], LocalLauncher(1))
+    check_jobs(params, ["vae"], LocalLauncher(1))
 
 
 def test_the_launcher_of_slurm_takes_up_jobs_that_are_left(

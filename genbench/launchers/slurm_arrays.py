@@ -28,7 +28,9 @@ from genbench.launchers.slurm_left import Known
 from genbench.launchers.slurm_options import SlurmOptions
 from genbench.launchers.slurm_programs import named
 
-__all__ = ["Arrays", "Refused"]
+__all__ = ["Arrays", "Refused", "half_submitted"]
+
+_OPEN = "submitting.json"
 
 _LATE = 60.0  # seconds after an error in which an array may yet be seen in the queue
 _TEMPORARY = re.compile(r"[0-9a-f]{32}\.pkl|\.submission_file_[0-9a-f]{32}\.sh")
@@ -49,7 +51,7 @@ class Arrays:
 
     def __init__(self, folder: Path, options: Callable[[str], SlurmOptions]) -> None:
         self._folder, self._options = folder, options
-        self._path = folder / "submitting.json"
+        self._path = folder / _OPEN
         self._open: dict[str, Sequence[Task]] = {}
         self._since: dict[str, float] = {}
 
@@ -148,21 +150,8 @@ class Arrays:
         }
 
     def left(self) -> list[Known]:
-        """What an earlier run was about to submit, and Slurm has in its queue.
-
-        Raises:
-            UserError: Slurm does not answer.
-        """
-        try:
-            kept = {str(one["name"]): one["tasks"] for one in read_json(self._path)}
-        except (OSError, ValueError, TypeError, KeyError):
-            return []
-        found = []
-        for name, jobs in (named(list(kept)) if kept else {}).items():
-            for job in jobs:
-                key, work = kept[name][_index(job)]
-                found.append(Known(str(key), job, str(work)))
-        return found
+        """As :func:`half_submitted`."""
+        return half_submitted(self._folder)
 
     def _begin(self, batch: Sequence[Task]) -> str:
         """Keep what is about to be submitted; returns the name of the array."""
@@ -195,6 +184,28 @@ class Arrays:
 def _refused(task: Task, error: Exception) -> Refused:
     told = " ".join(str(error).split())
     return Refused(f"Slurm does not take the job of {task.key}: {told}")
+
+
+def half_submitted(folder: Path) -> list[Known]:
+    """What an earlier run was about to submit, and Slurm has in its queue; it is asked only if there
+    was any.
+
+    Arguments:
+        folder: as of :class:`Arrays`.
+
+    Raises:
+        UserError: Slurm does not answer.
+    """
+    try:
+        kept = {str(one["name"]): one["tasks"] for one in read_json(folder / _OPEN)}
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+    found = []
+    for name, jobs in (named(list(kept)) if kept else {}).items():
+        for job in jobs:
+            key, work = kept[name][_index(job)]
+            found.append(Known(str(key), job, str(work)))
+    return found
 
 
 def _index(job: str) -> int:

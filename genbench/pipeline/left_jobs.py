@@ -4,15 +4,15 @@ the next run, which must not do their work beside them.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from genbench.config.layout import Layout
 from genbench.config.params import Params
 from genbench.errors import UserError
-from genbench.files import read_json
 from genbench.launchers import slurm_programs
+from genbench.launchers.slurm_arrays import half_submitted
+from genbench.launchers.slurm_left import Ledger
 
 __all__ = ["LeftJobs", "left_jobs"]
 
@@ -57,17 +57,16 @@ class LeftJobs:
 
 
 def left_jobs(params: Params) -> LeftJobs:
-    """The jobs that runs of a profile have submitted and Slurm has in its queue. It is asked only
-    if there were any.
+    """The jobs that runs of a profile have submitted, or were about to, and Slurm has in its queue.
+    It is asked only if there were any.
     """
-    kept: dict[str, str] = {}
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-        written = read_json(Layout.of(params).slurm / "jobs.json")
-        kept = {entry: str(job["job"]) for entry, job in written.items()}
+    folder = Layout.of(params).slurm
+    kept = {one.key: one.job for one in Ledger(folder / "jobs.json").read()}
     try:
         queue = slurm_programs.queue() if kept else {}
+        half = {one.key: one.job for one in half_submitted(folder)}
     except UserError as error:
         return LeftJobs(kept, str(error))
     # One that is completing has done its work.
     live = {job for job, (state, _) in queue.items() if state != "COMPLETING"}
-    return LeftJobs({entry: job for entry, job in kept.items() if job in live})
+    return LeftJobs(half | {entry: job for entry, job in kept.items() if job in live})
