@@ -153,7 +153,7 @@ def test_what_a_run_submitted_in_the_instant_of_its_kill_counts_too(
     path = Layout.of(params).slurm / "submitting.json"
     write_json(path, [{"name": "genbench-1", "tasks": [["vae", "w"], ["made", "w"]]}])
     monkeypatch.setattr(slurm_arrays, "named", lambda names: {"genbench-1": ["9_1"]})
-    with pytest.raises(UserError, match="cancel them first by `scancel 9`$"):
+    with pytest.raises(UserError, match=r"cancel them first by `scancel 9`$"):
         check_jobs(params, ["made"], LocalLauncher(1))
     check_jobs(params, ["vae"], LocalLauncher(1))
 
@@ -182,7 +182,7 @@ def test_options_of_slurm_know_the_profile(params: Params, tmp_path: Path) -> No
 def test_options_of_slurm_may_be_of_the_entries_that_further_seeds_repeat(
     params: Params, tmp_path: Path
 ) -> None:
-    made = dataclasses.replace(params.entries["made"], name="made-s1")
+    made = replace(params.entries["made"], name="made-s1")
     seeds = FurtherSeeds.like(params, of="quick", entries={"made-s1": made})
     path = tmp_path / "slurm.yaml"
     path.write_text("overrides: {vae: {time: 5}, made-s1: {time: 7}}")

@@ -187,8 +187,8 @@ def _refused(task: Task, error: Exception) -> Refused:
 
 
 def half_submitted(folder: Path) -> list[Known]:
-    """What an earlier run was about to submit, and Slurm has in its queue; it is asked only if there
-    was any.
+    """What an earlier run was about to submit, and Slurm has in its queue. It is asked only if
+    there was any.
 
     Arguments:
         folder: as of :class:`Arrays`.
