@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,27 +21,17 @@ from genbench.config.layout import Layout
 from genbench.files import read_json, write_bytes, write_json, write_npz, write_text
 from genbench.pictures.terms import term_chart
 from genbench.report.build import _costs
-from genbench.report.chart import SERIES, Chart
+from genbench.report.chart import SERIES
 from genbench.report.curves import curves
 from genbench.report.scatter import Point, scatter
 from tests.invented_results import LEVELS, Bench
+from tests.kept_figures import Figures, keep_figures
 from tests.pages import section_of
-
-Figures = dict[str, Figure]
 
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> Figures:
-    """The figures of all charts by their label. The charts themselves hold nothing else."""
-    drawn: Figures = {}
-
-    def keep(draw: Callable[[], Figure], label: str) -> Chart:
-        drawn[label] = draw()
-        return Chart(label.encode(), f"<svg>{label}</svg>")
-
-    for module in ("curves", "scatter"):
-        monkeypatch.setattr(f"genbench.report.{module}.chart", keep)
-    return drawn
+    return keep_figures(monkeypatch, "curves", "scatter")
 
 
 # ---------------------------------------------------------------------- quality against cost

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from torch import Generator
 
 from genbench.base import GenerativeModel, Likelihood
@@ -22,28 +21,18 @@ from genbench.files import read_json, write_json, write_text
 from genbench.registry import model_class, model_names
 from genbench.report.beside import beside
 from genbench.report.build import _beside, _learning
-from genbench.report.chart import INK, SERIES, Chart
+from genbench.report.chart import INK, SERIES
 from genbench.report.learning import Course, courses, learning, measures_nats
 from genbench.report.published import Line, Published
 from genbench.results import entry as reading
 from tests.contract.cases import cases
 from tests.invented_results import Bench
-
-Figures = dict[str, Figure]
+from tests.kept_figures import Figures, keep_figures
 
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> Figures:
-    """The figures of both charts by their label."""
-    drawn: Figures = {}
-
-    def keep(draw: Callable[[], Figure], label: str) -> Chart:
-        drawn[label] = draw()
-        return Chart(label.encode(), f"<svg>{label}</svg>")
-
-    for module in ("learning", "beside"):
-        monkeypatch.setattr(f"genbench.report.{module}.chart", keep)
-    return drawn
+    return keep_figures(monkeypatch, "learning", "beside")
 
 
 # ---------------------------------------------------------------------- which losses are nats

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import genbench
-from genbench.cli.commands import pictures, pipeline, project, stages
+from genbench.cli.commands import comparing, pictures, pipeline, project, stages
 from genbench.pipeline.stage_process import wait_for_stage
 
 __all__ = ["app", "main"]
@@ -28,7 +28,7 @@ app = typer.Typer(
         "COMMAND --help` has examples."
     ),
 )
-for _group in (pipeline, stages, project, pictures):
+for _group in (pipeline, comparing, stages, project, pictures):
     app.add_typer(_group.app)
 
 

@@ -11,13 +11,24 @@ from typing import Any
 from genbench.comparison.holm import holm
 from genbench.comparison.terms import two_sided_p
 from genbench.comparison.verdicts import LEVEL, Outcome
+from genbench.report.columns import Column
 from genbench.report.rows import without_seeds
 
-__all__ = ["KINDS_THAT_WIN", "best_of_kind", "best_scores", "models", "name_of_model"]
+__all__ = [
+    "KINDS_THAT_WIN",
+    "best_of_column",
+    "best_of_kind",
+    "best_scores",
+    "letters_of",
+    "models",
+    "name_of_model",
+]
 
 Row = Mapping[str, Any]
 
 KINDS_THAT_WIN = ("exact", "lower_bound")
+_COMPARED = ("bits_per_dim", "nats")
+"""Columns that show the nats which the comparisons are of."""
 
 
 def name_of_model(row: Row) -> str:
@@ -31,6 +42,38 @@ def models(rows: Sequence[Row]) -> list[Row]:
     return [
         row for row in without_seeds(rows) if not row["control"] and row["status"] != "external"
     ]
+
+
+def best_of_column(
+    column: Column, row: Row, rows: Sequence[Row], said: Mapping[str, Any]
+) -> set[str]:
+    """The rows whose numbers in a column are printed bold, of a likelihood among the row's kind.
+
+    Arguments:
+        column: of the table.
+        row: one that has a number there.
+        rows: all of the data set.
+        said: its comparisons, of leaderboard.json.
+    """
+    if column.higher_is_better is None:
+        return set()
+    competing = models(rows)
+    if column.key in _COMPARED:
+        kind = row["likelihood_kind"]
+        return best_of_kind(said, competing, kind) if kind in KINDS_THAT_WIN else set()
+    if row["metrics"][column.key]["kind"] is not None:
+        return set()  # another likelihood, which was not compared
+    return best_scores(competing, column.key, higher_is_better=column.higher_is_better)
+
+
+def letters_of(row: Row, column: Column, rows: Sequence[Row], said: Mapping[str, Any]) -> str:
+    """The letters beside a row's bits/dim, which it shares with those that it is not separated
+    from; empty in other columns. The arguments are those of :func:`best_of_column`.
+    """
+    controls = [one for one in rows if one["control"]]
+    if column.key != _COMPARED[0] or row not in [*models(rows), *controls]:
+        return ""
+    return str(said.get("letters", {}).get(name_of_model(row), ""))
 
 
 def best_of_kind(said: Mapping[str, Any], rows: Sequence[Row], kind: str) -> set[str]:

@@ -10,13 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from genbench.report.best import (
-    KINDS_THAT_WIN,
-    best_of_kind,
-    best_scores,
-    models,
-    name_of_model,
-)
+from genbench.report.best import best_of_column, letters_of
 from genbench.report.bounds import remark
 from genbench.report.columns import Column, columns
 from genbench.report.external import EXTERNAL
@@ -252,8 +246,8 @@ def cell(row: Row, column: Column, rows: Sequence[Row], table: Table) -> Cell:
         mark=MARKS.get(metric["kind"] or "", ""),
         value=value,
         title=_title(metric),
-        best=row["entry"] in _best(column, row, rows, table.said),
-        letters=_letters(row, column, rows, table.said),
+        best=row["entry"] in best_of_column(column, row, rows, table.said),
+        letters=letters_of(row, column, rows, table.said),
         place=_place(row, rows) if column.key == "fid_mnist" and not row["control"] else None,
     )
 
@@ -266,33 +260,6 @@ def _title(metric: Mapping[str, Any]) -> str:
         if isinstance(value, int | float | str)
     ]
     return kind + ", ".join([f"{metric['n']:,} images", *told])
-
-
-_COMPARED = ("bits_per_dim", "nats")
-"""Columns that show the nats which the comparisons are of."""
-
-
-def _best(column: Column, row: Row, rows: Sequence[Row], said: Mapping[str, Any]) -> set[str]:
-    """The rows whose numbers in a column are printed bold, of a likelihood among the row's kind."""
-    if column.higher_is_better is None:
-        return set()
-    competing = models(rows)
-    if column.key in _COMPARED:
-        kind = row["likelihood_kind"]
-        return best_of_kind(said, competing, kind) if kind in KINDS_THAT_WIN else set()
-    if row["metrics"][column.key]["kind"] is not None:
-        return set()  # another likelihood, which was not compared
-    return best_scores(competing, column.key, higher_is_better=column.higher_is_better)
-
-
-def _letters(row: Row, column: Column, rows: Sequence[Row], said: Mapping[str, Any]) -> str:
-    if column.key != _COMPARED[0] or row not in [*models(rows), *_controls(rows)]:
-        return ""
-    return str(said.get("letters", {}).get(name_of_model(row), ""))
-
-
-def _controls(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if row["control"]]
 
 
 def _place(row: Row, rows: Sequence[Row]) -> float | None:
