@@ -5,6 +5,7 @@ summary and the forest plot.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,12 +98,28 @@ def test_bold_are_the_best_of_a_kind_and_what_is_not_separated_from_it(seeded: B
     assert summary_of(text)["mnist"]["Lowest bits/dim"][1] == "beta"
     shown = re.findall(r'<tr id="entry-([^"]+)".*?</tr>', text, flags=re.DOTALL)
     assert "alpha*" in shown
-    lettered = {
-        name
+
+
+def test_each_model_has_its_letters_beside_its_bits_per_dim(seeded: Bench) -> None:
+    board = seeded.board()
+    text = page(board, reading.read_entries(seeded.params), Material())[0]
+    found = {
+        name: [(float(value[1]), letters[1]) for value, letters in map(_lettered, cells) if letters]
         for name, row in re.findall(r'<tr id="entry-([^"]+)"(.*?)</tr>', text, flags=re.DOTALL)
-        if 'class="letters"' in row
+        if (cells := [cell for cell in row.split("<td") if 'class="letters"' in cell])
     }
-    assert lettered == {"alpha*", "alpha-b", "alpha-c", "beta", "beta-b"}, "seeds are one model"
+    told = board["comparisons"]["mnist"]["letters"]
+    shown = {"alpha*": "alpha"} | {name: name for name in told if name != "alpha"}
+    metrics = {row["entry"]: row["metrics"] for row in board["rows"]}
+    assert found == {
+        row: [(pytest.approx(metrics[row]["bits_per_dim"]["value"], rel=1e-4), told[name])]
+        for row, name in shown.items()
+    }, "seeds are one model"
+
+
+def _lettered(cell: str) -> tuple[Any, Any]:
+    """Matches of a cell's value and of its letters."""
+    return re.search(r'data-v="([^"]+)"', cell), re.search(r'class="letters"[^>]*>(\w+)<', cell)
 
 
 def test_without_a_bound_below_them_exact_rows_share_the_bold(bench: Bench) -> None:
