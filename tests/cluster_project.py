@@ -88,9 +88,14 @@ def make(root: Path) -> ClusterProject:
 
 
 def wait_for(what: Callable[[], bool], name: str, run: subprocess.Popen[str] | None = None) -> None:
-    """Wait until something is so, while a run lasts."""
+    """Wait until something is so, while a run lasts, whose output is shown if it is never so."""
     deadline = time.monotonic() + 300
     while not what():
-        assert run is None or run.poll() is None, run.communicate()[0]
-        assert time.monotonic() < deadline, f"{name} did not happen"
+        is_late, has_ended = time.monotonic() > deadline, run is not None and run.poll() is not None
+        if is_late or (has_ended and not what()):
+            said = ""
+            if run is not None:
+                run.kill()
+                said = run.communicate()[0]
+            raise AssertionError(f"{name} did not happen\n{said}")
         time.sleep(0.1)

@@ -36,9 +36,15 @@ class Project:
     env: dict[str, str]
 
     def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
-        """Run a program here; ``more`` is put into its environment."""
+        """Run a program here, for some minutes at most; ``more`` is put into its environment."""
         return subprocess.run(
-            command, cwd=self.root, env=self.env | more, capture_output=True, text=True, check=False
+            command,
+            cwd=self.root,
+            env=self.env | more,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=500,
         )
 
     def start(self, *command: str, **more: str) -> subprocess.Popen[str]:

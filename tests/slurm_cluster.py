@@ -146,6 +146,12 @@ class SlurmCluster:
         rows = (line.split("|") for line in said.splitlines())
         return {job: (state, node) for job, state, node in rows if state != "COMPLETING"}
 
+    def clear(self) -> None:
+        """Cancel what is queued or running, and wait until it is gone."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.say("scancel", "--user", "root")
+        self.wait(lambda: not self.say("squeue", "--noheader").strip(), "empty queue")
+
     def hurry(self) -> None:
         """End the two minutes for which a job that is queued again is held."""
         for job, (state, _) in self.jobs().items():

@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,9 +86,11 @@ def test_bits_are_the_same_though_a_node_dies_and_a_job_is_preempted(
     slurm.kill_node(node)
     wait_for(lambda: restarts(slurm, bereft) == 1, "the job of made queued again", run)
 
-    while run.poll() is None:
+    def ended() -> bool:
         slurm.hurry()
-        time.sleep(0.5)
+        return run.poll() is not None
+
+    wait_for(ended, "the end of the run", run)
     said = run.communicate()[0]
     slurm.start_node(node)
     assert run.returncode == 0, said

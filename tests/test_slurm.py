@@ -72,9 +72,11 @@ def launcher_in(folder: Path, *, leave: bool = False, **options: Any) -> SlurmLa
 @pytest.fixture
 def launcher(
     cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> SlurmLauncher:
+) -> Iterator[SlurmLauncher]:
     monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
-    return launcher_in(tmp_path)
+    yield launcher_in(tmp_path)
+    # A job is seen in the queue for a moment after its result, and those of a failed test for ever.
+    cluster.clear()
 
 
 def test_results_and_failures_come_back_and_arrays_are_cut(launcher: SlurmLauncher) -> None:
