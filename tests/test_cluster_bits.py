@@ -26,6 +26,8 @@ RUN = ("run", "--profile", "smoke")
 NO_SLURM = slurm_cluster.why_not() or (
     "" if importlib.util.find_spec("submitit") else "submitit is not installed (genbench[slurm])"
 )
+# Three waits of five minutes at most.
+pytestmark = pytest.mark.timeout(1200)
 NO_RAY = "" if importlib.util.find_spec("ray") else "Ray is not installed (genbench[ray])"
 
 
@@ -135,7 +137,8 @@ def test_bits_are_the_same_though_a_node_of_ray_is_lost(
         cluster.remove_node(lost, allow_graceful=False)
         wait_for(lambda: not process.is_running(), "the end of the process of made", run)
         assert not (there.root / "runs" / "smoke" / "made" / "weights.safetensors").exists()
-        said = run.communicate(timeout=180)[0]
+        wait_for(lambda: run.poll() is not None, "the end of the run", run)
+        said = run.communicate()[0]
     finally:
         cluster.shutdown()
     assert run.returncode == 0, said

@@ -16,18 +16,11 @@ import pytest
 
 from genbench.launchers.base import State, Task
 from genbench.launchers.local import LocalLauncher
+from tests.overlapping import overlap
 
 
 def note(folder: str, key: str) -> None:
     Path(folder, key).write_text(str(os.getpid()))
-
-
-def overlap(folder: str, key: str) -> None:
-    Path(folder, f"{key}.running").touch()
-    time.sleep(0.3)
-    count = len(list(Path(folder).glob("*.running")))
-    Path(folder, f"{key}.running").unlink()
-    Path(folder, key).write_text(str(count))
 
 
 def fail(how: str) -> None:
@@ -64,9 +57,10 @@ def test_each_task_is_run_once_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_no_more_run_at_once_than_asked_for(jobs: int, tmp_path: Path) -> None:
-    tasks = [Task(str(i), overlap, (str(tmp_path), str(i))) for i in range(6)]
-    outcome(LocalLauncher(jobs, preload=[]), tasks)
-    counts = [int((tmp_path / str(i)).read_text()) for i in range(6)]
+    tasks = [Task(str(i), overlap, (str(tmp_path), str(i), jobs)) for i in range(6)]
+    seen = [change for new in LocalLauncher(jobs, preload=[]).launch(tasks) for change in new]
+    counts = [change.result for change in seen if change.state is State.FINISHED]
+    assert len(counts) == 6
     assert max(counts) == jobs
 
 
@@ -122,6 +116,7 @@ import sys
 sys.path.insert(0, sys.argv[2])
 from genbench.launchers.base import Task
 from genbench.launchers.local import LocalLauncher
+from tests.overlapping import overlap
 from tests.test_launchers import sleep
 if __name__ == "__main__":
     for _ in LocalLauncher(1, preload=[]).launch([Task("long", sleep, (sys.argv[1],))]):

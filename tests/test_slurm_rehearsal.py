@@ -7,7 +7,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,11 @@ from genbench.launchers.base import State, Task, growth
 from genbench.launchers.slurm_jobs import Remote
 from genbench.launchers.slurm_rehearsal import SlurmRehearsal
 from genbench.processes import signals
+from tests.overlapping import overlap
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("submitit"), reason="submitit is not installed (genbench[slurm])"
 )
-
-
-def overlap(folder: str, key: str) -> int:
-    own = Path(folder, f"{key}.running")
-    own.touch()
-    time.sleep(0.5)
-    count = len(list(Path(folder).glob("*.running")))
-    own.unlink()
-    return count
 
 
 def fail(how: str) -> None:
@@ -39,7 +30,7 @@ def fail(how: str) -> None:
 
 
 def test_no_more_run_at_once_than_asked_for(tmp_path: Path) -> None:
-    tasks = [Task(str(i), overlap, (str(tmp_path), str(i))) for i in range(5)]
+    tasks = [Task(str(i), overlap, (str(tmp_path), str(i), 2)) for i in range(5)]
     launcher = SlurmRehearsal(tmp_path / "jobs", 2)
     seen = [change for changes in launcher.launch(tasks) for change in changes]
     counts = [change.result for change in seen if change.state is State.FINISHED]
