@@ -266,7 +266,7 @@ def test_a_full_disk_elsewhere_is_told_here_and_stops_no_other(site: Site) -> No
 def wait_for(place: StandIns, text: str) -> None:
     import time
 
-    deadline, path = time.monotonic() + 60, place.root / "log"
+    deadline, path = time.monotonic() + 300, place.root / "log"
     while not path.exists() or text not in path.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -308,7 +308,7 @@ def test_who_hands_out_may_be_killed_and_started_again(small: Site, paused: Path
     wait_for(second, "sample one")
     assert "train one" not in ran(second), "the remote has what was made before"
     paused.unlink()
-    assert again.wait(120) == 0
+    assert again.wait(400) == 0
     assert not ran(small.project) - SHARED
     assert "up to date" in small.project.dvc("status")
 
@@ -322,7 +322,7 @@ def test_two_may_hand_out_the_same_at_once(small: Site, paused: Path, tmp_path: 
     ]
     wait_for(first, "sample one")
     paused.unlink()
-    assert [run.wait(180) for run in runs] == [0, 0]
+    assert [run.wait(400) for run in runs] == [0, 0]
     assert small.project.outputs() == other.outputs()
     for place in (small.project, other):
         assert not ran(place) - SHARED

@@ -207,7 +207,7 @@ def test_copies_are_kept_while_dvc_works(root: Path) -> None:
     mend(root)
 
     def becomes(content: bytes) -> bool:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             if copy.read_bytes() == content:
                 return True

@@ -119,7 +119,7 @@ def test_who_waits_without_end_says_for_whom(root: Path, holder: psutil.Process)
         )
         holder.kill()
         if not is_set(root, "hardlink_lock"):
-            assert waiting.wait(20) == 0
+            assert waiting.wait(120) == 0
         waiting.kill()
 
 

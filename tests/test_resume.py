@@ -50,7 +50,7 @@ def work_folder(project: Path, verb: str, entry: str) -> Path | None:
 
 
 def kill_when(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not ready():
         assert process.poll() is None, (
             f"it ended before it could be killed: {process.communicate()[1]}"
@@ -147,7 +147,7 @@ def test_a_second_run_waits_says_for_whom_and_takes_over(
         assert capsys.readouterr().err == ""  # other work is not in the way
     threading.Timer(2, holder.kill).start()
     with workspace(tmp_path, "made", {"a": 1}) as work:
-        assert holder.wait(20) == -signal.SIGKILL, "it did not wait"
+        assert holder.wait(120) == -signal.SIGKILL, "it did not wait"
         assert work.load("train.pt") == 5
     assert (
         f"made: waiting for made (process {holder.pid} on {platform.node()}, since "

@@ -212,7 +212,7 @@ def test_edits_at_the_same_time_are_all_there(root: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
     (root / "go").touch()
-    assert [process.wait(timeout=100) for process in running] == [0] * len(running)
+    assert [process.wait(timeout=400) for process in running] == [0] * len(running)
     for process in running:
         assert process.stdout is not None
         process.stdout.close()

@@ -73,7 +73,7 @@ def test_a_second_signal_leaves_no_dvc_behind(first: str, second: str, dvc: str)
         run.send_signal(signal.Signals[first])
         assert run.stdout.readline() == "stopping\n"
         run.send_signal(signal.Signals[second])
-        assert run.wait(20) in (-signal.SIGINT, 128 + signal.SIGTERM)
+        assert run.wait(120) in (-signal.SIGINT, 128 + signal.SIGTERM)
         assert not lives(pids[0])
     finally:
         run.kill()
