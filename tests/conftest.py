@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from threadpoolctl import threadpool_limits
 
 from genbench.config.load import load_params
 from genbench.config.params import Params
@@ -63,8 +64,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Several threads on tiny tensors cost more than they bring, and change the last bits."""
+    """Several threads on tiny tensors cost more than they bring, and change the last bits; several
+    processes of tests with several threads each wait for one another.
+    """
     torch.set_num_threads(1)
+    threadpool_limits(1, user_api="blas")
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from genbench.config.params import Params
 from genbench.data import splits
 from genbench.errors import UserError
 from genbench.files import write_bytes
+from genbench.hardware import speed
 from genbench.pipeline import dvc_files
 
 CHECKS = {
@@ -114,6 +116,18 @@ def test_what_a_run_would_refuse_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=told):
         doctor.print_checks("quick", launcher, **options)
+
+
+def test_how_long_a_profile_on_a_device_takes_is_not_known_and_fails_nothing(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds = dict.fromkeys(("convolution", "matrix_product", "small_operations"), 1.0)
+    both = dict.fromkeys(("float32", "bfloat16"), speeds)
+    monkeypatch.setattr(speed, "speeds", lambda threads, *, emulated: both)
+    on_device = replace(params, profile="full", compute=replace(params.compute, device="cuda:1"))
+    *_, last = doctor_machine.speed(params, [params, on_device])
+    told = "profile full: on cuda:1; how long that takes is not known"
+    assert (last.level, last.found) == ("ok", told)
 
 
 def test_packages_of_clusters_are_installed_by_their_lock(monkeypatch: pytest.MonkeyPatch) -> None:
