@@ -22,7 +22,7 @@ from tests.trees import REPOSITORY, copy_tree
 __all__ = ["ENTRIES", "ClusterProject", "make", "wait_for"]
 
 ENTRIES = {"pixel_marginals": 0, "made": 600, "vae": 400, "hinge_gan": 20}
-"""Steps of training: those of `made` take four seconds or so of one core, and more with the first of
+"""Steps of training: those of `made` take some seconds of one core, and more with the first of
 everything.
 """
 
