@@ -1,12 +1,14 @@
 """Time of `genbench --help`, and of a `genbench run` and a `dvc repro` that find nothing to do.
 Writes benchmarks/results/cli.json and prints a table.
 
-Run as ``python -m benchmarks.cli``, after `genbench run`: only an up-to-date pipeline has nothing
-to do.
+Run it after `genbench run` of the same profile: only an up-to-date pipeline has nothing to do.
+
+    python -m benchmarks.cli [--profile quick]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -15,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import interleaved, median, publish
-from genbench.config.load import find_root
+from genbench.config.layout import Layout
+from genbench.config.load import find_root, load_params
 from genbench.errors import UserError
 
 HELP_LIMIT_SEC, RUN_LIMIT_SEC, REPRO_LIMIT_SEC = 0.15, 4.0, 3.0
@@ -26,21 +29,22 @@ def command(arguments: Sequence[str], root: Path) -> Callable[[], Any]:
     return lambda: subprocess.run(arguments, cwd=root, check=True, stdout=subprocess.DEVNULL)
 
 
-def check_up_to_date(root: Path) -> int:
-    """Number of stages of the default profile; UserError if any of them would run."""
+def check_up_to_date(root: Path, file: str) -> int:
+    """Number of stages of a profile's dvc.yaml; UserError if any of them would run."""
     dvc = [sys.executable, "-m", "dvc"]
     status = subprocess.run(
-        [*dvc, "status", "--json"], cwd=root, check=False, capture_output=True, encoding="utf-8"
+        [*dvc, "status", "--json", file],
+        cwd=root,
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
     )
     if status.returncode != 0:
         raise UserError(f"dvc status fails:\n{status.stderr.strip()}")
-    pending = [
-        stage for stage in json.loads(status.stdout or "{}") if not stage.startswith("profiles/")
-    ]
-    if pending:
+    if pending := list(json.loads(status.stdout or "{}")):
         raise UserError(f"not up to date: {', '.join(pending[:5])}, ...; run `genbench run` first")
     stages = subprocess.run(
-        [*dvc, "stage", "list", "--name-only"],
+        [*dvc, "stage", "list", "--name-only", file],
         cwd=root,
         check=True,
         capture_output=True,
@@ -49,18 +53,25 @@ def check_up_to_date(root: Path) -> int:
     return len(stages.stdout.split())
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--profile", default="quick")
+    profile: str = parser.parse_args(arguments).profile
     root = find_root()
-    stages, genbench = check_up_to_date(root), str(Path(sys.executable).parent / "genbench")
+    layout = Layout.of(load_params(profile, root=root))
+    file = str(layout.dvc_lock.with_suffix(".yaml").relative_to(root))
+    stages, genbench = check_up_to_date(root, file), str(Path(sys.executable).parent / "genbench")
     run = f"genbench run, {stages} stages, nothing to do"
     repro = f"dvc repro, {stages} stages, nothing to do"
     limits = {"genbench --help": HELP_LIMIT_SEC, run: RUN_LIMIT_SEC, repro: REPRO_LIMIT_SEC}
     times = interleaved({"genbench --help": command([genbench, "--help"], root)}, repeats=20)
     times |= interleaved(
         {
-            run: command([genbench, "run"], root),
-            repro: command([sys.executable, "-m", "dvc", "repro"], root),
+            run: command([genbench, "run", "--profile", profile], root),
+            repro: command([sys.executable, "-m", "dvc", "repro", file], root),
         },
         repeats=5,
     )
@@ -69,7 +80,8 @@ def main() -> None:
         for name, limit in limits.items()
     }
     rows = [(name, *row.values()) for name, row in found.items()]
-    publish("cli", ("command", "best s", "median s", "limit s"), rows, {"commands": found})
+    result = {"profile": profile, "commands": found}
+    publish("cli", ("command", "best s", "median s", "limit s"), rows, result)
 
 
 if __name__ == "__main__":

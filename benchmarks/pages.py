@@ -87,6 +87,7 @@ def speed() -> str:
             *_diffusion_sampling(results["diffusion_sampling"]),
             *_training(results["training"]),
             *_at_once(results["at_once"]),
+            *_whole(results["parallel"], results["cluster"]),
             *_rest(results),
         ]
     )
@@ -252,6 +253,30 @@ def _training(result: Mapping[str, Any]) -> list[str]:
         "clipping and weight average (float32; medians of runs in turn):",
         *_table(["entry", "bare loop, ms", "`fit`, ms", "ratio"], rows),
     ]
+
+
+def _whole(parallel: Mapping[str, Any], cluster: Mapping[str, Any]) -> list[str]:
+    lines = ["Whole stages, two entries at once with a thread each:", ""]
+    for which, r in parallel["found"].items():
+        minutes = r["minutes"]
+        profile, _, entries = which.partition(":")
+        some = f"{len(entries.split(','))} entries of `{profile}`" if entries else f"`{profile}`"
+        lines.append(
+            f"- {some}: {minutes['two at once']:.1f} minutes against "
+            f"{minutes['two threads']:.1f} one after another with two threads, "
+            f"{r['ratio_to_two_threads']:.2f} times as long; at most {r['memory_mb'] / 1e3:.1f} GB "
+            f"of memory, and the first entry was finished after {r['first_seconds']:.0f} s."
+        )
+    ways = {way: r for way, r in cluster.items() if way != "machine"}
+    took = {way: r["seconds"] for way, r in ways.items()}
+    alone = took.pop("--jobs 1")
+    equal = "All have the same bits." if all(r["equal"] for r in ways.values()) else "Bits differ!"
+    lines.append(
+        f"- All of `smoke` against `--jobs 1` ({alone:.0f} s), times as long: "
+        + ", ".join(f"`{way}` {value / alone:.2f}" for way, value in took.items())
+        + f"; the clusters have two nodes of a core on the same machine. {equal}"
+    )
+    return [*lines, ""]
 
 
 def _at_once(result: Mapping[str, Any]) -> list[str]:
