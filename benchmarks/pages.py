@@ -256,7 +256,7 @@ def _training(result: Mapping[str, Any]) -> list[str]:
 
 
 def _whole(parallel: Mapping[str, Any], cluster: Mapping[str, Any]) -> list[str]:
-    lines = ["Whole stages, two entries at once with a thread each:", ""]
+    lines = ["Whole runs, two entries at once with a thread each:", ""]
     for which, r in parallel["found"].items():
         minutes = r["minutes"]
         profile, _, entries = which.partition(":")
