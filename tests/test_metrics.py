@@ -360,6 +360,14 @@ def test_too_few_images_are_a_reason_to_withhold(family: str, n: int, keys: set[
     assert set(metric(family)(enough, enough, seed=0)) == keys
 
 
+def test_an_unbiased_distance_needs_five_images_for_each_feature() -> None:
+    few, enough = gaussian(49, 10), gaussian(50, 10)
+    for generated, reference in ((few, enough), (enough, few)):
+        with pytest.raises(TooFewSamples, match=r"at least 50 images \(5 for each feature.*got 49"):
+            metric("fid_unbiased")(generated, reference, seed=0)
+    assert set(metric("fid_unbiased")(enough, enough, seed=0)) == {"fid_unbiased_mnist"}
+
+
 @pytest.mark.parametrize("family", PAIRED)
 def test_features_that_do_not_belong_together_are_refused(family: str) -> None:
     with pytest.raises(UserError, match="have 3 dimensions, reference features 4"):

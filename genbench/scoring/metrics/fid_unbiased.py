@@ -19,6 +19,11 @@ __all__ = ["UNBIASED", "compute"]
 
 UNBIASED = ("fid_unbiased",)
 
+_IMAGES_PER_FEATURE = 5
+"""Fewer leave a bias of order 1/n² that is larger than the standard error: of 64 features and 40
+images of one distribution the mean is -2.2.
+"""
+
 
 def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[str, Metric]:
     """``fid_unbiased_<extractor>``, which may be negative where the distance is near 0; empty for
@@ -30,12 +35,14 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
 
     Raises:
         UserError: features that do not belong together.
-        TooFewSamples: fewer than two images a group.
+        TooFewSamples: fewer than two images a group, or than five for each feature.
     """
     key = f"fid_unbiased_{generated.extractor}"
     need_pair([key], generated, reference, 2 * GROUPS, f"two in each of {GROUPS} groups")
     if is_wide(generated):
         return {}
+    least = _IMAGES_PER_FEATURE * generated.features.shape[1]
+    need_pair([key], generated, reference, least, f"{_IMAGES_PER_FEATURE} for each feature")
     found = frechet_estimate(generated, reference)
     value = bias_corrected(found.value, found.left_out)
     detail = {"reference_n": len(reference), **found.detail}

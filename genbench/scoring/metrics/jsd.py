@@ -48,7 +48,8 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     permutation. An image counts twice, when it is judged and when it is learnt from. Refitting
     without each group would take too long; so what a group weighs among those that are judged is
     doubled, as it is right where the fit is limited by the number of images, and up to twice too
-    much where differences are plain. The standard error leaves training out.
+    much where differences are plain. The standard error leaves training out; where nothing was
+    found there is none, since a coin has no spread, which says nothing of how well it was looked.
 
     Raises:
         UserError: features that do not belong together.
@@ -65,11 +66,8 @@ def compute(generated: FeatureSet, reference: FeatureSet, *, seed: int) -> dict[
     bound[1:] += bound[1:] - bound[0]
     found = Estimate.of(bound)
     detail = {"folds": FOLDS, "compared_n": n, "reference_n": len(reference), **found.detail}
-    return {
-        key: Metric(
-            found.value, found.stderr, len(generated), higher_is_better=False, detail=detail
-        )
-    }
+    error = found.stderr or None
+    return {key: Metric(found.value, error, len(generated), higher_is_better=False, detail=detail)}
 
 
 def _some(features: Tensor, n: int) -> np.ndarray:
