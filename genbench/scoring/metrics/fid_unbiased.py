@@ -20,8 +20,9 @@ __all__ = ["UNBIASED", "compute"]
 UNBIASED = ("fid_unbiased",)
 
 _IMAGES_PER_FEATURE = 5
-"""Fewer leave a bias of order 1/n² that is larger than the standard error: of 64 features and 40
-images of one distribution the mean is -2.2.
+"""Well below that a bias of order 1/n² is left that exceeds the standard error: of 64 features the
+mean over pairs of sets of one distribution is -3.5 ± 0.8 with 40 images, -0.6 ± 0.3 with 100, and no
+bias is seen with 250 (benchmarks/fid_bias.py).
 """
 
 
