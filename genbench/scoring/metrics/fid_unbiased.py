@@ -21,7 +21,7 @@ UNBIASED = ("fid_unbiased",)
 
 _IMAGES_PER_FEATURE = 5
 """Well below that a bias of order 1/n² is left that exceeds the standard error: of 64 features the
-mean over pairs of sets of one distribution is -3.5 ± 0.8 with 40 images, -0.6 ± 0.3 with 100, and no
+mean over pairs of sets of one distribution is -3.5 ± 0.8 with 40 images and -0.6 ± 0.3 with 100; no
 bias is seen with 250 (benchmarks/fid_bias.py).
 """
 
