@@ -64,6 +64,14 @@ def test_a_child_whose_parent_is_gone_already_does_not_begin(tmp_path: Path) -> 
     assert not Path(f"{script}.begun").exists()
 
 
+@pytest.mark.parametrize(("parent", "code"), [("1", -signal.SIGKILL), ("this", 0)])
+def test_nor_does_an_import_whose_parent_is_gone_already(parent: str, code: int) -> None:
+    """As if that had been its parent; the other one is."""
+    environment = os.environ | {tether.PARENT: parent if parent == "1" else str(os.getpid())}
+    command = [sys.executable, "-c", "import genbench.processes.with_parent"]
+    assert subprocess.run(command, env=environment, check=False, timeout=60).returncode == code
+
+
 @pytest.mark.parametrize("code", [0, 7])
 def test_a_module_or_a_script_runs_as_by_itself(tmp_path: Path, code: int) -> None:
     what = (

@@ -21,7 +21,7 @@ from typing import Any
 
 from genbench.launchers.base import Change, State, Task
 from genbench.processes.alive import process_id
-from genbench.processes.tether import end_with
+from genbench.processes.tether import PARENT, end_with
 
 __all__ = ["LocalLauncher"]
 
@@ -128,6 +128,7 @@ class LocalLauncher:
 def _begin(context: ForkServerContext, task: Task, own: Mapping[str, str]) -> _Running:
     answers, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(task, dict(own), theirs), name=task.key)
+    os.environ[PARENT] = str(os.getpid())  # for the forking process, which the first start starts
     process.start()
     theirs.close()
     return _Running(task, process, process_id(process.pid), answers, own)

@@ -15,7 +15,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-__all__ = ["end_with", "tethered"]
+__all__ = ["PARENT", "end_with", "tethered"]
+
+PARENT = "GENBENCH_PARENT"
+"""The variable in which genbench.processes.with_parent finds the process that started it."""
 
 _PR_SET_PDEATHSIG = 1
 
