@@ -37,7 +37,7 @@ LATER = """
       deps: ["out/${key}.train"]
       outs: ["out/${key}.NAME"]
 """
-STAGES = ("sample", "pictures", "score_likelihood", "score_samples")
+STAGES = ("sample", "pictures", "score_likelihood", "score_samples", "probe")
 
 
 def make(root: Path, entries: int) -> dict[str, str]:

@@ -148,7 +148,7 @@ def project(tmp_path: Path, mnist: splits.Dataset, binary_mnist: splits.Dataset)
     for entry in raw["entries"].values():
         if entry["train"].get("steps", 0) > 5:
             entry["train"] |= {"steps": 5}
-        if entry["model"] == "train_copy":
+        if entry["model"] in ("train_copy", "partial_copy"):
             entry["arch"] |= {"size": 100}  # the default is more than there are
     (tmp_path / "params.yaml").write_text(dump(raw))
     (tmp_path / "dvc.yaml").write_bytes((REPOSITORY / "dvc.yaml").read_bytes())

@@ -131,6 +131,16 @@ def write_entry(folder: Path) -> None:
         },
     )
     write(
+        folder / "probe.json",
+        {
+            "entry": "e",
+            "metrics": {"copied_share": metric(0.125, 0.01, flagged=True, p=0.25)},
+            "withheld": {},
+            "made_from": {"weights": "abc", "samples": "def", "memorisation": True, "kind": KIND},
+        },
+    )
+    np.savez(folder / "neighbours.npz", distance=rng.normal(size=(7, 2)))
+    write(
         folder / "cost.json",
         {
             "parameters": 25,

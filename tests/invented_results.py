@@ -140,6 +140,8 @@ class Bench:
                 },
             ),
         )
+        write_record(run / "probe.json", Record(name, {}))
+        write_npz(run / "neighbours.npz", {})
         return run
 
     def sampling(self, name: str, *, matches: bool | None, sampler: str = "ancestral") -> None:

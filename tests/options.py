@@ -69,6 +69,7 @@ SMALL: dict[str, tuple[DataSpec, Arch]] = {
     "rbm": (BINARY, {"hidden": 6, "persistent_chains": 16, "burn_in": 6}),
     "pixel_marginals": (BINARY, {}),
     "train_copy": (BINARY, {"size": 8}),
+    "partial_copy": (DataSpec(12, 12, 2), {"size": 8}),
 }
 """The models of this package. One that a user adds has its own tests, and no list to stand in."""
 
@@ -332,12 +333,14 @@ SHAPES: list[tuple[str, Arch, Arch, Shapes]] = [
     ("rbm", {}, {"hidden": 7}, {"weight": (7, 9)}),
     ("rbm", {}, {"persistent_chains": 32}, {"chain": (32, 9)}),
     ("train_copy", {}, {"size": 9}, {"images": (9, 1, 3, 3)}),
+    ("partial_copy", {}, {"size": 9}, {"images": (9, 1, 12, 12)}),
 ]
 
 # ----------------------------------------------------- options that change what the same weights do
 
 SCHEDULE, SAMPLING = {"loss", "score", "sample", "latents"}, {"score", "sample"}
 EFFECTS: list[tuple[str, Arch, Arch, set[str]]] = [
+    ("partial_copy", {}, {"share": 0.5}, {"sample"}),
     ("made", {}, {"masks": 3}, {"loss", "score", "sample"}),
     ("made", {"masks": 2}, {"masks": 3}, {"loss", "score", "sample"}),
     ("wavenet", {}, {"dilations": [8, 4, 2, 1]}, {"loss", "score", "sample"}),

@@ -197,7 +197,7 @@ def finish(params: Params) -> Params:
         for dataset in params.datasets:
             call_stage("features", params, dataset)
         for name in params.entries:
-            for stage in (*STAGES, "score_samples", "pictures"):
+            for stage in (*STAGES, "score_samples", "pictures", "probe"):
                 call_stage(stage, params, name)
     return params
 

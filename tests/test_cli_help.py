@@ -77,6 +77,7 @@ def test_every_command_explains_itself_in_a_line() -> None:
         "pictures",
         "score-likelihood",
         "score-samples",
+        "probe",
         "report",
         "track",
     ],

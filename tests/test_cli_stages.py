@@ -115,6 +115,26 @@ def test_outside_dvc_the_fingerprints_are_written_first(
     assert [c if isinstance(c, str) else c[0] for c in calls] == ["train"]  # type: ignore[index]
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_scoring_probes_too_and_looks_for_memorisation_on_request(
+    root: Path, calls: list[object], monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    for name in ("score_likelihood", "score_samples", "probe"):
+
+        def stage(
+            params: object, entry: str, *, name: str = name, memorisation: bool = False, **_: Path
+        ) -> None:
+            calls.append((name, entry, memorisation))
+
+        monkeypatch.setattr(importlib.import_module(f"pipelines.{name}"), "run", stage)
+    assert call("score", "made", *(["--memorisation"] if asked else []))[0] == 0
+    assert [one for one in calls if one != "fingerprints"] == [
+        ("score_likelihood", "made", False),
+        ("score_samples", "made", False),
+        ("probe", "made", asked),
+    ]
+
+
 def test_device_and_threads_reach_the_stage(root: Path, calls: list[object]) -> None:
     assert call("train", "vae", "--device", "cpu", "--threads", "3")[0] == 0
     assert calls[-1] == ("train", "vae", "cpu", "3")

@@ -15,6 +15,7 @@ import safetensors.numpy
 
 from genbench.config.layout import Layout
 from genbench.config.params import Params
+from genbench.config.stages import ENTRY_STAGES
 from genbench.pipeline.stage_runner import call_stage
 from genbench.results.file_diff import arrays_differ, values_differ
 from genbench.results.run_diff import compare_runs
@@ -37,6 +38,8 @@ def sums(run: Path) -> None:
     record("sampling.json", lambda r: r.update(weights=weights))(run)
     record("likelihood.json", lambda r: r["made_from"].update(weights=weights))(run)
     record("quality.json", lambda r: r["made_from"].update(samples=samples))(run)
+    both = {"weights": weights, "samples": samples}
+    record("probe.json", lambda r: r["made_from"].update(both))(run)
 
 
 def reform(run: Path) -> None:
@@ -77,14 +80,14 @@ def test_equal_weights_and_samples_are_equal_in_another_form_and_so_is_what_was_
         (record("quality.json", lambda r: r["made_from"].update(samples="0" * 64)), ["quality"]),
         (
             lambda run: (tensors(lambda t: flip(t["w1"], 7))(run), sums(run)),
-            ["weights", "sampling", "likelihood"],
+            ["weights", "sampling", "likelihood", "probe"],
         ),
         (
             lambda run: (
                 arrays("made/samples.npz", lambda a: flip(a["images"], 9))(run),
                 sums(run),
             ),
-            ["samples", "quality"],
+            ["samples", "quality", "probe"],
         ),
     ],
 )
@@ -300,7 +303,7 @@ def test_results_of_the_stages_are_known_by_name_and_equal_when_made_again(
 ) -> None:
     call_stage("fingerprints", params)
     call_stage("features", params, "mnist")
-    for stage in ("train", "sample", "pictures", "score_likelihood", "score_samples"):
+    for stage in ENTRY_STAGES:
         call_stage(stage, params, "vae")
     before = tmp_path / "before"
     shutil.copytree(Layout.of(params).runs, before)
@@ -318,6 +321,8 @@ def test_results_of_the_stages_are_known_by_name_and_equal_when_made_again(
         "history",
         "likelihood",
         "quality",
+        "probe",
+        "neighbours",
         "size",
         "pictures",
     ]

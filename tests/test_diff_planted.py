@@ -102,6 +102,19 @@ QUALITY: dict[str, Change] = {
 }
 
 
+PROBES: dict[str, Change] = {
+    "metrics.copied_share.value: 0.125 and ": scaled(
+        "probe.json", "copied_share", "value", 1 + 1e-8
+    ),
+    "metrics.copied_share.detail.flagged: true and false": detailed(
+        "probe.json", "copied_share", flagged=False
+    ),
+    "made_from.memorisation: true and false": record(
+        "probe.json", lambda r: r["made_from"].update(memorisation=False)
+    ),
+}
+
+
 HISTORIES: dict[str, Change] = {
     "row 1, loss/loss: 5.25 and 5.2500001": text("history.csv", ",5.25,", ",5.2500001,"),
     "row 1, loss/valid_loss: nothing and 5": text("history.csv", ",5.25,\n", ",5.25,5\n"),
@@ -130,6 +143,11 @@ OTHERS: dict[str, tuple[str, str, Change]] = {
         "size",
         record("cost.json", lambda r: r.update(parameters=26)),
     ),
+    "distance: 1 of 14 values": (
+        "made",
+        "neighbours",
+        arrays("made/neighbours.npz", lambda a: flip(a["distance"], 0)),
+    ),
     "new.json: only in the second": ("made", "other files", content("new.json", b"{}")),
     "test_x: 1 of 12 values": (
         "data/mnist",
@@ -150,6 +168,7 @@ PARTS = {
     "nats": NATS,
     "likelihood": LIKELIHOOD,
     "quality": QUALITY,
+    "probe": PROBES,
 }
 
 

@@ -22,7 +22,7 @@ from tests.params_factory import dump, written_images, written_protocol
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-STAGES = ("train", "sample", "pictures", "score_likelihood", "score_samples")
+STAGES = ("train", "sample", "pictures", "score_likelihood", "score_samples", "probe")
 ENDS = {"report", "track"}
 
 ENTRY = {
@@ -79,6 +79,10 @@ reads, writes = {{
     "pictures": ([own, data, weights], ["pictures/pictures.json"]),
     "score_likelihood": ([own, data, weights], ["likelihood.json", "nats.npz"]),
     "score_samples": ([own, features, samples], ["quality.json"]),
+    "probe": (
+        [own, data, weights, samples, run / str(key) / "likelihood.json"],
+        ["probe.json", "neighbours.npz"],
+    ),
     "report": (
         sorted(run.glob("*/quality.json")),
         ["metrics/alpha.json", "metrics/beta.json", "leaderboard.csv"],
@@ -249,21 +253,22 @@ def test_protocol_reaches_the_stages_that_it_concerns(finished: Project) -> None
     assert (
         ran
         == {"fingerprints"}
-        | _entry("alpha", "score_likelihood")
-        | _entry("beta", "score_likelihood")
+        | _entry("alpha", "score_likelihood", "probe")
+        | _entry("beta", "score_likelihood", "probe")
         | ENDS
     )
+
+
+def test_memorisation_of_more_entries_trains_and_scores_nothing_again(finished: Project) -> None:
+    finished.params(lambda raw: raw["protocol"].update(memorisation="all"))
+    ran, _ = finished.repro()
+    assert ran == {"fingerprints"} | _entry("alpha", "probe") | _entry("beta", "probe") | ENDS
 
 
 def test_family_runs_its_models_and_a_comment_runs_nothing(finished: Project) -> None:
     finished.write("genbench/families/betas.py", "width = 2\n")
     ran, _ = finished.repro()
-    assert (
-        ran
-        == {"fingerprints"}
-        | _entry("beta", "train", "sample", "pictures", "score_likelihood", "score_samples")
-        | ENDS
-    )
+    assert ran == {"fingerprints"} | _entry("beta") | ENDS
     finished.write("genbench/families/betas.py", '"""Betas."""\n\nwidth = (2)  # wide\n')
     finished.write("genbench/cli/main.py", "print('another command line')\n")
     ran, _ = finished.repro()

@@ -22,13 +22,14 @@ from genbench.scoring.records import read_record, write_record
 from genbench.tracking.runs import tracked_runs
 from tests.entries import finished_project
 
-PARTS = ("training", "sampling", "pictures", "likelihood", "quality")
+PARTS = ("training", "sampling", "pictures", "likelihood", "quality", "probe")
 BEHIND = {
     "training": set(PARTS),
-    "sampling": {"sampling", "quality"},
+    "sampling": {"sampling", "quality", "probe"},
     "pictures": {"pictures"},
-    "likelihood": {"likelihood"},
+    "likelihood": {"likelihood", "probe"},
     "quality": {"quality"},
+    "probe": {"probe"},
 }
 """Part → what does not count if it does not."""
 
@@ -62,6 +63,7 @@ FILES: dict[str, tuple[str, Callable[[RunDir], Path]]] = {
     "pictures": ("pictures", lambda run_dir: run_dir.pictures / "pictures.json"),
     "likelihood": ("score_likelihood", lambda run_dir: run_dir.likelihood),
     "quality": ("score_samples", lambda run_dir: run_dir.quality),
+    "probe": ("probe", lambda run_dir: run_dir.probe),
 }
 """Part → its stage and a file of it."""
 

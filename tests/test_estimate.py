@@ -13,6 +13,7 @@ import yaml
 
 from genbench.config.layout import Layout
 from genbench.config.params import Params
+from genbench.config.stages import ENTRY_STAGES
 from genbench.files import write_json
 from genbench.pipeline import estimate as estimating
 from genbench.pipeline import pending
@@ -84,7 +85,7 @@ def edit_lock(params: Params, stage: str, md5: str) -> None:
 def test_before_the_first_run_all_is_to_do(few: Params) -> None:
     stages = stages_to_run(few)
     assert stages == whole(few)
-    assert len(stages) == 2 * 2 + 2 * 5
+    assert len(stages) == 2 * 2 + 2 * 6
     assert set(stages_to_run(few, ["made"])) == {
         ("prepare", "mnist"),
         ("features", "mnist"),
@@ -102,9 +103,9 @@ def test_nothing_is_to_do_where_the_fingerprints_are_those_of_the_lock(few: Para
 @pytest.mark.parametrize(
     ("stage", "key", "follow"),
     [
-        ("train", "made", {"train", "sample", "pictures", "score_likelihood", "score_samples"}),
-        ("sample", "made", {"sample", "score_samples"}),
-        ("score_likelihood", "made", {"score_likelihood"}),
+        ("train", "made", set(ENTRY_STAGES)),
+        ("sample", "made", {"sample", "score_samples", "probe"}),
+        ("score_likelihood", "made", {"score_likelihood", "probe"}),
     ],
 )
 def test_a_changed_fingerprint_and_a_lost_output_run_what_follows(
@@ -132,7 +133,7 @@ def test_outputs_that_nothing_has_read_yet_run_what_reads_them(few: Params) -> N
     finish(few)
     edit_lock(few, "train@made", "1")
     assert set(stages_to_run(few)) == {
-        (stage, "made") for stage in ("sample", "pictures", "score_likelihood", "score_samples")
+        (stage, "made") for stage in ENTRY_STAGES if stage != "train"
     }
 
 
@@ -141,7 +142,7 @@ def test_changed_preparation_runs_all_of_its_data_set(few: Params) -> None:
     (few.root / f"{('prepare', 'binary_mnist')}.out").unlink()
     found = set(stages_to_run(few))
     assert {key for _, key in found} == {"binary_mnist", "binary-made"}
-    assert len(found) == 2 + 5
+    assert len(found) == 2 + len(ENTRY_STAGES)
 
 
 @pytest.mark.parametrize(
@@ -222,15 +223,15 @@ def test_the_sentence_says_what_how_long_and_why(
     assert "how long that takes is not known" in forecast(few).text
     reference(few, float32=costs_of(600.0, *(f"{stage}@{key}" for stage, key in whole(few))))
     said = forecast(few).text
-    assert said.startswith("quick: 14 stages of 2 entries to run, about 140 min with 1 thread on ")
+    assert said.startswith("quick: 16 stages of 2 entries to run, about 160 min with 1 thread on ")
     assert said.endswith("where precision: auto is float32, since bfloat16 is not native")
     assert "bfloat16" not in how_long(few, whole(few), FAST).split(" on ")[0]
     assert "not native" not in how_long(few, whole(few), FAST)
     reference(few, float32=costs_of(600.0, "train@made"))
-    assert "about 10 min, and 13 stages of unknown cost" in forecast(few).text
+    assert "about 10 min, and 15 stages of unknown cost" in forecast(few).text
     finish(few)
     assert forecast(few).stages == ()
-    assert forecast(few, force=True).text.startswith("quick: 14 stages")
+    assert forecast(few, force=True).text.startswith("quick: 16 stages")
 
 
 def test_entries_at_once_share_the_time(few: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,8 +239,8 @@ def test_entries_at_once_share_the_time(few: Params, monkeypatch: pytest.MonkeyP
     reference(few, float32=costs_of(600.0, *(f"{stage}@{key}" for stage, key in whole(few))))
     alone, both = forecast(few), forecast(few, at_once=2)
     assert alone.seconds == both.seconds == dict.fromkeys(whole(few), 600.0)
-    # Four stages of data sets come first, then the two entries' five stages side by side.
-    assert "to run, about 90 min with 2 entries at once, each with 1 thread on" in both.text
+    # Four stages of data sets come first, then the two entries' six stages side by side.
+    assert "to run, about 100 min with 2 entries at once, each with 1 thread on" in both.text
 
 
 def test_where_a_cluster_decides_all_computing_is_told(

@@ -70,6 +70,7 @@ TREE = {
     "pipelines/pictures.py": "import genbench.base\n",
     "pipelines/score_likelihood.py": "import genbench.base\n",
     "pipelines/score_samples.py": "import genbench.files\n",
+    "pipelines/probe.py": "import genbench.base\n",
     "pipelines/report.py": "import genbench.files\n",
     "pipelines/track.py": "import genbench.files\n",
 }
@@ -102,7 +103,7 @@ def _changed(root: Path, path: str, text: str) -> set[str]:
     return {name for name in before if before[name] != after[name]}
 
 
-NICE = {"train@nice", "sample@nice", "pictures@nice", "score_likelihood@nice"}
+NICE = {f"{name}@nice" for name in ENTRY_STAGES if name != "score_samples"}
 MADE = {name.replace("nice", "made") for name in NICE}
 
 

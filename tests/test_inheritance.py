@@ -24,7 +24,9 @@ from tests.params_factory import dump, written_entry, written_protocol
 
 Raw = dict[str, Any]
 
-SAMPLING = set(ENTRY_STAGES) - {"train", "score_likelihood", "score_samples"}
+SAMPLING = {"sample", "pictures"}
+TRAINING = {"train", "probe"}  # what the run has seen is part of the probe
+SCORE = {"score_likelihood", "probe"}
 
 DEFAULTS: Raw = {
     "slow": {"train": {"steps": 9, "ema": 0.5, "optim": {"loss": {"lr": 0.1, "warmup": 0.2}}}},
@@ -306,7 +308,7 @@ def fingerprints(params: Params) -> dict[tuple[str, str], str]:
     [
         (
             lambda raw: raw["defaults"]["slow"]["train"].update(ema=0.4),
-            {("made", "train"), ("twin", "train")},
+            {(name, stage) for name in ("made", "twin") for stage in TRAINING},
         ),
         (
             lambda raw: raw["defaults"]["slow"].update(sample={"chunk": 3}),
@@ -314,7 +316,7 @@ def fingerprints(params: Params) -> dict[tuple[str, str], str]:
         ),
         (
             lambda raw: raw["defaults"]["slow"].update(score={"draws": 3}),
-            {("made", "score_likelihood"), ("twin", "score_likelihood")},
+            {(name, stage) for name in ("made", "twin") for stage in SCORE},
         ),
         (lambda raw: raw["defaults"]["slow"]["train"].update(steps=3), set()),
         (

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 
 from genbench.config.load import load_params, profiles
 from genbench.config.params import Protocol
+from genbench.config.profile import asks_for_memorisation, plain_protocol
 from genbench.errors import Mistakes, UserError
 from genbench.hardware.compute import MAX_THREADS, Compute
 from genbench.pipeline.validate import check_params
@@ -346,6 +348,30 @@ def test_a_former_name_that_is_an_option_still_is_one(root: Path) -> None:
 
     write(root, change)
     assert check_params(load_params(root=root)) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_controls", "of_others"),
+    [(None, False, False), ("none", False, False), ("controls", True, False), ("all", True, True)],
+)
+def test_memorisation_is_asked_for_of_some_entries(
+    root: Path, asked: str | None, of_controls: bool, of_others: bool
+) -> None:
+    given = {} if asked is None else {"memorisation": asked}
+    write(root, lambda raw: raw["protocol"].update(given))
+    params = load_params(root=root)
+    found = [asks_for_memorisation(params, control=control) for control in (True, False)]
+    assert found == [of_controls, of_others]
+    assert plain_protocol(params)["memorisation"] == (asked or "none")
+    again = replace(params, metrics=("fid",))
+    assert asks_for_memorisation(again, control=True) == of_controls
+
+
+@pytest.mark.parametrize("asked", ["some", True, None, ["all"], {}])
+def test_memorisation_of_other_entries_is_refused(root: Path, asked: object) -> None:
+    write(root, lambda raw: raw["protocol"].update(memorisation=asked))
+    told = f"protocol.memorisation: must be one of none, controls, all, got {asked!r}"
+    assert told in mistake(root)
 
 
 # ---------------------------------------------------------------------- names

@@ -351,7 +351,7 @@ def test_new_version_of_a_plugin_runs_its_entry_alone(clone: Clone) -> None:
     _install_plugin(clone.site, "1.1")
     said = clone.run(GENBENCH, "run", "--profile", "smoke")
     # Its samples may be other ones, as far as can be told before.
-    assert "smoke: 5 stages of 1 entry to run, " in said
+    assert "smoke: 6 stages of 1 entry to run, " in said
     ran = {
         line.split("'")[1].split(":")[-1]
         for line in said.splitlines()
@@ -359,6 +359,7 @@ def test_new_version_of_a_plugin_runs_its_entry_alone(clone: Clone) -> None:
     }
     assert ran == {"fingerprints", "report", "track"}
     done = {line.split(":")[0] for line in said.splitlines() if ": done in " in line}
-    assert done == {"train coin", "sample coin", "pictures coin", "score_likelihood coin"}
+    own = {"train", "sample", "pictures", "score_likelihood", "probe"}
+    assert done == {f"{stage} coin" for stage in own}
     # Its samples are the same bits, so their scores stand.
-    assert "score_samples coin: kept; 5 of 5 stages" in said
+    assert "score_samples coin: kept; 5 of 6 stages" in said

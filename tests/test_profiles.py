@@ -114,7 +114,8 @@ def test_an_entry_of_smoke_trains_samples_and_scores(name: str) -> None:
         x[:8],
         None if y is None else y[:8],
     )
-    arch = {**entry.arch, "size": 64} if entry.model == "train_copy" else entry.arch
+    copies = entry.model in ("train_copy", "partial_copy")
+    arch = {**entry.arch, "size": 64} if copies else entry.arch
     model = build(dataclasses.replace(entry, arch=arch), spec)
     train = {**entry.train, "steps": min(4, entry.train.get("steps", 0)), "validations": 1}
     fit(model, data, entry=name, seed=0, **train)

@@ -59,7 +59,7 @@ def project(finished: StandIns, tmp_path: Path) -> Iterator[StandIns]:
 def test_events_are_told_without_a_terminal(finished: StandIns) -> None:
     said = (finished.root / "finished").read_text()
     assert "train one: done in " in said
-    assert "; 15 of 15 stages" in said
+    assert "; 18 of 18 stages" in said
     assert "report: reports/quick/index.html" in said.splitlines()[-1]
 
 
@@ -92,11 +92,12 @@ def test_what_an_edit_can_change_runs_again(project: StandIns) -> None:
     path.write_text(dump(params))
     assert project.genbench("run").returncode == 0
     ran = {line for line in project.log() if " " in line}
-    assert ran == {f"score_likelihood {entry}" for entry in ("one", "two", "three")}
+    stages = ("score_likelihood", "probe")
+    assert ran == {f"{s} {entry}" for s in stages for entry in ("one", "two", "three")}
     path.write_text(written)
     # What it was is in DVC's cache of runs.
     done = project.genbench("run")
-    assert "3 stages are taken from DVC's cache" in done.stdout
+    assert "6 stages are taken from DVC's cache" in done.stdout
     assert set(project.log()) <= set(LAST)
     assert project.outputs() == before
 
@@ -167,6 +168,7 @@ def test_a_failing_stage_stops_no_other_entry_and_is_told(project: StandIns) -> 
     assert [line for line in project.log() if " " in line] == [
         "sample two",
         "score_samples two",
+        "probe two",
     ]
 
 
@@ -287,7 +289,7 @@ def test_a_killed_run_takes_its_stages_along_and_what_was_done_is_found(project:
     _, alive = psutil.wait_procs(below, timeout=10)
     assert not alive
     said = project.genbench("status").stdout
-    assert "1 of 5 stages, interrupted" in said
+    assert "1 of 6 stages, interrupted" in said
     project.log()
     (project.root / "pause").unlink()
     assert project.genbench("run").returncode == 0

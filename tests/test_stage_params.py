@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from genbench.config.params import Entry, Params
+from genbench.config.profile import Profile
 from genbench.config.stage_params import THREADS, entry_params, shared_params
 from genbench.config.stages import ENTRY_STAGES, STAGES
 from genbench.hardware.compute import Compute
@@ -41,11 +42,11 @@ def _concerned(params: Params = PARAMS, entry: Entry = ENTRY) -> set[str]:
     ("change", "stages"),
     [
         ({"arch": {"width": 2}}, {"train"}),
-        ({"train": {"steps": 2}}, {"train"}),
+        ({"train": {"steps": 2}}, {"train", "probe"}),
         ({"sample": {}}, {"sample", "pictures"}),
-        ({"score": {"draws": 2}}, {"score_likelihood"}),
-        ({"seed": 1}, {"train", "sample", "pictures", "score_likelihood"}),
-        ({"model": "vae"}, {"train", "sample", "pictures", "score_likelihood"}),
+        ({"score": {"draws": 2}}, {"score_likelihood", "probe"}),
+        ({"seed": 1}, set(ENTRY_STAGES) - {"score_samples"}),
+        ({"model": "vae"}, set(ENTRY_STAGES) - {"score_samples"}),
         ({"dataset": "binary_mnist"}, set(ENTRY_STAGES)),
     ],
 )
@@ -60,11 +61,11 @@ def test_edit_of_an_entry_concerns_the_stages_that_read_it(
     [
         ({"samples": 5}, {"sample"}),
         ({"sample_chunk": 3}, {"sample"}),
-        (likelihood_images(IMAGES | {1: 3}), {"score_likelihood"}),
-        (likelihood_images(IMAGES | {10: 1}), {"score_likelihood"}),
-        (likelihood_images({1: 4, 9: 2, 200: 1}), {"score_likelihood"}),
-        (likelihood_images(IMAGES | {200: 2}), {"score_likelihood"}),
-        (likelihood_images({1: 4, 10: 2, 100: 1}), {"score_likelihood"}),
+        (likelihood_images(IMAGES | {1: 3}), {"score_likelihood", "probe"}),
+        (likelihood_images(IMAGES | {10: 1}), {"score_likelihood", "probe"}),
+        (likelihood_images({1: 4, 9: 2, 200: 1}), {"score_likelihood", "probe"}),
+        (likelihood_images(IMAGES | {200: 2}), {"score_likelihood", "probe"}),
+        (likelihood_images({1: 4, 10: 2, 100: 1}), {"score_likelihood", "probe"}),
         ({"feature_reference_images": 9}, set()),
     ],
 )
@@ -75,6 +76,13 @@ def test_edit_of_the_protocol_concerns_the_stages_that_read_it(
     assert _concerned(params) == stages
     concerns_features = shared_params(params, "features") != shared_params(PARAMS, "features")
     assert concerns_features == ("feature_reference_images" in change)
+
+
+def test_memorisation_concerns_the_probe_alone() -> None:
+    given = {field.name: getattr(PARAMS, field.name) for field in fields(PARAMS)}
+    whole, asking = Profile(**given), Profile(**given, memorisation="controls")
+    assert _concerned(whole) == set()
+    assert _concerned(asking) == {"probe"}
 
 
 def test_metrics_concern_the_sample_scores_alone() -> None:

@@ -82,8 +82,16 @@ def test_every_file_is_written_by_one_stage_and_read_after_that() -> None:
 
 def test_what_follows_from_the_table() -> None:
     assert DATASET_STAGES == ("prepare", "features")
-    assert ENTRY_STAGES == ("train", "sample", "pictures", "score_likelihood", "score_samples")
+    assert ENTRY_STAGES == (
+        "train",
+        "sample",
+        "pictures",
+        "score_likelihood",
+        "score_samples",
+        "probe",
+    )
     assert before("score_samples") == ("features", "sample")
+    assert before("probe") == ("prepare", "train", "sample", "score_likelihood")
     assert before("train") == ("prepare",)
     assert before("prepare") == ()
 

@@ -156,7 +156,7 @@ def finished(tmp_path: Path) -> Params:
 def read(params: Params, name: str) -> TrackedRun:
     """What MLflow would have of an entry, whether its files are of other parameters or not."""
     results = read_entry(params, params.entry(name))
-    parts = ("training", "sampling", "pictures", "likelihood", "quality")
+    parts = ("training", "sampling", "pictures", "likelihood", "quality", "probe")
     counting = {part: replace(getattr(results, part), counts=True) for part in parts}
     return tracked_run(replace(results, **counting))
 
@@ -203,6 +203,7 @@ def test_each_run_holds_its_own_pictures_and_records(tracked: Params) -> None:
             "sampling.json",
             "likelihood.json",
             "quality.json",
+            "probe.json",
         )
         assert {record: content(tracked, run, f"records/{record}") for record in records} == {
             record: (folder / record).read_bytes() for record in records

@@ -69,10 +69,10 @@ def test_a_plan_is_read_as_it_was_written(params: Params, plan: Plan) -> None:
 
 def test_at_first_all_waits(params: Params, plan: Plan) -> None:
     state = look(params, plan, alive=True)
-    assert states(state) == {"made": ["waiting"] * 5, "vae": ["waiting"]}
-    assert (state.done, state.total) == (0, 6)
-    assert state.seconds_left == 500.0, "the longer of the two that run side by side"
-    assert summary(state) == "0 of 6 stages, about 8 min left"
+    assert states(state) == {"made": ["waiting"] * 6, "vae": ["waiting"]}
+    assert (state.done, state.total) == (0, 7)
+    assert state.seconds_left == 600.0, "the longer of the two that run side by side"
+    assert summary(state) == "0 of 7 stages, about 10 min left"
 
 
 def test_stages_pass_through_their_states(params: Params, plan: Plan) -> None:
@@ -83,14 +83,14 @@ def test_stages_pass_through_their_states(params: Params, plan: Plan) -> None:
     fail(params, "train", "vae")
     state = look(params, plan, alive=True)
     assert states(state) == {
-        "made": ["done", "running", "waiting", "waiting", "waiting"],
+        "made": ["done", "running", *["waiting"] * 4],
         "vae": ["failed"],
     }
     assert (state.entries[0].state, state.entries[1].state) == ("running", "failed")
     # Stages take 1.2 times as long as expected; the running one says itself how long.
-    assert state.seconds_left == pytest.approx(25.0 + 3 * 120.0)
+    assert state.seconds_left == pytest.approx(25.0 + 4 * 120.0)
     assert lines(state) == [
-        "on 2 processes: 2 of 6 stages, about 6 min left",
+        "on 2 processes: 2 of 7 stages, about 8 min left",
         "  sample made: 3/4 chunks, about 25 s left",
         "  train vae failed: no good",
     ]
@@ -99,8 +99,8 @@ def test_stages_pass_through_their_states(params: Params, plan: Plan) -> None:
 def test_what_reads_a_failed_stage_is_skipped(params: Params, plan: Plan) -> None:
     fail(params, "train", "made")
     state = look(params, plan, alive=True)
-    assert states(state)["made"] == ["failed", *["skipped"] * 4]
-    assert state.done == 5
+    assert states(state)["made"] == ["failed", *["skipped"] * 5]
+    assert state.done == 6
 
 
 def test_a_stage_that_was_right_is_kept(params: Params, plan: Plan) -> None:
@@ -125,7 +125,7 @@ def test_a_run_that_nobody_holds_is_interrupted(params: Params, plan: Plan) -> N
     state = look(params, plan)
     assert not state.alive
     assert states(state)["made"][0] == "waiting"
-    told = "0 of 6 stages, interrupted: `genbench run --profile quick` goes on from there"
+    told = "0 of 7 stages, interrupted: `genbench run --profile quick` goes on from there"
     assert summary(state) == told
 
 
@@ -218,7 +218,7 @@ def test_of_jobs_that_are_left_slurms_queue_is_asked(
     told: str,
 ) -> None:
     leave_jobs(params, monkeypatch, queue, made="7_0", vae="7_1")
-    assert summary(look(params, plan)).startswith(f"0 of 6 stages, interrupted{told}: `")
+    assert summary(look(params, plan)).startswith(f"0 of 7 stages, interrupted{told}: `")
 
 
 def test_where_slurm_cannot_be_asked_jobs_of_entries_that_have_ended_are_gone(
@@ -226,7 +226,7 @@ def test_where_slurm_cannot_be_asked_jobs_of_entries_that_have_ended_are_gone(
 ) -> None:
     leave_jobs(params, monkeypatch, None, made="7_0", vae="7_1")
     told = "; 2 jobs of it may be queued or running (squeue does not answer): `"
-    assert f"0 of 6 stages, interrupted{told}" in summary(look(params, plan))
+    assert f"0 of 7 stages, interrupted{told}" in summary(look(params, plan))
     finish(params, "train", "vae", 3.0)
     assert "; 1 job of it may be queued or running" in summary(look(params, plan))
     fail(params, "train", "made")
@@ -264,12 +264,12 @@ def test_where_a_cluster_decides_the_time_is_that_of_as_many_as_run_now(params: 
     plan = write_plan(params, chains, seconds, where="Slurm", at_once=0)
     state = look(params, plan, alive=True)
     assert state.seconds_left is None
-    assert summary(state) == "0 of 6 stages, about 60 min of computing left"
+    assert summary(state) == "0 of 7 stages, about 60 min of computing left"
     for name in names[:2]:
         begin(params, "train", name)
     state = look(params, plan, alive=True)
     assert state.seconds_left == 1800.0
-    assert summary(state) == "0 of 6 stages, about 30 min left with 2 at once"
+    assert summary(state) == "0 of 7 stages, about 30 min left with 2 at once"
 
 
 def shown(params: Params, state: RunState, height: int) -> str:
@@ -294,8 +294,8 @@ def test_the_table_has_states_scores_and_what_is_running(
     assert "1.235" in row
     assert "sample: 1/4 chunks, [a]" in row
     (other,) = [line for line in text.splitlines() if line.startswith("vae")]
-    assert other.split().count("kept") == 4
-    assert text.splitlines()[-1].startswith("2 of 6 stages")
+    assert other.split().count("kept") == 5
+    assert text.splitlines()[-1].startswith("2 of 7 stages")
 
 
 def test_brackets_in_a_command_are_no_markup(

@@ -72,12 +72,17 @@ def _scores(results: EntryResults) -> Iterator[str]:
     """A line for each score and for the costs, as far as they can be read; those that are out of
     date say so.
     """
-    for part in (results.likelihood, results.quality):
-        if part.content is not None:
+    probed = results.probe.content
+    for part, record in (
+        (results.likelihood, results.likelihood.content),
+        (results.quality, results.quality.content),
+        (results.probe, None if probed is None else probed.record),
+    ):
+        if record is not None:
             note = _note(results, part)
-            for key, metric in part.content.metrics.items():
+            for key, metric in record.metrics.items():
                 yield f"{score_line(key, metric)}{note}"
-            for key, reason in part.content.withheld.items():
+            for key, reason in record.withheld.items():
                 yield f"{key}: withheld, {reason}{note}"
     if results.training.content is not None:
         yield f"{_training(results.training.content)}{_note(results, results.training)}"

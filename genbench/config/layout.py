@@ -84,6 +84,16 @@ class RunDir:
         """Record of the sample scores."""
         return self.path / "quality.json"
 
+    @property
+    def probe(self) -> Path:
+        """Record of what its scores do not ask: memorisation, odd inputs."""
+        return self.path / "probe.json"
+
+    @property
+    def neighbours(self) -> Path:
+        """Training images that are nearest to some samples."""
+        return self.path / "neighbours.npz"
+
 
 @dataclass(frozen=True, slots=True)
 class ReportDir:

@@ -17,6 +17,7 @@ from genbench.config.further_seeds import (
     seeds_profile,
 )
 from genbench.config.params import ImageCount, Params, Protocol
+from genbench.config.profile import MEMORISATION, Profile
 from genbench.errors import Mistakes, UserError, bind_options, check_name, near
 from genbench.hardware.compute import Compute
 
@@ -120,12 +121,12 @@ def _params(raw: Any, root: Path, place: Mapping[str, str]) -> Params:
         with mistakes.noting():
             _check_names(raw[key], key)
     with mistakes.noting():
-        protocol = _protocol(raw["protocol"])
+        protocol, memorisation = _protocol(raw["protocol"])
     with mistakes.noting():
         compute = Compute(**bind_options(Compute, _overridden(raw["compute"]), where="compute"))
     entries, inherited = read_entries(raw, mistakes)
     mistakes.tell()
-    return Params(
+    return Profile(
         root=root,
         profile=place["profile"],
         entries=entries,
@@ -134,6 +135,7 @@ def _params(raw: Any, root: Path, place: Mapping[str, str]) -> Params:
         protocol=protocol,
         compute=compute,
         inherited=inherited,
+        memorisation=memorisation,
     )
 
 
@@ -217,13 +219,26 @@ _FORMER = (
 """Former keys of the protocol that are one list with ``likelihood_images`` now."""
 
 
-def _protocol(raw: Any) -> Protocol:
+def _protocol(raw: Any) -> tuple[Protocol, str]:
+    """The protocol, and what it says of memorisation."""
     _check_no_former(raw)
+    raw, memorisation = _without_memorisation(raw)
     options, counts = bind_options(Protocol, raw, where="protocol"), []
     for i, count in enumerate(options["likelihood_images"]):
         where = f"protocol.likelihood_images[{i}]"
         counts.append(ImageCount(**bind_options(ImageCount, count, where=where)))
-    return Protocol(**options | {"likelihood_images": tuple(counts)})
+    return Protocol(**options | {"likelihood_images": tuple(counts)}), memorisation
+
+
+def _without_memorisation(raw: Any) -> tuple[Any, str]:
+    if not isinstance(raw, Mapping) or "memorisation" not in raw:
+        return raw, "none"
+    asked = raw["memorisation"]
+    if asked not in MEMORISATION:
+        raise UserError(
+            f"protocol.memorisation: must be one of {', '.join(MEMORISATION)}, got {asked!r}"
+        )
+    return {key: value for key, value in raw.items() if key != "memorisation"}, asked
 
 
 def _check_no_former(raw: Any) -> None:

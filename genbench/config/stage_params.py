@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from genbench.config.params import Entry, Params
+from genbench.config.profile import plain_protocol
 from genbench.config.stages import STAGES
 
 __all__ = ["THREADS", "entry_params", "shared_params"]
@@ -31,7 +32,7 @@ def shared_params(params: Params, stage: str) -> dict[str, Any]:
     """The keys of ``protocol`` that a stage depends on, and where it computes on the CPU the number
     of threads; named as in params.yaml, and their values as JSON gives them back.
     """
-    protocol = params.protocol.plain()
+    protocol = plain_protocol(params)
     own = {f"protocol.{key}": protocol[key] for key in STAGES[stage].protocol_keys}
     if STAGES[stage].computes and params.compute.device == "cpu":
         # Sums are split among the threads, so the last digits depend on their number.

@@ -129,6 +129,16 @@ _TABLE = (
         computes=True,
     ),
     Stage(
+        "probe",
+        per="entry",
+        reads=("data", "weights", "samples", "likelihood", "nats"),
+        writes=("probe", "neighbours"),
+        entry_keys=("model", "dataset", "seed", "train", "score"),
+        protocol_keys=("likelihood_images", "memorisation"),
+        runs_model=True,
+        computes=True,
+    ),
+    Stage(
         "report",
         per="profile",
         reads=("runs",),
@@ -155,7 +165,7 @@ def maker(part: str) -> str | None:
 
 def before(name: str) -> tuple[str, ...]:
     """The stages whose outputs a stage reads."""
-    makers = (maker(part) for part in STAGES[name].reads)
+    makers = dict.fromkeys(maker(part) for part in STAGES[name].reads)
     return tuple(stage for stage in makers if stage is not None)
 
 

@@ -40,6 +40,7 @@ _HEADS = {
     "pictures": "pictures",
     "score_likelihood": "likelihood",
     "score_samples": "samples",
+    "probe": "probes",
 }
 _EVERY = 60.0  # seconds between two lines that only say how far it is
 _REFRESH = 1.0  # seconds between two looks at the disk, at least

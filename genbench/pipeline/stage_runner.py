@@ -161,11 +161,19 @@ def _warn_of_emulation(params: Params, entry: str) -> None:
 
 
 def score(
-    profile: str, entry: str, *, inception: bool = False, inception_weights: Path | None = None
+    profile: str,
+    entry: str,
+    *,
+    inception: bool = False,
+    inception_weights: Path | None = None,
+    memorisation: bool = False,
 ) -> None:
-    """Run both scoring stages of an entry, with the Inception scores on request."""
+    """Run both scoring stages of an entry and its probe, with the Inception scores and memorisation
+    on request.
+    """
     options = {"inception": True, "inception_weights": inception_weights} if inception else {}
     run_stages(profile, ["score_likelihood", "score_samples"], entry, **options)
+    run_stage(profile, "probe", entry, **({"memorisation": True} if memorisation else {}))
 
 
 def retrain_features(profile: str) -> None:

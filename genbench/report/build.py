@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from genbench.config.layout import Layout, ReportDir
@@ -22,6 +23,7 @@ from genbench.report.forest import distances, forest
 from genbench.report.grids import real_grids, sample_grid
 from genbench.report.learning import courses, learning
 from genbench.report.page import Material, page
+from genbench.report.probes import neighbour_grid
 from genbench.report.published import published
 from genbench.report.rows import headlines, leaderboard, without_seeds
 from genbench.report.scatter import Point, scatter
@@ -80,6 +82,8 @@ def _material(
         if sampling is not None:
             labels = sampling.labels if results.conditional else None
             material.samples[name] = sample_grid(sampling.images, labels, spec)
+            if (near := _neighbours(results, sampling.images)) is not None:
+                material.neighbours[name] = near
         if training is not None and (chart := _curves(training.history, name)) is not None:
             material.curves[name] = chart
     for dataset in dict.fromkeys(results.entry.dataset for results in entries):
@@ -128,6 +132,11 @@ def _beside(board: Mapping[str, Any], dataset: str) -> Chart | None:
     return beside(results, without_seeds(rows), _families(board), dataset)
 
 
+def _neighbours(results: EntryResults, samples: np.ndarray) -> bytes | None:
+    probe, spec = results.probe.result, spec_of(results.entry.dataset)
+    return None if probe is None else neighbour_grid(samples, probe.neighbours, spec)
+
+
 def _curves(history: Sequence[Mapping[str, float | None]], entry: str) -> Chart | None:
     return curves(pd.DataFrame(history, dtype=float), entry)
 
@@ -135,6 +144,7 @@ def _curves(history: Sequence[Mapping[str, float | None]], entry: str) -> Chart 
 def _figures(material: Material) -> dict[str, bytes]:
     """The files of figures/ by name."""
     found = {f"{entry}-samples.png": png for entry, png in material.samples.items()}
+    found |= {f"{entry}-neighbours.png": png for entry, png in material.neighbours.items()}
     found |= {
         f"real-{dataset}-{kind}.png": png
         for dataset, grids in material.real.items()

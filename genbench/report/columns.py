@@ -6,7 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["COLUMNS", "DIAGNOSTICS", "Column", "columns", "diagnostics"]
+from genbench.scoring.odd_inputs import ODD_INPUTS as KINDS_OF_ODD_INPUTS
+
+__all__ = [
+    "COLUMNS",
+    "DIAGNOSTICS",
+    "MEMORISATION",
+    "ODD_INPUTS",
+    "Column",
+    "columns",
+    "diagnostics",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,17 +191,65 @@ DIAGNOSTICS = (
 """Numbers that say how a model works and not how good it is: in tables of their own."""
 
 
+MEMORISATION = (
+    Column(
+        "copied_share",
+        "copies",
+        (
+            "Share of samples whose nearest training image is nearer than a third of the distance "
+            "to the second"
+        ),
+        None,
+    ),
+    Column(
+        "copying_z",
+        "copying z",
+        (
+            "Whether samples lie nearer to training images than validation images do, in units of "
+            "its spread without copying; far below 0 is copying"
+        ),
+        None,
+    ),
+    Column(
+        "nats_gap",
+        "gap in nats",
+        (
+            "How many nats test images cost more than images that the run has trained on, beyond "
+            "the same of pixel_marginals"
+        ),
+        None,
+    ),
+)
+"""What tells of memorisation; a section of its own."""
+
+
+ODD_INPUTS = (
+    Column("bits_per_dim_digits", "digits", "Test digits as they are", None),
+    *(
+        Column(f"bits_per_dim_{kind}", kind, f"Test digits: {what}", None)
+        for kind, what in KINDS_OF_ODD_INPUTS.items()
+    ),
+)
+"""Bits/dim of inputs that are no digits; a section of its own."""
+
+_APART = {column.key for column in (*MEMORISATION, *ODD_INPUTS)}
+
+
 def columns(rows: Collection[Mapping[str, Any]]) -> list[Column]:
     """The columns that these rows need: the known metrics in their order, then others by name."""
     present = _directions(rows)
-    withheld = {key: False for row in rows for key in row["withheld"]}
+    withheld = {key: False for row in rows for key in row["withheld"] if key not in _APART}
     scores = {key: way for key, way in {**withheld, **present}.items() if way is not None}
     return _select(COLUMNS, scores)
 
 
 def diagnostics(rows: Collection[Mapping[str, Any]]) -> list[Column]:
-    """The columns of the diagnostics of these rows, in the same order."""
-    found = {key: way for key, way in _directions(rows).items() if way is None}
+    """The columns of the diagnostics of these rows, in the same order, but for those that have a
+    section of their own.
+    """
+    found = {
+        key: way for key, way in _directions(rows).items() if way is None and key not in _APART
+    }
     return _select(DIAGNOSTICS, found)
 
 

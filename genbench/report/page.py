@@ -21,12 +21,14 @@ from genbench.report.best import KINDS_THAT_WIN, best_of_kind, best_scores, mode
 from genbench.report.chart import Chart
 from genbench.report.embed import Room
 from genbench.report.external import trained_here
+from genbench.report.probes import FLAG, likelihood_of_odd_inputs, memorisation
 from genbench.report.published import merged, published
 from genbench.report.rows import has_means, kinds_differ, without_seeds
 from genbench.report.text import KIND_NAMES, KIND_SENTENCES, MARKS, SPREADS, number, plus_minus
 from genbench.report.variants import inside, variants
 from genbench.report.view import table
 from genbench.results.entry import EntryResults
+from genbench.scoring.odd_inputs import ODD_INPUTS
 
 __all__ = ["MAX_BYTES", "Material", "page"]
 
@@ -45,6 +47,7 @@ class Material:
         learning: chart of validation nats against core-seconds per data set.
         forests: chart of the distances to the lowest nats per data set.
         beside: chart of our results beside published ones per data set.
+        neighbours: PNG of samples above their nearest training images per entry.
     """
 
     samples: dict[str, bytes] = field(default_factory=dict)
@@ -54,6 +57,7 @@ class Material:
     learning: dict[str, Chart] = field(default_factory=dict)
     forests: dict[str, Chart] = field(default_factory=dict)
     beside: dict[str, Chart] = field(default_factory=dict)
+    neighbours: dict[str, bytes] = field(default_factory=dict)
 
 
 def page(
@@ -101,6 +105,7 @@ def _render(
         for name, grids in material.real.items()
     }
     samples = {name: room.embed(png, "png") for name, png in material.samples.items()}
+    neighbours = {name: room.embed(png, "png") for name, png in material.neighbours.items()}
     own = [results for results in entries if results.layout.profile == board["profile"]]
     pictures, spilled = _pictures(own, room)
     names = dict.fromkeys(one["dataset"] for one in (*board["rows"], *board["missing"]))
@@ -133,6 +138,9 @@ def _render(
         has_means=has_means(board["rows"]),
         datasets=[_dataset(board, entries, name) for name in names],
         samples=samples,
+        neighbours=neighbours,
+        flag=FLAG,
+        odd_inputs=ODD_INPUTS,
         real=real,
         pictures=pictures,
         curves=curves,
@@ -224,6 +232,8 @@ def _dataset(
         "conditional": any(row["conditional"] for row in single),
         "variants": variants(rows, {one.entry.name: one.entry for one in entries}),
         "inside": inside(rows),
+        "memorisation": memorisation(rows),
+        "odd_inputs": likelihood_of_odd_inputs(rows),
     }
 
 

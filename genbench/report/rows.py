@@ -22,7 +22,7 @@ from genbench.report.columns import COLUMNS
 from genbench.report.comparisons import comparisons
 from genbench.report.external import external_row, trained_here
 from genbench.report.text import processor
-from genbench.results.entry import EntryResults, Part
+from genbench.results.entry import EntryResults
 from genbench.results.reader import Sampling, Training
 from genbench.results.schema import SCHEMA_VERSION, validate
 from genbench.scoring.records import LEFT_OUT, Metric, Record, score_hash
@@ -155,7 +155,8 @@ def _row(results: EntryResults) -> Row:
     training, sampling = results.training.result, results.sampling.result
     assert model is not None
     assert training is not None
-    records = [part.result for part in (results.likelihood, results.quality) if part.result]
+    scored = (results.likelihood.result, results.quality.result, _probed(results))
+    records = [record for record in scored if record is not None]
     metrics = {name: metric for record in records for name, metric in record.metrics.items()}
     withheld = {name: reason for record in records for name, reason in record.withheld.items()}
     cost = {key: training.cost[key] for key in _COST if key in training.cost}
@@ -186,7 +187,7 @@ def _row(results: EntryResults) -> Row:
         "withheld": withheld,
         "score_hash": score_hash(metrics, training.weights),
         "cost": cost,
-        "processor": _processor(training, sampling, results.likelihood, results.quality),
+        "processor": _processor(results, training, sampling),
         "provenance": provenance,
     }
 
@@ -197,12 +198,11 @@ def _without_groups(metric: Metric) -> dict[str, Any]:
     return {**asdict(metric), "detail": told}
 
 
-def _processor(
-    training: Training,
-    sampling: Sampling | None,
-    likelihood: Part[Record],
-    quality: Part[Record],
-) -> str:
+def _probed(results: EntryResults) -> Record | None:
+    return None if results.probe.result is None else results.probe.result.record
+
+
+def _processor(results: EntryResults, training: Training, sampling: Sampling | None) -> str:
     """The kinds of processors behind a row, in words: that of training, then those of the other
     stages that differ from it.
     """
@@ -210,16 +210,17 @@ def _processor(
     trained = processor(own["kind"]) if "kind" in own else str(own["hardware"])
     later = {
         "sampled on": sampling.info.get("kind") if sampling else None,
-        "likelihood scored on": _scored_on(likelihood),
-        "samples scored on": _scored_on(quality),
+        "likelihood scored on": _scored_on(results.likelihood.result),
+        "samples scored on": _scored_on(results.quality.result),
+        "probed on": _scored_on(_probed(results)),
     }
     others = {what: processor(kind) for what, kind in later.items() if kind}
     told = [f"{what} {kind}" for what, kind in others.items() if kind != trained]
     return "; ".join([trained, *told])
 
 
-def _scored_on(part: Part[Record]) -> Mapping[str, Any] | None:
-    return None if part.result is None else part.result.made_from.get("kind")
+def _scored_on(record: Record | None) -> Mapping[str, Any] | None:
+    return None if record is None else record.made_from.get("kind")
 
 
 def _aggregates(rows: Sequence[Row], entries: Mapping[str, Entry]) -> list[Row]:

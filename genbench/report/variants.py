@@ -16,7 +16,7 @@ from genbench.report.text import count, duration
 from genbench.report.view import Cell, Table, cost_cell, time_cell
 from genbench.report.view import cell as leaderboard_cell
 
-__all__ = ["Variant", "Variants", "inside", "variants"]
+__all__ = ["Variant", "Variants", "inside", "numbers", "variants"]
 
 Row = Mapping[str, Any]
 
@@ -59,13 +59,17 @@ def variants(rows: Sequence[Row], entries: Mapping[str, Entry]) -> list[Variants
 
 def inside(rows: Sequence[Row]) -> Variants | None:
     """The diagnostics of the rows that have some, as a table; None where none has."""
-    shown = tuple(diagnostics(rows))
+    return numbers(rows, diagnostics(rows))
+
+
+def numbers(rows: Sequence[Row], shown: Sequence[Column]) -> Variants | None:
+    """A table of some columns, of the rows that have any of them; None where none has."""
     known = [row for row in _single(rows) if any(column.key in row["metrics"] for column in shown)]
     found = []
     for row in known:
         cells = tuple(_cell(row, column, known) for column in shown)
         found.append(Variant(row["entry"], (), cells))
-    return Variants("", shown, tuple(found)) if found else None
+    return Variants("", tuple(shown), tuple(found)) if found else None
 
 
 def _cell(row: Row, column: Column, rows: Sequence[Row]) -> Cell:

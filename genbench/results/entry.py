@@ -24,9 +24,11 @@ from genbench.pictures.picture import Picture
 from genbench.registry import model_class
 from genbench.results import staleness
 from genbench.results.reader import (
+    Probe,
     Sampling,
     Training,
     read_pictures,
+    read_probe,
     read_sampling,
     read_scores,
     read_training,
@@ -80,7 +82,8 @@ class EntryResults:
         layout: the profile's places.
         model: class of its model; None where it cannot be imported, and then no part counts.
         model_problem: why it cannot; else empty.
-        training, sampling, pictures, likelihood, quality: the parts, in the order of their stages.
+        training, sampling, pictures, likelihood, quality, probe: the parts, in the order of their
+            stages.
         status: stage → that it runs or why it failed, or the same of one that it waits for.
     """
 
@@ -93,12 +96,20 @@ class EntryResults:
     pictures: Part[tuple[Picture, ...]]
     likelihood: Part[Record]
     quality: Part[Record]
+    probe: Part[Probe]
     status: Mapping[str, str]
 
     @property
     def parts(self) -> dict[str, Part[Any]]:
         """The parts by the names of their stages."""
-        own = (self.training, self.sampling, self.pictures, self.likelihood, self.quality)
+        own = (
+            self.training,
+            self.sampling,
+            self.pictures,
+            self.likelihood,
+            self.quality,
+            self.probe,
+        )
         return dict(zip(ENTRY_STAGES, own, strict=True))
 
     @property
@@ -206,6 +217,13 @@ def read_entry(params: Params, entry: Entry) -> EntryResults:
             "score_samples",
             lambda: read_scores(run_dir.quality, entry.name),
             lambda found: staleness.outdated_quality(params, entry, found),
+        ),
+        probe=part(
+            "probe",
+            lambda: read_probe(run_dir, entry.name, spec_of(entry.dataset)),
+            lambda found: staleness.outdated_probe(
+                params, entry, found, control=model is not None and model.control
+            ),
         ),
         status=dict(_failures(layout, entry)),
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,12 @@ from genbench.scoring.records import Record, read_record
 from genbench.weights_file import hash_of, read_weights
 
 __all__ = [
+    "Probe",
     "Sampling",
     "Training",
     "read_history",
     "read_pictures",
+    "read_probe",
     "read_sampling",
     "read_scores",
     "read_training",
@@ -75,6 +77,21 @@ class Sampling:
     info: dict[str, Any]
     images: np.ndarray
     labels: np.ndarray | None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Outputs of ``probe``.
+
+    Attributes:
+        record: what it found.
+        neighbours: of some samples ``sample`` int64 (n,), their places among all; ``distance``
+            float64 (n, 2), to the two nearest training images; ``images`` uint8 (n, H, W), the
+            nearest. Empty where memorisation was not asked for.
+    """
+
+    record: Record
+    neighbours: dict[str, np.ndarray]
 
 
 def read_training(run_dir: RunDir) -> Training:
@@ -165,6 +182,30 @@ def read_scores(path: Path, name: str) -> Record:
             f"{path} is the record of {record.entry!r}; delete it and score {name!r} again"
         )
     return record
+
+
+def read_probe(run_dir: RunDir, name: str, spec: DataSpec) -> Probe:
+    """The outputs of ``probe`` of the entry ``name`` on a data set of this form."""
+    record = read_scores(run_dir.probe, name)
+    path = _need(run_dir.neighbours)
+    arrays = read_npz(path)
+    if arrays:
+        _check_neighbours(arrays, spec, path)
+    return Probe(record, arrays)
+
+
+def _check_neighbours(arrays: Mapping[str, np.ndarray], spec: DataSpec, path: Path) -> None:
+    images, n = arrays.get("images"), len(arrays.get("sample", ()))
+    right = images is not None and _are_images(images, spec) and int(images.max()) < spec.levels
+    shapes = {"sample": ("iu", (n,)), "distance": ("f", (n, 2))}
+    for name, (kinds, shape) in shapes.items():
+        array = arrays.get(name)
+        right = right and array is not None and array.dtype.kind in kinds and array.shape == shape
+    if not right or images is None or len(images) != n or int(arrays["sample"].min()) < 0:
+        raise UserError(
+            f"{path}: must hold sample, distance and images, one for each of some samples; delete "
+            "it and run the stage probe again"
+        )
 
 
 def read_pictures(run_dir: RunDir) -> tuple[Picture, ...]:

@@ -30,6 +30,8 @@ _PARTS = (
     "history",
     "likelihood",
     "quality",
+    "probe",
+    "neighbours",
     "cost",
     "pictures",
 )
@@ -47,7 +49,7 @@ _SOURCES = ("weights", "samples")
 """Parts by whose hashes others say what they were made from."""
 
 _OTHERS = "other files"
-_PLURAL = ("weights", "samples", "nats", "pictures", "arrays", _OTHERS)
+_PLURAL = ("weights", "samples", "nats", "neighbours", "pictures", "arrays", _OTHERS)
 _OF_DATASETS = ("data", "features")
 _SHOWN = 3
 

@@ -12,16 +12,18 @@ from typing import Any
 from genbench.base import Conditioning, GenerativeModel
 from genbench.config.layout import Layout
 from genbench.config.params import Entry, Params
+from genbench.config.profile import asks_for_memorisation
 from genbench.config.stages import STAGES
 from genbench.data.datasets import sizes_of
 from genbench.errors import UserError
 from genbench.files import sha256
-from genbench.results.reader import Sampling, Training
+from genbench.results.reader import Probe, Sampling, Training
 from genbench.scoring.records import Record
 
 __all__ = [
     "is_conditional",
     "outdated_likelihood",
+    "outdated_probe",
     "outdated_quality",
     "outdated_sampling",
     "outdated_training",
@@ -111,6 +113,18 @@ def outdated_quality(params: Params, entry: Entry, record: Record) -> str | None
             return difference
     samples = Layout.of(params).run_dir(entry.name).samples
     return _other_file(record.made_from, "samples", samples)
+
+
+def outdated_probe(params: Params, entry: Entry, probe: Probe, *, control: bool) -> str | None:
+    """That the profile asks for memorisation and a probe has not looked for it, or in what it
+    differs from what the entry's present weights and samples would give; or None.
+    """
+    made_from, run_dir = probe.record.made_from, Layout.of(params).run_dir(entry.name)
+    if asks_for_memorisation(params, control=control) and not made_from.get("memorisation", False):
+        return "memorisation was not looked for, and protocol.memorisation asks for it now"
+    return _other_file(made_from, "weights", run_dir.weights) or _other_file(
+        made_from, "samples", run_dir.samples
+    )
 
 
 def _as_json(value: Any) -> Any:

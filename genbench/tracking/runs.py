@@ -29,7 +29,7 @@ from genbench.scoring.records import Record, score_hash
 
 __all__ = ["RECORDS", "SHOWN", "Point", "TrackedRun", "legal", "tracked_run", "tracked_runs"]
 
-RECORDS = ("history", "cost", "provenance", "sampling", "likelihood", "quality")
+RECORDS = ("history", "cost", "provenance", "sampling", "likelihood", "quality", "probe")
 """What of an entry is kept beside its run, as :class:`genbench.config.layout.RunDir` names it."""
 
 SHOWN = 100
@@ -103,15 +103,22 @@ def tracked_run(results: EntryResults) -> TrackedRun:
     entry, run_dir = results.entry, results.layout.run_dir(results.entry.name)
     model, training, sampling = results.model, results.training.result, results.sampling.result
     likelihood, quality = results.likelihood.result, results.quality.result
+    probe = results.probe.result
     assert model is not None
     assert training is not None
     assert sampling is not None
     assert likelihood is not None
     assert quality is not None
+    assert probe is not None
     # The weights' date, not the clock's: logging the same files again gives the same points.
     end = round(1000 * run_dir.weights.stat().st_mtime)
     start = end - round(1000 * training.cost["train_seconds"])
-    records = [likelihood, quality]
+    scored = {
+        "likelihood.json": likelihood,
+        "quality.json": quality,
+        "probe.json": probe.record,
+    }
+    records = list(scored.values())
     of_sampling = ("sample_ms_per_image", "sample_cpu_ms_per_image")
     cost = {**training.cost, **{k: sampling.info[k] for k in of_sampling if k in sampling.info}}
     points = [*_curves(training.history, start), *_scores(records, cost, end)]
@@ -124,7 +131,7 @@ def tracked_run(results: EntryResults) -> TrackedRun:
         run_dir=run_dir,
         samples=sampling.images[:SHOWN].copy(),
         pictures=results.pictures.result or (),
-        key=_key(profile, entry, run_dir, {"likelihood.json": likelihood, "quality.json": quality}),
+        key=_key(profile, entry, run_dir, scored),
         start=start,
         end=end,
         params=dict(_flat("", {"profile": profile, "entry": entry.name, **_values(entry)})),

@@ -125,9 +125,11 @@ def sample(
 @command(
     app,
     "genbench score made",
+    "genbench score made --memorisation",
     "genbench score made --inception --inception-weights weights.pth",
     "dvc commit -f score_samples@made    (keeps the Inception scores through the next "
     "`genbench run`)",
+    "dvc commit -f probe@made            (keeps what was found of memorisation through it)",
     resumes=STAGES["score_likelihood"].resumes,
 )
 def score(
@@ -141,6 +143,13 @@ def score(
     inception_weights: Annotated[
         Path | None, typer.Option("--inception-weights", help="Local file of these weights.")
     ] = None,
+    memorisation: Annotated[
+        bool,
+        typer.Option(
+            "--memorisation",
+            help="Also look for copies of training images and for a likelihood that knows them.",
+        ),
+    ] = False,
     profile: Profile = "quick",
     device: Device = None,
     threads: Threads = None,
@@ -148,9 +157,15 @@ def score(
     """Score the likelihood and the samples of one entry."""
     if inception_weights is not None and not inception:
         raise typer.BadParameter("goes with --inception", param_hint="--inception-weights")
-    from genbench.pipeline.stage_runner import score as run_both
+    from genbench.pipeline.stage_runner import score as run_all
 
-    run_both(profile, entry, inception=inception, inception_weights=inception_weights)
+    run_all(
+        profile,
+        entry,
+        inception=inception,
+        inception_weights=inception_weights,
+        memorisation=memorisation,
+    )
 
 
 # ------------------------------------------------------------------ stages that users need not call
@@ -184,6 +199,14 @@ def score_samples(
 ) -> None:
     """Score the samples against the test images."""
     _run_stage(profile, "score_samples", entry)
+
+
+@command(app, hidden=True)
+def probe(
+    entry: EntryName, profile: Profile = "quick", device: Device = None, threads: Threads = None
+) -> None:
+    """Look at what the scores do not ask: memorisation, and odd inputs."""
+    _run_stage(profile, "probe", entry)
 
 
 renamed(app, "code", "fingerprints")
