@@ -154,6 +154,8 @@ def test_markdown_of_nothing(bench: Bench) -> None:
         (1234.5, 12.0, "1234 ± 12"),
         (0.5, 0.0, "0.5000"),
         (0.0, None, "0"),
+        (0.0482512, 4e-7, "0.04825"),
+        (0.0482512, 6e-7, "0.048251 ± 0.000001"),
     ],
 )
 def test_errors_have_two_digits(value: float, error: float | None, text: str) -> None:

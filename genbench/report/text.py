@@ -77,12 +77,13 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def plus_minus(value: float, error: float | None) -> str:
-    """A value with its error, both to the error's second significant digit.
+    """A value with its error, both to the error's second significant digit. An error that six
+    decimals do not show is none: rounding, of images that are all alike.
 
     >>> plus_minus(1.34123, 0.0046), plus_minus(97.3, None), plus_minus(1450.23, 5.04)
     ('1.3412 ± 0.0046', '97.30', '1450.2 ± 5.0')
     """
-    if not error:
+    if not error or error < 0.5e-6:
         return number(value)
     decimals = min(6, max(0, 1 - math.floor(math.log10(error))))
     return f"{value:.{decimals}f} ± {error:.{decimals}f}"
