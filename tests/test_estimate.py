@@ -250,7 +250,7 @@ def test_where_a_cluster_decides_all_computing_is_told(
     reference(few, float32=costs_of(600.0, *(f"{stage}@{key}" for stage, key in whole(few))))
     text = forecast(few, at_once=0).text
     assert (
-        "to run, about 140 min of computing in all with 1 thread on nodes like this one, " in text
+        "to run, about 160 min of computing in all with 1 thread on nodes like this one, " in text
     )
     assert text.endswith("; how many entries run at once is up to the cluster")
 

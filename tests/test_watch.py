@@ -264,12 +264,12 @@ def test_where_a_cluster_decides_the_time_is_that_of_as_many_as_run_now(params: 
     plan = write_plan(params, chains, seconds, where="Slurm", at_once=0)
     state = look(params, plan, alive=True)
     assert state.seconds_left is None
-    assert summary(state) == "0 of 7 stages, about 60 min of computing left"
+    assert summary(state) == "0 of 6 stages, about 60 min of computing left"
     for name in names[:2]:
         begin(params, "train", name)
     state = look(params, plan, alive=True)
     assert state.seconds_left == 1800.0
-    assert summary(state) == "0 of 7 stages, about 30 min left with 2 at once"
+    assert summary(state) == "0 of 6 stages, about 30 min left with 2 at once"
 
 
 def shown(params: Params, state: RunState, height: int) -> str:
