@@ -48,19 +48,31 @@ def independent_pixels(train: Tensor, test: Tensor, levels: int) -> np.ndarray:
     )
 
 
-def rate(k: int, n: int, *, lr: float, warmup: float, final_lr: float) -> float:
+def rate(k: int, n: int, *, lr: float, warmup: float, decay: str, final_lr: float) -> float:
     """Learning rate of step k of n: linear up to the end of the warm-up, then half a cosine down to
-    ``final_lr`` of the peak.
+    ``final_lr`` of the peak; or level, and a line down over the last two fifths.
     """
     rising = min(1.0, (k + 0.5) / (warmup * n + 0.5))
     fallen = max(0.0, k / n - warmup) / (1 - warmup)
-    return lr * rising * (final_lr + (1 - final_lr) * (1 + math.cos(math.pi * fallen)) / 2)
+    left = (1 + math.cos(math.pi * fallen)) / 2
+    if decay == "linear":
+        left = min(1.0, (1 - k / n) / 0.4)
+    return lr * rising * (final_lr + (1 - final_lr) * left)
+
+
+def nearly_orthogonal(matrix: Tensor) -> Tensor:
+    """Five steps of the polynomial of Muon on the singular values of a matrix, in float64."""
+    u, s, v = torch.linalg.svd(matrix.double(), full_matrices=False)
+    s = s / s.square().sum().sqrt()
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return ((u * s) @ v).float()
 
 
 @dataclass
 class _Phase:
-    """A phase: AdamW as its paper has it, the average of its weights, and the best average so
-    far.
+    """A phase: AdamW as its paper has it, or Muon for matrices of more than a row, the average of
+    its weights, and the best average so far.
     """
 
     phase: Phase
@@ -83,6 +95,9 @@ class _Phase:
     def step(self, step: int, gradients: Sequence[Tensor]) -> float:
         """One inner step; returns the norm of the gradients before clipping."""
         o = {
+            "name": "adamw",
+            "momentum": 0.95,
+            "decay": "cosine",
             "betas": (0.9, 0.999),
             "weight_decay": 0.0,
             "warmup": 0.02,
@@ -96,11 +111,18 @@ class _Phase:
             self.end - self.first,
             lr=o["lr"],
             warmup=o["warmup"],
+            decay=o["decay"],
             final_lr=o["final_lr"],
         )
         self.count += 1
         for p, g, (m, v) in zip(self.params, gradients, self.moments, strict=True):
             g = scale * g
+            if o["name"] == "muon" and p.ndim == 2 and min(p.shape) > 1:
+                m.copy_(o["momentum"] * m + (1 - o["momentum"]) * g)
+                turned = nearly_orthogonal(o["momentum"] * m + (1 - o["momentum"]) * g)
+                large = 0.2 * math.sqrt(max(p.shape))
+                p.copy_(p - lr * o["weight_decay"] * p - lr * large * turned)
+                continue
             m.copy_(o["betas"][0] * m + (1 - o["betas"][0]) * g)
             v.copy_(o["betas"][1] * v + (1 - o["betas"][1]) * g * g)
             first, second = (

@@ -80,6 +80,19 @@ def test_schedule_is_linear_then_cosine() -> None:
     assert rates[-1] == pytest.approx(0.5, rel=1e-3)
 
 
+def test_schedule_may_be_level_and_then_a_line() -> None:
+    options, steps = OptimOptions(lr=2.0, warmup=0.1, decay="linear", final_lr=0.25), 1000
+    rates = [learning_rate(options, step / steps, steps) for step in range(steps)]
+    assert rates[50] == pytest.approx(1.0, rel=0.02)
+    assert rates[150:601] == pytest.approx([2.0] * 451)
+    assert rates[800] == pytest.approx(2 * (0.25 + 0.75 * 0.5))
+    assert rates[-1] == pytest.approx(0.5, rel=1e-2)
+    # Nothing decays before the end of a long warm-up.
+    late = OptimOptions(lr=1.0, warmup=0.8, decay="linear")
+    assert learning_rate(late, 0.8, steps) == pytest.approx(1.0)
+    assert learning_rate(late, 0.9, steps) == pytest.approx(0.5)
+
+
 def test_phases_run_in_their_spans_with_their_own_progress_and_gradients() -> None:
     model = TwoPhases()
     run(model, steps=10, optim=BOTH)
@@ -166,6 +179,9 @@ def test_a_diverging_loss_is_named_with_model_phase_and_step() -> None:
         ({"optim": {"loss": 5}}, "optim.loss: must be a mapping"),
         ({"optim": {"loss": None}}, "optim.loss: must be a mapping"),
         ({"optim": {"loss": PLAIN | {"clip": -1.0}}}, "clip: must be positive"),
+        ({"optim": {"loss": PLAIN | {"name": "muom"}}}, "'muom' is not known; did you mean 'muon'"),
+        ({"optim": {"loss": PLAIN | {"decay": "sine"}}}, "decay: 'sine' is not known"),
+        ({"optim": {"loss": PLAIN | {"momentum": 1.0}}}, "momentum: must be in"),
         ({"ema": 1.0}, "ema"),
         ({"validations": 0}, "validations"),
         ({"steps": 0}, "steps: must be at least 1"),

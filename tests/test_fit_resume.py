@@ -64,13 +64,14 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     ]
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"])
 @pytest.mark.parametrize("stop", [2, 9, 10, 11, 17])
 def test_labels_dropout_batch_norm_and_carried_state_resume_to_the_same_bits(
-    tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, stop: int, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GENBENCH_CHECKPOINT_SECONDS", "0")
     options = {
-        "optim": FIRST_SECOND,
+        "optim": {phase: {**given, "name": name} for phase, given in FIRST_SECOND.items()},
         "arithmetic": {"cpu": {"precision": "bfloat16", "channels_last": True}},
         "data": labelled(),
     }

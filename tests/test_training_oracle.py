@@ -152,18 +152,17 @@ def without_times(history: Sequence[dict[str, float]]) -> list[dict[str, float]]
     ]
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"])
 @pytest.mark.parametrize(("steps", "ema"), [(37, 0.3), (250, 0.3), (37, 0.99)])
 @pytest.mark.parametrize("kind", [Regression, Chain])
 def test_weights_and_history_are_those_of_the_loop_by_hand(
-    kind: type[Regression], steps: int, ema: float
+    kind: type[Regression], steps: int, ema: float, name: str
 ) -> None:
     """37 steps take a row each, 250 a row for two: means over what lies between. The average of
     0.99 is still warming up at the end of each phase.
     """
-    (model, history), (expected, rows) = (
-        trained(kind, steps=steps, ema=ema),
-        by_hands(kind, steps=steps, ema=ema),
-    )
+    changes = {"steps": steps, "ema": ema, "optim": optim(made(kind), name=name)}
+    (model, history), (expected, rows) = trained(kind, **changes), by_hands(kind, **changes)
     assert [row["step"] for row in history] == [row["step"] for row in rows]
     for row, other in zip(without_times(history), rows, strict=True):
         assert row == pytest.approx(other, rel=1e-3, abs=1e-5)
@@ -179,6 +178,9 @@ OTHERWISE: dict[str, Callable[[Regression], dict[str, Any]]] = {
     "warmup": lambda model: {"optim": optim(model, warmup=0.02)},
     "final_lr": lambda model: {"optim": optim(model, final_lr=0.0)},
     "clip": lambda model: {"optim": optim(model, clip=None)},
+    "decay": lambda model: {"optim": optim(model, decay="linear")},
+    "muon": lambda model: {"optim": optim(model, name="muon")},
+    "momentum": lambda model: {"optim": optim(model, name="muon", momentum=0.5)},
     "ema": lambda model: {"ema": 0.6},
     "batch_size": lambda model: {"batch_size": 8},
     "steps": lambda model: {"steps": 38},

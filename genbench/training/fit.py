@@ -24,6 +24,7 @@ from genbench.training.batches import Batches
 from genbench.training.checkpoints import Workspace
 from genbench.training.history import Fitted
 from genbench.training.loop_state import TrainingState
+from genbench.training.muon import hidden_matrices
 from genbench.training.options import TrainOptions
 from genbench.training.ownership import buffers_of, modules_of
 from genbench.training.phase_state import PhaseState, set_train_mode
@@ -102,13 +103,14 @@ class _Loop:
 
     def _phases(self) -> list[PhaseState]:
         model, options = self.model, self.options
-        phases = model.phases()
+        phases, hidden = model.phases(), hidden_matrices(model)
         return [
             PhaseState(
                 phase,
                 options.optim[phase.name],
                 modules_of(model, phases, phase),
                 buffers_of(model, phases, phase),
+                hidden=hidden,
                 steps=options.steps,
                 ema=options.ema,
             )
@@ -222,7 +224,7 @@ class _Loop:
         for state in self.state.phases:
             if state.finished or step <= state.first:
                 continue
-            row[f"{state.phase.name}/lr"] = state.optimizer.param_groups[0]["lr"]
+            row[f"{state.phase.name}/lr"] = state.rate
             ends = step >= state.end
             if self.keeps_best and (ends or step % self.validate_every == 0):
                 row[f"{state.phase.name}/valid_loss"] = self._validate(state)

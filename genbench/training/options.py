@@ -12,33 +12,50 @@ from genbench.base import GenerativeModel
 from genbench.errors import UserError, bind_options, near
 from genbench.training.arithmetic import Arithmetic
 
-__all__ = ["OptimOptions", "TrainOptions"]
+__all__ = ["DECAYS", "OPTIMIZERS", "OptimOptions", "TrainOptions"]
+
+OPTIMIZERS = ("adamw", "muon")
+DECAYS = ("cosine", "linear")
 
 
 @dataclass(frozen=True, slots=True)
 class OptimOptions:
-    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019) with linear
-    warm-up and cosine decay (:mod:`genbench.training.schedule`).
+    """AdamW (Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019) of all parameters,
+    or Muon (:mod:`genbench.training.muon`) of the hidden matrices and AdamW of the others, with a
+    schedule of the rate (:mod:`genbench.training.schedule`).
 
     Attributes:
         lr: peak learning rate.
+        name: ``adamw``, or ``muon`` for the hidden matrices.
         betas: decay rates of the moments.
+        momentum: decay rate of Muon's momentum.
         weight_decay: decoupled weight decay.
         warmup: share of the phase's steps with a rising rate.
+        decay: ``cosine`` from the end of the warm-up on, or ``linear`` in the last 40 % of the
+            phase's steps, after a constant rate.
         final_lr: rate at the end as a share of ``lr``.
         clip: largest norm of the gradient over the phase's parameters; None leaves it alone.
     """
 
     lr: float
+    name: str = "adamw"
     betas: Sequence[float] = (0.9, 0.999)
+    momentum: float = 0.95
     weight_decay: float = 0.0
     warmup: float = 0.02
+    decay: str = "cosine"
     final_lr: float = 0.0
     clip: float | None = 1.0
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
             raise UserError(f"lr: must be positive, got {self.lr}")
+        for name, known in (("name", OPTIMIZERS), ("decay", DECAYS)):
+            value = getattr(self, name)
+            if value not in known:
+                raise UserError(f"{name}: {value!r} is not known{near(str(value), known)}")
+        if not 0 <= self.momentum < 1:
+            raise UserError(f"momentum: must be in [0, 1), got {self.momentum}")
         if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
             raise UserError(f"betas: must be two numbers in [0, 1), got {self.betas}")
         if self.clip is not None and not self.clip > 0:

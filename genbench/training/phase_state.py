@@ -5,13 +5,14 @@ far.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from genbench.base import GenerativeModel, Phase
+from genbench.training.muon import Muon
 from genbench.training.options import OptimOptions
 from genbench.training.schedule import learning_rate
 
@@ -26,6 +27,7 @@ class PhaseState:
         options: how.
         modules: the parts of the model that belong to this phase alone.
         buffers: the buffers that belong to it, kept with its best weights.
+        hidden: parameters that Muon may take, of this phase and others.
         steps: outer steps of the whole run; the phase is active from ``first`` up to before
             ``end``.
         ema: decay of the average of the weights; a warm-up lets it follow early progress.
@@ -38,6 +40,7 @@ class PhaseState:
         modules: Sequence[nn.Module],
         buffers: Mapping[str, Tensor],
         *,
+        hidden: Collection[nn.Parameter] = (),
         steps: int,
         ema: float,
     ) -> None:
@@ -46,18 +49,16 @@ class PhaseState:
         self.decay = ema
         self.first, self.end = (round(share * steps) for share in phase.span)
         self.params: list[Tensor] = list(phase.params)
-        beta1, beta2 = options.betas
-        self.optimizer = torch.optim.AdamW(
-            self.params,
-            lr=options.lr,
-            betas=(beta1, beta2),
-            weight_decay=options.weight_decay,
-            fused=True,
-        )
+        self.optimizers = _optimizers(phase.params, options, hidden)
         self.ema = [p.detach().clone() for p in self.params]
         self.best_loss = math.inf
         self.best: tuple[list[Tensor], dict[str, Tensor]] | None = None
         self.finished = False
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self.optimizers[0].param_groups[0]["lr"])
 
     def active(self, step: int) -> bool:
         """Whether the phase takes part in an outer step."""
@@ -71,14 +72,16 @@ class PhaseState:
         """One optimiser step from the gradients in place; returns their norm before clipping."""
         steps = max(1, self.end - self.first)
         rate = learning_rate(self.options, self.progress(step), steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         grads = [p.grad for p in self.params if p.grad is not None]
         norm = nn.utils.get_total_norm(grads, foreach=True)
         if self.options.clip is not None:
             nn.utils.clip_grads_with_norm_(self.params, self.options.clip, norm, foreach=True)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         count = step - self.first + 1
         decay = min(self.decay, (1 + count) / (10 + count))
         with torch.no_grad():
@@ -113,9 +116,9 @@ class PhaseState:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs."""
-        optimizer = self.optimizer.state_dict() if not self.finished else None
+        optimizers = None if self.finished else [o.state_dict() for o in self.optimizers]
         return {
-            "optimizer": optimizer,
+            "optimizers": optimizers,
             "ema": self.ema,
             "best_loss": self.best_loss,
             "best": self.best,
@@ -124,11 +127,41 @@ class PhaseState:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a :meth:`state_dict`."""
-        if state["optimizer"] is not None:
-            self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"] or (), strict=False):
+            optimizer.load_state_dict(saved)
         self.ema = state["ema"]
         self.best_loss, self.best = state["best_loss"], state["best"]
         self.finished = state["finished"]
+
+
+def _optimizers(
+    params: Sequence[nn.Parameter], options: OptimOptions, hidden: Collection[nn.Parameter]
+) -> list[torch.optim.Optimizer]:
+    """Those that together take all parameters."""
+    matrices = [p for p in params if options.name == "muon" and p in hidden]
+    others = [p for p in params if options.name != "muon" or p not in hidden]
+    made: list[torch.optim.Optimizer] = []
+    if matrices:
+        made.append(
+            Muon(
+                matrices,
+                options.lr,
+                momentum=options.momentum,
+                weight_decay=options.weight_decay,
+            )
+        )
+    if others:
+        beta1, beta2 = options.betas
+        made.append(
+            torch.optim.AdamW(
+                others,
+                lr=options.lr,
+                betas=(beta1, beta2),
+                weight_decay=options.weight_decay,
+                fused=True,
+            )
+        )
+    return made
 
 
 def set_train_mode(model: GenerativeModel, states: Iterable[PhaseState]) -> None:
