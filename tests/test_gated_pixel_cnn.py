@@ -4,6 +4,8 @@ masks.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -17,9 +19,10 @@ from genbench.nn.gate import gate
 SPEC = DataSpec(12, 14, 2)
 
 
-def model_of(**options: int) -> GatedPixelCNN:
+def model_of(spec: DataSpec = SPEC, **options: Any) -> GatedPixelCNN:
     torch.manual_seed(0)
-    model = GatedPixelCNN(SPEC, **{"channels": 6, "layers": 2, "hidden": 8} | options).double()
+    arch = {"channels": 6, "layers": 2, "hidden": 8} | options
+    model = GatedPixelCNN(spec, **arch).double()
     with torch.no_grad():
         for p in model.parameters():
             p.normal_(std=0.4)
@@ -36,14 +39,17 @@ def images(n: int = 2) -> Tensor:
     )
 
 
-@pytest.mark.parametrize(("layers", "kernel"), [(1, 3), (2, 3), (1, 5)])
+@pytest.mark.parametrize(
+    ("layers", "kernel", "dilations", "reach"),
+    [(1, 3, [1], 4), (2, 3, [1], 5), (1, 5, [1], 5), (2, 3, [3, 4], 10), (3, 3, [2, 1], 8)],
+)
 def test_every_earlier_pixel_of_the_window_and_no_other_reaches_a_pixel(
-    layers: int, kernel: int, monkeypatch: pytest.MonkeyPatch
+    layers: int, kernel: int, dilations: list[int], reach: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Wide, so that no pixel finds all ReLUs shut.
-    model = model_of(layers=layers, kernel=kernel, channels=16, hidden=64)
+    model = model_of(layers=layers, kernel=kernel, dilations=dilations, channels=16, hidden=64)
     rows, columns = model.window()
-    assert rows == columns == 3 + layers * (kernel // 2)
+    assert rows == columns == reach
     pixels = torch.randn(1, 1, SPEC.height, SPEC.width, dtype=torch.float64, requires_grad=True)
     monkeypatch.setattr(model, "_input", lambda x: pixels)
     out = model.logits(images(1))[0, :, 0]
@@ -103,10 +109,49 @@ def test_a_kernel_wider_than_the_image() -> None:
     assert model.logits(torch.zeros(1, 1, 2, 2, dtype=torch.uint8)).shape == (1, 4, 1)
 
 
+def test_taps_that_would_skip_pixels_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^dilations: 8 in layer 1 .* see 4 to the left"):
+        model_of(layers=2, dilations=[1, 8])
+    assert model_of(layers=2, dilations=[3, 6]).window() == (12, 12)
+
+
+def test_label_maps_have_a_value_of_their_own_at_each_place() -> None:
+    spec = DataSpec(5, 4, 2, 3)
+    plain = model_of(spec, conditional=True, positions=True)
+    mapped = model_of(spec, conditional=True, positions=True, label_maps=True)
+    maps = mapped.state_dict()["label_maps.table.weight"].view(3, 2, 6, 5, 4)
+    x, y = images(2)[:, :, :5, :4], torch.tensor([2, 0])
+    for row, label in enumerate(y):
+        both = {k: v for k, v in mapped.state_dict().items() if not k.startswith("label_maps")}
+        both["positions"] = both["positions"] + maps[label]
+        plain.load_state_dict(both)
+        one = slice(row, row + 1)
+        torch.testing.assert_close(mapped.logits(x[one], y[one]), plain.logits(x[one], y[one]))
+        torch.testing.assert_close(mapped.logits(x, y)[one], plain.logits(x[one], y[one]))
+
+
+@pytest.mark.parametrize("options", [{"label_maps": True}, {"dilations": [2, 3], "layers": 3}])
+def test_options_reach_the_cached_steps(options: dict[str, Any]) -> None:
+    spec = DataSpec(12, 9, 2, 3)
+    model = model_of(spec, conditional=True, **options)
+    x, y = images(2)[..., :9], torch.tensor([2, 0])
+    whole, cache = model.logits(x, y), model.init_cache(2, y)
+    for i in range(spec.dims):
+        out, cache = model.step(x, i, cache)
+        torch.testing.assert_close(out, whole[:, i])
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
-    [({"kernel": 4}, "kernel"), ({"kernel": 1}, "kernel"), ({"layers": 0}, "layers")],
+    [
+        ({"kernel": 4}, "kernel"),
+        ({"kernel": 1}, "kernel"),
+        ({"layers": 0}, "layers"),
+        ({"dilations": []}, "dilations"),
+        ({"dilations": [1, 0]}, r"dilations\[1\]"),
+        ({"label_maps": True}, "label_maps"),
+    ],
 )
-def test_sizes_that_make_no_sense(options: dict[str, int], name: str) -> None:
+def test_sizes_that_make_no_sense(options: dict[str, Any], name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}: "):
         GatedPixelCNN(SPEC, **options)

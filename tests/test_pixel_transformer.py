@@ -4,11 +4,12 @@ fit.
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from genbench.base import DataSpec
 from genbench.models.pixel_transformer import PixelTransformer
@@ -16,19 +17,25 @@ from genbench.nn import attention
 from genbench.nn.transformer import Transformer, TransformerCache
 
 
-def transformer(*, multi_query: bool) -> Transformer:
+def transformer(*, multi_query: bool, **options: Any) -> Transformer:
     torch.manual_seed(0)
-    return Transformer(12, layers=2, heads=3, multi_query=multi_query).double()
+    return Transformer(12, layers=2, heads=3, multi_query=multi_query, **options).double()
 
 
-def test_it_is_torchs_encoder_layer_under_a_causal_mask() -> None:
-    model = transformer(multi_query=False)
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("gelu", nn.functional.gelu), ("relu_squared", lambda h: h.clamp_min(0) ** 2)],
+)
+def test_it_is_torchs_encoder_layer_under_a_causal_mask(
+    name: str, activation: Callable[[Tensor], Tensor]
+) -> None:
+    model = transformer(multi_query=False, activation=name)
     h = torch.randn(2, 7, 12, dtype=torch.float64)
     expected = h
     mask = nn.Transformer.generate_square_subsequent_mask(7).double()
     for block in model.all_blocks():
         layer = nn.TransformerEncoderLayer(
-            12, 3, 48, 0.0, nn.functional.gelu, norm_first=True, batch_first=True
+            12, 3, 48, 0.0, activation, norm_first=True, batch_first=True
         ).double()
         with torch.no_grad():
             attention = layer.self_attn
@@ -56,13 +63,56 @@ def test_shared_keys_are_the_same_keys_for_every_head() -> None:
     torch.testing.assert_close(shared(h), own(h))
 
 
+@pytest.mark.parametrize("qk_norm", [True, False])
 @pytest.mark.parametrize("multi_query", [True, False])
-def test_one_token_at_a_time_is_the_whole_sequence(multi_query: bool) -> None:
-    model = transformer(multi_query=multi_query)
+def test_one_token_at_a_time_is_the_whole_sequence(multi_query: bool, qk_norm: bool) -> None:
+    model = transformer(multi_query=multi_query, qk_norm=qk_norm)
     h = torch.randn(2, 7, 12, dtype=torch.float64)
     cache = TransformerCache(model, 2, 7)
     steps = torch.stack([cache.step(h[:, i], i) for i in range(7)], 1)
     torch.testing.assert_close(steps, model(h), rtol=1e-12, atol=1e-12)
+
+
+def test_normalised_queries_and_keys_are_those_of_unit_mean_square() -> None:
+    model = transformer(multi_query=True, qk_norm=True)
+    block = model.all_blocks()[0]
+    with torch.no_grad():
+        cast("nn.Parameter", block.norm_query.weight).normal_()
+    h = 5 * torch.randn(2, 7, 12, dtype=torch.float64)
+    raw = block.project(block.norm_attend(h))
+    q = raw[..., :12].unflatten(-1, (3, 4))
+    k = raw[..., 12:16]
+    found_q, found_k, found_v = block.split(h)
+    # to the epsilon that keeps a vector of zeros finite
+    expected = q / q.square().mean(-1, keepdim=True).sqrt() * block.norm_query.weight
+    torch.testing.assert_close(found_q, expected, rtol=1e-5, atol=1e-5)
+    expected = k / k.square().mean(-1, keepdim=True).sqrt()
+    torch.testing.assert_close(found_k[..., 0, :], expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(found_v[..., 0, :], raw[..., 16:])
+
+
+def test_a_label_map_adds_a_vector_to_each_step() -> None:
+    torch.manual_seed(0)
+    spec = DataSpec(3, 4, 2, 3)
+    model = PixelTransformer(spec, width=8, layers=1, conditional=True, label_maps=True).double()
+    maps = torch.randn(3, 12, 8, dtype=torch.float64)
+    x, y = torch.randint(0, 2, (2, 1, 3, 4), dtype=torch.uint8), torch.tensor([2, 0])
+    before = model.sequence(x, y)
+    with torch.no_grad():
+        assert model.sequence.label_maps is not None
+        model.sequence.label_maps.table.weight.copy_(maps.flatten(1))
+    torch.testing.assert_close(model.sequence(x, y), before + maps[y])
+    whole, cache = model.logits(x, y), model.init_cache(2, y)
+    for i in range(spec.dims):
+        out, cache = model.step(x, i, cache)
+        torch.testing.assert_close(out, whole[:, i])
+
+
+def test_options_that_are_not_known() -> None:
+    with pytest.raises(ValueError, match=r"^activation: unknown 'relu'; did you mean"):
+        PixelTransformer(DataSpec(4, 4, 2), activation="relu")
+    with pytest.raises(ValueError, match=r"^label_maps: only with conditional: true"):
+        PixelTransformer(DataSpec(4, 4, 2), label_maps=True)
 
 
 def test_heads_that_do_not_divide_the_width() -> None:

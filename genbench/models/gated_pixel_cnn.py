@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genbench.base import Conditioning, DataSpec
-from genbench.errors import check_positive
+from genbench.errors import UserError, check_positive
 from genbench.families.autoregressive import Autoregressive
 from genbench.nn.conv import pointwise
 from genbench.nn.gate import gate, init_before_gate
 from genbench.nn.heads import init_output, make_head
 from genbench.nn.kernel import check_kernel
-from genbench.nn.labels import label_shifts
+from genbench.nn.labels import LabelMaps, label_shifts
 
 __all__ = ["GatedPixelCNN"]
 
@@ -56,14 +56,19 @@ class GatedPixelCNN(Autoregressive):
             and figure 2.
 
     Differs: the first layer has no gate; a logistic mixture may take the place of the 256-way
-    softmax; learned positions are an option.
+    softmax; learned positions, dilated kernels and label maps are options. The paper's own maps of
+    labels, s = m(y), come from a transposed convolution; these are free.
 
     Arguments:
         spec: the images.
         channels: C, the width of both stacks.
         layers: number of gated layers.
         kernel: size of their convolutions, odd.
+        dilations: distance of the taps of those convolutions, for the first layers and then from
+            the beginning again: a field of sight that covers a digit at the cost of kernels of 3.
+            None may skip pixels that the layers below it do not see either.
         positions: add learned vectors per pixel to the first layer's outputs.
+        label_maps: add such vectors for each label too.
         hidden: channels of the last but one layer.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
@@ -82,6 +87,7 @@ class GatedPixelCNN(Autoregressive):
             DataSpec(2, 2, 4),
             {"channels": 8, "layers": 1, "kernel": 5, "hidden": 16, "head": "categorical"},
         ),
+        (DataSpec(3, 3, 2), {"channels": 8, "layers": 2, "dilations": [2, 1], "hidden": 16}),
         (
             DataSpec(2, 2, 4),
             {"channels": 8, "layers": 1, "hidden": 16, "head": "logistic_mixture", "mixtures": 2},
@@ -95,7 +101,9 @@ class GatedPixelCNN(Autoregressive):
         channels: int = 64,
         layers: int = 7,
         kernel: int = 3,
+        dilations: Sequence[int] = (1,),
         positions: bool = False,
+        label_maps: bool = False,
         hidden: int = 128,
         head: str = "bernoulli",
         mixtures: int = 5,
@@ -106,14 +114,28 @@ class GatedPixelCNN(Autoregressive):
         )
         check_positive(channels=channels, layers=layers, hidden=hidden)
         check_kernel(kernel, smallest=3)
+        check_positive(**{f"dilations[{i}]": dilation for i, dilation in enumerate(dilations)})
+        if not dilations:
+            raise UserError("dilations: must be at least one, got none")
         self.first_vertical = nn.Conv2d(1, channels, (_FIRST, 2 * _FIRST + 1))
         self.first_horizontal = nn.Conv2d(1, channels, (1, _FIRST))
         shape = (2, channels, spec.height, spec.width)
         self.positions = nn.Parameter(torch.zeros(shape)) if positions else None
+        if label_maps and not self.conditional:
+            raise UserError("label_maps: only with conditional: true")
+        self.label_maps = LabelMaps(spec.classes, *shape) if label_maps else None
         classes = spec.classes if self.conditional else 0
         self.layers = nn.ModuleList(
-            _Layer(channels, kernel, classes, last=number == layers - 1) for number in range(layers)
+            _Layer(
+                channels,
+                kernel,
+                dilations[number % len(dilations)],
+                classes,
+                last=number == layers - 1,
+            )
+            for number in range(layers)
         )
+        self._check_sight()
         self.last = nn.Conv2d(channels, hidden, 1)
         self.out = nn.Conv2d(hidden, self.head.channels, 1)
         with torch.no_grad():
@@ -127,6 +149,17 @@ class GatedPixelCNN(Autoregressive):
         """
         reach = _FIRST + sum(layer.reach for layer in self._layers())
         return reach, reach
+
+    def _check_sight(self) -> None:
+        """Raise UserError where taps are so far apart that a pixel between them is never seen."""
+        reach = _FIRST
+        for number, layer in enumerate(self._layers()):
+            if layer.dilation > reach:
+                raise UserError(
+                    f"dilations: {layer.dilation} in layer {number} skips pixels, for the layers "
+                    f"below it see {reach} to the left; at most that"
+                )
+            reach += layer.reach
 
     def _layers(self) -> list[_Layer]:
         return cast("list[_Layer]", list(self.layers))
@@ -144,6 +177,9 @@ class GatedPixelCNN(Autoregressive):
         if self.positions is not None:  # of the features' type, or mixed precision would end here
             v = v + self.positions[0].to(v.dtype)
             h = h + self.positions[1].to(h.dtype)
+        if self.label_maps is not None:
+            maps = self.label_maps(y).to(v.dtype)
+            v, h = v + maps[:, 0], h + maps[:, 1]
         for number, layer in enumerate(self.layers):
             v, h = layer(v if number == 0 else gate(v, 1), h, y)
         out = self.out(self.last(h.relu()).relu())  # (B, K, H, W)
@@ -173,13 +209,16 @@ class _Layer(nn.Module):
     nothing reads it after the last.
     """
 
-    def __init__(self, channels: int, kernel: int, classes: int, *, last: bool) -> None:
+    def __init__(
+        self, channels: int, kernel: int, dilation: int, classes: int, *, last: bool
+    ) -> None:
         super().__init__()
-        self.reach, self.last = kernel // 2, last
-        self.vertical = nn.Conv2d(channels, 2 * channels, (self.reach + 1, kernel))
+        taps = kernel // 2  # to the left of the centre, and above it
+        self.dilation, self.reach, self.last = dilation, taps * dilation, last
+        self.vertical = nn.Conv2d(channels, 2 * channels, (taps + 1, kernel), dilation=dilation)
         # Reads the vertical stack at a pixel and the horizontal one there and on the left: one
         # large product in place of two.
-        self.horizontal = nn.Conv2d((3 + self.reach) * channels, 2 * channels, 1)
+        self.horizontal = nn.Conv2d((3 + taps) * channels, 2 * channels, 1)
         self.outer = nn.Conv2d(channels, channels, 1)
         gates = 1 if last else 2
         self.labels = label_shifts(classes, gates * 2 * channels) if classes else None
@@ -199,7 +238,10 @@ class _Layer(nn.Module):
     def forward(self, v: Tensor, h: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """The next v, before its gate (B, 2C, H, W), and the next h from v and h (B, C, H, W)."""
         above = self.vertical(F.pad(v, (self.reach, self.reach, self.reach, 0)))  # (B, 2C, H, W)
-        left = [F.pad(h, (by, 0, 0, 0))[..., : h.shape[-1]] for by in range(self.reach, 0, -1)]
+        left = [
+            F.pad(h, (by, 0, 0, 0))[..., : h.shape[-1]]
+            for by in range(self.reach, 0, -self.dilation)
+        ]
         both = self.horizontal(torch.cat([above, *left, h], 1))  # (B, 2C, H, W)
         vertical, horizontal = self.shifts(y)
         if vertical is not None:
@@ -224,8 +266,9 @@ class _Cache:
             for layer in model._layers()
         ]
         self.first = model.first_horizontal.weight[:, 0, 0].T.contiguous()
-        # What positions and bias give the current row's first features.
+        # What positions, labels and bias give the current row's first features.
         self.starts = new(n, self.width, channels)
+        self.maps = None if model.label_maps is None or y is None else model.label_maps(y)
 
     def start_row(self, above: Tensor, row: int) -> None:
         """The vertical stack of a row, whole, given the pixels (n, 1, up to 3, W) above it."""
@@ -235,6 +278,9 @@ class _Cache:
         if model.positions is not None:
             v = v + model.positions[0, :, row : row + 1]
             self.starts += model.positions[1, :, row].T
+        if self.maps is not None:
+            v = v + self.maps[:, 0, :, row : row + 1]
+            self.starts += self.maps[:, 1, :, row].mT
         self.pixels.zero_()
         for number, layer in enumerate(self.layers):
             v = layer.start_row(v if number == 0 else gate(v, 1))
@@ -291,7 +337,8 @@ class _LayerCache:
         """The layer's horizontal output (n, C) at a column, given its input there."""
         reach = self.layer.reach
         self.row[:, column + reach] = h
-        left = self.row[:, column : column + reach + 1].flatten(1)  # (n, taps * C)
+        taps = self.row[:, column : column + reach + 1 : self.layer.dilation]
+        left = taps.flatten(1)  # (n, taps * C)
         both = torch.addmm(self.across[:, column], left, self.from_left)
         bias = cast("Tensor", self.layer.outer.bias)
         return h.add_(torch.addmm(bias, gate(both, 1), self.outer))

@@ -55,11 +55,14 @@ class PixelTransformer(Autoregressive):
         heads: attention heads.
         multi_query: share keys and values among the heads.
         expansion: width of the feed-forward layers over ``width``; 4 as in the first paper.
+        activation: of the feed-forward layers: gelu or relu_squared.
+        qk_norm: normalise queries and keys.
         window: the input also reads the pixels up to this many rows above and columns to either
             side that come before.
         head: distribution of a pixel: bernoulli, categorical or logistic_mixture.
         mixtures: components of the logistic mixture.
         conditional: model P(x|y).
+        label_maps: labels add a vector for each step, beside one for all.
 
     Example:
         >>> import torch
@@ -97,17 +100,28 @@ class PixelTransformer(Autoregressive):
         heads: int = 2,
         multi_query: bool = True,
         expansion: int = 4,
+        activation: str = "gelu",
+        qk_norm: bool = False,
         window: int = 0,
         head: str = "bernoulli",
         mixtures: int = 5,
         conditional: bool = False,
+        label_maps: bool = False,
     ) -> None:
         super().__init__(
             spec, head=make_head(head, spec.levels, mixtures=mixtures), conditional=conditional
         )
-        self.sequence = PixelSequence(spec, width, conditional=self.conditional, window=window)
+        self.sequence = PixelSequence(
+            spec, width, conditional=self.conditional, window=window, label_maps=label_maps
+        )
         self.transformer = Transformer(
-            width, layers=layers, heads=heads, multi_query=multi_query, expansion=expansion
+            width,
+            layers=layers,
+            heads=heads,
+            multi_query=multi_query,
+            expansion=expansion,
+            activation=activation,
+            qk_norm=qk_norm,
         )
         self.out = nn.Linear(width, self.head.channels)
         init_output(self.out, self.head)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
+import math
 
-__all__ = ["label_shifts"]
+from torch import Tensor, nn
+
+__all__ = ["LabelMaps", "label_shifts"]
 
 
 def label_shifts(classes: int, width: int) -> nn.Embedding:
@@ -16,3 +18,24 @@ def label_shifts(classes: int, width: int) -> nn.Embedding:
     table = nn.Embedding(classes, width)
     nn.init.zeros_(table.weight)
     return table
+
+
+class LabelMaps(nn.Module):
+    """A learned array for each label, to be added to features: unlike a vector of
+    :func:`label_shifts` it has a value of its own at each place, so that where a digit has its
+    strokes is learned at once. Zero at first.
+
+    Arguments:
+        classes: number of labels.
+        shape: of the array of one label.
+    """
+
+    def __init__(self, classes: int, *shape: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.table = label_shifts(classes, math.prod(shape))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Labels (B,) to arrays (B, *shape)."""
+        found: Tensor = self.table(y).view(-1, *self.shape)
+        return found

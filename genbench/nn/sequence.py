@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from genbench.base import DataSpec
 from genbench.errors import UserError
-from genbench.nn.labels import label_shifts
+from genbench.nn.labels import LabelMaps, label_shifts
 
 __all__ = ["PixelSequence", "SequenceCache"]
 
@@ -33,14 +33,23 @@ class PixelSequence(nn.Module):
         conditional: whether there are labels.
         window: also read the pixels up to this many rows above and columns to either side that come
             before; 0 reads the last one only.
+        label_maps: beside the vector of a label one of each of its steps.
     """
 
     def __init__(
-        self, spec: DataSpec, width: int, *, conditional: bool = False, window: int = 0
+        self,
+        spec: DataSpec,
+        width: int,
+        *,
+        conditional: bool = False,
+        window: int = 0,
+        label_maps: bool = False,
     ) -> None:
         super().__init__()
         if window < 0:
             raise UserError(f"window: must be at least 0, got {window}")
+        if label_maps and not conditional:
+            raise UserError("label_maps: only with conditional: true")
         self.spec, self.window = spec, window
         self.taps = window * (2 * window + 1) + window  # pixels of the window before its centre
         self.around = nn.Linear(self.taps, width, bias=False) if window else None
@@ -49,6 +58,7 @@ class PixelSequence(nn.Module):
         self.rows = nn.Parameter(torch.randn(spec.height, width) * _INITIAL_STD)
         self.columns = nn.Parameter(torch.randn(spec.width, width) * _INITIAL_STD)
         self.labels = label_shifts(spec.classes, width) if conditional else None
+        self.label_maps = LabelMaps(spec.classes, spec.dims, width) if label_maps else None
         line = torch.outer(torch.linspace(-1, 1, spec.levels), torch.randn(width))
         with torch.no_grad():
             self.levels.weight.copy_(line)
@@ -62,6 +72,8 @@ class PixelSequence(nn.Module):
             pixels = F.pad(self._signed(x), (self.window, self.window, self.window, 0))
             patches = F.unfold(pixels, (self.window + 1, 2 * self.window + 1))
             steps = steps + self.around(patches[:, : self.taps].transpose(1, 2))
+        if self.label_maps is not None:
+            steps = steps + self.label_maps(y)
         return steps if self.labels is None else steps + self.labels(y)[:, None]
 
     def _signed(self, x: Tensor) -> Tensor:
@@ -76,7 +88,8 @@ class PixelSequence(nn.Module):
         height, width = self.spec.height + self.window, self.spec.width + 2 * self.window
         pixels = None if self.around is None else self.start.new_zeros(n, height, width)
         labels = None if self.labels is None else self.labels(y)
-        return SequenceCache(self._positions(), labels, pixels)
+        maps = None if self.label_maps is None or y is None else self.label_maps(y)
+        return SequenceCache(self._positions(), labels, pixels, maps)
 
     def at(self, x: Tensor, i: int, cache: SequenceCache) -> Tensor:
         """The vectors (n, width) of step ``i`` alone; steps are asked for in their order."""
@@ -90,6 +103,8 @@ class PixelSequence(nn.Module):
             row, column = divmod(i, self.spec.width)
             patch = cache.pixels[:, row : row + window + 1, column : column + 2 * window + 1]
             step = step + self.around(patch.flatten(1)[:, : self.taps])
+        if cache.maps is not None:
+            step = step + cache.maps[:, i]
         return step.expand(len(x), -1) if cache.labels is None else step + cache.labels
 
 
@@ -107,3 +122,4 @@ class SequenceCache:
     positions: Tensor
     labels: Tensor | None
     pixels: Tensor | None
+    maps: Tensor | None = None

@@ -5,16 +5,22 @@ keys and values.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genbench.errors import UserError, check_positive
+from genbench.errors import UserError, check_positive, near
 from genbench.nn.attention import causal_attention
 
 __all__ = ["Transformer", "TransformerCache"]
+
+_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu_squared": lambda h: F.relu(h).square(),
+}
 
 
 class Transformer(nn.Module):
@@ -27,17 +33,32 @@ class Transformer(nn.Module):
         heads: attention heads.
         multi_query: one key and value for all heads (Shazeer, "Fast Transformer Decoding", 2019).
         expansion: width of the feed-forward layers over ``width``; 4 as in Vaswani et al., 2017.
+        activation: of the feed-forward layers: ``gelu``, or ``relu_squared`` (So et al., "Primer",
+            2021, https://arxiv.org/abs/2109.08668).
+        qk_norm: normalise queries and keys to root mean square 1, times a learned vector (Dehghani
+            et al., "Scaling Vision Transformers to 22 Billion Parameters", 2023,
+            https://arxiv.org/abs/2302.05442).
     """
 
     def __init__(
-        self, width: int, *, layers: int, heads: int, multi_query: bool = True, expansion: int = 4
+        self,
+        width: int,
+        *,
+        layers: int,
+        heads: int,
+        multi_query: bool = True,
+        expansion: int = 4,
+        activation: str = "gelu",
+        qk_norm: bool = False,
     ) -> None:
         super().__init__()
         check_positive(width=width, layers=layers, heads=heads, expansion=expansion)
         if width % heads:
             raise UserError(f"heads: must divide width = {width}, got {heads}")
+        if activation not in _ACTIVATIONS:
+            raise UserError(f"activation: unknown {activation!r}{near(activation, _ACTIVATIONS)}")
         self.blocks = nn.ModuleList(
-            _Block(width, heads, multi_query, expansion) for _ in range(layers)
+            _Block(width, heads, multi_query, expansion, activation, qk_norm) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
         # Each block adds to the residual path twice; its variance is not to grow with the depth:
@@ -62,13 +83,25 @@ class Transformer(nn.Module):
 class _Block(nn.Module):
     """Attention, then a feed-forward layer."""
 
-    def __init__(self, width: int, heads: int, multi_query: bool, expansion: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        multi_query: bool,
+        expansion: int,
+        activation: str,
+        qk_norm: bool,
+    ) -> None:
         super().__init__()
+        self.activation = _ACTIVATIONS[activation]
         self.heads, self.size = heads, width // heads
         self.key_heads = 1 if multi_query else heads
         self.norm_attend, self.norm_forward = nn.LayerNorm(width), nn.LayerNorm(width)
         # W_Q, W_K and W_V as the rows of one matrix, in this order.
         self.project = nn.Linear(width, width + 2 * self.key_heads * self.size, bias=False)
+        self.norm_query, self.norm_key = (
+            nn.RMSNorm(self.size) if qk_norm else nn.Identity() for _ in range(2)
+        )
         self.merge = nn.Linear(width, width)  # W_O
         self.up = nn.Linear(width, expansion * width)
         self.down = nn.Linear(expansion * width, width)
@@ -80,7 +113,7 @@ class _Block(nn.Module):
         queries, keys = self.heads * self.size, self.key_heads * self.size
         parts = self.project(self.norm_attend(h)).split([queries, keys, keys], -1)
         q, k, v = (part.unflatten(-1, (-1, self.size)) for part in parts)
-        return q, k, v
+        return self.norm_query(q), self.norm_key(k), v
 
     def forward(self, h: Tensor) -> Tensor:
         """(B, T, width) to the same."""
@@ -90,7 +123,7 @@ class _Block(nn.Module):
 
     def feed(self, h: Tensor) -> Tensor:
         """The feed-forward layer and its residual path."""
-        return h + self.down(F.gelu(self.up(self.norm_forward(h))))
+        return h + self.down(self.activation(self.up(self.norm_forward(h))))
 
 
 class TransformerCache:
