@@ -192,6 +192,12 @@ SHAPES: list[tuple[str, Arch, Arch, Shapes]] = [
         {"layers.0.vertical.weight": (16, 8, 3, 5), "layers.1.horizontal.weight": (16, 40, 1, 1)},
     ),
     ("gated_pixel_cnn", {}, {"positions": True}, {"positions": (2, 8, 3, 3)}),
+    (
+        "gated_pixel_cnn",
+        {"conditional": True},
+        {"label_maps": True},
+        {"label_maps.table.weight": (3, 2 * 8 * 9)},
+    ),
     ("gated_pixel_cnn", {}, {"hidden": 12}, {"last.weight": (12, 8, 1, 1)}),
     (
         "gated_pixel_cnn",
@@ -239,7 +245,22 @@ SHAPES: list[tuple[str, Arch, Arch, Shapes]] = [
         {"transformer.blocks.0.project.weight": (48, 16)},
     ),
     ("pixel_transformer", {}, {"expansion": 3}, {"transformer.blocks.0.up.weight": (48, 16)}),
+    (
+        "pixel_transformer",
+        {},
+        {"qk_norm": True},
+        {
+            "transformer.blocks.0.norm_query.weight": (8,),
+            "transformer.blocks.0.norm_key.weight": (8,),
+        },
+    ),
     ("pixel_transformer", {}, {"window": 1}, {"sequence.around.weight": (16, 4)}),
+    (
+        "pixel_transformer",
+        {"conditional": True},
+        {"label_maps": True},
+        {"sequence.label_maps.table.weight": (3, 9 * 16)},
+    ),
     ("pixel_transformer", {}, {"conditional": True}, {"sequence.labels.weight": (3, 16)}),
     *_heads("pixel_transformer", "out.weight", 1, 16),
     *_autoencoder("vae"),
@@ -272,6 +293,13 @@ SHAPES: list[tuple[str, Arch, Arch, Shapes]] = [
     *_unet("ddpm", 1),
     ("ddpm", {}, {"variance": "learned"}, {"network.out.weight": (2, 16, 3, 3)}),
     *_unet("ddpm_vlb", 5),
+    ("ddpm_vlb", {}, {"denoiser": "levels"}, {"network.out.weight": (11, 16, 3, 3)}),
+    (
+        "ddpm_vlb",
+        {"denoiser": "levels"},
+        {"mixtures": 2},
+        {"network.out.weight": (8, 16, 3, 3)},
+    ),
     *((model, {}, LABELLED, {"network.labels.weight": (4, 64)}) for model in ("ddpm", "ddpm_vlb")),
     *_unet("flow_matching", 1),
     *_flow("real_nvp", "2"),
@@ -340,6 +368,13 @@ SHAPES: list[tuple[str, Arch, Arch, Shapes]] = [
 
 SCHEDULE, SAMPLING = {"loss", "score", "sample", "latents"}, {"score", "sample"}
 EFFECTS: list[tuple[str, Arch, Arch, set[str]]] = [
+    ("gated_pixel_cnn", {}, {"dilations": [3]}, {"loss", "score", "sample"}),
+    (
+        "pixel_transformer",
+        {},
+        {"activation": "relu_squared"},
+        {"loss", "score", "sample"},
+    ),
     ("partial_copy", {}, {"share": 0.5}, {"sample"}),
     ("made", {}, {"masks": 3}, {"loss", "score", "sample"}),
     ("made", {"masks": 2}, {"masks": 3}, {"loss", "score", "sample"}),

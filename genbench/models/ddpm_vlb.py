@@ -10,12 +10,16 @@ import torch
 from torch import Generator, Tensor
 
 from genbench.base import DataSpec, Step
+from genbench.errors import UserError, check_positive, near
 from genbench.families.diffusion import GaussianDiffusion
+from genbench.nn.level_denoiser import beliefs, posterior_mean
 from genbench.nn.noise_schedule import log_snr_schedule
+from genbench.nn.roots import square_root
 from genbench.nn.unet import UNet
 
 __all__ = ["DDPMVLB"]
 
+DENOISERS = ("noise", "levels")
 PERIODS = (1, 2)
 """Of the sines and cosines of a pixel that the network reads, in levels; n = 8 and 7 in the paper,
 appendix C, whose images have 256 levels.
@@ -49,12 +53,17 @@ class DDPMVLB(GaussianDiffusion):
         Kingma, Salimans, Poole, Ho, "Variational Diffusion Models", 2021,
             https://arxiv.org/abs/2107.00630 (bound, Fourier features, schedule).
 
-    Differs: T discrete steps, whose variance is the posterior's; the schedule is fixed.
+    Differs: T discrete steps, whose variance is the posterior's; the schedule is fixed; the network
+    may say how probable the levels of a pixel are, in place of the noise in it.
 
     Arguments:
         spec: the data set; height and width divisible by ``patch``.
         timesteps: T.
         log_snr_max, log_snr_min: log signal-to-noise ratios of the first and of the last step.
+        denoiser: what the network says: ``noise``; or ``levels``, its beliefs of each pixel's
+            level, from which and from the noisy pixel the image follows by Bayes' rule
+            (:mod:`genbench.nn.level_denoiser`).
+        mixtures: Gaussians of these beliefs, beside black and white.
         widths, blocks, patch, norm, heads: of the :class:`genbench.nn.unet.UNet`.
         label_dropout: share of the images whose label is hidden in training; guidance needs some.
         conditional: read labels.
@@ -69,6 +78,7 @@ class DDPMVLB(GaussianDiffusion):
     tiny_specs: ClassVar[Sequence[tuple[DataSpec, dict[str, Any]]]] = (
         (DataSpec(2, 4, 2), {**_TINY, "log_snr_max": 3.0, "patch": 1}),
         (DataSpec(2, 2, 4), {**_TINY, "log_snr_max": 4.0, "patch": 2}),
+        (DataSpec(2, 2, 4), {**_TINY, "log_snr_max": 4.0, "patch": 2, "denoiser": "levels"}),
     )
 
     def __init__(
@@ -78,6 +88,8 @@ class DDPMVLB(GaussianDiffusion):
         timesteps: int = 1000,
         log_snr_max: float = 15.0,
         log_snr_min: float = -5.0,
+        denoiser: str = "noise",
+        mixtures: int = 3,
         widths: Sequence[int] = (32, 64),
         blocks: int = 2,
         patch: int = 2,
@@ -93,9 +105,14 @@ class DDPMVLB(GaussianDiffusion):
             label_dropout=label_dropout,
             conditional=conditional,
         )
+        if denoiser not in DENOISERS:
+            raise UserError(f"denoiser: unknown {denoiser!r}{near(denoiser, DENOISERS)}")
+        check_positive(mixtures=mixtures)
+        self.denoiser = denoiser
         self.network = UNet(
             spec,
             inputs=1 + 2 * len(PERIODS),
+            outputs=1 if denoiser == "noise" else beliefs(mixtures),
             widths=widths,
             blocks=blocks,
             patch=patch,
@@ -105,13 +122,24 @@ class DDPMVLB(GaussianDiffusion):
         )
 
     def model_output(self, x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        """The network on the pixels and their sines and cosines."""
+        """What the network says of the pixels and their sines and cosines, as noise."""
         # levels lie 2 / (levels - 1) apart: this angle grows by 2 pi from one to the next
         angle = math.pi * (self.spec.levels - 1) * x_t
         features = [x_t]
         for period in PERIODS:
             features += [(angle / period).sin(), (angle / period).cos()]
-        return self.network(torch.cat(features, 1), t, y)
+        output = self.network(torch.cat(features, 1), t, y)
+        return output if self.denoiser == "noise" else self._noise_of(output.float(), x_t, t)
+
+    def _noise_of(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The noise in x_t if the image is what it and the network's beliefs say together."""
+        step = (t * self.timesteps).round().long()
+        signal, noise = (
+            square_root(share[step]).float()[:, None, None, None]
+            for share in (self.schedule.alpha_bar, self.schedule.one_minus_alpha_bar)
+        )
+        x_0 = posterior_mean(x_t / signal, noise / signal, output, levels=self.spec.levels)
+        return (x_t - signal * x_0) / noise
 
     def training_loss(
         self, x: Tensor, y: Tensor | None, *, rng: Generator, progress: float
