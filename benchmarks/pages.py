@@ -1,5 +1,5 @@
-"""The tables of README.md and docs/speed.md, from the committed report and the committed
-benchmarks; ``python -m benchmarks.pages`` writes them.
+"""The tables of README.md, docs/speed.md and docs/metrics.md, from the committed report and the
+committed benchmarks; ``python -m benchmarks.pages`` writes them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.metrics_page import sanity
 from benchmarks.speed_page import speed, table
 from genbench.files import read_json, write_bytes
 from genbench.report.rows import without_seeds
@@ -17,7 +18,7 @@ from genbench.report.text import MARKS, number, plus_minus, spread
 __all__ = ["PAGES", "ROOT", "generated", "leaders", "marked"]
 
 ROOT = Path(__file__).parents[1]
-PAGES = {"README.md": "leaders", "docs/speed.md": "speed"}
+PAGES = {"README.md": "leaders", "docs/speed.md": "speed", "docs/metrics.md": "sanity"}
 """Pages with a generated block, and the block's name."""
 
 
@@ -29,7 +30,7 @@ def marked(name: str) -> re.Pattern[str]:
 
 def generated(page: str) -> str:
     """What stands between the marks of a page of :data:`PAGES`."""
-    return {"leaders": leaders, "speed": speed}[PAGES[page]]()
+    return {"leaders": leaders, "speed": speed, "sanity": sanity}[PAGES[page]]()
 
 
 def leaders() -> str:

@@ -69,18 +69,18 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:  # type: ignore[override]
         """One step from the gradients in place."""
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            by_shape: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
                     by_shape.setdefault(p.flatten(1).shape, []).append(p)
             for params in by_shape.values():
                 self._step_of_one_shape(params, group)
 
-    def _step_of_one_shape(self, params: list[nn.Parameter], group: Mapping[str, Any]) -> None:
-        grads = [p.grad for p in params]
-        for p in params:
+    def _step_of_one_shape(self, params: list[Tensor], group: Mapping[str, Any]) -> None:
+        grads = [p.grad for p in params if p.grad is not None]  # all of them have one
+        for p, grad in zip(params, grads, strict=True):
             if not self.state[p]:
-                self.state[p]["momentum_buffer"] = torch.zeros_like(p.grad)
+                self.state[p]["momentum_buffer"] = torch.zeros_like(grad)
         buffers = [self.state[p]["momentum_buffer"] for p in params]
         torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
         updates = torch._foreach_lerp(grads, buffers, group["momentum"])
