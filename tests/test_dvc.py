@@ -311,7 +311,7 @@ def test_failing_entry_lets_the_others_go_on_and_the_report_stand(finished: Proj
 def test_profiles_run_the_same_pipeline() -> None:
     """But for report and track, which further seeds do without."""
     copies = sorted((REPOSITORY / "profiles").glob("*/dvc.yaml"))
-    assert [path.parent.name for path in copies] == ["full", "quick-seeds", "smoke"]
+    assert [path.parent.name for path in copies] == ["full", "smoke"]
     for path in copies:
         of_seeds = path.parent.name.endswith("-seeds")
         expected = dvc_yaml(REPOSITORY) if of_seeds else (REPOSITORY / "dvc.yaml").read_text()
