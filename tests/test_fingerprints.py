@@ -277,7 +277,7 @@ def test_what_dvc_cannot_see_is_named(params: Params, monkeypatch: pytest.Monkey
     stage.run(with_plugin)
     assert outdated(with_plugin) == []
     install("1.1")
-    runs_it = ("train", "sample", "pictures", "score_likelihood")
+    runs_it = ("train", "sample", "pictures", "score_likelihood", "probe")
     assert outdated(with_plugin) == [layout.fingerprint("mine", name) for name in runs_it]
     stage.run(with_plugin)
     assert outdated(with_plugin) == []
