@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["beliefs", "log_posterior", "posterior_mean"]
+__all__ = ["beliefs", "posterior_mean"]
 
 _FINE = 0.8
 """Deviation in levels from which on the mean over levels is that over the line, to 1e-5 of a
@@ -60,23 +60,6 @@ def posterior_mean(z: Tensor, noise: Tensor, params: Tensor, *, levels: int) -> 
     inner = _over_levels(centre, variance.sqrt() * noise / total.sqrt(), step)
     whole = torch.cat([ends.expand_as(at_ends), inner], 1)
     return (weights * whole).sum(1, keepdim=True)
-
-
-def log_posterior(z: Tensor, noise: Tensor, params: Tensor, *, levels: int) -> Tensor:
-    """Log-probabilities of all levels of each pixel, (B, levels, H, W); arguments as of
-    :func:`posterior_mean`. Here the Gaussians are those on the grid of levels, each of mass 1.
-    """
-    logits, mean, variance = _parts(params, 2 / (levels - 1))
-    grid = torch.linspace(-1, 1, levels, device=z.device)[:, None, None]
-    distance = (grid - mean[:, :, None]).square() / variance[:, :, None]  # (B, K, levels, H, W)
-    parts = (-0.5 * distance).log_softmax(2) + logits.log_softmax(1)[:, _ENDS:, None]
-    prior = parts.logsumexp(1)
-    at_ends = logits.log_softmax(1)[:, :_ENDS]
-    black, white = (
-        torch.logaddexp(prior[:, [i]], at_ends[:, [j]]) for i, j in ((0, 0), (levels - 1, 1))
-    )
-    prior = torch.cat([black, prior[:, 1:-1], white], 1)
-    return (prior - 0.5 * ((z - grid) / noise).square()).log_softmax(1)
 
 
 def _parts(params: Tensor, step: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -127,8 +127,9 @@ class PhaseState:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a :meth:`state_dict`."""
-        for optimizer, saved in zip(self.optimizers, state["optimizers"] or (), strict=False):
-            optimizer.load_state_dict(saved)
+        if state["optimizers"] is not None:
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
         self.ema = state["ema"]
         self.best_loss, self.best = state["best_loss"], state["best"]
         self.finished = state["finished"]
